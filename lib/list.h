@@ -1,0 +1,63 @@
+/*
+ * Circular doubly linked lists, the links inside of the members. A head that points at itself is
+ * the empty list. The owner of a list says which lock guards it.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct list {
+	struct list *next, *prev;
+};
+
+static inline void list_init(struct list *head)
+{
+	head->next = head;
+	head->prev = head;
+}
+
+static inline bool list_empty(const struct list *head)
+{
+	return head->next == head;
+}
+
+static inline void list_insert_between(struct list *node, struct list *prev, struct list *next)
+{
+	node->prev = prev;
+	node->next = next;
+	prev->next = node;
+	next->prev = node;
+}
+
+static inline void list_add_head(struct list *head, struct list *node)
+{
+	list_insert_between(node, head, head->next);
+}
+
+static inline void list_add_tail(struct list *head, struct list *node)
+{
+	list_insert_between(node, head->prev, head);
+}
+
+/* The node links to itself afterwards, so removing it once more does no harm. */
+static inline void list_remove(struct list *node)
+{
+	node->prev->next = node->next;
+	node->next->prev = node->prev;
+	list_init(node);
+}
+
+#define list_for_each(node, head) \
+	for (struct list *node = (head)->next; node != (head); node = node->next)
+
+/* The body may remove or free the current entry. */
+#define list_for_each_entry_safe(entry, next_, head, member)                            \
+	for ((entry) = container_of((head)->next, __typeof__(*(entry)), member),        \
+	    (next_) = container_of((entry)->member.next, __typeof__(*(entry)), member); \
+	     &(entry)->member != (head); (entry) = (next_),                             \
+	    (next_) = container_of((entry)->member.next, __typeof__(*(entry)), member))
+
+#define list_for_each_entry(entry, head, member)                                 \
+	for ((entry) = container_of((head)->next, __typeof__(*(entry)), member); \
+	     &(entry)->member != (head);                                         \
+	     (entry) = container_of((entry)->member.next, __typeof__(*(entry)), member))

@@ -1,0 +1,44 @@
+/*
+ * Memory and string functions, with the meaning that the C standard gives them, plus one bounded
+ * copy. The compiler emits calls to the first four on its own.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+void *memcpy(void *restrict to, const void *restrict from, size_t len);
+void *memmove(void *to, const void *from, size_t len);
+void *memset(void *to, int value, size_t len);
+int memcmp(const void *a, const void *b, size_t len);
+void *memchr(const void *mem, int value, size_t len);
+
+size_t strlen(const char *s);
+size_t strnlen(const char *s, size_t max);
+int strcmp(const char *a, const char *b);
+int strncmp(const char *a, const char *b, size_t max);
+char *strchr(const char *s, int c);
+char *strrchr(const char *s, int c);
+char *strstr(const char *s, const char *part);
+
+/*
+ * Copies src with its final 0 to dst, which has room for size bytes; what does not fit is cut off,
+ * dst always ends in 0. Returns true when something was cut off. A size of 0 writes nothing.
+ */
+bool str_copy(char *dst, size_t size, const char *src);
+
+/* Sets one 4 KiB page, page aligned, to zero. */
+static inline void memzero_page(void *page)
+{
+	size_t count = PAGE_SIZE / 8;
+
+	__asm__ volatile("rep stosq" : "+D"(page), "+c"(count) : "a"(0ul) : "memory");
+}
+
+/* Freestanding, a plain call would never be expanded in place, however small the length. */
+#ifndef UNIT_TEST
+#define memcpy(to, from, len)  __builtin_memcpy(to, from, len)
+#define memmove(to, from, len) __builtin_memmove(to, from, len)
+#define memset(to, value, len) __builtin_memset(to, value, len)
+#define memcmp(a, b, len)      __builtin_memcmp(a, b, len)
+#define strlen(s)	       __builtin_strlen(s)
+#endif
