@@ -1,0 +1,93 @@
+/*
+ * What the boot loader and the firmware said, in one form whatever the boot protocol was. All of it
+ * is a copy: nothing here points into memory that the loader left behind, except where the field is
+ * a physical address.
+ */
+#pragma once
+
+#include "boot/memmap.h"
+#include "lib/types.h"
+
+#define BOOT_MAX_MODULES 64
+#define BOOT_NAME_MAX	 32    /* a module's name with its final 0 */
+#define BOOT_CMDLINE_MAX 1024  /* Roost's command line with its final 0 */
+#define BOOT_TEXT_MAX	 16384 /* the strings of all modules together */
+
+/* Why a module cannot be used; its bytes are not to be touched then. */
+enum module_fault {
+	MODULE_OK,
+	MODULE_EMPTY,	    /* ends where it begins, or before */
+	MODULE_OUTSIDE_RAM, /* not wholly in what the memory map calls usable */
+	MODULE_OVERLAP,	    /* shares bytes with another module, or with Roost itself */
+};
+
+struct boot_module {
+	hpa_t start, end; /* end is exclusive */
+	enum module_fault fault;
+	char name[BOOT_NAME_MAX]; /* first word of the string, without directories; never empty */
+	const char *args; /* the rest of the string, in boot_info.text; "" when there is none */
+};
+
+enum boot_fb_type { FB_NONE, FB_INDEXED, FB_RGB, FB_TEXT };
+
+/* A linear frame buffer or a text screen, checked: a line fits in pitch, the whole in 1 GiB. */
+struct boot_fb {
+	enum boot_fb_type type;
+	hpa_t address;
+	u32 pitch;	   /* bytes a line */
+	u32 width, height; /* pixels, or characters for FB_TEXT */
+	u8 bpp;		   /* bits a pixel; 16 for FB_TEXT */
+	u8 red_shift, red_bits, green_shift, green_bits, blue_shift, blue_bits; /* FB_RGB */
+};
+
+struct boot_efi {
+	bool present;	/* started by UEFI firmware: no BIOS areas to look into */
+	hpa_t systab;	/* EFI system table, 0 when the loader did not say */
+	hpa_t map;	/* EFI memory map, 0 when there is none */
+	u32 map_length; /* bytes */
+	u32 map_entry;	/* bytes a descriptor */
+};
+
+#define RSDP_V1_SIZE 20
+#define RSDP_V2_SIZE 36
+
+/* Not to be copied by assignment: module[].args point into text. */
+struct boot_info {
+	struct memmap memory;
+	u32 nr_modules;
+	struct boot_module module[BOOT_MAX_MODULES];
+	char cmdline[BOOT_CMDLINE_MAX];
+	bool cmdline_has_name; /* word 0 of cmdline is the name of Roost's file (QEMU does that) */
+	char loader[64];       /* "GRUB 2.06-13", "qemu", ... or "" */
+	u32 rsdp_size;	       /* 0: to be searched for; else RSDP_V1_SIZE or RSDP_V2_SIZE */
+	u8 rsdp[RSDP_V2_SIZE]; /* the loader's copy, not yet checked */
+	struct boot_fb fb;
+	struct boot_efi efi;
+	u32 text_used;
+	char text[BOOT_TEXT_MAX];
+};
+
+/*
+ * Gives readable memory at a physical address, or NULL when [address, address + length) is not
+ * wholly mapped. Everything that reads firmware or loader data goes through it. Supplied by
+ * boot/peek.c in the image and by each unit test.
+ */
+const void *phys_peek(hpa_t address, size_t length);
+
+/*
+ * Reads the information of either multiboot version; magic and address are what the loader left in
+ * EAX and EBX. What is malformed is reported with log_warn() and left out. Returns 0; E_FORMAT for
+ * an unknown magic; E_FAULT when the information cannot be read; E_NOENT when no usable memory is
+ * left. *out is defined in every case.
+ */
+int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) __must_check;
+
+/*
+ * Carves the first MiB, Roost's image, every module and the EFI memory map out of the usable
+ * memory, and marks modules that overlap the image. To be called once, right after
+ * boot_info_parse().
+ */
+void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end);
+
+/* The usable module of this name (the first one), or NULL. */
+const struct boot_module *boot_module_find(const struct boot_info *info, const char *name);

@@ -1,0 +1,218 @@
+/*
+ * The map of physical memory: sorted, without overlaps, in whole pages. The order of calls does not
+ * matter: each page ends up with the highest type that any call gave it.
+ */
+#include "boot/memmap.h"
+
+#include "lib/error.h"
+#include "lib/log.h"
+
+static hpa_t range_end(const struct mem_range *range)
+{
+	return range->base + range->length;
+}
+
+void memmap_init(struct memmap *map)
+{
+	map->count = 0;
+	map->dropped = 0;
+}
+
+static void remove_at(struct memmap *map, u32 at)
+{
+	map->count--;
+	for (u32 i = at; i < map->count; i++)
+		map->range[i] = map->range[i + 1];
+}
+
+/*
+ * The best place to save an entry: the pair of neighbours, neither of them usable, with the
+ * smallest hole between them. Returns the index of the first, or map->count.
+ */
+static u32 closest_pair(const struct memmap *map)
+{
+	u32 best = map->count;
+	u64 smallest = ~0ul;
+
+	for (u32 i = 0; i + 1 < map->count; i++) {
+		const struct mem_range *range = &map->range[i];
+		u64 hole = range[1].base - range_end(range);
+
+		if (range[0].type == MEM_USABLE || range[1].type == MEM_USABLE || hole >= smallest)
+			continue;
+		smallest = hole;
+		best = i;
+	}
+	return best;
+}
+
+static u32 smallest_usable(const struct memmap *map)
+{
+	u32 best = map->count;
+
+	for (u32 i = 0; i < map->count; i++) {
+		const struct mem_range *range = &map->range[i];
+
+		if (range->type == MEM_USABLE &&
+		    (best == map->count || range->length < map->range[best].length))
+			best = i;
+	}
+	return best;
+}
+
+/*
+ * Saves one entry of a full map without ever making a page usable: a hole between two reserved
+ * ranges becomes reserved, else the smallest usable range is given up. One of both is always there.
+ */
+static void make_room(struct memmap *map)
+{
+	u32 at = closest_pair(map);
+
+	if (!map->dropped++)
+		log_warn("memory map: more than %u ranges, small ones are not used", MEMMAP_MAX);
+	if (at == map->count) {
+		remove_at(map, smallest_usable(map));
+		return;
+	}
+	map->range[at].length = range_end(&map->range[at + 1]) - map->range[at].base;
+	if (map->range[at].type != map->range[at + 1].type)
+		map->range[at].type = MEM_RESERVED;
+	remove_at(map, at + 1);
+}
+
+/* The first range that ends past the address; map->count when there is none. */
+static u32 find(const struct memmap *map, hpa_t address)
+{
+	u32 i = 0;
+
+	while (i < map->count && range_end(&map->range[i]) <= address)
+		i++;
+	return i;
+}
+
+/* Inserts a range where the map has a hole and an entry to spare. */
+static void insert(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
+{
+	u32 at = find(map, base);
+
+	for (u32 i = map->count; i > at; i--)
+		map->range[i] = map->range[i - 1];
+	map->range[at] = (struct mem_range){base, end - base, type};
+	map->count++;
+}
+
+/* Takes [base, end), which lies within range number at, out of that range. */
+static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end)
+{
+	struct mem_range old = map->range[at];
+
+	remove_at(map, at);
+	if (old.base < base)
+		insert(map, old.base, base, old.type);
+	if (end < range_end(&old))
+		insert(map, end, range_end(&old), old.type);
+}
+
+static void merge_neighbours(struct memmap *map)
+{
+	u32 to = 0;
+
+	for (u32 i = 1; i < map->count; i++) {
+		struct mem_range *last = &map->range[to];
+		const struct mem_range *next = &map->range[i];
+
+		if (last->type == next->type && range_end(last) == next->base)
+			last->length += next->length;
+		else
+			map->range[++to] = *next;
+	}
+	if (map->count)
+		map->count = to + 1;
+}
+
+/* Gives [base, end) the type wherever the map has a hole or a lower type. */
+static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
+{
+	while (base < end) {
+		u32 at = find(map, base);
+		bool covered = at < map->count && map->range[at].base <= base;
+		hpa_t stop = end;
+
+		if (covered)
+			stop = min_u64(end, range_end(&map->range[at]));
+		else if (at < map->count)
+			stop = min_u64(end, map->range[at].base);
+
+		if (!covered || map->range[at].type < type) {
+			/* One range put inside another makes three of it. */
+			if (map->count + (covered ? 2 : 1) > MEMMAP_MAX) {
+				make_room(map);
+				continue;
+			}
+			if (covered)
+				punch(map, at, base, stop);
+			insert(map, base, stop, type);
+		}
+		base = stop;
+	}
+	merge_neighbours(map);
+}
+
+int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type)
+{
+	hpa_t end;
+
+	if (!length)
+		return 0;
+	if (type == MEM_USABLE && (base >= MEMMAP_LIMIT || length > ~base))
+		return E_RANGE;
+	if (base >= MEMMAP_LIMIT)
+		return 0;
+	end = length > MEMMAP_LIMIT - base ? MEMMAP_LIMIT : base + length;
+	if (type == MEM_USABLE) {
+		base = align_up(base, PAGE_SIZE);
+		end = align_down(end, PAGE_SIZE);
+	} else {
+		base = align_down(base, PAGE_SIZE);
+		end = align_up(end, PAGE_SIZE);
+	}
+	apply(map, base, end, type);
+	return 0;
+}
+
+void memmap_reserve(struct memmap *map, hpa_t base, u64 length)
+{
+	/* Fails for usable memory only. */
+	(void)memmap_add(map, base, length, MEM_ROOST);
+}
+
+bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type type)
+{
+	u32 at = find(map, base);
+
+	/* Neighbours of one type are always merged, so that one range must hold it all. */
+	if (at == map->count || map->range[at].type != type || base < map->range[at].base)
+		return false;
+	return length <= range_end(&map->range[at]) - base;
+}
+
+u64 memmap_total(const struct memmap *map, enum mem_type type)
+{
+	u64 total = 0;
+
+	for (u32 i = 0; i < map->count; i++)
+		if (map->range[i].type == type)
+			total += map->range[i].length;
+	return total;
+}
+
+const char *mem_type_name(enum mem_type type)
+{
+	static const char *const names[NR_MEM_TYPES] = {
+		[MEM_USABLE] = "usable", [MEM_ACPI] = "ACPI tables", [MEM_MODULE] = "boot module",
+		[MEM_ROOST] = "Roost",	 [MEM_NVS] = "ACPI NVS",     [MEM_RESERVED] = "reserved",
+		[MEM_BAD] = "defective",
+	};
+
+	return type < NR_MEM_TYPES ? names[type] : "?";
+}
