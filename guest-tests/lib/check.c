@@ -1,0 +1,69 @@
+/* The checks of a guest test, their count, and the end of the machine. */
+#include "guest-tests/lib/guest.h"
+
+#define DEBUG_EXIT_PORT 0xf4
+#define PM1A_CONTROL	0x604
+#define PM1A_SLEEP_S5	0x2000 /* SLP_EN with SLP_TYP 0, as both Roost and QEMU define S5 */
+
+static u32 passed, failed, skipped;
+
+static bool count(const char *name, bool good)
+{
+	if (good) {
+		passed++;
+		print("ok %s\n", name);
+	} else {
+		failed++;
+		print("not ok %s", name);
+	}
+	return good;
+}
+
+bool check(const char *name, bool good)
+{
+	if (!count(name, good))
+		print(": expected true got false\n");
+	return good;
+}
+
+bool check_eq(const char *name, u64 got, u64 expected)
+{
+	if (!count(name, got == expected))
+		print(": expected 0x%lx got 0x%lx\n", expected, got);
+	return got == expected;
+}
+
+bool check_ne(const char *name, u64 got, u64 unexpected)
+{
+	if (!count(name, got != unexpected))
+		print(": expected anything but 0x%lx\n", unexpected);
+	return got != unexpected;
+}
+
+bool check_range(const char *name, u64 got, u64 lowest, u64 highest)
+{
+	bool good = got >= lowest && got <= highest;
+
+	if (!count(name, good))
+		print(": expected %lu to %lu got %lu\n", lowest, highest, got);
+	return good;
+}
+
+void skip(const char *name, const char *why)
+{
+	skipped++;
+	print("skip %s: %s\n", name, why);
+}
+
+void test_end(void)
+{
+	cpu_cli();
+	print("RESULT %s: %u passed, %u failed", test_name, passed, failed);
+	if (skipped)
+		print(", %u skipped", skipped);
+	print("\n");
+	outl(DEBUG_EXIT_PORT, failed);
+	outw(PM1A_CONTROL, PM1A_SLEEP_S5);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
