@@ -66,3 +66,7 @@ clean:
 
 distclean:
 	rm -rf $(BUILD)
+
+# For the tests: the value of a variable of this Makefile.
+print-%:
+	@echo $($*)
