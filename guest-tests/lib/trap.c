@@ -40,15 +40,19 @@ static struct tss tss[MAX_CPUS] __aligned(16);
 static char ist_stack[MAX_CPUS][IST_STACKS][IST_SIZE] __aligned(16);
 static trap_handler handlers[256];
 
+void trap_set_entry(u8 v, void (*entry)(void))
+{
+	u64 address = entry ? (u64)entry : (u64)trap_entries[v];
+
+	idt[v].low = (address & 0xffff) | (u64)SEL_CODE64 << 16 | GATE_INTERRUPT << 40 |
+		     (address >> 16 & 0xffff) << 48;
+	idt[v].high = address >> 32;
+}
+
 static void build_idt(void)
 {
-	for (unsigned v = 0; v < 256; v++) {
-		u64 entry = (u64)trap_entries[v];
-
-		idt[v].low = (entry & 0xffff) | (u64)SEL_CODE64 << 16 | GATE_INTERRUPT << 40 |
-			     (entry >> 16 & 0xffff) << 48;
-		idt[v].high = entry >> 32;
-	}
+	for (unsigned v = 0; v < 256; v++)
+		trap_set_entry((u8)v, NULL);
 	trap_set_ist(X86_DF, 1);
 }
 

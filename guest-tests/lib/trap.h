@@ -56,6 +56,8 @@ void trap_set_dpl(u8 vector, unsigned dpl);
 /* Runs the vector on the interrupt stack table entry 1 to 3 (each CPU has its own), 0 for none. */
 void trap_set_ist(u8 vector, unsigned ist);
 void trap_set_present(u8 vector, bool present);
+/* Sends the vector straight to code that ends in IRETQ itself; NULL: to the common entry again. */
+void trap_set_entry(u8 vector, void (*entry)(void));
 /* The stack on which this CPU takes traps from ring 3. */
 void trap_set_rsp0(u64 rsp);
 

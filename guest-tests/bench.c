@@ -1,0 +1,250 @@
+/*
+ * What an operation costs, in TSC ticks, one line each: `bench NAME TICKS`. Where the TSC counts
+ * instructions (QEMU with -icount shift=0, Bochs) the figures are instructions and repeat exactly.
+ * Each is the mean over many rounds, less what the empty loop costs.
+ */
+#include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/trap.h"
+
+const char test_name[] = "bench";
+
+#define ROUNDS		  1000
+#define PAGES		  1024
+#define PAGES_BASE	  MiB(64)
+#define UART_BYTES	  64
+#define VECTOR_BENCH	  0x41
+#define TIMER_AHEAD	  20000 /* ticks from arming to expiry */
+#define MSR_TSC_ADJUST	  0x3b
+#define HYPERCALL_UNKNOWN 0x7ffffff0 /* no interface defines it: it is refused at once */
+
+static u64 floor_ticks; /* of ROUNDS empty rounds */
+
+/* Ticks for ROUNDS rounds of a statement. */
+#define ROUNDS_OF(statement)                                  \
+	({                                                    \
+		u64 start_ = rdtsc();                         \
+		for (u64 round_ = ROUNDS; round_; round_--) { \
+			__asm__ volatile("" : : : "memory");  \
+			statement;                            \
+		}                                             \
+		rdtsc() - start_;                             \
+	})
+
+static void report_total(const char *name, u64 ticks, u64 floor, u64 rounds)
+{
+	u64 net = ticks > floor ? ticks - floor : 0;
+
+	print("bench %s %lu\n", name, (net + rounds / 2) / rounds);
+}
+
+static void not_here(const char *name)
+{
+	print("bench %s none\n", name);
+}
+
+#define BENCH(name, statement) report_total(name, ROUNDS_OF(statement), floor_ticks, ROUNDS)
+
+static void bench_floor(void)
+{
+	floor_ticks = ROUNDS_OF((void)0);
+	report_total("floor", floor_ticks, 0, ROUNDS);
+}
+
+static void one_cpuid(void)
+{
+	u32 r[4];
+
+	cpuid(0x80000000, 0, r);
+}
+
+static bool hypercall_answers(void)
+{
+	u64 rax = HYPERCALL_UNKNOWN;
+
+	if (cpu_is_amd())
+		__asm__ volatile(TRY "vmmcall" END_TRY : "+a"(rax) : : TRY_SPOILS, "rbx", "rcx");
+	else
+		__asm__ volatile(TRY "vmcall" END_TRY : "+a"(rax) : : TRY_SPOILS, "rbx", "rcx");
+	return trap_taken().vector == TRAP_NONE;
+}
+
+static void bench_exits(void)
+{
+	BENCH("cpuid", one_cpuid());
+	if (!hypercall_answers()) {
+		not_here("hypercall");
+	} else if (cpu_is_amd()) {
+		BENCH("hypercall", ({
+			      u64 rax = HYPERCALL_UNKNOWN;
+			      __asm__ volatile("vmmcall" : "+a"(rax) : : "memory");
+		      }));
+	} else {
+		BENCH("hypercall", ({
+			      u64 rax = HYPERCALL_UNKNOWN;
+			      __asm__ volatile("vmcall" : "+a"(rax) : : "memory");
+		      }));
+	}
+	BENCH("port-pic", inb(0x21));
+	BENCH("port-pmtimer", inl(PM_TIMER_PORT));
+}
+
+static void bench_msr(void)
+{
+	u64 value;
+
+	if (msr_read(MSR_TSC_ADJUST, &value) != TRAP_NONE) {
+		not_here("msr-read");
+		not_here("msr-write");
+		return;
+	}
+	BENCH("msr-read", rdmsr(MSR_TSC_ADJUST));
+	BENCH("msr-write", wrmsr(MSR_TSC_ADJUST, value));
+}
+
+static void bench_cr0(void)
+{
+	u64 cr0 = read_cr0();
+
+	BENCH("cr0-wp-toggle", ({
+		      write_cr0(cr0 & ~X86_CR0_WP);
+		      write_cr0(cr0 | X86_CR0_WP);
+	      }));
+}
+
+static void bench_mmio(void)
+{
+	BENCH("mmio-write", mmio_write32((volatile void *)IOAPIC_BASE, 1));
+}
+
+static u64 touch_pages(void)
+{
+	u64 start = rdtsc();
+
+	for (u64 i = 0; i < PAGES; i++)
+		*(volatile u8 *)(PAGES_BASE + i * PAGE_SIZE) = 1;
+	return rdtsc() - start;
+}
+
+static void bench_pages(void)
+{
+	u64 first, again;
+
+	if (ram_top() < PAGES_BASE + PAGES * PAGE_SIZE) {
+		not_here("page-fill");
+		return;
+	}
+	first = touch_pages();
+	again = touch_pages();
+	report_total("page-fill", first, again, PAGES);
+}
+
+static void bench_uart(void)
+{
+	u64 start = rdtsc(), ticks;
+
+	for (unsigned i = 0; i < UART_BYTES; i++)
+		print_char('.');
+	ticks = rdtsc() - start;
+	print_char('\n');
+	report_total("uart-byte", ticks, 0, UART_BYTES);
+}
+
+/* Enters, notes the time, returns; the EOI is left to the caller, outside of what is timed. */
+static volatile u64 handler_tsc;
+void bench_handler(void);
+__asm__(".text\n"
+	"bench_handler:\n\t"
+	"push %rax\n\t"
+	"push %rdx\n\t"
+	"rdtsc\n\t"
+	"shl $32, %rdx\n\t"
+	"or %rdx, %rax\n\t"
+	"mov %rax, handler_tsc(%rip)\n\t"
+	"pop %rdx\n\t"
+	"pop %rax\n\t"
+	"iretq\n");
+
+/* From the IPI's sending to the first instruction of its handler. */
+static void bench_self_ipi(const char *name)
+{
+	bool x2apic = lapic_in_x2apic();
+	u64 ticks = 0;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		u64 start;
+
+		handler_tsc = 0;
+		start = rdtsc();
+		if (x2apic)
+			wrmsr(X86_MSR_X2APIC + (LAPIC_ICR >> 4), ICR_SELF | VECTOR_BENCH);
+		else
+			mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_ICR),
+				     ICR_SELF | VECTOR_BENCH);
+		__asm__ volatile("sti; nop" : : : "memory");
+		while (!handler_tsc)
+			cpu_pause();
+		cpu_cli();
+		ticks += handler_tsc - start;
+		lapic_eoi();
+	}
+	report_total(name, ticks, 0, ROUNDS);
+}
+
+/* The time to arm it, plus the time from its expiry to the first instruction of the handler. */
+static void bench_deadline(void)
+{
+	u64 ticks = 0;
+
+	if (!cpuid_bit(1, 2, 24)) {
+		not_here("tsc-deadline");
+		return;
+	}
+	lapic_write(LAPIC_LVT_TIMER, LVT_DEADLINE | VECTOR_BENCH);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		u64 start, armed, deadline;
+
+		handler_tsc = 0;
+		start = rdtsc();
+		deadline = start + TIMER_AHEAD;
+		wrmsr(X86_MSR_TSC_DEADLINE, deadline);
+		armed = rdtsc();
+		cpu_sti();
+		while (!handler_tsc)
+			;
+		cpu_cli();
+		ticks += armed - start + (handler_tsc - deadline);
+		lapic_eoi();
+	}
+	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
+	report_total("tsc-deadline", ticks, 0, ROUNDS);
+}
+
+static void bench_lapic(void)
+{
+	lapic_init();
+	trap_set_entry(VECTOR_BENCH, bench_handler);
+	BENCH("eoi-mmio", mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_EOI), 0));
+	bench_self_ipi("self-ipi-xapic");
+	bench_deadline();
+	if (!lapic_has_x2apic()) {
+		not_here("eoi-x2apic");
+		not_here("self-ipi-x2apic");
+		return;
+	}
+	lapic_enter_x2apic();
+	BENCH("eoi-x2apic", wrmsr(X86_MSR_X2APIC + (LAPIC_EOI >> 4), 0));
+	bench_self_ipi("self-ipi-x2apic");
+}
+
+void test_main(void)
+{
+	bench_floor();
+	bench_exits();
+	bench_msr();
+	bench_cr0();
+	bench_mmio();
+	bench_pages();
+	bench_uart();
+	bench_lapic();
+	check("every operation was measured", true);
+}
