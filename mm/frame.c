@@ -1,0 +1,282 @@
+/*
+ * The frame allocator.
+ *
+ * Memory comes in ranges. Each carries its own metadata, one byte a frame, in its first or last
+ * frames, whichever spoils less of the large blocks:
+ *
+ *   bits 4:0  order of the block
+ *   bit 5     HEAD: a block begins at this frame; the bytes of its other frames are 0
+ *   bit 6     FREE: the block is on the free list of its order
+ *   bit 7     ZERO: free and known to be zero, but for the links of the list in its first bytes
+ *
+ * The free lists run through the free blocks themselves, by way of the direct map. Known-zero
+ * blocks stand at the tails, so both kinds of requests find what suits them. There is one lock; a
+ * cache of single frames per CPU would sit in frame_alloc() and frame_free(), before it is taken.
+ */
+#include "mm/frame.h"
+
+#include "lib/error.h"
+#include "lib/list.h"
+#include "lib/spinlock.h"
+#include "lib/string.h"
+#include "mm/direct.h"
+
+#define META_ORDER 0x1fu
+#define META_HEAD  0x20u
+#define META_FREE  0x40u
+#define META_ZERO  0x80u
+
+#define PFN_LIMIT  (1ul << 40) /* 52 address bits (APM 2 5.1) */
+
+/* Where a dirty block merges with a known-zero one, up to this order it is scrubbed: a page table
+ * that comes back must not make a gigabyte unknown. */
+#define SCRUB_MAX_ORDER 4
+
+struct range {
+	pfn_t first;
+	u64 count; /* frames, metadata not counted */
+	pfn_t outer_first;
+	u64 outer_count; /* frames, metadata counted */
+	u8 *meta;
+};
+
+static struct spinlock lock; /* guards everything below and all metadata */
+static struct range ranges[FRAME_MAX_RANGES];
+static u32 nr_ranges; /* sorted by first */
+static struct list free_lists[FRAME_MAX_ORDER + 1];
+static struct frame_stats stats_now;
+
+static struct list *links(pfn_t pfn)
+{
+	return phys_to_virt(pfn << PAGE_SHIFT);
+}
+
+void frame_scrub(pfn_t pfn, unsigned order)
+{
+	memset(phys_to_virt(pfn << PAGE_SHIFT), 0, PAGE_SIZE << order);
+}
+
+/* The range with the highest start that is not above pfn, or NULL. */
+static struct range *range_below(pfn_t pfn)
+{
+	u32 lo = 0, hi = nr_ranges;
+
+	while (lo < hi) {
+		u32 mid = lo + (hi - lo) / 2;
+
+		if (ranges[mid].outer_first <= pfn)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo ? &ranges[lo - 1] : NULL;
+}
+
+/* True when the whole block can be in this range; metadata has no bytes of its own. */
+static bool range_holds(const struct range *range, pfn_t pfn, unsigned order)
+{
+	return pfn >= range->first && range_within(pfn - range->first, 1ul << order, range->count);
+}
+
+static u8 *meta_of(const struct range *range, pfn_t pfn)
+{
+	return &range->meta[pfn - range->first];
+}
+
+static void list_block(struct range *range, pfn_t pfn, unsigned order, bool zero)
+{
+	*meta_of(range, pfn) = (u8)(order | META_HEAD | META_FREE | (zero ? META_ZERO : 0));
+	if (zero)
+		list_add_tail(&free_lists[order], links(pfn));
+	else
+		list_add_head(&free_lists[order], links(pfn));
+	stats_now.blocks[order]++;
+	stats_now.free += 1ul << order;
+	stats_now.free_zero += zero ? 1ul << order : 0;
+}
+
+/* Takes a block off its list; its metadata is left without HEAD. Returns whether it is all zero. */
+static bool unlist_block(struct range *range, pfn_t pfn, unsigned order)
+{
+	bool zero = *meta_of(range, pfn) & META_ZERO;
+
+	*meta_of(range, pfn) = 0;
+	list_remove(links(pfn));
+	*links(pfn) = (struct list){NULL, NULL};
+	stats_now.blocks[order]--;
+	stats_now.free -= 1ul << order;
+	stats_now.free_zero -= zero ? 1ul << order : 0;
+	return zero;
+}
+
+/* Two buddies become one: it is known zero when both are, or when that is cheap to reach. */
+static bool merge_zero(pfn_t a, bool a_zero, pfn_t b, bool b_zero, unsigned order)
+{
+	if (a_zero == b_zero || order > SCRUB_MAX_ORDER)
+		return a_zero && b_zero;
+	frame_scrub(a_zero ? b : a, order);
+	return true;
+}
+
+static void insert_block(struct range *range, pfn_t pfn, unsigned order, bool zero)
+{
+	for (; order < FRAME_MAX_ORDER; order++) {
+		pfn_t buddy = pfn ^ (1ul << order);
+
+		if (!range_holds(range, buddy, order) ||
+		    (*meta_of(range, buddy) & (u8)~META_ZERO) != (order | META_HEAD | META_FREE))
+			break;
+		zero = merge_zero(pfn, zero, buddy, unlist_block(range, buddy, order), order);
+		pfn &= ~(1ul << order);
+	}
+	list_block(range, pfn, order, zero);
+}
+
+void frame_init(void)
+{
+	nr_ranges = 0;
+	memset(&stats_now, 0, sizeof(stats_now));
+	for (unsigned order = 0; order <= FRAME_MAX_ORDER; order++)
+		list_init(&free_lists[order]);
+}
+
+/* How well a frame number is aligned, as an order. */
+static unsigned alignment(pfn_t pfn)
+{
+	unsigned order = pfn ? (unsigned)__builtin_ctzl(pfn) : FRAME_MAX_ORDER;
+
+	return order < FRAME_MAX_ORDER ? order : FRAME_MAX_ORDER;
+}
+
+/* Chooses where in the range its metadata lies. */
+static struct range lay_out(pfn_t first, u64 count)
+{
+	u64 kept = (count + PAGE_SIZE) / (PAGE_SIZE + 1); /* frames for count - kept bytes */
+	bool at_end = alignment(first) > alignment(first + count);
+	pfn_t meta = at_end ? first + count - kept : first;
+
+	return (struct range){
+		.first = at_end ? first : first + kept,
+		.count = count - kept,
+		.outer_first = first,
+		.outer_count = count,
+		.meta = phys_to_virt(meta << PAGE_SHIFT),
+	};
+}
+
+/* Makes everything in the range free, in the largest aligned blocks. */
+static void release_all(struct range *range)
+{
+	pfn_t pfn = range->first;
+	pfn_t end = range->first + range->count;
+
+	memset(range->meta, 0, range->count);
+	while (pfn < end) {
+		unsigned order = alignment(pfn);
+
+		while (1ul << order > end - pfn)
+			order--;
+		list_block(range, pfn, order, false);
+		pfn += 1ul << order;
+	}
+	stats_now.total += range->count;
+	stats_now.metadata += range->outer_count - range->count;
+}
+
+static int add_locked(pfn_t first, u64 count)
+{
+	struct range *below = range_below(first + count - 1);
+	u32 at = below ? (u32)(below - ranges) + 1 : 0;
+
+	if (below && below->outer_first + below->outer_count > first)
+		return E_EXIST;
+	if (nr_ranges == FRAME_MAX_RANGES)
+		return E_NOMEM;
+	memmove(&ranges[at + 1], &ranges[at], (nr_ranges - at) * sizeof(ranges[0]));
+	nr_ranges++;
+	ranges[at] = lay_out(first, count);
+	release_all(&ranges[at]);
+	return 0;
+}
+
+int frame_add(hpa_t base, u64 length)
+{
+	int err;
+
+	if (length == 0 || (base | length) & ~PAGE_MASK ||
+	    !range_within(base, length, PFN_LIMIT << PAGE_SHIFT))
+		return E_INVAL;
+	spin_lock(&lock);
+	err = add_locked(base >> PAGE_SHIFT, length >> PAGE_SHIFT);
+	spin_unlock(&lock);
+	return err;
+}
+
+/* Cuts a block that is on no list down to the wanted order; the upper halves become free. */
+static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned to, bool zero)
+{
+	while (from > to) {
+		from--;
+		list_block(range, pfn + (1ul << from), from, zero);
+	}
+	*meta_of(range, pfn) = (u8)(to | META_HEAD);
+}
+
+static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, bool *zero)
+{
+	for (unsigned o = order; o <= FRAME_MAX_ORDER; o++) {
+		struct list *head = &free_lists[o];
+		struct range *range;
+
+		if (list_empty(head))
+			continue;
+		*out = virt_to_phys(want_zero ? head->prev : head->next) >> PAGE_SHIFT;
+		range = range_below(*out);
+		*zero = unlist_block(range, *out, o);
+		split_block(range, *out, o, order, *zero);
+		return 0;
+	}
+	return E_NOMEM;
+}
+
+int frame_alloc(unsigned order, u32 flags, pfn_t *out)
+{
+	bool want_zero = flags & FRAME_ZERO;
+	bool zero = false;
+	int err;
+
+	if (order > FRAME_MAX_ORDER)
+		return E_INVAL;
+	spin_lock(&lock);
+	err = alloc_locked(order, want_zero, out, &zero);
+	spin_unlock(&lock);
+	if (!err && want_zero && !zero)
+		frame_scrub(*out, order);
+	return err;
+}
+
+int frame_free(pfn_t pfn, unsigned order, u32 flags)
+{
+	struct range *range;
+	int err = E_INVAL;
+
+	if (order > FRAME_MAX_ORDER)
+		return E_INVAL;
+	spin_lock(&lock);
+	range = range_below(pfn);
+	if (range && range_holds(range, pfn, order) &&
+	    *meta_of(range, pfn) == (order | META_HEAD)) {
+		*meta_of(range, pfn) = 0;
+		insert_block(range, pfn, order, flags & FRAME_SCRUBBED);
+		err = 0;
+	}
+	spin_unlock(&lock);
+	return err;
+}
+
+void frame_stats(struct frame_stats *stats)
+{
+	spin_lock(&lock);
+	*stats = stats_now;
+	spin_unlock(&lock);
+}

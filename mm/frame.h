@@ -1,0 +1,54 @@
+/*
+ * Host physical memory: a buddy allocator for blocks of 2^order frames, each aligned to its size,
+ * from 4 KiB (order 0) to 1 GiB (order 18). Any CPU may call; one lock inside guards everything.
+ *
+ * A free block is "known zero" or not. What was scrubbed when it was freed is not scrubbed again
+ * when it is handed out with FRAME_ZERO; memory that the firmware left is scrubbed then.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+#define FRAME_MAX_ORDER	 18  /* 1 GiB */
+#define FRAME_MAX_RANGES 256 /* pieces of memory that frame_add() takes */
+
+#define FRAME_ZERO	 BIT(0) /* frame_alloc(): the block reads as zeros */
+#define FRAME_SCRUBBED	 BIT(0) /* frame_free(): the caller has set the block to zeros */
+
+struct frame_stats {
+	u64 total;			 /* frames managed, metadata not counted */
+	u64 metadata;			 /* frames that the allocator keeps for itself */
+	u64 free;			 /* frames */
+	u64 free_zero;			 /* of these, known to be zero */
+	u64 blocks[FRAME_MAX_ORDER + 1]; /* free blocks by order */
+};
+
+/* Forgets all memory. To be called once, before anything else. */
+void frame_init(void);
+
+/*
+ * Hands [base, base + length), in whole pages and mapped at the direct map, to the allocator. One
+ * byte a frame of it is kept for metadata, at least a page; a single page is therefore lost.
+ * May be called whenever more memory becomes reachable. Returns 0; E_INVAL when not in whole
+ * pages, empty, or past 2^52; E_EXIST when it overlaps what was added before; E_NOMEM when there
+ * are FRAME_MAX_RANGES pieces already.
+ */
+int frame_add(hpa_t base, u64 length) __must_check;
+
+/*
+ * A block of 2^order frames; flags is 0 or FRAME_ZERO. Returns 0; E_NOMEM when no free block is
+ * large enough; E_INVAL when order is past FRAME_MAX_ORDER.
+ */
+int frame_alloc(unsigned order, u32 flags, pfn_t *out) __must_check;
+
+/*
+ * Gives back a block of exactly the order it was allocated with; flags is 0 or FRAME_SCRUBBED.
+ * Returns 0; E_INVAL, with nothing changed, for what is not an allocated block of this order: a
+ * second free, a piece of a block, a frame of the metadata or outside of all memory.
+ */
+int frame_free(pfn_t pfn, unsigned order, u32 flags);
+
+void frame_stats(struct frame_stats *stats);
+
+/* Sets 2^order frames to zeros. */
+void frame_scrub(pfn_t pfn, unsigned order);

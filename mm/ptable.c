@@ -1,0 +1,655 @@
+/*
+ * The page-table engine. See mm/ptable.h for its rules.
+ *
+ * All changes of linked tables go through replace(). Two invariants keep the rest short: a linked
+ * table other than the root is never empty, and an unlinked one is never written.
+ */
+#include "mm/ptable.h"
+
+#include "lib/error.h"
+#include "lib/string.h"
+#include "mm/direct.h"
+#include "mm/frame.h"
+
+#define ENTRIES	  512u
+#define ADDR_MASK GENMASK(51, 12)
+#define PA_LIMIT  (1ul << 52)
+
+typedef _Atomic u64 entry_t;
+
+#ifdef UNIT_TEST
+void (*pt_store_hook)(void);
+#endif
+
+static entry_t *table_at(hpa_t table)
+{
+	return phys_to_virt(table);
+}
+
+static entry_t *slot_of(hpa_t table, u64 va, unsigned level)
+{
+	return table_at(table) + (va >> pt_level_shift(level)) % ENTRIES;
+}
+
+static u64 load(const entry_t *slot)
+{
+	return atomic_load_explicit(slot, memory_order_acquire);
+}
+
+/* The only way by which a linked table changes. False when it is not `old` any more. */
+static bool replace(entry_t *slot, u64 old, u64 new)
+{
+	bool done = atomic_compare_exchange_strong(slot, &old, new);
+
+#ifdef UNIT_TEST
+	if (done && pt_store_hook)
+		pt_store_hook();
+#endif
+	return done;
+}
+
+static bool is_present(const struct pt_format *f, u64 entry)
+{
+	return entry & f->present;
+}
+
+static bool is_leaf(const struct pt_format *f, u64 entry, unsigned level)
+{
+	return level == 0 || (entry & f->large);
+}
+
+static u64 encode(const struct pt_format *f, u32 attrs, unsigned level)
+{
+	u32 type = (attrs & PT_TYPE_MASK) >> PT_TYPE_SHIFT;
+
+	return f->leaf | (level ? f->large | f->type_large[type] : f->type[type]) |
+	       (attrs & PT_WRITE ? f->write : 0) | (attrs & PT_EXEC ? f->exec : f->no_exec) |
+	       (attrs & PT_GLOBAL ? f->global : 0);
+}
+
+static u32 decode(const struct pt_format *f, u64 entry, unsigned level)
+{
+	const u64 *types = level ? f->type_large : f->type;
+	u64 type = entry & (level ? f->type_mask_large : f->type_mask);
+	u64 write = f->write & ~f->accessed_dirty;
+	bool exec = f->exec ? (entry & f->exec) : !(entry & f->no_exec);
+	u32 attrs = PT_READ;
+	u32 i = 0;
+
+	while (i < PT_NR_TYPES - 1 && types[i] != type)
+		i++;
+	attrs |= i << PT_TYPE_SHIFT;
+	attrs |= entry & write ? PT_WRITE : 0;
+	attrs |= exec ? PT_EXEC : 0;
+	attrs |= entry & f->global ? PT_GLOBAL : 0;
+	return attrs;
+}
+
+static u64 leaf_address(u64 entry, unsigned level)
+{
+	return entry & ADDR_MASK & ~(pt_level_size(level) - 1);
+}
+
+/* True when the format can address va. */
+static bool is_valid_address(const struct pt_format *f, u64 va)
+{
+	if (f->canonical)
+		return (u64)((s64)(va << (64 - f->va_bits)) >> (64 - f->va_bits)) == va;
+	return va >> f->va_bits == 0;
+}
+
+static bool is_valid_range(const struct pt_format *f, u64 va, u64 size)
+{
+	u64 last = va + (size - 1);
+
+	if (size == 0 || (va | size) & ~PAGE_MASK || last < va)
+		return false;
+	/* The first and the last address in the same half: nothing between them is a hole. */
+	return is_valid_address(f, va) && is_valid_address(f, last) && (s64)(va ^ last) >= 0;
+}
+
+static bool is_valid_attrs(const struct pt_format *f, u32 attrs)
+{
+	u32 known = PT_READ | PT_WRITE | PT_EXEC | PT_GLOBAL | PT_TYPE_MASK;
+
+	if (!(attrs & PT_READ) || attrs & ~known ||
+	    (attrs & PT_TYPE_MASK) >> PT_TYPE_SHIFT >= PT_NR_TYPES)
+		return false;
+	return !f->w_xor_x || (attrs & (PT_WRITE | PT_EXEC)) != (PT_WRITE | PT_EXEC);
+}
+
+/*
+ * The log of unlinked tables. An unlinked table must not be written, so it cannot be on a list of
+ * its own; pages of 511 entries and a link list them. Room for every table there is gets reserved
+ * when the table is made: unlinking can then not fail. An entry is the table's address and level.
+ */
+#define LOG_ENTRIES (ENTRIES - 1)
+
+static int log_reserve(struct ptable *pt)
+{
+	hpa_t page;
+	int err;
+
+	if ((u64)pt->log_pages * LOG_ENTRIES > pt->nr_tables)
+		return 0;
+	err = pt->alloc->alloc(pt->alloc->ctx, &page);
+	if (err)
+		return err;
+	*(u64 *)phys_to_virt(page) = pt->log_spare;
+	pt->log_spare = page;
+	pt->log_pages++;
+	return 0;
+}
+
+static void unlink_table(struct ptable *pt, hpa_t table, unsigned level)
+{
+	u64 *log;
+
+	if (!pt->log || pt->log_used == LOG_ENTRIES) {
+		hpa_t page = pt->log_spare;
+
+		log = phys_to_virt(page);
+		pt->log_spare = log[0];
+		log[0] = pt->log;
+		pt->log = page;
+		pt->log_used = 0;
+	}
+	log = phys_to_virt(pt->log);
+	log[++pt->log_used] = table | level;
+}
+
+/* Something that a TLB may hold has changed. */
+static void note_change(struct ptable *pt)
+{
+	atomic_fetch_add_explicit(&pt->generation, 1, memory_order_release);
+}
+
+static int new_table(struct ptable *pt, hpa_t *table)
+{
+	int err = log_reserve(pt);
+
+	if (!err)
+		err = pt->alloc->alloc(pt->alloc->ctx, table);
+	if (!err)
+		pt->nr_tables++;
+	return err;
+}
+
+static void free_table(struct ptable *pt, hpa_t table)
+{
+	pt->alloc->free(pt->alloc->ctx, table);
+	pt->nr_tables--;
+}
+
+/* Frees a table of this level and all below it, bottom up. Nobody else sees them any more. */
+static u32 free_tree(struct ptable *pt, hpa_t table, unsigned level)
+{
+	hpa_t tables[PT_MAX_LEVELS];
+	u32 next[PT_MAX_LEVELS];
+	unsigned l = level;
+	u32 freed = 0;
+
+	tables[l] = table;
+	next[l] = 0;
+	while (l <= level) {
+		u64 entry;
+
+		if (l == 0 || next[l] == ENTRIES) {
+			free_table(pt, tables[l++]);
+			freed++;
+			continue;
+		}
+		entry = load(table_at(tables[l]) + next[l]++);
+		if (!is_present(pt->format, entry) || is_leaf(pt->format, entry, l))
+			continue;
+		l--;
+		tables[l] = entry & ADDR_MASK;
+		next[l] = 0;
+	}
+	return freed;
+}
+
+int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_alloc *alloc,
+	    u8 max_leaf)
+{
+	memset(pt, 0, sizeof(*pt));
+	pt->format = format;
+	pt->alloc = alloc;
+	pt->max_leaf = max_leaf < format->max_leaf ? max_leaf : format->max_leaf;
+	if (new_table(pt, &pt->root) == 0)
+		return 0;
+	pt->root = 0;
+	pt_destroy(pt);
+	return E_NOMEM;
+}
+
+static u32 reclaim(struct ptable *pt)
+{
+	u32 freed = 0;
+
+	while (pt->log) {
+		hpa_t page = pt->log;
+		u64 *log = phys_to_virt(page);
+
+		for (u32 i = 1; i <= pt->log_used; i++)
+			freed += free_tree(pt, log[i] & ADDR_MASK, (unsigned)(log[i] & ~ADDR_MASK));
+		pt->log = log[0];
+		pt->log_used = LOG_ENTRIES;
+		log[0] = pt->log_spare;
+		pt->log_spare = page;
+	}
+	return freed;
+}
+
+u32 pt_reclaim(struct ptable *pt, u64 flushed)
+{
+	u32 freed = 0;
+
+	spin_lock(&pt->lock);
+	if (flushed >= pt->log_generation)
+		freed = reclaim(pt);
+	spin_unlock(&pt->lock);
+	return freed;
+}
+
+void pt_destroy(struct ptable *pt)
+{
+	if (pt->root)
+		free_tree(pt, pt->root, pt->format->levels - 1u);
+	pt->root = 0;
+	reclaim(pt);
+	while (pt->log_spare) {
+		hpa_t page = pt->log_spare;
+
+		pt->log_spare = *(u64 *)phys_to_virt(page);
+		pt->alloc->free(pt->alloc->ctx, page);
+	}
+	pt->log_pages = 0;
+}
+
+bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out)
+{
+	const struct pt_format *f = pt->format;
+	hpa_t table = pt->root;
+
+	if (!is_valid_address(f, va))
+		return false;
+	for (unsigned level = f->levels - 1u;; level--) {
+		u64 entry = load(slot_of(table, va, level));
+
+		if (!is_present(f, entry))
+			return false;
+		if (is_leaf(f, entry, level)) {
+			out->pa = leaf_address(entry, level) | (va & (pt_level_size(level) - 1));
+			out->attrs = decode(f, entry, level);
+			out->level = (u8)level;
+			return true;
+		}
+		table = entry & ADDR_MASK;
+	}
+}
+
+/*
+ * Replaces the leaf in *slot by a table of leaves of the next level that say the same. Only
+ * accessed and dirty bits can change meanwhile; then the table, which nobody has seen, is filled
+ * once more.
+ */
+static int split(struct ptable *pt, entry_t *slot, unsigned level)
+{
+	const struct pt_format *f = pt->format;
+	hpa_t table;
+	u64 entry;
+	int err = new_table(pt, &table);
+
+	if (err)
+		return err;
+	do {
+		entry = load(slot);
+		for (u64 i = 0; i < ENTRIES; i++)
+			atomic_store_explicit(
+				table_at(table) + i,
+				encode(f, decode(f, entry, level), level - 1) |
+					(entry & f->accessed_dirty) |
+					(leaf_address(entry, level) + i * pt_level_size(level - 1)),
+				memory_order_relaxed);
+	} while (!replace(slot, entry, table | f->table));
+	note_change(pt);
+	return 0;
+}
+
+/* Splits until no leaf lies across va. */
+static int split_across(struct ptable *pt, u64 va)
+{
+	const struct pt_format *f = pt->format;
+	hpa_t table = pt->root;
+
+	for (unsigned level = f->levels - 1u; level > 0; level--) {
+		entry_t *slot = slot_of(table, va, level);
+
+		if (va % pt_level_size(level) == 0 || !is_present(f, load(slot)))
+			return 0;
+		if (is_leaf(f, load(slot), level)) {
+			int err = split(pt, slot, level);
+
+			if (err)
+				return err;
+		}
+		table = load(slot) & ADDR_MASK;
+	}
+	return 0;
+}
+
+static bool is_empty(const struct pt_format *f, hpa_t table)
+{
+	for (u32 i = 0; i < ENTRIES; i++)
+		if (is_present(f, load(table_at(table) + i)))
+			return false;
+	return true;
+}
+
+/* Unlinks the tables on the way to va that have become empty. */
+static bool prune(struct ptable *pt, u64 va)
+{
+	const struct pt_format *f = pt->format;
+	entry_t *slots[PT_MAX_LEVELS];
+	unsigned level = f->levels - 1u;
+	bool changed = false;
+	hpa_t table = pt->root;
+
+	for (;; level--) {
+		u64 entry;
+
+		slots[level] = slot_of(table, va, level);
+		entry = load(slots[level]);
+		if (!is_present(f, entry))
+			break;
+		if (is_leaf(f, entry, level))
+			return false;
+		table = entry & ADDR_MASK;
+	}
+	for (level++; level < f->levels; level++) {
+		u64 entry = load(slots[level]);
+
+		if (!is_empty(f, entry & ADDR_MASK))
+			break;
+		replace(slots[level], entry, 0);
+		unlink_table(pt, entry & ADDR_MASK, level - 1);
+		changed = true;
+	}
+	return changed;
+}
+
+/* One step over a range: what is to happen to the leaves. */
+struct change {
+	bool remove; /* else: new attributes */
+	u32 attrs;
+	bool changed;
+};
+
+static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level, struct change *c)
+{
+	u64 entry, new;
+
+	do {
+		entry = load(slot);
+		new = encode(f, c->attrs, level) | (entry & f->accessed_dirty) |
+		      leaf_address(entry, level);
+		if (c->remove)
+			new = 0;
+		if (new == entry)
+			return;
+	} while (!replace(slot, entry, new));
+	c->changed = true;
+}
+
+/*
+ * Does the change at the highest entry on the way to va that lies wholly in the `left` bytes from
+ * there. Returns how many bytes that entry covers from va on. No leaf lies across the ends.
+ */
+static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c)
+{
+	const struct pt_format *f = pt->format;
+	hpa_t table = pt->root;
+
+	for (unsigned level = f->levels - 1u;; level--) {
+		u64 size = pt_level_size(level);
+		entry_t *slot = slot_of(table, va, level);
+		u64 entry = load(slot);
+
+		if (!is_present(f, entry))
+			return size - va % size;
+		if (is_leaf(f, entry, level)) {
+			change_leaf(f, slot, level, c);
+			return size - va % size;
+		}
+		table = entry & ADDR_MASK;
+		if (c->remove && va % size == 0 && left >= size) {
+			replace(slot, entry, 0);
+			unlink_table(pt, table, level - 1);
+			c->changed = true;
+			return size;
+		}
+	}
+}
+
+static void change_range(struct ptable *pt, u64 va, u64 size, struct change *c)
+{
+	for (u64 done = 0; done < size;)
+		done += min_u64(change_step(pt, va + done, size - done, c), size - done);
+}
+
+/* Removes a range whose ends no leaf lies across, and the tables that this empties. */
+static bool remove_range(struct ptable *pt, u64 va, u64 size)
+{
+	struct change c = {.remove = true};
+	bool pruned;
+
+	change_range(pt, va, size, &c);
+	pruned = prune(pt, va);
+	pruned |= prune(pt, va + (size - 1));
+	if (c.changed || pruned) {
+		note_change(pt);
+		pt->log_generation = pt_generation(pt);
+	}
+	return c.changed;
+}
+
+/* Splits at both ends. The end of the address space needs none: 0 is aligned to everything. */
+static int split_ends(struct ptable *pt, u64 va, u64 size)
+{
+	int err = split_across(pt, va);
+
+	return err ? err : split_across(pt, va + size);
+}
+
+int pt_unmap(struct ptable *pt, u64 va, u64 size)
+{
+	int ret;
+
+	if (!is_valid_range(pt->format, va, size))
+		return E_INVAL;
+	spin_lock(&pt->lock);
+	ret = split_ends(pt, va, size);
+	if (!ret)
+		ret = remove_range(pt, va, size);
+	spin_unlock(&pt->lock);
+	return ret;
+}
+
+int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs)
+{
+	struct change c = {.attrs = attrs};
+	int ret;
+
+	if (!is_valid_range(pt->format, va, size) || !is_valid_attrs(pt->format, attrs))
+		return E_INVAL;
+	spin_lock(&pt->lock);
+	ret = split_ends(pt, va, size);
+	if (!ret) {
+		change_range(pt, va, size, &c);
+		if (c.changed)
+			note_change(pt);
+		ret = c.changed;
+	}
+	spin_unlock(&pt->lock);
+	return ret;
+}
+
+/* The slot of this level on the way to va, with the tables above it made where they are missing. */
+static int make_slot(struct ptable *pt, u64 va, unsigned level, entry_t **slot)
+{
+	const struct pt_format *f = pt->format;
+	hpa_t table = pt->root;
+
+	for (unsigned l = f->levels - 1u; l > level; l--) {
+		entry_t *up = slot_of(table, va, l);
+		u64 entry = load(up);
+
+		if (!is_present(f, entry)) {
+			int err = new_table(pt, &table);
+
+			if (err)
+				return err;
+			replace(up, entry, table | f->table);
+			continue;
+		}
+		if (is_leaf(f, entry, l))
+			return E_EXIST;
+		table = entry & ADDR_MASK;
+	}
+	*slot = slot_of(table, va, level);
+	return 0;
+}
+
+/* The highest level whose leaves fit these addresses and this size. */
+static unsigned best_level(const struct ptable *pt, u64 va, u64 pa, u64 size)
+{
+	unsigned level = pt->max_leaf;
+
+	while (level > 0 && ((va | pa) % pt_level_size(level) || size < pt_level_size(level)))
+		level--;
+	return level;
+}
+
+/* Maps the first leaves of the range, as many as one table holds. *done: bytes mapped. */
+static int map_run(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs, u64 *done)
+{
+	unsigned level = best_level(pt, va, pa, size);
+	u64 step = pt_level_size(level);
+	u64 bits = encode(pt->format, attrs, level);
+	u64 room = ENTRIES - (va >> pt_level_shift(level)) % ENTRIES;
+	u64 count = min_u64(room, size >> pt_level_shift(level));
+	entry_t *slot;
+	int err = make_slot(pt, va, level, &slot);
+
+	for (*done = 0; !err && *done < count * step; *done += step, slot++) {
+		u64 old = load(slot);
+
+		if (is_present(pt->format, old) || !replace(slot, old, bits | (pa + *done)))
+			return E_EXIST;
+	}
+	return err;
+}
+
+int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs)
+{
+	u64 mapped = 0;
+	int err = 0;
+
+	if (!is_valid_range(pt->format, va, size) || !is_valid_attrs(pt->format, attrs) ||
+	    pa & ~PAGE_MASK || !range_within(pa, size, PA_LIMIT))
+		return E_INVAL;
+	spin_lock(&pt->lock);
+	while (!err && mapped < size) {
+		u64 done;
+
+		err = map_run(pt, va + mapped, pa + mapped, size - mapped, attrs, &done);
+		mapped += done;
+	}
+	if (err) {
+		if (mapped)
+			remove_range(pt, va, mapped);
+		if (prune(pt, va + mapped)) {
+			note_change(pt);
+			pt->log_generation = pt_generation(pt);
+		}
+	}
+	spin_unlock(&pt->lock);
+	return err;
+}
+
+/* Replaces the table at the slot of this level by one leaf, if its 512 leaves make one. */
+static bool merge_table(struct ptable *pt, u64 va, unsigned level)
+{
+	const struct pt_format *f = pt->format;
+	hpa_t table = pt->root;
+	u64 bits = 0, entry, first;
+	entry_t *slot;
+	unsigned l = f->levels - 1u;
+
+	for (;; l--) {
+		slot = slot_of(table, va, l);
+		entry = load(slot);
+		if (!is_present(f, entry) || is_leaf(f, entry, l))
+			return false;
+		table = entry & ADDR_MASK;
+		if (l == level)
+			break;
+	}
+	first = load(table_at(table)) & ~f->accessed_dirty;
+	if (leaf_address(first, level - 1) % pt_level_size(level))
+		return false;
+	for (u64 i = 0; i < ENTRIES; i++) {
+		u64 e = load(table_at(table) + i);
+
+		if (!is_present(f, e) || !is_leaf(f, e, level - 1) ||
+		    (e & ~f->accessed_dirty) != first + i * pt_level_size(level - 1))
+			return false;
+		bits |= e & f->accessed_dirty;
+	}
+	/* A leaf is made dirty when it is writable: no write after the look above gets lost. */
+	replace(slot, entry,
+		encode(f, decode(f, first, level - 1), level) | bits |
+			leaf_address(first, level - 1));
+	unlink_table(pt, table, level - 1);
+	note_change(pt);
+	pt->log_generation = pt_generation(pt);
+	return true;
+}
+
+int pt_merge(struct ptable *pt, u64 va, u64 size)
+{
+	bool changed = false;
+
+	if (!is_valid_range(pt->format, va, size))
+		return E_INVAL;
+	spin_lock(&pt->lock);
+	for (unsigned level = 1; level <= pt->max_leaf; level++) {
+		u64 step = pt_level_size(level);
+		u64 skip = (step - va % step) % step;
+
+		for (u64 at = skip; at < size && step <= size - at; at += step)
+			changed |= merge_table(pt, va + at, level);
+	}
+	spin_unlock(&pt->lock);
+	return changed;
+}
+
+static int alloc_frame(void *ctx, hpa_t *page)
+{
+	pfn_t pfn;
+	int err = frame_alloc(0, FRAME_ZERO, &pfn);
+
+	(void)ctx;
+	if (!err)
+		*page = pfn << PAGE_SHIFT;
+	return err;
+}
+
+static void free_frame(void *ctx, hpa_t page)
+{
+	(void)ctx;
+	(void)frame_free(page >> PAGE_SHIFT, 0, 0);
+}
+
+const struct pt_alloc pt_alloc_frames = {.alloc = alloc_frame, .free = free_frame};

@@ -1,0 +1,157 @@
+/*
+ * Page tables: one engine for the host's own tables, for NPT and for EPT, driven by a constant
+ * description of the format (mm/ptable_formats.c).
+ *
+ * Hardware and other CPUs may walk a table at any moment. Each change is one compare-exchange of
+ * one entry and leaves, for every page, the old or the new translation; a new table is filled
+ * before it is linked. Tables that are no longer linked stay as they were, and allocated, until
+ * pt_reclaim() is told that no CPU can still be walking them.
+ *
+ * `generation` counts the changes after which something stale may be in a TLB. The owner compares
+ * it with what each CPU has flushed last.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "lib/spinlock.h"
+#include "lib/types.h"
+
+/* Attributes of a mapping: rights, then the memory type in bits 10:8. */
+#define PT_READ	      0x001u /* must be given */
+#define PT_WRITE      0x002u
+#define PT_EXEC	      0x004u
+#define PT_GLOBAL     0x008u /* host only; ignored elsewhere */
+#define PT_WB	      0x000u /* write-back */
+#define PT_WT	      0x100u
+#define PT_UC_MINUS   0x200u /* uncached, MTRRs may make it WC; on EPT the same as UC */
+#define PT_UC	      0x300u
+#define PT_WC	      0x400u
+#define PT_WP	      0x500u
+#define PT_TYPE_MASK  0x700u
+#define PT_TYPE_SHIFT 8
+#define PT_NR_TYPES   6
+
+/* The PAT that the formats host and NPT count on, for IA32_PAT: WB WT UC- UC WC WP UC- UC. */
+#define PT_PAT 0x0007050100070406ul
+
+/* Levels count from the leaves: 0 is a 4 KiB page or its table, 1 is 2 MiB, 2 is 1 GiB. */
+#define PT_LEVEL_4K   0
+#define PT_LEVEL_2M   1
+#define PT_LEVEL_1G   2
+#define PT_MAX_LEVELS 5
+
+struct pt_format {
+	const char *name;
+	u8 levels;
+	u8 va_bits;
+	u8 max_leaf;	/* highest level that the format has leaves for */
+	bool canonical; /* addresses are sign-extended from va_bits */
+	bool w_xor_x;	/* nothing may be writable and executable */
+	u64 present;	/* an entry with any of these is in use */
+	u64 table;	/* bits of an entry that points to a table */
+	u64 leaf;	/* bits of every leaf */
+	u64 large;	/* further bits of a leaf above level 0; tells it from a table */
+	u64 write;	/* bits for PT_WRITE; the dirty bit is set beforehand */
+	u64 exec;	/* bits for PT_EXEC ... */
+	u64 no_exec;	/* ... and for its absence */
+	u64 global;
+	u64 accessed_dirty; /* what hardware sets on its own */
+	u64 type[PT_NR_TYPES];
+	u64 type_large[PT_NR_TYPES];
+	u64 type_mask, type_mask_large;
+};
+
+extern const struct pt_format pt_format_host; /* x86-64, 4 levels (APM 2 5.3) */
+extern const struct pt_format pt_format_npt;  /* nested paging (APM 2 15.25) */
+extern const struct pt_format pt_format_ept;  /* SDM 3C 29.3.2 */
+
+/* Where tables come from. alloc gives a page of zeros: 0 or E_NOMEM. Called with the lock held. */
+struct pt_alloc {
+	int (*alloc)(void *ctx, hpa_t *page);
+	void (*free)(void *ctx, hpa_t page);
+	void *ctx;
+};
+
+extern const struct pt_alloc pt_alloc_frames; /* from mm/frame.c */
+
+struct ptable {
+	const struct pt_format *format;
+	const struct pt_alloc *alloc;
+	hpa_t root;
+	_Atomic u64 generation;
+	struct spinlock lock; /* guards all changes of the tables and everything below */
+	u8 max_leaf;	      /* highest level at which leaves are made */
+	u32 nr_tables;	      /* linked or waiting for pt_reclaim() */
+	u32 log_pages;	      /* pages that list unlinked tables: enough for all there are */
+	u32 log_used;	      /* entries in the first page of the log */
+	hpa_t log, log_spare; /* chains of such pages, 0: none */
+	u64 log_generation;   /* generation at the last unlinking */
+};
+
+/* A translation as pt_walk() finds it. */
+struct pt_mapping {
+	u64 pa; /* of the address itself, not of its page */
+	u32 attrs;
+	u8 level;
+};
+
+/* An empty table. Leaves are made up to max_leaf or what the format has. 0 or E_NOMEM. */
+int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_alloc *alloc,
+	    u8 max_leaf) __must_check;
+
+/* Gives every page back. No CPU may be using the table any more. Harmless when pt_init() failed. */
+void pt_destroy(struct ptable *pt);
+
+/*
+ * Maps [va, va + size) to [pa, pa + size) with the largest leaves that fit. Everything in whole
+ * pages, bytes. Returns 0, or with nothing mapped: E_INVAL for bad arguments (alignment, a range
+ * that the format cannot address, no PT_READ, writable and executable where the format forbids
+ * it); E_EXIST when a part is mapped already; E_NOMEM.
+ */
+int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) __must_check;
+
+/*
+ * Unmaps what is mapped in the range. Returns 1 when something was, and generation has moved: the
+ * owner must flush before it uses the frames otherwise; 0 when nothing was. E_INVAL; E_NOMEM, with
+ * nothing changed, when a large leaf would have to be split.
+ */
+int pt_unmap(struct ptable *pt, u64 va, u64 size) __must_check;
+
+/* Gives what is mapped in the range other attributes. Returns as pt_unmap(). */
+int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) __must_check;
+
+/* Replaces whole tables of like, adjoining leaves in the range by larger leaves. 1, 0, E_INVAL. */
+int pt_merge(struct ptable *pt, u64 va, u64 size) __must_check;
+
+/*
+ * Finds the translation of va: true and *out, or false when there is none. Takes no lock. To be
+ * called where pt_reclaim() cannot run to its end, that is, by a CPU that has to answer the flush.
+ */
+bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out);
+
+/*
+ * Frees unlinked tables once every CPU has flushed, at generation `flushed` or later, what it
+ * cached of this table. Returns the number of tables freed; 0 when `flushed` is too old.
+ */
+u32 pt_reclaim(struct ptable *pt, u64 flushed);
+
+static inline u64 pt_generation(struct ptable *pt)
+{
+	return atomic_load_explicit(&pt->generation, memory_order_acquire);
+}
+
+static inline unsigned pt_level_shift(unsigned level)
+{
+	return PAGE_SHIFT + 9 * level;
+}
+
+/* Bytes that one entry of a table of this level covers. */
+static inline u64 pt_level_size(unsigned level)
+{
+	return 1ul << pt_level_shift(level);
+}
+
+#ifdef UNIT_TEST
+extern void (*pt_store_hook)(void); /* called after each change of a linked table */
+#endif

@@ -1,0 +1,97 @@
+/*
+ * The page-table formats, as constants for mm/ptable.c. Memory types of host and NPT go through the
+ * page attribute table, which holds PT_PAT: the index is PWT (bit 3), PCD (bit 4), and PAT, which
+ * is bit 7 in a 4 KiB leaf and bit 12 in a larger one (APM 2 7.8).
+ */
+#include "mm/ptable.h"
+
+#define X86_P	      BIT(0)
+#define X86_W	      BIT(1)
+#define X86_U	      BIT(2)
+#define X86_PWT	      BIT(3)
+#define X86_PCD	      BIT(4)
+#define X86_A	      BIT(5)
+#define X86_D	      BIT(6)
+#define X86_PS	      BIT(7)
+#define X86_PAT	      BIT(7)
+#define X86_G	      BIT(8)
+#define X86_PAT_LARGE BIT(12)
+#define X86_NX	      BIT(63)
+
+/* In the order of PT_WB, PT_WT, PT_UC_MINUS, PT_UC, PT_WC, PT_WP: their indices in PT_PAT. */
+#define X86_TYPES(pat)                                                          \
+	{                                                                       \
+		0, X86_PWT, X86_PCD, X86_PCD | X86_PWT, (pat), (pat) | X86_PWT, \
+	}
+
+const struct pt_format pt_format_host = {
+	.name = "host",
+	.levels = 4,
+	.va_bits = 48,
+	.max_leaf = PT_LEVEL_1G,
+	.canonical = true,
+	.w_xor_x = true,
+	.present = X86_P,
+	.table = X86_P | X86_W | X86_A,
+	.leaf = X86_P | X86_A,
+	.large = X86_PS,
+	.write = X86_W | X86_D,
+	.no_exec = X86_NX,
+	.global = X86_G,
+	.accessed_dirty = X86_A | X86_D,
+	.type = X86_TYPES(X86_PAT),
+	.type_large = X86_TYPES(X86_PAT_LARGE),
+	.type_mask = X86_PWT | X86_PCD | X86_PAT,
+	.type_mask_large = X86_PWT | X86_PCD | X86_PAT_LARGE,
+};
+
+/* Every nested access is a user access (APM 2 15.25.5), hence U in all entries. */
+const struct pt_format pt_format_npt = {
+	.name = "npt",
+	.levels = 4,
+	.va_bits = 48,
+	.max_leaf = PT_LEVEL_1G,
+	.present = X86_P,
+	.table = X86_P | X86_W | X86_U | X86_A,
+	.leaf = X86_P | X86_U | X86_A,
+	.large = X86_PS,
+	.write = X86_W | X86_D,
+	.no_exec = X86_NX,
+	.accessed_dirty = X86_A | X86_D,
+	.type = X86_TYPES(X86_PAT),
+	.type_large = X86_TYPES(X86_PAT_LARGE),
+	.type_mask = X86_PWT | X86_PCD | X86_PAT,
+	.type_mask_large = X86_PWT | X86_PCD | X86_PAT_LARGE,
+};
+
+#define EPT_R	    BIT(0)
+#define EPT_W	    BIT(1)
+#define EPT_X	    BIT(2)
+#define EPT_TYPE(t) ((u64)(t) << 3)
+#define EPT_LARGE   BIT(7)
+#define EPT_A	    BIT(8)
+#define EPT_D	    BIT(9)
+
+/* Memory types by their numbers in SDM 3A table 12-2; EPT knows no UC-. */
+#define EPT_TYPES                                                                            \
+	{                                                                                    \
+		EPT_TYPE(6), EPT_TYPE(4), EPT_TYPE(0), EPT_TYPE(0), EPT_TYPE(1), EPT_TYPE(5) \
+	}
+
+const struct pt_format pt_format_ept = {
+	.name = "ept",
+	.levels = 4,
+	.va_bits = 48,
+	.max_leaf = PT_LEVEL_1G,
+	.present = EPT_R | EPT_W | EPT_X,
+	.table = EPT_R | EPT_W | EPT_X | EPT_A,
+	.leaf = EPT_R | EPT_A,
+	.large = EPT_LARGE,
+	.write = EPT_W | EPT_D,
+	.exec = EPT_X,
+	.accessed_dirty = EPT_A | EPT_D,
+	.type = EPT_TYPES,
+	.type_large = EPT_TYPES,
+	.type_mask = EPT_TYPE(7),
+	.type_mask_large = EPT_TYPE(7),
+};
