@@ -1,0 +1,108 @@
+/*
+ * Getting a guest ready to run: what all loaders share, and the choice between them. A loader puts
+ * an image and what belongs to it into guest memory, and says in which state vCPU 0 begins.
+ *
+ * An image is hostile: every length and offset in it is checked against the bytes that are there,
+ * and each mistake becomes one sentence for the user.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "lib/types.h"
+
+struct vm;
+
+/* Bytes of a boot module in the direct map. data is NULL when there is no such module. */
+struct blob {
+	const u8 *data;
+	u64 size;
+	const char *name; /* for messages and for the guest; not NULL when data is not */
+};
+
+struct load_module {
+	struct blob blob;
+	const char *args; /* what the guest's module string says after the name; NULL: nothing */
+};
+
+#define LOAD_MAX_MODULES 32
+#define LOAD_MAX_STRING	 4096 /* bytes of a command line or of a module's string, final 0 included \
+			       */
+
+enum load_kind { LOAD_AUTO, LOAD_LINUX, LOAD_MULTIBOOT };
+
+struct load_spec {
+	enum load_kind kind; /* LOAD_AUTO: by what the kernel's bytes say */
+	struct blob kernel;
+	struct blob initrd;  /* multiboot: the first module, before `modules` */
+	const char *cmdline; /* without the kernel's name; NULL: empty */
+	const struct load_module *modules;
+	u32 nr_modules; /* at most LOAD_MAX_MODULES; Linux takes none */
+};
+
+struct load_error {
+	char text[160]; /* one sentence without a newline; "" when there was no error */
+};
+
+struct boot_table {
+	u64 base;
+	u16 limit;
+};
+
+/* The state in which a vCPU begins, of either back end. CR2, debug registers and MSRs: as reset. */
+struct boot_state {
+	u64 gpr[NR_GPRS];
+	u64 rip, rflags;
+	struct segment seg[NR_SEGS];
+	u64 cr0, cr3, cr4, efer;
+	struct boot_table gdtr, idtr;
+};
+
+/*
+ * Loads a guest into vm->gmem, whose RAM must be as layout_ram(memory, ...) says and all zero: ACPI
+ * tables for vm->nr_vcpus vCPUs, the BIOS data area, the image, its modules. Returns 0 and the
+ * state of vCPU 0. Errors, each with its sentence in err: E_FORMAT (not an image that can be
+ * started, or a corrupt one), E_TRUNC (shorter than it says), E_NOMEM (does not fit), E_NOSUPP (a
+ * kind of image that Roost does not start), E_RANGE (addresses outside of RAM, too many modules,
+ * long strings), E_EXIST (parts of the image overlap each other), E_INVAL (memory is less than
+ * LAYOUT_MIN_MEMORY or not whole pages).
+ */
+int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
+	       struct load_error *err) __must_check;
+
+/* Puts the state into a vCPU that has not run since it was created or reset. */
+void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state);
+
+/* What the bytes of a kernel look like: LOAD_LINUX, LOAD_MULTIBOOT, or LOAD_AUTO for neither. */
+enum load_kind load_sniff(const struct blob *kernel);
+
+/* ---- for the loaders ---- */
+
+/* Where a loader works: one load_guest() call. */
+struct load_target {
+	struct vm *vm;
+	u64 memory;    /* bytes */
+	gpa_t low_end; /* end of the RAM below the PCI hole */
+	const struct load_spec *spec;
+	struct boot_state *state;
+	struct load_error *err;
+};
+
+/* Writes the sentence and returns `error`, so that a check is `return load_fail(...);`. */
+int load_fail(struct load_error *err, int error, const char *fmt, ...) __format_printf(3, 4);
+
+/* Guest memory access whose failure (a range that the memory map promised is not there) is
+ * reported. */
+int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) __must_check;
+int load_zero(const struct load_target *to, gpa_t gpa, u64 size) __must_check;
+
+/* A flat segment of 4 GiB with the given selector and attributes. */
+struct segment load_flat_segment(u16 selector, u16 attr);
+
+/*
+ * The state of a vCPU with flat segments, empty descriptor tables, valid TR and LDTR, interrupts
+ * off: what every boot protocol begins from. Protected mode without paging.
+ */
+void load_flat_state(struct boot_state *state, u16 cs, u16 ds);
+
+/* strlen() bounded by LOAD_MAX_STRING, NULL counting as "". */
+u64 load_string_length(const char *text);

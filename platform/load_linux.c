@@ -1,0 +1,408 @@
+/*
+ * Linux x86 boot protocol, 2.12 and later, 64-bit entry (Linux: Documentation/x86/boot.rst).
+ *
+ * A bzImage is a sector of setup header, some sectors of real-mode code that is not used here, and
+ * the protected-mode part, which is loaded in one piece and entered 0x200 bytes from its start.
+ * What the kernel needs to be told lies in low memory:
+ *
+ *   0x0500  GDT with the two segments that the protocol names
+ *   0x7000  boot_params ("zero page")
+ *   0x9000  page tables: 4 GiB mapped one to one with 2 MiB pages, so that any CPU can use them
+ *   0x20000 command line
+ */
+#include "platform/load_linux.h"
+
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "lib/string.h"
+#include "platform/layout.h"
+
+#define GDT_ADDRESS	    0x500ul
+#define PARAMS_ADDRESS	    0x7000ul
+#define TABLES_ADDRESS	    0x9000ul
+#define CMDLINE_ADDRESS	    0x20000ul
+
+#define SECTOR		    512u
+#define HEADER_MAGIC	    0x53726448u /* "HdrS" */
+#define PROTOCOL_2_12	    0x020cu
+#define BOOT_FLAG	    0xaa55u
+#define LOADFLAGS_HIGH	    0x01u
+#define XLF_KERNEL_64	    0x0001u
+#define ENTRY_64	    0x200u
+#define LOADER_UNDEFINED    0xffu
+#define DEFAULT_SETUP_SECTS 4u
+
+#define CR0_LONG_MODE	    0x80000011ul /* PG, ET, PE */
+#define CR4_PAE		    0x20ul
+#define EFER_LME_LMA	    0x500ul
+#define BOOT_CS		    0x10
+#define BOOT_DS		    0x18
+
+#define TABLE_ENTRIES	    512u
+#define MAPPED_GIB	    4u
+#define PTE_TABLE	    0x03ul /* present, writable */
+#define PTE_LARGE	    0x83ul /* and a page of 2 MiB */
+
+/* The setup header as it lies at 0x1f1 of the file and of boot_params. */
+struct setup_header {
+	u8 setup_sects;
+	u16 root_flags;
+	u32 syssize; /* protected-mode part, in units of 16 bytes */
+	u16 ram_size, vid_mode, root_dev, boot_flag;
+	u8 jump, jump_length; /* the header ends where this jump goes */
+	u32 magic;
+	u16 version;
+	u32 realmode_switch;
+	u16 start_sys_seg, kernel_version;
+	u8 type_of_loader, loadflags;
+	u16 setup_move_size;
+	u32 code32_start, ramdisk_image, ramdisk_size, bootsect_kludge;
+	u16 heap_end_ptr;
+	u8 ext_loader_ver, ext_loader_type;
+	u32 cmd_line_ptr, initrd_addr_max, kernel_alignment;
+	u8 relocatable_kernel, min_alignment;
+	u16 xloadflags;
+	u32 cmdline_size, hardware_subarch;
+	u64 hardware_subarch_data;
+	u32 payload_offset, payload_length;
+	u64 setup_data, pref_address;
+	u32 init_size, handover_offset, kernel_info_offset;
+} __packed;
+
+#define HEADER_OFFSET 0x1f1u
+#define HEADER_JUMP   0x202u /* where the jump counts from */
+
+_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, jump) == 0x200, "setup header");
+_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, cmd_line_ptr) == 0x228,
+	       "setup header");
+_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, xloadflags) == 0x236, "setup header");
+_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, pref_address) == 0x258,
+	       "setup header");
+_Static_assert(HEADER_OFFSET + sizeof(struct setup_header) == 0x26c, "setup header");
+
+struct e820_entry {
+	u64 base, size;
+	u32 type;
+} __packed;
+
+struct boot_params {
+	u8 unused0[0x070];
+	u64 acpi_rsdp_addr;
+	u8 unused1[0x1e8 - 0x078];
+	u8 e820_entries;
+	u8 unused2[HEADER_OFFSET - 0x1e9];
+	struct setup_header header;
+	u8 unused3[0x2d0 - 0x26c];
+	struct e820_entry e820[128];
+	u8 unused4[PAGE_SIZE - 0xcd0];
+} __packed;
+
+_Static_assert(sizeof(struct boot_params) == PAGE_SIZE, "boot_params");
+_Static_assert(offsetof(struct boot_params, e820) == 0x2d0, "boot_params");
+
+/* What the checked header says, and where things go. */
+struct linux_image {
+	struct setup_header header;
+	u32 header_size;    /* bytes of the header that this kernel has */
+	u64 payload_offset; /* protected-mode part in the file */
+	u64 payload_size;
+	gpa_t load;	/* where it goes */
+	gpa_t load_end; /* end of what the kernel uses until it reads the memory map */
+	gpa_t initrd;	/* 0: none */
+};
+
+/* The tables are built here page by page; loads come one at a time. */
+static union {
+	struct boot_params params;
+	u64 table[TABLE_ENTRIES];
+} scratch;
+
+bool linux_detect(const struct blob *kernel)
+{
+	u32 magic;
+	u16 flag;
+
+	if (kernel->size < HEADER_OFFSET + offsetof(struct setup_header, version))
+		return false;
+	memcpy(&flag, kernel->data + HEADER_OFFSET + offsetof(struct setup_header, boot_flag),
+	       sizeof(flag));
+	memcpy(&magic, kernel->data + HEADER_OFFSET + offsetof(struct setup_header, magic),
+	       sizeof(magic));
+	return flag == BOOT_FLAG && magic == HEADER_MAGIC;
+}
+
+/* Copies the header once, no further than it says it goes. */
+static int read_header(const struct load_target *to, struct linux_image *image)
+{
+	const struct blob *kernel = &to->spec->kernel;
+	struct setup_header *header = &image->header;
+	u64 end;
+
+	if (kernel->size < HEADER_JUMP + 4)
+		return load_fail(to->err, E_TRUNC,
+				 "kernel '%s': %llu bytes long, too short for a Linux setup header",
+				 kernel->name, (unsigned long long)kernel->size);
+	if (!linux_detect(kernel))
+		return load_fail(to->err, E_FORMAT, "kernel '%s': no Linux setup header (HdrS)",
+				 kernel->name);
+	end = HEADER_JUMP + kernel->data[HEADER_JUMP - 1];
+	if (kernel->size < end)
+		return load_fail(to->err, E_TRUNC,
+				 "kernel '%s': %llu bytes long, but its setup header takes %llu",
+				 kernel->name, (unsigned long long)kernel->size,
+				 (unsigned long long)end);
+	image->header_size = (u32)min_u64(end - HEADER_OFFSET, sizeof(*header));
+	*header = (struct setup_header){0};
+	memcpy(header, kernel->data + HEADER_OFFSET, image->header_size);
+	return 0;
+}
+
+static int check_header(const struct load_target *to, const struct linux_image *image)
+{
+	const struct setup_header *header = &image->header;
+	const char *name = to->spec->kernel.name;
+
+	if (header->version < PROTOCOL_2_12)
+		return load_fail(to->err, E_NOSUPP,
+				 "kernel '%s': boot protocol %u.%02u, at least 2.12 is needed",
+				 name, header->version >> 8, header->version & 0xffu);
+	if (image->header_size < offsetof(struct setup_header, handover_offset))
+		return load_fail(to->err, E_FORMAT,
+				 "kernel '%s': setup header of %u bytes, too short for its version",
+				 name, image->header_size);
+	if (!(header->loadflags & LOADFLAGS_HIGH))
+		return load_fail(to->err, E_NOSUPP,
+				 "kernel '%s': a zImage for low memory, a bzImage is needed", name);
+	if (!(header->xloadflags & XLF_KERNEL_64))
+		return load_fail(to->err, E_NOSUPP,
+				 "kernel '%s': no 64-bit entry point, a 64-bit kernel is needed",
+				 name);
+	return 0;
+}
+
+/* Where the protected-mode part lies in the file, and that it is all there. */
+static int find_payload(const struct load_target *to, struct linux_image *image)
+{
+	const struct blob *kernel = &to->spec->kernel;
+	u64 sectors = image->header.setup_sects ? image->header.setup_sects : DEFAULT_SETUP_SECTS;
+	u64 missing;
+
+	image->payload_offset = (sectors + 1) * SECTOR;
+	image->payload_size = (u64)image->header.syssize * 16;
+	if (image->payload_size <= ENTRY_64)
+		return load_fail(to->err, E_FORMAT,
+				 "kernel '%s': its header says that the kernel has only %llu bytes",
+				 kernel->name, (unsigned long long)image->payload_size);
+	if (range_within(image->payload_offset, image->payload_size, kernel->size))
+		return 0;
+	missing = image->payload_offset + image->payload_size - kernel->size;
+	return load_fail(to->err, E_TRUNC, "kernel '%s': truncated, %llu of %llu bytes are missing",
+			 kernel->name, (unsigned long long)missing,
+			 (unsigned long long)(image->payload_offset + image->payload_size));
+}
+
+/*
+ * The kernel goes where it wants to be: a 64-bit kernel loaded lower unpacks itself to pref_address
+ * all the same, and one loaded higher only takes memory from others.
+ */
+static int place_kernel(const struct load_target *to, struct linux_image *image)
+{
+	const struct setup_header *header = &image->header;
+	const char *name = to->spec->kernel.name;
+	u64 align = header->kernel_alignment;
+	u64 size = max_u64(header->init_size, image->payload_size);
+
+	if (header->pref_address < LAYOUT_HIGH_LOAD || header->pref_address >= LAYOUT_PCI_HOLE ||
+	    header->pref_address % PAGE_SIZE)
+		return load_fail(to->err, E_FORMAT,
+				 "kernel '%s': cannot be loaded at its preferred address %#llx",
+				 name, (unsigned long long)header->pref_address);
+	image->load = header->pref_address;
+	if (header->relocatable_kernel) {
+		if (!align || align & (align - 1) || align > GiB(1))
+			return load_fail(to->err, E_FORMAT,
+					 "kernel '%s': alignment %#llx is no power of 2", name,
+					 (unsigned long long)align);
+		image->load = align_up(image->load, align);
+	}
+	image->load_end = align_up(image->load + size, PAGE_SIZE);
+	if (image->load_end > to->low_end)
+		return load_fail(to->err, E_NOMEM,
+				 "kernel '%s' does not fit: needs memory up to %llu KiB, %llu KiB "
+				 "are missing",
+				 name, (unsigned long long)(image->load_end >> 10),
+				 (unsigned long long)((image->load_end - to->low_end + 1023) >>
+						      10));
+	return 0;
+}
+
+/* As high as the header allows, so that the kernel can unpack below it. */
+static int place_initrd(const struct load_target *to, struct linux_image *image)
+{
+	const struct blob *initrd = &to->spec->initrd;
+	u64 top = min_u64(to->low_end, (u64)image->header.initrd_addr_max + 1);
+	u64 start = align_up(image->load_end, PAGE_SIZE);
+	u64 room;
+
+	image->initrd = 0;
+	if (!initrd->data || !initrd->size)
+		return 0;
+	top = align_down(top, PAGE_SIZE);
+	room = top > start ? top - start : 0;
+	if (initrd->size > room)
+		return load_fail(to->err, E_NOMEM,
+				 "initrd '%s' of %llu KiB does not fit: %llu KiB are missing",
+				 initrd->name, (unsigned long long)((initrd->size + 1023) >> 10),
+				 (unsigned long long)((initrd->size - room + 1023) >> 10));
+	image->initrd = align_down(top - initrd->size, PAGE_SIZE);
+	return 0;
+}
+
+static int write_cmdline(const struct load_target *to, const struct linux_image *image)
+{
+	const char *cmdline = to->spec->cmdline;
+	u64 length = load_string_length(cmdline);
+	/* cmdline_size does not count the final 0. */
+	u64 most = min_u64(image->header.cmdline_size, LOAD_MAX_STRING - 1);
+	char end = '\0';
+	int rc;
+
+	if (length > most)
+		return load_fail(
+			to->err, E_RANGE,
+			"command line of %llu characters%s, kernel '%s' takes at most %llu",
+			(unsigned long long)length, length == LOAD_MAX_STRING ? " or more" : "",
+			to->spec->kernel.name, (unsigned long long)most);
+	if (length) {
+		rc = load_write(to, CMDLINE_ADDRESS, cmdline, length);
+		if (rc)
+			return rc;
+	}
+	return load_write(to, CMDLINE_ADDRESS + length, &end, 1);
+}
+
+static void fill_e820(struct boot_params *params, u64 memory)
+{
+	struct guest_range map[LAYOUT_MAX_MAP];
+	u32 count = layout_map(memory, map);
+
+	for (u32 i = 0; i < count; i++)
+		params->e820[i] = (struct e820_entry){
+			.base = map[i].base, .size = map[i].size, .type = map[i].type};
+	params->e820_entries = (u8)count;
+}
+
+/* Everything that is not set here stays 0, which says "not there" (Linux: zero-page.rst). */
+static int write_params(const struct load_target *to, const struct linux_image *image)
+{
+	struct boot_params *params = &scratch.params;
+	struct setup_header *header = &params->header;
+
+	memset(params, 0, sizeof(*params));
+	memcpy(header, &image->header, image->header_size);
+	header->type_of_loader = LOADER_UNDEFINED;
+	header->cmd_line_ptr = CMDLINE_ADDRESS;
+	header->ramdisk_image = (u32)image->initrd;
+	header->ramdisk_size = image->initrd ? (u32)to->spec->initrd.size : 0;
+	header->code32_start = (u32)image->load;
+	header->setup_data = 0;
+	params->acpi_rsdp_addr = LAYOUT_ACPI;
+	fill_e820(params, to->memory);
+	return load_write(to, PARAMS_ADDRESS, params, sizeof(*params));
+}
+
+/* One PML4, one PDPT, a page directory for each GiB. */
+static int write_page_tables(const struct load_target *to)
+{
+	const gpa_t pdpt = TABLES_ADDRESS + PAGE_SIZE, first_pd = pdpt + PAGE_SIZE;
+	u64 *table = scratch.table;
+	int rc;
+
+	memset(table, 0, PAGE_SIZE);
+	table[0] = pdpt | PTE_TABLE;
+	rc = load_write(to, TABLES_ADDRESS, table, PAGE_SIZE);
+	if (rc)
+		return rc;
+
+	memset(table, 0, PAGE_SIZE);
+	for (u64 i = 0; i < MAPPED_GIB; i++)
+		table[i] = (first_pd + i * PAGE_SIZE) | PTE_TABLE;
+	rc = load_write(to, pdpt, table, PAGE_SIZE);
+
+	for (u64 gib = 0; !rc && gib < MAPPED_GIB; gib++) {
+		for (u64 i = 0; i < TABLE_ENTRIES; i++)
+			table[i] = (GiB(gib) + MiB(2) * i) | PTE_LARGE;
+		rc = load_write(to, first_pd + gib * PAGE_SIZE, table, PAGE_SIZE);
+	}
+	return rc;
+}
+
+static int write_gdt(const struct load_target *to)
+{
+	/* Null, unused, 64-bit code, data (APM 2 4.8). */
+	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
+
+	to->state->gdtr = (struct boot_table){.base = GDT_ADDRESS, .limit = sizeof(gdt) - 1};
+	return load_write(to, GDT_ADDRESS, gdt, sizeof(gdt));
+}
+
+/* Linux: boot.rst, "64-bit Boot Protocol". */
+static void set_entry_state(const struct load_target *to, const struct linux_image *image)
+{
+	struct boot_state *state = to->state;
+
+	state->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
+	state->cr0 = CR0_LONG_MODE;
+	state->cr3 = TABLES_ADDRESS;
+	state->cr4 = CR4_PAE;
+	state->efer = EFER_LME_LMA;
+	state->rip = image->load + ENTRY_64;
+	state->gpr[RSI] = PARAMS_ADDRESS;
+}
+
+static int write_image(const struct load_target *to, const struct linux_image *image)
+{
+	const struct load_spec *spec = to->spec;
+	int rc = load_write(to, image->load, spec->kernel.data + image->payload_offset,
+			    image->payload_size);
+
+	if (!rc && image->initrd)
+		rc = load_write(to, image->initrd, spec->initrd.data, spec->initrd.size);
+	return rc;
+}
+
+int linux_load(const struct load_target *to)
+{
+	struct linux_image image;
+	int rc;
+
+	if (to->spec->nr_modules)
+		return load_fail(to->err, E_RANGE,
+				 "kernel '%s': Linux takes an initrd, but no modules",
+				 to->spec->kernel.name);
+	rc = read_header(to, &image);
+	if (!rc)
+		rc = check_header(to, &image);
+	if (!rc)
+		rc = find_payload(to, &image);
+	if (!rc)
+		rc = place_kernel(to, &image);
+	if (!rc)
+		rc = place_initrd(to, &image);
+	if (rc)
+		return rc;
+
+	load_flat_state(to->state, BOOT_CS, BOOT_DS);
+	rc = write_gdt(to);
+	if (!rc)
+		rc = write_page_tables(to);
+	if (!rc)
+		rc = write_cmdline(to, &image);
+	if (!rc)
+		rc = write_params(to, &image);
+	if (!rc)
+		rc = write_image(to, &image);
+	if (!rc)
+		set_entry_state(to, &image);
+	return rc;
+}
