@@ -1,0 +1,219 @@
+/*
+ * Layouts of the ACPI tables that drivers/acpi.c reads (ACPI 6.5 5.2; IA-PC HPET 1.0a 3.2.4; PCI
+ * Firmware 3.0 4.1.2; Serial Port Console Redirection 1.07). Little-endian, packed, at any address.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct acpi_rsdp {
+	char signature[8];
+	u8 checksum; /* of the first 20 bytes */
+	char oem[6];
+	u8 revision;
+	u32 rsdt;
+	u32 length; /* from here on with revision 2 */
+	u64 xsdt;
+	u8 extended_checksum;
+	u8 reserved[3];
+} __packed;
+
+struct acpi_header {
+	char signature[4];
+	u32 length; /* with this header */
+	u8 revision;
+	u8 checksum;
+	char oem[6];
+	char oem_table[8];
+	u32 oem_revision;
+	u32 creator;
+	u32 creator_revision;
+} __packed;
+
+/* Generic address structure, 5.2.3.2. */
+struct acpi_gas {
+	u8 space, width, offset, access;
+	u64 address;
+} __packed;
+
+#define ACPI_ACCESS_32 3 /* access: double words */
+
+/* The beginning of each entry of variable length. */
+struct acpi_entry {
+	u8 type, length;
+} __packed;
+
+struct acpi_madt {
+	struct acpi_header header;
+	u32 lapic, flags;
+} __packed;
+
+#define MADT_HAS_8259	 0x1u
+
+#define MADT_CPU_ENABLED 0x1u
+#define MADT_CPU_CAPABLE 0x2u
+
+#define MADT_POLARITY	 0x3u
+#define MADT_ACTIVE_LOW	 0x3u
+#define MADT_TRIGGER	 0xcu
+#define MADT_LEVEL	 0xcu
+
+enum madt_type {
+	MADT_LAPIC = 0,
+	MADT_IOAPIC = 1,
+	MADT_OVERRIDE = 2,
+	MADT_LAPIC_NMI = 4,
+	MADT_LAPIC_ADDRESS = 5,
+	MADT_X2APIC = 9,
+	MADT_X2APIC_NMI = 10,
+};
+
+struct madt_lapic {
+	struct acpi_entry entry;
+	u8 uid, apic_id;
+	u32 flags;
+} __packed;
+
+struct madt_ioapic {
+	struct acpi_entry entry;
+	u8 id, reserved;
+	u32 address, gsi_base;
+} __packed;
+
+struct madt_override {
+	struct acpi_entry entry;
+	u8 bus, source;
+	u32 gsi;
+	u16 flags;
+} __packed;
+
+struct madt_lapic_nmi {
+	struct acpi_entry entry;
+	u8 uid; /* 0xff: all */
+	u16 flags;
+	u8 lint;
+} __packed;
+
+struct madt_lapic_address {
+	struct acpi_entry entry;
+	u16 reserved;
+	u64 address;
+} __packed;
+
+struct madt_x2apic {
+	struct acpi_entry entry;
+	u16 reserved;
+	u32 apic_id, flags, uid;
+} __packed;
+
+struct madt_x2apic_nmi {
+	struct acpi_entry entry;
+	u16 flags;
+	u32 uid; /* 0xffffffff: all */
+	u8 lint;
+	u8 reserved[3];
+} __packed;
+
+struct acpi_fadt {
+	struct acpi_header header;
+	u32 facs, dsdt;
+	u8 reserved0, profile;
+	u16 sci;
+	u32 smi_command;
+	u8 acpi_enable, acpi_disable, s4bios, pstate_control;
+	u32 pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control;
+	u32 pm_timer, gpe0, gpe1;
+	u8 pm1_event_length, pm1_control_length, pm2_control_length, pm_timer_length;
+	u8 gpe0_length, gpe1_length, gpe1_base, cstate_control;
+	u16 c2_latency, c3_latency, flush_size, flush_stride;
+	u8 duty_offset, duty_width, day_alarm, month_alarm, century;
+	u16 boot_arch;
+	u8 reserved1;
+	u32 flags;
+	struct acpi_gas reset; /* from here on with revision 2 */
+	u8 reset_value;
+	u16 arm_boot_arch;
+	u8 minor;
+	u64 x_facs, x_dsdt;
+	struct acpi_gas x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control;
+	struct acpi_gas x_pm_timer, x_gpe0, x_gpe1;
+} __packed;
+
+#define FADT_V1_SIZE	 offsetof(struct acpi_fadt, reset)
+
+#define FADT_TIMER_32BIT (1u << 8)
+#define FADT_HAS_RESET	 (1u << 10)
+
+#define FADT_ARCH_8042	 (1u << 1)
+#define FADT_ARCH_NO_VGA (1u << 2)
+
+struct acpi_hpet {
+	struct acpi_header header;
+	u32 id;
+	struct acpi_gas base;
+	u8 number;
+	u16 min_tick;
+	u8 attributes;
+} __packed;
+
+struct acpi_mcfg {
+	struct acpi_header header;
+	u64 reserved;
+} __packed;
+
+struct mcfg_entry {
+	u64 base;
+	u16 segment;
+	u8 first_bus, last_bus;
+	u32 reserved;
+} __packed;
+
+struct acpi_spcr_table {
+	struct acpi_header header;
+	u8 interface;
+	u8 reserved0[3];
+	struct acpi_gas base;
+	u8 irq_types, irq;
+	u32 gsi;
+	u8 baud, parity, stop_bits, flow_control;
+	/* terminal type and PCI identity follow; Roost has no use for them */
+} __packed;
+
+#define SPCR_16550	0x00
+#define SPCR_16450	0x01
+#define SPCR_16550_GAS	0x12
+#define SPCR_IRQ_8259	0x1u
+#define SPCR_IRQ_IOAPIC 0x2u
+
+/* AML, as much as the _S5_ package needs (ACPI 6.5 20.2, 20.3). */
+#define AML_ZERO    0x00
+#define AML_ONE	    0x01
+#define AML_NAME    0x08
+#define AML_BYTE    0x0a
+#define AML_WORD    0x0b
+#define AML_DWORD   0x0c
+#define AML_QWORD   0x0e
+#define AML_PACKAGE 0x12
+#define AML_NO_OP   0xa3
+#define AML_ONES    0xff
+
+_Static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
+_Static_assert(sizeof(struct acpi_header) == 36, "table header");
+_Static_assert(sizeof(struct acpi_gas) == 12, "generic address");
+_Static_assert(sizeof(struct acpi_madt) == 44, "MADT");
+_Static_assert(sizeof(struct madt_lapic) == 8, "MADT local APIC");
+_Static_assert(sizeof(struct madt_ioapic) == 12, "MADT IOAPIC");
+_Static_assert(sizeof(struct madt_override) == 10, "MADT override");
+_Static_assert(sizeof(struct madt_lapic_nmi) == 6, "MADT local APIC NMI");
+_Static_assert(sizeof(struct madt_lapic_address) == 12, "MADT local APIC address");
+_Static_assert(sizeof(struct madt_x2apic) == 16, "MADT x2APIC");
+_Static_assert(sizeof(struct madt_x2apic_nmi) == 12, "MADT x2APIC NMI");
+_Static_assert(offsetof(struct acpi_fadt, pm1a_event) == 56, "FADT port numbers");
+_Static_assert(offsetof(struct acpi_fadt, boot_arch) == 109, "FADT boot flags");
+_Static_assert(FADT_V1_SIZE == 116, "FADT revision 1");
+_Static_assert(offsetof(struct acpi_fadt, x_pm1a_event) == 148, "FADT 64-bit registers");
+_Static_assert(sizeof(struct acpi_fadt) == 244, "FADT");
+_Static_assert(sizeof(struct acpi_hpet) == 56, "HPET");
+_Static_assert(sizeof(struct acpi_mcfg) == 44, "MCFG");
+_Static_assert(sizeof(struct mcfg_entry) == 16, "MCFG entry");
+_Static_assert(offsetof(struct acpi_spcr_table, gsi) == 54, "SPCR");
