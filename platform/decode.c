@@ -1,0 +1,414 @@
+/*
+ * The decoder's code: prefixes, opcode maps, ModRM and SIB, displacement and immediates, in the
+ * order in which they stand (APM 3 1.1). The tables say what each opcode has.
+ */
+#include "platform/decode.h"
+
+#include "platform/decode_tables.h"
+
+struct cursor {
+	const u8 *bytes;
+	unsigned at, len;
+};
+
+/* The answer when n more bytes are not there: too long for any processor, or just not given. */
+static int missing(const struct cursor *c, unsigned n)
+{
+	return c->at + n > INSN_MAX_LEN ? E_INVAL : E_TRUNC;
+}
+
+static inline bool has(const struct cursor *c, unsigned n)
+{
+	return likely(c->at + n <= c->len);
+}
+
+/* Little-endian and sign-extended; the caller has asked has(). */
+static s64 take(struct cursor *c, unsigned size)
+{
+	const u8 *p = c->bytes + c->at;
+	u64 value;
+
+	c->at += size;
+	switch (size) {
+	case 1:
+		return (s8)p[0];
+	case 2:
+		return (s16)(p[0] | p[1] << 8);
+	case 4:
+		return (s32)((u32)p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24);
+	default:
+		value = 0;
+		for (unsigned i = 0; i < 8; i++)
+			value |= (u64)p[i] << (8 * i);
+		return (s64)value;
+	}
+}
+
+/* Notes one legacy prefix byte. In 64-bit mode the overrides of ES, CS, SS, DS do nothing. */
+static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode)
+{
+	switch (byte) {
+	case 0x26:
+	case 0x2e:
+	case 0x36:
+	case 0x3e:
+		if (mode != MODE_64)
+			insn->seg = byte >> 3 & 3;
+		break;
+	case 0x64:
+		insn->seg = SEG_FS;
+		break;
+	case 0x65:
+		insn->seg = SEG_GS;
+		break;
+	case 0x66:
+		insn->prefixes |= PFX_OPSIZE;
+		break;
+	case 0x67:
+		insn->prefixes |= PFX_ADDRSIZE;
+		break;
+	case 0xf0:
+		insn->prefixes |= PFX_LOCK;
+		break;
+	case 0xf2:
+		insn->prefixes = (u8)((insn->prefixes & ~PFX_REP) | PFX_REPNE);
+		break;
+	default:
+		insn->prefixes = (u8)((insn->prefixes & ~PFX_REPNE) | PFX_REP);
+		break;
+	}
+}
+
+/* Takes all prefixes and the first opcode byte. A REX counts only right before the opcode. */
+static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
+{
+	for (;;) {
+		u8 byte;
+
+		if (!has(c, 1))
+			return missing(c, 1);
+		byte = c->bytes[c->at++];
+		*attr = decode_map_1byte[byte];
+		if (likely(!(*attr & (A_PREFIX | A_REX)))) {
+			insn->opcode = byte;
+			insn->opcode_at = (u8)(c->at - 1);
+			return 0;
+		}
+		if (*attr & A_PREFIX) {
+			insn->rex = 0;
+			legacy_prefix(insn, byte, mode);
+		} else if (mode == MODE_64) {
+			insn->rex = byte;
+		} else {
+			insn->opcode = byte;
+			insn->opcode_at = (u8)(c->at - 1);
+			return 0;
+		}
+	}
+}
+
+/* An attribute for an opcode behind VEX, EVEX or XOP in the given map (APM 3 1.1.3). */
+static int vector_attr(const struct insn *insn, u16 *attr)
+{
+	switch (insn->map) {
+	case MAP_0F:
+		*attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
+		if (insn->encoding == ENC_EVEX && insn->opcode >= 0x78 && insn->opcode <= 0x7b)
+			*attr = A_MODRM;
+		return *attr || insn->opcode == 0x77 ? 0 : E_NOSUPP;
+	case MAP_0F38:
+	case MAP_EVEX5:
+	case MAP_EVEX6:
+	case MAP_XOP9:
+		*attr = A_MODRM;
+		return 0;
+	case MAP_0F3A:
+	case MAP_XOP8:
+		*attr = A_MODRM | A_IMM8;
+		return 0;
+	case MAP_XOPA:
+		*attr = A_MODRM | A_IMMZ;
+		return 0;
+	default:
+		return E_NOSUPP;
+	}
+}
+
+/* True when the map number exists in this encoding. */
+static bool vector_map_valid(const struct insn *insn)
+{
+	switch (insn->encoding) {
+	case ENC_VEX:
+		return insn->map >= MAP_0F && insn->map <= MAP_0F3A;
+	case ENC_EVEX:
+		return (insn->map >= MAP_0F && insn->map <= MAP_0F3A) || insn->map == MAP_EVEX5 ||
+		       insn->map == MAP_EVEX6;
+	default:
+		return insn->map >= MAP_XOP8 && insn->map <= MAP_XOPA;
+	}
+}
+
+/* The prefix that the pp field of VEX, EVEX and XOP stands for. */
+static u8 pp_prefix(u8 pp)
+{
+	static const u8 prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
+
+	return prefix[pp & 3];
+}
+
+/*
+ * The rest of a VEX (C4, C5), EVEX (62) or XOP (8F) prefix and the opcode behind it. R, X and B are
+ * stored inverted; outside 64-bit mode they mean nothing.
+ */
+static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
+{
+	unsigned size = insn->opcode == 0xc5 ? 1 : insn->opcode == 0x62 ? 3 : 2;
+	const u8 *p = c->bytes + c->at;
+	u8 last;
+
+	if (insn->rex || insn->prefixes & ~PFX_ADDRSIZE)
+		return E_NOSUPP;
+	if (!has(c, size + 1))
+		return missing(c, size + 1);
+	c->at += size;
+	insn->encoding = insn->opcode == 0x62 ? ENC_EVEX : insn->opcode == 0x8f ? ENC_XOP : ENC_VEX;
+	if (size == 1) {
+		insn->map = MAP_0F;
+		insn->rex = p[0] & 0x80 ? 0 : REX_R;
+		last = p[0] & 0x7f;
+	} else {
+		insn->map = p[0] & (insn->encoding == ENC_EVEX ? 0x07 : 0x1f);
+		insn->rex = (u8)(((u32)(p[0] ^ 0xff) >> 5) | (p[1] >> 4 & REX_W));
+		last = p[1];
+	}
+	if (mode != MODE_64)
+		insn->rex &= REX_W;
+	insn->prefixes |= pp_prefix(last);
+	insn->opcode = c->bytes[c->at++];
+	if (!vector_map_valid(insn))
+		return E_NOSUPP;
+	return vector_attr(insn, attr);
+}
+
+/* True when an escape of the one-byte map is a vector prefix here, not LES, LDS, BOUND or POP. */
+static bool starts_vector(u8 opcode, u8 next, enum cpu_mode mode)
+{
+	if (opcode == 0x8f)
+		return (next & 0x1f) >= MAP_XOP8;
+	return mode == MODE_64 || next >= 0xc0;
+}
+
+/* Goes on from an escape of the one-byte map to the opcode proper. */
+static int take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
+{
+	if (!has(c, 1))
+		return missing(c, 1);
+	if (insn->opcode != 0x0f) {
+		if (starts_vector(insn->opcode, c->bytes[c->at], mode))
+			return take_vector(c, mode, insn, attr);
+		return 0;
+	}
+	insn->map = MAP_0F;
+	insn->opcode = c->bytes[c->at++];
+	*attr = decode_map_0f[insn->opcode];
+	if (likely(!(*attr & A_ESCAPE))) {
+		if (insn->opcode == 0x78 && insn->prefixes & (PFX_OPSIZE | PFX_REPNE))
+			*attr = A_MODRM | A_IMM16; /* EXTRQ, INSERTQ: two bytes, taken as one */
+		return 0;
+	}
+	insn->map = insn->opcode == 0x38 ? MAP_0F38 : MAP_0F3A;
+	*attr = insn->map == MAP_0F38 ? A_MODRM : A_MODRM | A_IMM8;
+	if (!has(c, 1))
+		return missing(c, 1);
+	insn->opcode = c->bytes[c->at++];
+	return 0;
+}
+
+/* Base and index of 16-bit addressing (APM 3 table A-33). */
+static const struct {
+	u8 base, index;
+} address16[8] = {
+	{RBX, RSI},	 {RBX, RDI},	  {RBP, RSI},	   {RBP, RDI},
+	{RSI, REG_NONE}, {RDI, REG_NONE}, {RBP, REG_NONE}, {RBX, REG_NONE},
+};
+
+/* Sets base and index of a 16-bit address; returns the size of the displacement. */
+static unsigned memory16(struct insn *insn)
+{
+	u8 rm = insn->rm & 7;
+
+	if (insn->mod == 0 && rm == 6)
+		return 2;
+	insn->base = address16[rm].base;
+	insn->index = address16[rm].index;
+	return insn->mod;
+}
+
+/* The same for 32 and 64 bits, with the SIB byte; returns the displacement's size or an error. */
+static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn)
+{
+	static const u8 disp_size[3] = {0, 1, 4};
+	u8 sib;
+
+	if ((insn->rm & 7) != 4) {
+		if (insn->mod == 0 && (insn->rm & 7) == 5) {
+			insn->base = mode == MODE_64 ? REG_RIP : REG_NONE;
+			return 4;
+		}
+		insn->base = insn->rm;
+		return disp_size[insn->mod];
+	}
+	if (!has(c, 1))
+		return missing(c, 1);
+	sib = c->bytes[c->at++];
+	insn->scale = sib >> 6;
+	insn->index = (u8)((sib >> 3 & 7) | (insn->rex & REX_X) << 2);
+	if (insn->index == RSP)
+		insn->index = REG_NONE;
+	if (insn->mod == 0 && (sib & 7) == 5)
+		return 4;
+	insn->base = (u8)((sib & 7) | (insn->rex & REX_B) << 3);
+	return disp_size[insn->mod];
+}
+
+static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr)
+{
+	int size;
+	u8 byte;
+
+	if (!has(c, 1))
+		return missing(c, 1);
+	byte = c->bytes[c->at++];
+	insn->mod = attr & A_REGS ? 3 : byte >> 6;
+	insn->reg = (u8)((byte >> 3 & 7) | (insn->rex & REX_R) << 1);
+	insn->rm = (u8)((byte & 7) | (insn->rex & REX_B) << 3);
+	if (insn->mod == 3)
+		return 0;
+	size = insn->addr_size == 2 ? (int)memory16(insn) : memory32(c, mode, insn);
+	if (size <= 0)
+		return size;
+	if (!has(c, (unsigned)size))
+		return missing(c, (unsigned)size);
+	insn->disp = (s32)take(c, (unsigned)size);
+	return 0;
+}
+
+static unsigned first_immediate_size(const struct insn *insn, u16 attr)
+{
+	if (attr & A_IMM16)
+		return 2;
+	if (attr & A_IMM8)
+		return 1;
+	if (attr & A_MOFFS)
+		return insn->addr_size;
+	if (attr & A_IMMV)
+		return insn->op_size;
+	return insn->op_size == 2 ? 2 : 4;
+}
+
+static int take_immediates(struct cursor *c, struct insn *insn, u16 attr)
+{
+	unsigned first = first_immediate_size(insn, attr), second = 0;
+	s64 value;
+
+	if (attr & A_GROUP3 && (insn->reg & 7) > 1)
+		return 0;
+	if (attr & A_FAR)
+		second = 2;
+	else if ((attr & (A_IMM16 | A_IMM8)) == (A_IMM16 | A_IMM8))
+		second = 1;
+	if (!has(c, first + second))
+		return missing(c, first + second);
+	value = take(c, first);
+	insn->imm = (u64)value;
+	if (attr & (A_MOFFS | A_IMM16) && first < 8)
+		insn->imm &= (1ul << (8 * first)) - 1;
+	if (second)
+		insn->imm2 = (u16)(take(c, second) & (second == 1 ? 0xff : 0xffff));
+	return 0;
+}
+
+/* Operand size by mode, prefixes and the opcode's own rules (APM 3 1.2.2 and 2.5). */
+static u8 operand_size(const struct insn *insn, enum cpu_mode mode, u16 attr)
+{
+	bool prefixed = insn->prefixes & PFX_OPSIZE;
+
+	if (attr & A_BYTE)
+		return 1;
+	if (mode != MODE_64)
+		return attr & A_REGS ? 4 : (mode == MODE_32) != prefixed ? 4 : 2;
+	if (attr & A_REGS || insn->rex & REX_W)
+		return 8;
+	if (prefixed)
+		return 2;
+	return attr & A_D64 ? 8 : 4;
+}
+
+static u8 address_size(u8 prefixes, enum cpu_mode mode)
+{
+	static const u8 sizes[3][2] = {{2, 4}, {4, 2}, {8, 4}};
+
+	return sizes[mode][!!(prefixes & PFX_ADDRSIZE)];
+}
+
+static void clear(struct insn *insn)
+{
+	*insn = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
+}
+
+int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out)
+{
+	struct cursor c = {bytes, 0, len < INSN_MAX_LEN ? len : INSN_MAX_LEN};
+	u16 attr;
+	int err;
+
+	clear(out);
+	err = take_prefixes(&c, mode, out, &attr);
+	if (!err && unlikely(attr & A_ESCAPE))
+		err = take_opcode(&c, mode, out, &attr);
+	if (err)
+		return err;
+	if (attr & A_UNDEF || (attr & A_NO64 && mode == MODE_64))
+		return E_NOSUPP;
+	out->attr = attr & INSN_MODRM;
+	out->addr_size = address_size(out->prefixes, mode);
+	out->rm = (u8)((out->opcode & 7) | (out->rex & REX_B) << 3);
+	if (attr & A_MODRM) {
+		err = take_modrm(&c, mode, out, attr);
+		if (err)
+			return err;
+		/* Group 5: CALL, JMP near (2, 4) and PUSH (6) are 64-bit by default. */
+		if (out->opcode == 0xff && out->map == MAP_1BYTE && out->reg & 6 && !(out->reg & 1))
+			attr |= A_D64;
+	}
+	out->op_size = operand_size(out, mode, attr);
+	if (attr & A_IMMEDIATES) {
+		err = take_immediates(&c, out, attr);
+		if (err)
+			return err;
+	}
+	out->length = (u8)c.at;
+	return 0;
+}
+
+unsigned insn_prefix_len(const u8 *bytes, unsigned len, enum cpu_mode mode)
+{
+	unsigned at = 0;
+
+	while (at < len) {
+		u16 attr = decode_map_1byte[bytes[at]];
+
+		if (!(attr & A_PREFIX) && !(attr & A_REX && mode == MODE_64))
+			break;
+		at++;
+	}
+	return at;
+}
+
+int insn_length(const u8 *bytes, unsigned len, enum cpu_mode mode)
+{
+	struct insn insn;
+	int err = decode(bytes, len, mode, &insn);
+
+	return err ? err : insn.length;
+}
