@@ -1,0 +1,366 @@
+/*
+ * The guest page-table walk: 32-bit, PAE and long mode with four and five levels (APM 2 5.2 to 5.6,
+ * SDM 3A 4.3 to 4.7).
+ */
+#include "platform/gwalk.h"
+
+#include "kernel/vm.h"
+#include "mm/gmem.h"
+#include "platform/cpu_model.h"
+
+#define CR0_PG	  BIT(31)
+#define CR0_WP	  BIT(16)
+#define CR4_PSE	  BIT(4)
+#define CR4_PAE	  BIT(5)
+#define CR4_LA57  BIT(12)
+#define CR4_SMEP  BIT(20)
+#define CR4_SMAP  BIT(21)
+#define EFER_LMA  BIT(10)
+#define EFER_NXE  BIT(11)
+#define RFLAGS_AC BIT(18)
+
+#define PTE_P	  BIT(0)
+#define PTE_W	  BIT(1)
+#define PTE_U	  BIT(2)
+#define PTE_A	  BIT(5)
+#define PTE_D	  BIT(6)
+#define PTE_PS	  BIT(7)
+#define PTE_NX	  BIT(63)
+#define PTE_ADDR  GENMASK(51, 12)
+
+/* Bits 8:5 and 2:1 of a PAE page-directory-pointer entry (APM 2 figure 5-10). */
+#define PDPTE_RESERVED (GENMASK(8, 5) | GENMASK(2, 1) | PTE_NX)
+
+/* How often an entry may change under the walk before the guest gets to try again. */
+#define MAX_RETRIES 16
+
+/* The rights that a walk has collected, in the bits of an entry. */
+struct rights {
+	u64 all; /* AND of W and U */
+	u64 any; /* OR of NX */
+};
+
+static u64 reserved_bits(const struct gwalk *walk)
+{
+	u64 high = walk->phys_bits < 52 ? GENMASK(51, walk->phys_bits) : 0;
+
+	if (walk->levels == 3)
+		high |= GENMASK(62, 52);
+	return walk->flags & GWALK_NX ? high : high | PTE_NX;
+}
+
+static u8 paging_levels(u64 cr0, u64 cr4, u64 efer)
+{
+	if (!(cr0 & CR0_PG))
+		return 0;
+	if (efer & EFER_LMA)
+		return cr4 & CR4_LA57 ? 5 : 4;
+	return cr4 & CR4_PAE ? 3 : 2;
+}
+
+void gwalk_init(struct gwalk *walk, struct vcpu *vcpu)
+{
+	const struct cpu_model *model = vcpu->vm->cpu_model;
+	u64 cr0 = vcpu_reg(vcpu, VREG_CR0), cr4 = vcpu_reg(vcpu, VREG_CR4);
+	u64 cr3 = vcpu_reg(vcpu, VREG_CR3), efer = vcpu_reg(vcpu, VREG_EFER);
+	u32 flags = 0;
+
+	walk->gmem = vcpu->vm->gmem;
+	walk->levels = paging_levels(cr0, cr4, efer);
+	walk->phys_bits = model ? model->phys_bits : 52;
+	walk->user = vcpu_cpl(vcpu) == 3 ? ACCESS_USER : 0;
+	flags |= cr0 & CR0_WP ? GWALK_WP : 0;
+	flags |= cr4 & CR4_PSE ? GWALK_PSE : 0;
+	flags |= cr4 & CR4_SMEP ? GWALK_SMEP : 0;
+	flags |= cr4 & CR4_SMAP ? GWALK_SMAP : 0;
+	flags |= vcpu->rflags & RFLAGS_AC ? GWALK_AC : 0;
+	flags |= efer & EFER_NXE && walk->levels > 2 ? GWALK_NX : 0;
+	walk->flags = flags;
+	walk->root = walk->levels == 3 ? cr3 & GENMASK(31, 5) : cr3 & PTE_ADDR;
+	if (walk->levels == 2)
+		walk->root &= GENMASK(31, 12);
+	walk->reserved = walk->levels > 2 ? reserved_bits(walk) : 0;
+}
+
+/* The I bit of the error code means something only where a fetch can be refused. */
+static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
+		      struct fault *fault)
+{
+	if (!(walk->flags & (GWALK_NX | GWALK_SMEP)))
+		access &= ~ACCESS_FETCH;
+	fault->vector = VECTOR_PF;
+	fault->error = (access & (ACCESS_WRITE | ACCESS_USER | ACCESS_FETCH)) | bits;
+	fault->address = gva;
+	return E_FAULT;
+}
+
+/* May this access pass, with the rights of all levels (APM 2 5.6, SDM 3A 4.6)? */
+static bool permitted(const struct gwalk *walk, struct rights rights, u32 access)
+{
+	bool user_page = rights.all & PTE_U;
+
+	if (access & ACCESS_FETCH && rights.any & PTE_NX)
+		return false;
+	if (access & ACCESS_USER)
+		return user_page && (!(access & ACCESS_WRITE) || rights.all & PTE_W);
+	if (access & ACCESS_WRITE && !(rights.all & PTE_W) && walk->flags & GWALK_WP)
+		return false;
+	if (!user_page)
+		return true;
+	if (access & ACCESS_FETCH)
+		return !(walk->flags & GWALK_SMEP);
+	if (!(walk->flags & GWALK_SMAP))
+		return true;
+	return walk->flags & GWALK_AC && !(access & ACCESS_IMPLICIT);
+}
+
+/*
+ * Sets accessed and dirty bits in an entry as the processor does: only when it still is what the
+ * walk has judged (APM 2 5.4.2). False when it changed, and must be looked at again.
+ */
+static inline bool set_bits64(u64 *entry, u64 seen, u64 bits)
+{
+	if (likely((seen & bits) == bits))
+		return true;
+	return __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+static inline bool set_bits32(u32 *entry, u32 seen, u32 bits)
+{
+	if (likely((seen & bits) == bits))
+		return true;
+	return __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+static inline u64 leaf_bits(u32 access)
+{
+	return access & ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
+}
+
+/*
+ * The levels with 8-byte entries and the usual layout, from the table at `table` whose entries
+ * each cover 2^shift bytes.
+ */
+static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_t gva, u32 access,
+		       gpa_t *gpa, struct fault *fault)
+{
+	struct rights rights = {.all = ~0ul, .any = 0};
+	unsigned retries = 0;
+
+	while (retries < MAX_RETRIES) {
+		u64 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 511) * 8, 8);
+		u64 pte = likely(entry) ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
+		struct rights here = {rights.all & pte, rights.any | pte};
+
+		if (unlikely(!(pte & PTE_P)))
+			return page_fault(walk, gva, access, 0, fault);
+		if (unlikely(pte & walk->reserved))
+			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
+		if (shift == PAGE_SHIFT || pte & PTE_PS) {
+			u64 offset = (1ul << shift) - 1;
+
+			/* A large leaf: 1 GiB at most; below its address all but PAT is 0. */
+			if (shift > 30 || pte & offset & GENMASK(29, 13))
+				return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED,
+						  fault);
+			if (unlikely(!permitted(walk, here, access)))
+				return page_fault(walk, gva, access, PF_PRESENT, fault);
+			*gpa = (pte & PTE_ADDR & ~offset) | (gva & offset);
+			if (set_bits64(entry, pte, leaf_bits(access)))
+				return 0;
+			retries++;
+			continue;
+		}
+		if (!set_bits64(entry, pte, PTE_A)) {
+			retries++;
+			continue;
+		}
+		rights = here;
+		table = pte & PTE_ADDR;
+		shift -= 9;
+	}
+	return E_BUSY;
+}
+
+/* PAE: four entries at the top without rights or an accessed bit (APM 2 5.2.2). */
+static int walk_pae(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
+		    struct fault *fault)
+{
+	const u64 *entry = gmem_ptr(walk->gmem, walk->root + (gva >> 30 & 3) * 8, 8);
+	u64 pdpte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
+
+	if (!(pdpte & PTE_P))
+		return page_fault(walk, gva, access, 0, fault);
+	if (pdpte & (walk->reserved | PDPTE_RESERVED))
+		return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
+	return walk_tables(walk, pdpte & PTE_ADDR, 21, gva, access, gpa, fault);
+}
+
+/* The address in a 4 MiB leaf; bits 20:13 are bits 39:32 of it (APM 2 5.2.1). */
+static gpa_t pse36_address(u32 pde, gva_t gva)
+{
+	return (pde & GENMASK(31, 22)) | (u64)(pde >> 13 & 0xff) << 32 | (gva & GENMASK(21, 0));
+}
+
+/* Bits that are 0 in a 4 MiB leaf: 21, and what the processor's addresses do not reach. */
+static u32 pse36_reserved(const struct gwalk *walk)
+{
+	unsigned width = walk->phys_bits > 40	? 8
+			 : walk->phys_bits < 32 ? 0
+						: walk->phys_bits - 32u;
+
+	return (u32)(BIT(21) | ((0xff & (0xfful << width)) << 13));
+}
+
+/* 32-bit paging: two levels of 4-byte entries, 4 MiB leaves when CR4.PSE is set. */
+static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa, struct fault *fault)
+{
+	struct rights rights = {.all = ~0ul, .any = 0};
+	u64 table = walk->root;
+	unsigned shift = 22, retries = 0;
+
+	while (retries < MAX_RETRIES) {
+		u32 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 1023) * 4, 4);
+		u32 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0u;
+		bool large = shift == 22 && pte & PTE_PS && walk->flags & GWALK_PSE;
+		struct rights here = {rights.all & pte, 0};
+
+		if (!(pte & PTE_P))
+			return page_fault(walk, gva, access, 0, fault);
+		if (large && pte & pse36_reserved(walk))
+			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
+		if (shift == PAGE_SHIFT || large) {
+			if (!permitted(walk, here, access))
+				return page_fault(walk, gva, access, PF_PRESENT, fault);
+			*gpa = large ? pse36_address(pte, gva)
+				     : (pte & GENMASK(31, 12)) | (gva & ~PAGE_MASK);
+			if (set_bits32(entry, pte, (u32)leaf_bits(access)))
+				return 0;
+			retries++;
+			continue;
+		}
+		if (!set_bits32(entry, pte, PTE_A)) {
+			retries++;
+			continue;
+		}
+		rights = here;
+		table = pte & GENMASK(31, 12);
+		shift = PAGE_SHIFT;
+	}
+	return E_BUSY;
+}
+
+int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
+		    struct fault *fault)
+{
+	if (!(access & ACCESS_IMPLICIT))
+		access |= walk->user;
+	switch (walk->levels) {
+	case 0:
+		*gpa = gva;
+		return 0;
+	case 2:
+		return walk_32(walk, gva, access, gpa, fault);
+	case 3:
+		return walk_pae(walk, gva, access, gpa, fault);
+	default:
+		return walk_tables(walk, walk->root, walk->levels == 5 ? 48 : 39, gva, access, gpa,
+				   fault);
+	}
+}
+
+bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len)
+{
+	unsigned unused = walk->levels == 5 ? 64 - 57 : 64 - 48;
+	u64 last = gva + len - 1;
+
+	if (walk->levels < 4)
+		return true;
+	return (u64)((s64)(gva << unused) >> unused) == gva &&
+	       (u64)((s64)(last << unused) >> unused) == last && !((gva ^ last) >> 63);
+}
+
+/* One page-bounded part of a linear range. */
+struct part {
+	gpa_t gpa;
+	size_t len;
+};
+
+/* Translates a range of at most 4096 bytes: one or two parts. Returns their number or an error. */
+static int translate_range(struct vcpu *vcpu, gva_t gva, size_t len, u32 access,
+			   struct part parts[2], struct fault *fault)
+{
+	struct gwalk walk;
+	size_t first = PAGE_SIZE - (gva & ~PAGE_MASK);
+	int err, count = len > first ? 2 : 1;
+
+	if (!len || len > PAGE_SIZE)
+		return E_INVAL;
+	gwalk_init(&walk, vcpu);
+	if (!gva_canonical(&walk, gva, len)) {
+		*fault = (struct fault){.vector = VECTOR_GP};
+		return E_FAULT;
+	}
+	for (int i = 0; i < count; i++) {
+		gva_t at = i ? gva + first : gva;
+
+		if (walk.levels < 4)
+			at &= GENMASK(31, 0);
+		err = gwalk_translate(&walk, at, access, &parts[i].gpa, fault);
+		if (err)
+			return err;
+	}
+	parts[0].len = count == 2 ? first : len;
+	parts[1].len = len - parts[0].len;
+	return count;
+}
+
+int linear_read(struct vcpu *vcpu, gva_t gva, void *to, size_t len, u32 access, struct fault *fault)
+{
+	struct part parts[2];
+	int count = translate_range(vcpu, gva, len, access & ACCESS_IMPLICIT, parts, fault);
+	u8 *at = to;
+
+	for (int i = 0; i < count; i++) {
+		if (gmem_read(vcpu->vm->gmem, parts[i].gpa, at, parts[i].len))
+			return E_RANGE;
+		at += parts[i].len;
+	}
+	return count < 0 ? count : 0;
+}
+
+int linear_write(struct vcpu *vcpu, gva_t gva, const void *from, size_t len, u32 access,
+		 struct fault *fault)
+{
+	struct part parts[2];
+	struct gmem *gm = vcpu->vm->gmem;
+	const u8 *at = from;
+	int count = translate_range(vcpu, gva, len, (access & ACCESS_IMPLICIT) | ACCESS_WRITE,
+				    parts, fault);
+
+	if (count < 0)
+		return count;
+	if (count == 2 && !gmem_ptr(gm, parts[1].gpa, parts[1].len))
+		return E_RANGE;
+	for (int i = 0; i < count; i++) {
+		if (gmem_write(gm, parts[i].gpa, at, parts[i].len))
+			return E_RANGE;
+		at += parts[i].len;
+	}
+	return 0;
+}
+
+enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault)
+{
+	switch (fault->vector) {
+	case VECTOR_PF:
+		return inject_page_fault(vcpu, fault->address, fault->error);
+	case VECTOR_DB:
+	case VECTOR_UD:
+		return inject_exception(vcpu, fault->vector);
+	default:
+		return inject_exception_error(vcpu, fault->vector, fault->error);
+	}
+}

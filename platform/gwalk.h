@@ -1,0 +1,88 @@
+/*
+ * The guest's own page tables: from a guest linear address to a guest physical one, as the
+ * processor's table walker would, with every right checked and accessed and dirty bits set; and
+ * reads and writes of guest memory by linear address on top of it.
+ *
+ * Tables are read where they lie, entry by entry, each entry once. An entry that is not in guest
+ * RAM reads as all ones, as unclaimed physical memory does. Nothing is cached between calls.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "lib/error.h"
+#include "lib/types.h"
+
+struct gmem;
+
+/* Kinds of access; the values are those of the page-fault error code (APM 2 8.4.2). */
+#define ACCESS_READ	0x00u
+#define ACCESS_WRITE	0x02u
+#define ACCESS_USER	0x04u /* gwalk_translate() adds it when the CPL is 3 */
+#define ACCESS_FETCH	0x10u
+#define ACCESS_IMPLICIT 0x100u /* a system structure: supervisor whatever the CPL, ignores AC */
+
+/* The other bits of that error code. */
+#define PF_PRESENT  0x01u
+#define PF_RESERVED 0x08u
+
+#define VECTOR_DB   1
+#define VECTOR_UD   6
+#define VECTOR_SS   12
+#define VECTOR_GP   13
+#define VECTOR_PF   14
+#define VECTOR_AC   17
+
+/* An exception that an access raises; nothing is queued until fault_inject(). */
+struct fault {
+	gva_t address; /* CR2; for #PF only */
+	u32 error;
+	u8 vector;
+};
+
+/* What a walk needs to know of the vCPU; filled once per emulated instruction. */
+struct gwalk {
+	struct gmem *gmem;
+	u64 root;     /* gpa of the top table */
+	u64 reserved; /* bits that are 0 in every present entry */
+	u32 flags;    /* GWALK_ */
+	u32 user;     /* ACCESS_USER when the CPL is 3, else 0 */
+	u8 levels;    /* 0: no paging; 2: 32-bit; 3: PAE; 4 and 5: long mode */
+	u8 phys_bits;
+};
+
+#define GWALK_WP   0x01u /* CR0.WP */
+#define GWALK_PSE  0x02u /* CR4.PSE */
+#define GWALK_SMEP 0x04u
+#define GWALK_SMAP 0x08u
+#define GWALK_AC   0x10u /* RFLAGS.AC: supervisor may touch user pages under SMAP */
+#define GWALK_NX   0x20u /* EFER.NXE with PAE or long mode */
+
+/* Takes CR0, CR3, CR4, EFER, RFLAGS.AC and the CPL as they are now. */
+void gwalk_init(struct gwalk *walk, struct vcpu *vcpu);
+
+/*
+ * Translates one linear address for an access. access is ACCESS_READ, ACCESS_WRITE or ACCESS_FETCH;
+ * whether it is a user access follows from the CPL unless ACCESS_IMPLICIT is added. The address
+ * must be canonical (see gva_canonical()); its upper half is ignored below four levels. 0: *gpa is
+ * set. E_FAULT: *fault is the page fault to raise. E_BUSY: other vCPUs kept changing an entry;
+ * enter the guest again and let it retry.
+ */
+int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
+		    struct fault *fault) __must_check;
+
+/* True when all of [gva, gva + len) is canonical in this paging mode; len is at least 1. */
+bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len);
+
+/*
+ * Copy between Roost and guest RAM by linear address. The range may cross pages: all of it is
+ * translated and checked before the first byte is written. len is 1 to 4096; access is 0 or
+ * ACCESS_IMPLICIT. 0; E_INVAL for a wrong len; E_FAULT with *fault set (#GP for an address that is
+ * not canonical); E_BUSY as above; E_RANGE when the guest maps what is not RAM.
+ */
+int linear_read(struct vcpu *vcpu, gva_t gva, void *to, size_t len, u32 access,
+		struct fault *fault) __must_check;
+int linear_write(struct vcpu *vcpu, gva_t gva, const void *from, size_t len, u32 access,
+		 struct fault *fault) __must_check;
+
+/* Queues the exception, one of the vectors above; returns INJECTED. */
+enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault);
