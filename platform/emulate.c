@@ -1,0 +1,285 @@
+/*
+ * Entries of the emulator: fetch and decode at CS:RIP, dispatch, and the outcome.
+ */
+#include "platform/emulate.h"
+
+#include "kernel/vm.h"
+#include "mm/gmem.h"
+#include "platform/emulate_internal.h"
+
+#define CR0_PE BIT(0)
+
+static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *cs)
+{
+	/* Four or five levels mean EFER.LMA. */
+	if (walk->levels >= 4 && cs->attr & SEG_ATTR_L)
+		return MODE_64;
+	return cs->attr & SEG_ATTR_DB ? MODE_32 : MODE_16;
+}
+
+enum cpu_mode vcpu_code_mode(struct vcpu *vcpu)
+{
+	struct segment cs;
+	struct gwalk walk;
+
+	gwalk_init(&walk, vcpu);
+	vcpu_segment(vcpu, SEG_CS, &cs);
+	return code_mode(&walk, &cs);
+}
+
+/* What emulation and fetch need to know of the vCPU; nothing fetched yet. */
+static int start(struct emul *e, struct vcpu *vcpu)
+{
+	struct segment cs;
+	u64 ip = vcpu->rip;
+
+	e->vcpu = vcpu;
+	e->direct = false;
+	e->real = false;
+	e->nr_bytes = 0;
+	e->room = INSN_MAX_LEN;
+	gwalk_init(&e->walk, vcpu);
+	vcpu_segment(vcpu, SEG_CS, &cs);
+	e->mode = code_mode(&e->walk, &cs);
+	if (likely(e->mode == MODE_64)) {
+		e->fetch_at = ip;
+		return gva_canonical(&e->walk, ip, 1) ? 0 : emul_fault(e, VECTOR_GP);
+	}
+	e->real = !(vcpu_reg(vcpu, VREG_CR0) & CR0_PE) || vcpu->rflags & RFLAGS_VM;
+	e->fetch_at = (u32)(cs.base + ip);
+	if (ip > cs.limit)
+		return emul_fault(e, VECTOR_GP);
+	if (cs.limit - ip < INSN_MAX_LEN - 1)
+		e->room = (u8)(cs.limit - ip + 1);
+	return 0;
+}
+
+/* Fetches on, to the end of the page at most. There is room for one byte or more. */
+static int fetch_page(struct emul *e)
+{
+	gva_t at = e->fetch_at + e->nr_bytes;
+	unsigned len = e->room - e->nr_bytes;
+	const void *from;
+	gpa_t gpa;
+	int err;
+
+	if (unlikely(e->nr_bytes)) {
+		if (!gva_canonical(&e->walk, at, 1))
+			return emul_fault(e, VECTOR_GP);
+		if (e->mode != MODE_64)
+			at = (u32)at;
+	}
+	if (len > PAGE_SIZE - (at & ~PAGE_MASK))
+		len = (unsigned)(PAGE_SIZE - (at & ~PAGE_MASK));
+	err = gwalk_translate(&e->walk, at, ACCESS_FETCH, &gpa, &e->fault);
+	if (err)
+		return err;
+	from = gmem_ptr(e->walk.gmem, gpa, len);
+	if (!from)
+		return E_RANGE;
+	if (likely(len == INSN_MAX_LEN))
+		__builtin_memcpy(e->bytes, from, INSN_MAX_LEN);
+	else
+		__builtin_memcpy(e->bytes + e->nr_bytes, from, len);
+	e->nr_bytes = (u8)(e->nr_bytes + len);
+	return 0;
+}
+
+int emul_begin(struct emul *e, struct vcpu *vcpu)
+{
+	int err = start(e, vcpu);
+
+	if (!err)
+		err = fetch_page(e);
+	if (err)
+		return err;
+	err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
+	if (unlikely(err == E_TRUNC) && e->nr_bytes < e->room) {
+		err = fetch_page(e);
+		if (err)
+			return err;
+		err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
+	}
+	/* It reaches past the segment's limit, or is longer than any instruction may be. */
+	if (unlikely(err == E_TRUNC || err == E_INVAL))
+		return emul_fault(e, VECTOR_GP);
+	return err;
+}
+
+int fetch_insn(struct vcpu *vcpu, u8 bytes[INSN_MAX_LEN], unsigned *len, struct fault *fault)
+{
+	struct emul e;
+	int err = start(&e, vcpu);
+
+	if (!err)
+		err = fetch_page(&e);
+	if (err) {
+		if (err == E_FAULT)
+			*fault = e.fault;
+		return err;
+	}
+	if (e.nr_bytes < e.room && fetch_page(&e))
+		e.room = e.nr_bytes;
+	__builtin_memcpy(bytes, e.bytes, e.nr_bytes);
+	*len = e.nr_bytes;
+	return 0;
+}
+
+/* The bytes as text, two digits each. */
+static void hex_text(char text[2 * INSN_MAX_LEN + 1], const u8 *bytes, unsigned len)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (unsigned i = 0; i < len; i++) {
+		text[2 * i] = digits[bytes[i] >> 4];
+		text[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	text[2 * len] = 0;
+}
+
+/* Neither skipped nor tried again: the guest cannot go on. */
+static enum outcome unsupported(struct emul *e, int err)
+{
+	char text[2 * INSN_MAX_LEN + 1];
+
+	if (err == E_RANGE)
+		return vcpu_stop_reason(e->vcpu, "rip %lx (linear %lx) is not in RAM", e->vcpu->rip,
+					e->fetch_at);
+	hex_text(text, e->bytes, e->nr_bytes);
+	return vcpu_stop_reason(e->vcpu, "cannot emulate the instruction at rip %lx, bytes %s",
+				e->vcpu->rip, text);
+}
+
+enum outcome emul_finish(struct emul *e, int err)
+{
+	u64 next;
+
+	switch (err) {
+	case 0:
+		next = e->vcpu->rip + e->insn.length;
+		e->vcpu->next_rip = e->mode == MODE_64 ? next : (u32)next;
+		return ADVANCE;
+	case E_FAULT:
+		return fault_inject(e->vcpu, &e->fault);
+	case E_BUSY:
+		return RESUME;
+	default:
+		return unsupported(e, err);
+	}
+}
+
+/* Forms that may have a LOCK prefix (APM 3 1.2.5); their destination is in memory here. */
+static bool lockable(const struct insn *insn)
+{
+	u8 op = insn->opcode, ext = insn->reg & 7;
+
+	if (insn->map == MAP_0F)
+		return op == 0xab || op == 0xb3 || op == 0xbb || op == 0xc0 || op == 0xc1 ||
+		       op == 0xb0 || op == 0xb1 || (op == 0xba && ext > 4);
+	if (insn->map != MAP_1BYTE)
+		return false;
+	if (op < 0x38)
+		return (op & 7) < 2;
+	switch (op) {
+	case 0x80 ... 0x83:
+		return ext != ALU_CMP;
+	case 0x86 ... 0x87:
+		return true;
+	case 0xf6 ... 0xf7:
+		return ext == 2 || ext == 3;
+	case 0xfe ... 0xff:
+		return ext < 2;
+	default:
+		return false;
+	}
+}
+
+static int execute(struct emul *e)
+{
+	emul_fn fn = emul_find(&e->insn);
+
+	if (unlikely(!fn))
+		return E_NOSUPP;
+	if (unlikely(e->insn.prefixes & PFX_LOCK) && !lockable(&e->insn))
+		return emul_fault(e, VECTOR_UD);
+	return fn(e);
+}
+
+enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_walk)
+{
+	struct emul e;
+	int err = emul_begin(&e, vcpu);
+
+	if (likely(!err)) {
+		e.direct = !page_walk;
+		e.device_gpa = gpa;
+		e.device_write = write;
+		err = execute(&e);
+	}
+	return emul_finish(&e, err);
+}
+
+int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, unsigned size,
+			 struct fault *fault)
+{
+	struct emul e;
+	struct operand op;
+	u64 value;
+	int err = start(&e, vcpu);
+
+	e.insn = *insn;
+	if (!err)
+		err = emul_operand(&e, 0, size, ACCESS_READ, &op);
+	if (err) {
+		*fault = e.fault;
+		return err;
+	}
+	value = emul_read(&e, &op);
+	__builtin_memcpy(to, &value, size);
+	return 0;
+}
+
+/* What an exit's handler needs done when there is no instruction to decode. */
+static int failed(struct emul *e, int err)
+{
+	if (err == E_NOSUPP)
+		err = emul_fault(e, VECTOR_UD);
+	if (err == E_FAULT)
+		fault_inject(e->vcpu, &e->fault);
+	else if (err == E_RANGE)
+		unsupported(e, err);
+	return err;
+}
+
+int decode_current(struct vcpu *vcpu, struct insn *out)
+{
+	struct emul e;
+	int err = emul_begin(&e, vcpu);
+
+	if (err)
+		return failed(&e, err);
+	*out = e.insn;
+	return 0;
+}
+
+int length_current(struct vcpu *vcpu, unsigned opcode_len)
+{
+	struct emul e;
+	unsigned len;
+	int err = start(&e, vcpu);
+
+	if (!err)
+		err = fetch_page(&e);
+	if (err)
+		return failed(&e, err);
+	len = insn_prefix_len(e.bytes, e.nr_bytes, e.mode);
+	if (unlikely(len == e.nr_bytes && len < e.room)) {
+		err = fetch_page(&e);
+		if (err)
+			return failed(&e, err);
+		len = insn_prefix_len(e.bytes, e.nr_bytes, e.mode);
+	}
+	if (len + opcode_len > INSN_MAX_LEN)
+		return failed(&e, emul_fault(&e, VECTOR_GP));
+	return (int)(len + opcode_len);
+}

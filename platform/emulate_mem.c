@@ -1,0 +1,261 @@
+/*
+ * Registers, addresses and memory operands of an emulated instruction: effective address, segment
+ * checks (APM 2 4.5 to 4.12), translation, and then the bytes, from RAM or from the bus.
+ */
+#include "platform/emulate_internal.h"
+
+#include "kernel/vm.h"
+#include "mm/gmem.h"
+#include "platform/bus.h"
+
+#define CR0_AM BIT(18)
+
+/* Segment type bits (APM 2 4.8). */
+#define TYPE_CODE	 0x8u
+#define TYPE_EXPAND_DOWN 0x4u /* data segments */
+#define TYPE_WRITE	 0x2u /* data segments: writable; code segments: readable */
+
+int emul_fault(struct emul *e, u8 vector)
+{
+	e->fault = (struct fault){.vector = vector};
+	return E_FAULT;
+}
+
+/* AH, CH, DH, BH: byte registers 4 to 7 without any REX prefix. */
+static bool is_high_byte(const struct emul *e, u8 reg, unsigned size)
+{
+	return size == 1 && reg >= 4 && reg < 8 && !e->insn.rex;
+}
+
+u64 emul_reg_read(const struct emul *e, u8 reg, unsigned size)
+{
+	if (is_high_byte(e, reg, size))
+		return e->vcpu->gpr[reg - 4] >> 8 & 0xff;
+	return e->vcpu->gpr[reg] & size_mask(size);
+}
+
+void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value)
+{
+	u64 *gpr = e->vcpu->gpr;
+
+	if (is_high_byte(e, reg, size))
+		gpr[reg - 4] = (gpr[reg - 4] & ~0xff00ul) | (value & 0xff) << 8;
+	else if (size >= 4)
+		gpr[reg] = value & size_mask(size);
+	else
+		gpr[reg] = (gpr[reg] & ~size_mask(size)) | (value & size_mask(size));
+}
+
+void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value)
+{
+	u64 *gpr = &e->vcpu->gpr[reg];
+
+	if (addr_size == 2)
+		*gpr = (*gpr & ~0xfffful) | (value & 0xffff);
+	else
+		*gpr = value & size_mask(addr_size);
+}
+
+u64 emul_offset(const struct emul *e, u64 delta)
+{
+	const struct insn *insn = &e->insn;
+	const u64 *gpr = e->vcpu->gpr;
+	u64 offset = delta;
+
+	if (!(insn->attr & INSN_MODRM))
+		return (offset + insn->imm) & size_mask(insn->addr_size);
+	offset += (u64)(s64)insn->disp;
+	if (insn->base < NR_GPRS)
+		offset += gpr[insn->base];
+	else if (insn->base == REG_RIP)
+		offset += e->vcpu->rip + insn->length;
+	if (insn->index < NR_GPRS)
+		offset += gpr[insn->index] << insn->scale;
+	return offset & size_mask(insn->addr_size);
+}
+
+enum seg emul_data_segment(const struct emul *e)
+{
+	const struct insn *insn = &e->insn;
+
+	if (insn->seg != REG_NONE)
+		return (enum seg)insn->seg;
+	return insn->base == RSP || insn->base == RBP ? SEG_SS : SEG_DS;
+}
+
+/* Do the segment's type and presence allow this access? */
+static bool type_allows(const struct segment *seg, u32 access)
+{
+	if (!(seg->attr & SEG_ATTR_P) || !(seg->attr & SEG_ATTR_S))
+		return false;
+	if (access & ACCESS_WRITE)
+		return (seg->attr & (TYPE_CODE | TYPE_WRITE)) == TYPE_WRITE;
+	return (seg->attr & (TYPE_CODE | TYPE_WRITE)) != TYPE_CODE;
+}
+
+static bool limit_allows(const struct segment *seg, u64 offset, unsigned size)
+{
+	u64 last = offset + size - 1;
+
+	if ((seg->attr & (TYPE_CODE | TYPE_EXPAND_DOWN)) != TYPE_EXPAND_DOWN)
+		return last <= seg->limit;
+	return offset > seg->limit && last <= (seg->attr & SEG_ATTR_DB ? 0xfffffffful : 0xffff);
+}
+
+/* User data that is not aligned while CR0.AM and RFLAGS.AC ask for #AC (APM 2 8.2.18). */
+static bool misaligned(struct emul *e, gva_t linear, unsigned size)
+{
+	return unlikely(linear & (size - 1)) && e->walk.user && e->vcpu->rflags & RFLAGS_AC &&
+	       vcpu_reg(e->vcpu, VREG_CR0) & CR0_AM;
+}
+
+int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access, gva_t *linear)
+{
+	struct segment s;
+
+	if (likely(e->mode == MODE_64)) {
+		if (seg == SEG_FS || seg == SEG_GS) {
+			vcpu_segment(e->vcpu, seg, &s);
+			offset += s.base;
+		}
+		if (unlikely(!gva_canonical(&e->walk, offset, size)))
+			return emul_fault(e, seg == SEG_SS ? VECTOR_SS : VECTOR_GP);
+		*linear = offset;
+	} else {
+		vcpu_segment(e->vcpu, seg, &s);
+		if ((!e->real && !type_allows(&s, access)) || !limit_allows(&s, offset, size))
+			return emul_fault(e, seg == SEG_SS ? VECTOR_SS : VECTOR_GP);
+		*linear = (u32)(s.base + offset);
+	}
+	return misaligned(e, *linear, size) ? emul_fault(e, VECTOR_AC) : 0;
+}
+
+int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op)
+{
+	u64 in_page = linear & ~PAGE_MASK, first = PAGE_SIZE - in_page;
+	gva_t second;
+	int err;
+
+	op->size = (u8)size;
+	op->first = (u8)size;
+	op->device = false;
+	if (likely(size <= first)) {
+		if (e->direct && in_page == (e->device_gpa & ~PAGE_MASK) &&
+		    (e->device_write || !(access & ACCESS_WRITE))) {
+			op->gpa[0] = e->device_gpa;
+			op->device = true;
+			return 0;
+		}
+		return gwalk_translate(&e->walk, linear, access, &op->gpa[0], &e->fault);
+	}
+	op->first = (u8)first;
+	err = gwalk_translate(&e->walk, linear, access, &op->gpa[0], &e->fault);
+	if (err)
+		return err;
+	second = e->mode == MODE_64 ? linear + first : (u32)(linear + first);
+	return gwalk_translate(&e->walk, second, access, &op->gpa[1], &e->fault);
+}
+
+int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op)
+{
+	gva_t linear;
+	int err =
+		emul_linear(e, emul_data_segment(e), emul_offset(e, delta), size, access, &linear);
+
+	return err ? err : emul_translate(e, linear, size, access, op);
+}
+
+/* The largest access that a bus makes for len bytes: 1, 2, 4 or 8. */
+static unsigned bus_size(unsigned len)
+{
+	return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
+}
+
+static u64 read_part(struct emul *e, gpa_t gpa, unsigned len, bool device)
+{
+	struct vm *vm = e->vcpu->vm;
+	u64 value = 0;
+
+	if (!device && !gmem_read(vm->gmem, gpa, &value, len))
+		return value;
+	for (unsigned done = 0, size; done < len; done += size) {
+		size = bus_size(len - done);
+		value |= bus_mmio_read(vm_bus(vm), e->vcpu, gpa + done, size) << (8 * done);
+	}
+	return value;
+}
+
+static void write_part(struct emul *e, gpa_t gpa, unsigned len, bool device, u64 value)
+{
+	struct vm *vm = e->vcpu->vm;
+
+	if (!device && !gmem_write(vm->gmem, gpa, &value, len))
+		return;
+	for (unsigned done = 0, size; done < len; done += size) {
+		size = bus_size(len - done);
+		bus_mmio_write(vm_bus(vm), e->vcpu, gpa + done, size,
+			       value >> (8 * done) & size_mask(size));
+	}
+}
+
+u64 emul_read(struct emul *e, const struct operand *op)
+{
+	u64 value = read_part(e, op->gpa[0], op->first, op->device);
+
+	if (unlikely(op->first < op->size))
+		value |= read_part(e, op->gpa[1], op->size - op->first, false) << (8 * op->first);
+	return value & size_mask(op->size);
+}
+
+void emul_write(struct emul *e, const struct operand *op, u64 value)
+{
+	write_part(e, op->gpa[0], op->first, op->device, value);
+	if (unlikely(op->first < op->size))
+		write_part(e, op->gpa[1], op->size - op->first, false, value >> (8 * op->first));
+}
+
+/* Compare-exchange of 1, 2, 4 or 8 bytes in guest RAM; any alignment. */
+static bool exchange(void *at, unsigned size, u64 old, u64 value)
+{
+	u8 old8 = (u8)old;
+	u16 old16 = (u16)old;
+	u32 old32 = (u32)old;
+	bool same;
+
+#define CMPXCHG(width)                                                            \
+	__asm__ volatile("lock cmpxchg %3, %1"                                    \
+			 : "=@ccz"(same), "+m"(*(u##width *)at), "+a"(old##width) \
+			 : "q"((u##width)value)                                   \
+			 : "memory")
+	switch (size) {
+	case 1:
+		CMPXCHG(8);
+		break;
+	case 2:
+		CMPXCHG(16);
+		break;
+	case 4:
+		CMPXCHG(32);
+		break;
+	default:
+		__asm__ volatile("lock cmpxchg %3, %1"
+				 : "=@ccz"(same), "+m"(*(u64 *)at), "+a"(old)
+				 : "q"(value)
+				 : "memory");
+		break;
+	}
+#undef CMPXCHG
+	return same;
+}
+
+int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bool atomic)
+{
+	if (atomic && !op->device && op->first == op->size) {
+		void *at = gmem_ptr(e->vcpu->vm->gmem, op->gpa[0], op->size);
+
+		if (at)
+			return exchange(at, op->size, old, value) ? 0 : E_BUSY;
+	}
+	emul_write(e, op, value);
+	return 0;
+}

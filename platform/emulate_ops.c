@@ -1,0 +1,479 @@
+/*
+ * What each instruction form does with its memory operand, one function a form, and the tables by
+ * which emul_find() gets from opcode to function.
+ */
+#include "platform/emulate_internal.h"
+
+static unsigned op_size(const struct emul *e)
+{
+	return e->insn.op_size;
+}
+
+static bool locked(const struct emul *e)
+{
+	return e->insn.prefixes & PFX_LOCK;
+}
+
+/* The low three bits of ModRM.reg: opcode extension of a group. */
+static u8 extension(const struct emul *e)
+{
+	return e->insn.reg & 7;
+}
+
+/* MOV and its relatives: to memory. */
+
+static int store(struct emul *e, u64 value)
+{
+	struct operand op;
+	int err = emul_operand(e, 0, op_size(e), ACCESS_WRITE, &op);
+
+	if (!err)
+		emul_write(e, &op, value);
+	return err;
+}
+
+static int store_reg(struct emul *e)
+{
+	return store(e, emul_reg_read(e, e->insn.reg, op_size(e)));
+}
+
+static int store_rax(struct emul *e)
+{
+	return store(e, e->vcpu->gpr[RAX]);
+}
+
+static int store_imm(struct emul *e)
+{
+	return extension(e) ? E_NOSUPP : store(e, e->insn.imm);
+}
+
+static int setcc(struct emul *e)
+{
+	return store(e, alu_condition(e->insn.opcode & 15, e->vcpu->rflags));
+}
+
+static int movnti(struct emul *e)
+{
+	return op_size(e) == 2 ? E_NOSUPP : store_reg(e);
+}
+
+/* To a register: source of src_size bytes, sign-extended or not, into one of the operand size. */
+
+static int load(struct emul *e, unsigned src_size, u64 *value)
+{
+	struct operand op;
+	int err = emul_operand(e, 0, src_size, ACCESS_READ, &op);
+
+	if (!err)
+		*value = emul_read(e, &op);
+	return err;
+}
+
+static u64 sign_extend(u64 value, unsigned size)
+{
+	unsigned unused = 64 - 8 * size;
+
+	return (u64)((s64)(value << unused) >> unused);
+}
+
+static int load_reg(struct emul *e)
+{
+	u64 value;
+	int err = load(e, op_size(e), &value);
+
+	if (!err)
+		emul_reg_write(e, e->insn.reg, op_size(e), value);
+	return err;
+}
+
+static int load_rax(struct emul *e)
+{
+	u64 value;
+	int err = load(e, op_size(e), &value);
+
+	if (!err)
+		emul_reg_write(e, RAX, op_size(e), value);
+	return err;
+}
+
+/* MOVZX: opcodes B6 (from bytes) and B7 (from words). */
+static int movzx(struct emul *e)
+{
+	u64 value;
+	int err = load(e, e->insn.opcode & 1 ? 2 : 1, &value);
+
+	if (!err)
+		emul_reg_write(e, e->insn.reg, op_size(e), value);
+	return err;
+}
+
+static int load_signed(struct emul *e, unsigned src_size)
+{
+	u64 value;
+	int err = load(e, src_size, &value);
+
+	if (!err)
+		emul_reg_write(e, e->insn.reg, op_size(e), sign_extend(value, src_size));
+	return err;
+}
+
+static int movsx(struct emul *e)
+{
+	return load_signed(e, e->insn.opcode & 1 ? 2 : 1);
+}
+
+/* MOVSXD; the same opcode is ARPL outside 64-bit mode. */
+static int movsxd(struct emul *e)
+{
+	if (e->mode != MODE_64)
+		return E_NOSUPP;
+	return load_signed(e, op_size(e) == 2 ? 2 : 4);
+}
+
+/* CMOVcc always reads; a 32-bit one clears the upper half even when the condition is false. */
+static int cmovcc(struct emul *e)
+{
+	u64 value;
+	int err = load(e, op_size(e), &value);
+
+	if (err)
+		return err;
+	if (!alu_condition(e->insn.opcode & 15, e->vcpu->rflags))
+		value = emul_reg_read(e, e->insn.reg, op_size(e));
+	emul_reg_write(e, e->insn.reg, op_size(e), value);
+	return 0;
+}
+
+static u64 swap_bytes(u64 value, unsigned size)
+{
+	return __builtin_bswap64(value) >> (64 - 8 * size);
+}
+
+/* MOVBE; with F2 these opcodes are CRC32. */
+static int movbe_load(struct emul *e)
+{
+	u64 value;
+	int err;
+
+	if (e->insn.prefixes & PFX_REPNE)
+		return E_NOSUPP;
+	err = load(e, op_size(e), &value);
+	if (!err)
+		emul_reg_write(e, e->insn.reg, op_size(e), swap_bytes(value, op_size(e)));
+	return err;
+}
+
+static int movbe_store(struct emul *e)
+{
+	if (e->insn.prefixes & PFX_REPNE)
+		return E_NOSUPP;
+	return store(e, swap_bytes(emul_reg_read(e, e->insn.reg, op_size(e)), op_size(e)));
+}
+
+/* Arithmetic with the memory operand as destination, or as the first one of a comparison. */
+
+static int modify(struct emul *e, enum alu_op alu, u64 src)
+{
+	u32 access = alu_writes(alu) ? ACCESS_WRITE : ACCESS_READ;
+	struct operand op;
+	u64 old, new, flags = e->vcpu->rflags;
+	int err = emul_operand(e, 0, op_size(e), access, &op);
+
+	if (err)
+		return err;
+	old = emul_read(e, &op);
+	new = alu_execute(alu, old, src & size_mask(op_size(e)), op_size(e), &flags);
+	if (alu_writes(alu)) {
+		err = emul_update(e, &op, old, new, locked(e));
+		if (err)
+			return err;
+	}
+	e->vcpu->rflags = flags;
+	return 0;
+}
+
+/* Bits 5:3 of the opcodes 00 to 3B name the operation. */
+static enum alu_op alu_of_opcode(const struct emul *e)
+{
+	return (enum alu_op)(e->insn.opcode >> 3 & 7);
+}
+
+static int alu_mem_reg(struct emul *e)
+{
+	return modify(e, alu_of_opcode(e), emul_reg_read(e, e->insn.reg, op_size(e)));
+}
+
+static int alu_reg_mem(struct emul *e)
+{
+	u64 value, old, result, flags = e->vcpu->rflags;
+	enum alu_op alu = alu_of_opcode(e);
+	int err = load(e, op_size(e), &value);
+
+	if (err)
+		return err;
+	old = emul_reg_read(e, e->insn.reg, op_size(e));
+	result = alu_execute(alu, old, value, op_size(e), &flags);
+	if (alu_writes(alu))
+		emul_reg_write(e, e->insn.reg, op_size(e), result);
+	e->vcpu->rflags = flags;
+	return 0;
+}
+
+/* Group 1. */
+static int alu_mem_imm(struct emul *e)
+{
+	return modify(e, (enum alu_op)extension(e), e->insn.imm);
+}
+
+static int test_reg(struct emul *e)
+{
+	return modify(e, ALU_TEST, emul_reg_read(e, e->insn.reg, op_size(e)));
+}
+
+/* Group 3: TEST, TEST, NOT, NEG; multiplication and division are not here. */
+static int group3(struct emul *e)
+{
+	switch (extension(e)) {
+	case 0:
+	case 1:
+		return modify(e, ALU_TEST, e->insn.imm);
+	case 2:
+		return modify(e, ALU_NOT, 0);
+	case 3:
+		return modify(e, ALU_NEG, 0);
+	default:
+		return E_NOSUPP;
+	}
+}
+
+/* Exchanges. XCHG is atomic with or without LOCK. */
+
+static int xchg(struct emul *e)
+{
+	unsigned size = op_size(e);
+	struct operand op;
+	u64 old;
+	int err = emul_operand(e, 0, size, ACCESS_WRITE, &op);
+
+	if (err)
+		return err;
+	old = emul_read(e, &op);
+	err = emul_update(e, &op, old, emul_reg_read(e, e->insn.reg, size), true);
+	if (!err)
+		emul_reg_write(e, e->insn.reg, size, old);
+	return err;
+}
+
+static int xadd(struct emul *e)
+{
+	unsigned size = op_size(e);
+	struct operand op;
+	u64 old, sum, flags = e->vcpu->rflags;
+	int err = emul_operand(e, 0, size, ACCESS_WRITE, &op);
+
+	if (err)
+		return err;
+	old = emul_read(e, &op);
+	sum = alu_execute(ALU_ADD, old, emul_reg_read(e, e->insn.reg, size), size, &flags);
+	err = emul_update(e, &op, old, sum, locked(e));
+	if (err)
+		return err;
+	emul_reg_write(e, e->insn.reg, size, old);
+	e->vcpu->rflags = flags;
+	return 0;
+}
+
+/* CMPXCHG writes in either case: the old value back when it differs from the accumulator. */
+static int cmpxchg(struct emul *e)
+{
+	unsigned size = op_size(e);
+	struct operand op;
+	u64 old, new, flags = e->vcpu->rflags;
+	int err = emul_operand(e, 0, size, ACCESS_WRITE, &op);
+
+	if (err)
+		return err;
+	old = emul_read(e, &op);
+	alu_execute(ALU_CMP, emul_reg_read(e, RAX, size), old, size, &flags);
+	new = flags &RFLAGS_ZF ? emul_reg_read(e, e->insn.reg, size) : old;
+	err = emul_update(e, &op, old, new, locked(e));
+	if (err)
+		return err;
+	if (!(flags & RFLAGS_ZF))
+		emul_reg_write(e, RAX, size, old);
+	e->vcpu->rflags = flags;
+	return 0;
+}
+
+/* BT, BTS, BTR, BTC as kind 0 to 3, at a bit of the operand delta bytes beyond its address. */
+static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit)
+{
+	u64 mask = 1ul << bit, old, new;
+	struct operand op;
+	int err = emul_operand(e, delta, op_size(e), kind ? ACCESS_WRITE : ACCESS_READ, &op);
+
+	if (err)
+		return err;
+	old = emul_read(e, &op);
+	if (kind) {
+		new = kind == 1 ? old | mask : kind == 2 ? old & ~mask : old ^ mask;
+		err = emul_update(e, &op, old, new, locked(e));
+		if (err)
+			return err;
+	}
+	e->vcpu->rflags = (e->vcpu->rflags & ~RFLAGS_CF) | (old & mask ? RFLAGS_CF : 0);
+	return 0;
+}
+
+/* The bit offset in a register is signed and reaches beyond the operand (APM 3, "BT"). */
+static int bit_test_reg(struct emul *e)
+{
+	unsigned size = op_size(e), bits = 8 * size;
+	s64 offset = (s64)sign_extend(emul_reg_read(e, e->insn.reg, size), size);
+	u64 delta = (u64)(offset >> 3) & ~(u64)(size - 1);
+
+	return bit_test(e, e->insn.opcode >> 3 & 3, delta, (unsigned)offset & (bits - 1));
+}
+
+/* Group 8: extensions 4 to 7. */
+static int bit_test_imm(struct emul *e)
+{
+	if (extension(e) < 4)
+		return E_NOSUPP;
+	return bit_test(e, extension(e) & 3, 0, (unsigned)e->insn.imm & (8 * op_size(e) - 1));
+}
+
+/* Stack. The stack's own width is that of SS.B, 64 bits in 64-bit mode. */
+
+static unsigned stack_size(struct emul *e)
+{
+	struct segment ss;
+
+	if (e->mode == MODE_64)
+		return 8;
+	vcpu_segment(e->vcpu, SEG_SS, &ss);
+	return ss.attr & SEG_ATTR_DB ? 4 : 2;
+}
+
+/* RSP with another value, as wide as the stack is. */
+static void set_stack_pointer(struct emul *e, unsigned width, u64 value)
+{
+	u64 mask = size_mask(width);
+
+	e->vcpu->gpr[RSP] = (e->vcpu->gpr[RSP] & ~mask) | (value & mask);
+}
+
+static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access, struct operand *op)
+{
+	gva_t linear;
+	int err;
+
+	err = emul_linear(e, SEG_SS, offset & size_mask(width), op_size(e), access, &linear);
+	return err ? err : emul_translate(e, linear, op_size(e), access, op);
+}
+
+/* Two operands in memory: which of them the nested fault was for is not known. */
+static int push_mem(struct emul *e)
+{
+	unsigned width = stack_size(e);
+	u64 top = e->vcpu->gpr[RSP] - op_size(e);
+	struct operand src, stack;
+	int err;
+
+	e->direct = false;
+	err = emul_operand(e, 0, op_size(e), ACCESS_READ, &src);
+	if (!err)
+		err = stack_operand(e, top, width, ACCESS_WRITE, &stack);
+	if (err)
+		return err;
+	emul_write(e, &stack, emul_read(e, &src));
+	set_stack_pointer(e, width, top);
+	return 0;
+}
+
+/* The destination's address is formed with the RSP that POP leaves (APM 3, "POP"). */
+static int pop_mem(struct emul *e)
+{
+	unsigned width = stack_size(e);
+	u64 top = e->vcpu->gpr[RSP];
+	struct operand dst, stack;
+	int err;
+
+	if (extension(e))
+		return E_NOSUPP;
+	e->direct = false;
+	err = stack_operand(e, top, width, ACCESS_READ, &stack);
+	if (!err)
+		err = emul_operand(e, e->insn.base == RSP ? op_size(e) : 0, op_size(e),
+				   ACCESS_WRITE, &dst);
+	if (err)
+		return err;
+	emul_write(e, &dst, emul_read(e, &stack));
+	set_stack_pointer(e, width, top + op_size(e));
+	return 0;
+}
+
+/* Groups 4 and 5: INC, DEC, and PUSH in the latter; no CALL, no JMP. */
+static int group5(struct emul *e)
+{
+	switch (extension(e)) {
+	case 0:
+		return modify(e, ALU_INC, 0);
+	case 1:
+		return modify(e, ALU_DEC, 0);
+	case 6:
+		return e->insn.opcode == 0xff ? push_mem(e) : E_NOSUPP;
+	default:
+		return E_NOSUPP;
+	}
+}
+
+/* The four ModRM forms of one arithmetic operation. */
+#define ALU_FORMS(op)                                                             \
+	[(op)] = alu_mem_reg, [(op) + 1] = alu_mem_reg, [(op) + 2] = alu_reg_mem, \
+	[(op) + 3] = alu_reg_mem
+
+static const emul_fn ops_1byte[256] = {
+	ALU_FORMS(0x00),
+	ALU_FORMS(0x08),
+	ALU_FORMS(0x10),
+	ALU_FORMS(0x18),
+	ALU_FORMS(0x20),
+	ALU_FORMS(0x28),
+	ALU_FORMS(0x30),
+	ALU_FORMS(0x38),
+	[0x63] = movsxd,
+	[0x80 ... 0x83] = alu_mem_imm,
+	[0x84 ... 0x85] = test_reg,
+	[0x86 ... 0x87] = xchg,
+	[0x88 ... 0x89] = store_reg,
+	[0x8a ... 0x8b] = load_reg,
+	[0x8f] = pop_mem,
+	[0xa0 ... 0xa1] = load_rax,
+	[0xa2 ... 0xa3] = store_rax,
+	[0xa4 ... 0xa7] = emul_string,
+	[0xaa ... 0xaf] = emul_string,
+	[0xc6 ... 0xc7] = store_imm,
+	[0xf6 ... 0xf7] = group3,
+	[0xfe ... 0xff] = group5,
+};
+
+static const emul_fn ops_0f[256] = {
+	[0x40 ... 0x4f] = cmovcc,  [0x90 ... 0x9f] = setcc, [0xa3] = bit_test_reg,
+	[0xab] = bit_test_reg,	   [0xb3] = bit_test_reg,   [0xbb] = bit_test_reg,
+	[0xb0 ... 0xb1] = cmpxchg, [0xb6 ... 0xb7] = movzx, [0xba] = bit_test_imm,
+	[0xbe ... 0xbf] = movsx,   [0xc0 ... 0xc1] = xadd,  [0xc3] = movnti,
+};
+
+emul_fn emul_find(const struct insn *insn)
+{
+	if (insn->encoding != ENC_LEGACY || (insn->attr & INSN_MODRM && insn->mod == 3))
+		return NULL;
+	if (likely(insn->map == MAP_1BYTE))
+		return ops_1byte[insn->opcode];
+	if (insn->map == MAP_0F)
+		return ops_0f[insn->opcode];
+	if (insn->map == MAP_0F38 && (insn->opcode & 0xfe) == 0xf0)
+		return insn->opcode & 1 ? movbe_store : movbe_load;
+	return NULL;
+}

@@ -1,0 +1,268 @@
+/*
+ * String instructions: MOVS, CMPS, STOS, LODS, SCAS on memory that may be a device, INS and OUTS.
+ * A repeated one does a bounded number of elements per exit. After each element RSI, RDI and RCX
+ * say what is left, so that a fault, an interrupt or the next exit finds the instruction exactly
+ * where it stands (APM 3 1.2.6): an element is done once or not at all.
+ */
+#include "platform/emulate_internal.h"
+
+#include "kernel/vm.h"
+#include "platform/bus.h"
+
+/* Elements per exit: short enough not to hold up interrupts. */
+#define MAX_ELEMENTS 256
+
+#define DR6_BS	     BIT(14)
+
+/*
+ * One of the two pointers. The translation of its page is kept while this exit lasts, as a TLB
+ * would: no invalidation can be due before the guest runs again.
+ */
+struct stream {
+	enum seg seg;
+	enum gpr reg;
+	u32 access;
+	bool used;   /* this instruction moves it */
+	bool cached; /* page and frame are valid */
+	gva_t page;
+	gpa_t frame;
+};
+
+struct string_op {
+	struct emul *e;
+	struct stream src, dst;
+	unsigned size;
+	int (*step)(struct string_op *s);
+	u16 port; /* INS, OUTS */
+	bool repeated;
+	bool compares; /* REPE and REPNE look at ZF */
+};
+
+static int stream_operand(struct string_op *s, struct stream *stream, struct operand *op)
+{
+	struct emul *e = s->e;
+	u64 offset = e->vcpu->gpr[stream->reg] & size_mask(e->insn.addr_size);
+	gva_t linear;
+	int err = emul_linear(e, stream->seg, offset, s->size, stream->access, &linear);
+
+	if (err)
+		return err;
+	if (stream->cached && (linear & PAGE_MASK) == stream->page &&
+	    (linear & ~PAGE_MASK) + s->size <= PAGE_SIZE) {
+		op->gpa[0] = stream->frame | (linear & ~PAGE_MASK);
+		op->size = op->first = (u8)s->size;
+		op->device = false;
+		return 0;
+	}
+	err = emul_translate(e, linear, s->size, stream->access, op);
+	stream->cached = !err && op->first == op->size;
+	stream->page = linear & PAGE_MASK;
+	stream->frame = op->gpa[0] & PAGE_MASK;
+	return err;
+}
+
+/* Source and destination are both translated before the first is read: it may be a device. */
+static int step_movs(struct string_op *s)
+{
+	struct operand src, dst;
+	int err = stream_operand(s, &s->src, &src);
+
+	if (!err)
+		err = stream_operand(s, &s->dst, &dst);
+	if (!err)
+		emul_write(s->e, &dst, emul_read(s->e, &src));
+	return err;
+}
+
+static int step_stos(struct string_op *s)
+{
+	struct operand dst;
+	int err = stream_operand(s, &s->dst, &dst);
+
+	if (!err)
+		emul_write(s->e, &dst, emul_reg_read(s->e, RAX, s->size));
+	return err;
+}
+
+static int step_lods(struct string_op *s)
+{
+	struct operand src;
+	int err = stream_operand(s, &s->src, &src);
+
+	if (!err)
+		emul_reg_write(s->e, RAX, s->size, emul_read(s->e, &src));
+	return err;
+}
+
+static int step_cmps(struct string_op *s)
+{
+	struct operand src, dst;
+	u64 first;
+	int err = stream_operand(s, &s->src, &src);
+
+	if (!err)
+		err = stream_operand(s, &s->dst, &dst);
+	if (err)
+		return err;
+	first = emul_read(s->e, &src);
+	alu_execute(ALU_CMP, first, emul_read(s->e, &dst), s->size, &s->e->vcpu->rflags);
+	return 0;
+}
+
+static int step_scas(struct string_op *s)
+{
+	struct operand dst;
+	int err = stream_operand(s, &s->dst, &dst);
+
+	if (!err)
+		alu_execute(ALU_CMP, emul_reg_read(s->e, RAX, s->size), emul_read(s->e, &dst),
+			    s->size, &s->e->vcpu->rflags);
+	return err;
+}
+
+static int step_ins(struct string_op *s)
+{
+	struct vcpu *vcpu = s->e->vcpu;
+	struct operand dst;
+	int err = stream_operand(s, &s->dst, &dst);
+
+	if (!err)
+		emul_write(s->e, &dst, bus_io_read(vm_bus(vcpu->vm), vcpu, s->port, s->size));
+	return err;
+}
+
+static int step_outs(struct string_op *s)
+{
+	struct vcpu *vcpu = s->e->vcpu;
+	struct operand src;
+	int err = stream_operand(s, &s->src, &src);
+
+	if (!err)
+		bus_io_write(vm_bus(vcpu->vm), vcpu, s->port, s->size, (u32)emul_read(s->e, &src));
+	return err;
+}
+
+/* Moves the pointers that the instruction uses past the element just done. */
+static void advance(struct string_op *s)
+{
+	struct emul *e = s->e;
+	u64 delta = e->vcpu->rflags & RFLAGS_DF ? -(u64)s->size : s->size;
+	u8 width = e->insn.addr_size;
+
+	if (s->src.used)
+		emul_address_reg_write(e, RSI, width, e->vcpu->gpr[RSI] + delta);
+	if (s->dst.used)
+		emul_address_reg_write(e, RDI, width, e->vcpu->gpr[RDI] + delta);
+}
+
+/* After an element: REPE ends on a difference, REPNE on a match. */
+static bool comparison_ends(const struct string_op *s)
+{
+	bool equal = s->e->vcpu->rflags & RFLAGS_ZF;
+
+	return s->compares && equal == !(s->e->insn.prefixes & PFX_REP);
+}
+
+/* Single-stepping stops after each element, RIP still at the instruction (APM 2 13.1.4). */
+static int step_trap(struct emul *e)
+{
+	vcpu_set_reg(e->vcpu, VREG_DR6, vcpu_reg(e->vcpu, VREG_DR6) | DR6_BS);
+	return emul_fault(e, VECTOR_DB);
+}
+
+static int run(struct string_op *s)
+{
+	struct emul *e = s->e;
+	u8 width = e->insn.addr_size;
+	u64 left;
+	int err;
+
+	for (unsigned done = 0; done < MAX_ELEMENTS; done++) {
+		left = e->vcpu->gpr[RCX] & size_mask(width);
+		if (s->repeated && !left)
+			return 0;
+		err = s->step(s);
+		if (err)
+			return err;
+		advance(s);
+		if (!s->repeated)
+			return 0;
+		emul_address_reg_write(e, RCX, width, left - 1);
+		if (left == 1 || comparison_ends(s))
+			return 0;
+		if (e->vcpu->rflags & RFLAGS_TF)
+			return step_trap(e);
+		if (atomic_load_explicit(&e->vcpu->requests, memory_order_relaxed))
+			break;
+	}
+	return E_BUSY;
+}
+
+/* The source is DS:rSI unless overridden; the destination always is ES:rDI. */
+static struct string_op string_op(struct emul *e, unsigned size)
+{
+	return (struct string_op){
+		.e = e,
+		.src = {.seg = emul_data_segment(e), .reg = RSI, .access = ACCESS_READ},
+		.dst = {.seg = SEG_ES, .reg = RDI, .access = ACCESS_READ},
+		.size = size,
+	};
+}
+
+int emul_string(struct emul *e)
+{
+	struct string_op s = string_op(e, e->insn.op_size);
+
+	/* Two operands, many pages: the address of the nested fault helps with neither. */
+	e->direct = false;
+	s.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE);
+	switch (e->insn.opcode & 0xfe) {
+	case 0xa4:
+		s.step = step_movs;
+		s.src.used = s.dst.used = true;
+		s.dst.access = ACCESS_WRITE;
+		break;
+	case 0xa6:
+		s.step = step_cmps;
+		s.src.used = s.dst.used = true;
+		s.compares = true;
+		break;
+	case 0xaa:
+		s.step = step_stos;
+		s.dst.used = true;
+		s.dst.access = ACCESS_WRITE;
+		break;
+	case 0xac:
+		s.step = step_lods;
+		s.src.used = true;
+		break;
+	default:
+		s.step = step_scas;
+		s.dst.used = true;
+		s.compares = true;
+		break;
+	}
+	return run(&s);
+}
+
+enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool in, bool rep)
+{
+	struct emul e;
+	struct string_op s;
+	int err = emul_begin(&e, vcpu);
+
+	if (err)
+		return emul_finish(&e, err);
+	/* Another vCPU may have changed the code since the processor looked at it. */
+	if (e.insn.map != MAP_1BYTE || e.insn.encoding != ENC_LEGACY ||
+	    (e.insn.opcode & 0xfe) != (in ? 0x6c : 0x6e))
+		return emul_finish(&e, E_NOSUPP);
+	s = string_op(&e, size);
+	s.port = port;
+	s.repeated = rep;
+	s.step = in ? step_ins : step_outs;
+	s.dst.used = in;
+	s.dst.access = ACCESS_WRITE;
+	s.src.used = !in;
+	return emul_finish(&e, run(&s));
+}
