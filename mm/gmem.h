@@ -1,0 +1,94 @@
+/*
+ * Guest physical memory: memslots, their backing frames, and the only ways by which Roost reads or
+ * writes a guest's memory. Every access is bounded here, once; nothing else turns a gpa into a
+ * pointer.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "mm/frame.h"
+#include "mm/ptable.h"
+
+#define GMEM_MAX_SLOTS	16
+#define GMEM_RUN_BLOCKS 512 /* so that the list of a run's blocks fits a page */
+
+/* A range of guest RAM as it was added. */
+struct gmem_slot {
+	gpa_t gpa;
+	u64 size; /* bytes */
+};
+
+/* Adjoining blocks of host memory, all of one order, each aligned to its size on both sides. */
+struct gmem_run {
+	gpa_t gpa;
+	u64 size;      /* bytes; 0: unused */
+	hpa_t first;   /* the first block */
+	hpa_t *blocks; /* all of them; NULL when there is only one */
+	u32 count;
+	u8 shift; /* of a block's size in bytes */
+};
+
+struct gmem_config {
+	unsigned max_leaf_order; /* largest leaf: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
+	bool lazy;		 /* map when the guest first touches; else all at once */
+};
+
+/*
+ * One VM's guest physical address space; struct vm holds it. Slots and runs change only in
+ * gmem_add_ram() and gmem_destroy(), while no vCPU runs; so readers take no lock.
+ */
+struct gmem {
+	struct ptable pt; /* the nested page table; has its own lock */
+	struct gmem_config config;
+	struct gmem_slot slots[GMEM_MAX_SLOTS]; /* sorted by gpa */
+	u32 nr_slots;
+	u32 nr_runs;
+	struct gmem_run *runs;			 /* sorted by gpa */
+	unsigned runs_order;			 /* of the block that holds runs */
+	const struct gmem_run *_Atomic last_run; /* the one used last, so tried first */
+};
+
+/*
+ * An empty address space with a table of this format. Returns 0; E_INVAL for a leaf order that is
+ * none; E_NOMEM, with nothing to destroy.
+ */
+int gmem_create(struct gmem *gm, const struct pt_format *format,
+		const struct gmem_config *config) __must_check;
+
+/* Gives all frames back, those of the guest scrubbed. Harmless twice. No CPU may use the VM's
+ * memory any more. */
+void gmem_destroy(struct gmem *gm);
+
+/*
+ * Adds zeroed RAM at [gpa, gpa + size), in whole pages, in the largest blocks there are. Only while
+ * no vCPU runs. Returns 0, or with nothing changed: E_INVAL when not in whole pages, empty or past
+ * what the table can address; E_EXIST when it overlaps other RAM; E_NOMEM when memory, or the table
+ * of slots, does not suffice.
+ */
+int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) __must_check;
+
+/*
+ * The guest touched what is not mapped. Returns 0 when it is now, whoever did it: enter again;
+ * E_FAULT when there is no RAM, or no right to it; E_NOMEM when no table could be had. Any CPU.
+ */
+int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) __must_check;
+
+/* Bytes of RAM in all slots. */
+u64 gmem_ram_size(const struct gmem *gm);
+
+/*
+ * Copy between Roost and guest RAM. The range may cross pages and slots. Returns 0, or E_FAULT when
+ * any byte is not RAM (nothing is written then).
+ */
+int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) __must_check;
+int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) __must_check;
+
+/* Sets len bytes of guest RAM to value. 0 or E_FAULT. */
+int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) __must_check;
+
+/*
+ * A host pointer to len bytes of guest RAM that lie within one 4 KiB page; NULL when they do not or
+ * when there is no RAM. For what must be atomic (page-table A/D bits, pvclock). Valid until the
+ * slot goes away. The guest may change the bytes at any time: copy once, then check the copy.
+ */
+void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len);
