@@ -19,8 +19,8 @@ sys.path.append("/usr/lib/python3/dist-packages")
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 IMAGE = BUILD / "roost.elf"
-KERNEL = BUILD / "guest" / "vmlinuz"
-INITRD = BUILD / "guest" / "initrd.img"
+KERNEL = BUILD / "linux" / "vmlinuz"
+INITRD = BUILD / "linux" / "initrd.img"
 
 # The two processors that everything is tried on: one with nested paging only, one with all that
 # the emulator has.

@@ -1,7 +1,7 @@
 # Everything but the image: set-up, running, checking. Included by the top Makefile.
 
 PYTHON := /usr/bin/python3
-GUEST_FILES := $(BUILD)/guest/vmlinuz $(BUILD)/guest/initrd.img
+GUEST_FILES := $(BUILD)/linux/vmlinuz $(BUILD)/linux/initrd.img
 C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],$(ROOMS) guest-tests guest-tests/* tests tests/* tools/bench)))
 
 .PHONY: setup guest run test test-quick unit lint format bench bench-check bench-keep coverage clean \
@@ -27,10 +27,10 @@ setup:
 
 guest: $(GUEST_FILES)
 
-$(BUILD)/guest/vmlinuz:
+$(BUILD)/linux/vmlinuz:
 	CACHE=$(BUILD)/cache tools/fetch_kernel.sh $@
 
-$(BUILD)/guest/initrd.img: tools/make_initramfs.sh tools/initramfs/init
+$(BUILD)/linux/initrd.img: tools/make_initramfs.sh tools/initramfs/init
 	tools/make_initramfs.sh $@
 
 run: setup
@@ -61,7 +61,7 @@ bench bench-check bench-keep: setup
 
 clean:
 	@for part in $(BUILD)/*; do \
-		case $$part in */cache | */guest) ;; *) rm -rf "$$part" ;; esac; \
+		case $$part in */cache | */linux) ;; *) rm -rf "$$part" ;; esac; \
 	done
 
 distclean:

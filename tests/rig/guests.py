@@ -1,0 +1,70 @@
+"""What the suites share that start guests under Roost."""
+
+import machine
+
+PROMPT = "guest# "
+# Roost's own end of a run, for rigs: see docs/testing.md.
+RIG_WORDS = "on-idle=poweroff debug-exit=0xf4"
+MODELS = {"epyc": machine.EPYC, "max": machine.MAX}
+
+
+def guest_image(name):
+    return machine.BUILD / "guest" / f"{name}.elf"
+
+
+def test_guest(t, image, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 20, cmdline="",
+               name="test", options=(), config=None, extra=(), words=RIG_WORDS):
+    """A machine with Roost and one multiboot guest; image is a path. extra: (name, content) of
+    further modules; config: text instead of the usual roost.conf."""
+    box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus,
+                          memory=machine.host_memory(memory, image), options=options)
+    modules = [box.stage("guest.elf", image)]
+    modules += [box.stage(n, content) for n, content in extra]
+    if config is None:
+        config = machine.guest_config(name, kernel="guest.elf", cmdline=cmdline or None, cpus=cpus,
+                                      memory=f"{memory >> 20}M", debug_exit="yes")
+    modules.append(box.stage("roost.conf", config))
+    return box.roost(words, modules)
+
+
+def shell_guest(t, **kwargs):
+    """A Linux guest at its shell: (machine, conversation)."""
+    box = machine.linux_guest(t.dir / "machine", **kwargs)
+    talk = box.spawn(t.log, t.deadline.left())
+    return box, talk
+
+
+class Shell:
+    """A conversation with the guest's shell."""
+
+    def __init__(self, t, talk):
+        self.t = t
+        self.talk = talk
+
+    def wait_prompt(self):
+        self.expect(PROMPT, "the guest's shell prompt")
+
+    def expect(self, pattern, what):
+        import pexpect
+
+        found = self.talk.expect([pattern, r"PANIC|Kernel panic", pexpect.EOF, pexpect.TIMEOUT],
+                                 timeout=self.t.deadline.left())
+        self.t.check(found != 1, f"{what}: a panic came instead")
+        self.t.check(found != 2, f"{what}: the machine ended instead")
+        self.t.check(found != 3, f"{what}: nothing came in time")
+        return self.talk.match
+
+    def begin(self):
+        """Waits for the prompt and turns the echo of what is typed off."""
+        self.wait_prompt()
+        self.talk.sendline("stty -echo cols 200")
+        self.wait_prompt()
+
+    def command(self, line):
+        """Output of a command; fails when its status is not 0."""
+        self.talk.sendline(line + "; echo status=$?=")
+        self.expect(r"status=(\d+)=\r?\n", line)
+        status, text = int(self.talk.match.group(1)), self.talk.before
+        self.expect(PROMPT, line)
+        self.t.check(status == 0, f"`{line}` ended with status {status}")
+        return text.replace("\r", "")

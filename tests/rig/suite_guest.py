@@ -1,0 +1,92 @@
+"""The guest tests: each image of guest-tests/ under Roost, on both processor models.
+
+A guest test prints `ok CHECK` or `not ok CHECK` for each check and ends with a RESULT line and a
+write of the number of failed checks to port 0xF4, which Roost reports. A comment `vm: KEY=VALUE ...`
+in the first lines of a test's source asks for another machine: cpus, host_cpus, memory, cmdline
+(its words separated by commas), limit in seconds, alone.
+"""
+
+import re
+
+import machine
+from guests import MODELS, guest_image, test_guest
+from harness import test
+
+FOLDER = machine.ROOT / "guest-tests"
+# Not tests: what must fail, what the image embeds, what make bench runs.
+OTHERS = {"fail", "bench", "demo"}
+NAMES = sorted(p.stem for p in FOLDER.glob("*.c") if p.stem not in OTHERS)
+
+
+def wishes(name):
+    """The `vm:` comment of a test's source as a dictionary."""
+    head = "\n".join((FOLDER / f"{name}.c").read_text().splitlines()[:25])
+    found = {}
+    for line in re.findall(r"\bvm: (.*?)(?:\*/)?\s*$", head, re.MULTILINE):
+        for word in line.split():
+            key, _, value = word.partition("=")
+            found[key] = value
+    return found
+
+
+@test("build/guest-tests", limit=300, quick=True, cores=2)
+def build_guest_tests(t):
+    t.make("-j2", f"BUILD={machine.BUILD}", "guest-tests")
+
+
+@test("build/guest-tests-clang", limit=300, cores=2)
+def build_guest_tests_clang(t):
+    t.make("-j2", f"BUILD={machine.BUILD}/clang", "CC=clang", "guest-tests")
+
+
+def verdict(t, text, exit_value):
+    """Counts the checks of a run and holds them against its RESULT line."""
+    for good, name in re.findall(r"^(ok|not ok) (.*)$", text, re.MULTILINE):
+        t.sub(name, good == "ok")
+    result = t.expect(text, r"^RESULT (\S+): (\d+) passed, (\d+) failed(?:, (\d+) skipped)?$",
+                      "the test's own result")
+    passed, failed = int(result.group(2)), int(result.group(3))
+    t.check(exit_value == failed, f"{failed} checks failed but {exit_value} was the debug exit")
+    t.check((passed, failed) == (t.result.passed, len(t.result.failed)),
+            "checks are missing between the lines printed and the result")
+    for reason in re.findall(r"^skip (.*)$", text, re.MULTILINE):
+        t.note(f"not checked: {reason}")
+
+
+def run_guest(t, name, model):
+    want = wishes(name)
+    cpus = int(want.get("cpus", 1))
+    box = test_guest(t, guest_image(name), cpu=MODELS[model], cpus=cpus,
+                     host_cpus=int(want.get("host_cpus", cpus)),
+                     memory=machine.parse_size(want.get("memory", "64M")),
+                     cmdline=want.get("cmdline", "").replace(",", " "))
+    status, text = box.run(t.log, t.deadline.left())
+    ended = re.search(r"vm test: debug exit (\d+)", text)
+    t.check(status is not None, "the machine did not end in time")
+    t.check("PANIC" not in text, "Roost panicked")
+    t.check(ended, "Roost reported no debug exit")
+    return text, int(ended.group(1))
+
+
+def guest_test(name, model):
+    want = wishes(name)
+
+    @test(f"guest/{name}@{model}", limit=int(want.get("limit", 90)), quick=model == "epyc",
+          cores=0 if "alone" in want else min(2, int(want.get("cpus", 1))),
+          needs=("build/gcc", "build/guest-tests"))
+    def run(t):
+        verdict(t, *run_guest(t, name, model))
+
+
+@test("guest/failure-is-noticed", limit=60, quick=True, needs=("build/gcc", "build/guest-tests"))
+def failure_is_noticed(t):
+    """The image that fails on purpose is seen to fail, and by all three signs."""
+    text, exit_value = run_guest(t, "fail", "epyc")
+    t.check(exit_value == 1, f"the debug exit was {exit_value}, not 1")
+    t.expect(text, r"^not ok this check fails on purpose", "the failing check")
+    t.expect(text, r"^RESULT fail: 1 passed, 1 failed$", "the failing result")
+
+
+for each_name in NAMES:
+    for each_model in MODELS:
+        guest_test(each_name, each_model)

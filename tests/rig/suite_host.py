@@ -1,0 +1,119 @@
+"""Roost's own state, seen from outside through the emulator's monitor."""
+
+import json
+import re
+import socket
+import time
+
+import machine
+from guests import Shell, shell_guest, test_guest, guest_image
+from harness import test
+
+
+class Monitor:
+    """QEMU's machine protocol on a socket, for the human monitor's commands."""
+
+    def __init__(self, path, limit):
+        end = time.monotonic() + limit
+        self.socket = socket.socket(socket.AF_UNIX)
+        while True:
+            try:
+                self.socket.connect(str(path))
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+        self.socket.settimeout(60)
+        self.file = self.socket.makefile("rw", encoding="utf-8")
+        self.file.readline()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command, **arguments):
+        request = {"execute": command}
+        if arguments:
+            request["arguments"] = arguments
+        self.file.write(json.dumps(request) + "\n")
+        self.file.flush()
+        while True:
+            answer = json.loads(self.file.readline())
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise RuntimeError(answer["error"]["desc"])
+
+    def human(self, line):
+        return self.execute("human-monitor-command", **{"command-line": line})
+
+
+def pages(tlb_text):
+    """(linear address, flags) of each line of `info tlb`. A flag string such as XG-DACT-W has X
+    for no-execute first, P for a large page, and W for writable last."""
+    for line in tlb_text.splitlines():
+        found = re.match(r"^([0-9a-f]{16}): [0-9a-f]{16} (\S{9})\s*$", line)
+        if found:
+            yield int(found.group(1), 16), found.group(2)
+
+
+def check_tables(t, text):
+    """No page is writable and executable; the user bit is nowhere; page 0 is not mapped."""
+    count = executable = writable = 0
+    for address, flags in pages(text):
+        count += 1
+        may_write, may_execute = flags[8] == "W", flags[0] != "X"
+        executable += may_execute
+        writable += may_write
+        t.check(not (may_write and may_execute),
+                f"page {address:#x} is writable and executable ({flags})")
+        t.check(flags[7] != "U", f"page {address:#x} is open to user mode ({flags})")
+        t.check(address >= 0x1000, "page 0 is mapped")
+    t.check(executable and writable, f"{count} pages, {executable} executable, {writable} writable:"
+                                     " these are not the host's tables")
+    return count
+
+
+def stop_in_host(t, monitor, tries=200):
+    """Stops the machine at a moment at which CPU 0 runs Roost and not a guest: the code address is
+    one of the image's."""
+    symbols = t.run(["nm", machine.IMAGE]).stdout
+    text = [int(x, 16) for x in re.findall(r"^(\w+) [Tt] ", symbols, re.MULTILINE)]
+    low, high = min(a for a in text if a > 1 << 47), max(text)
+    for _ in range(tries):
+        monitor.execute("stop")
+        rip = int(re.search(r"RIP=(\w+)", monitor.human("info registers")).group(1), 16)
+        if low <= rip <= high + 4096:
+            return
+        monitor.execute("cont")
+        time.sleep(0.01)
+    t.check(False, "the machine was never seen inside Roost")
+
+
+def wx_test(name, cpu):
+    @test(f"host/wx-{name}", limit=90, quick=name == "max", needs=("build/gcc",))
+    def run(t):
+        """The host's page tables while a guest that exits all the time runs."""
+        socket_path = t.dir / "qmp"
+        box = test_guest(t, guest_image("hello"), cpu=cpu, words="on-idle=shell",
+                         options=["-qmp", "unix:../qmp,server=on,wait=off"])
+        talk = box.spawn(t.log, t.deadline.left())
+        try:
+            Shell(t, talk).expect("debug exit 0", "the guest's end")
+            monitor = Monitor(socket_path, 20)
+            stop_in_host(t, monitor)
+            registers = monitor.human("info registers")
+            count = check_tables(t, monitor.human("info tlb"))
+            t.note(f"{count} pages of the host, none writable and executable")
+            cr0 = int(re.search(r"CR0=(\w+)", registers).group(1), 16)
+            cr4 = int(re.search(r"CR4=(\w+)", registers).group(1), 16)
+            efer = int(re.search(r"EFER=(\w+)", registers).group(1), 16)
+            t.check(cr0 >> 16 & 1, "CR0.WP is clear")
+            t.check(cr4 >> 20 & 1, "SMEP is there but not used")
+            t.check(cr4 >> 21 & 1, "SMAP is there but not used")
+            t.check(cr4 >> 11 & 1 or name == "epyc", "UMIP is there but not used")
+            t.check(efer >> 11 & 1, "EFER.NXE is clear")
+        finally:
+            box.kill()
+
+
+wx_test("epyc", machine.EPYC)
+wx_test("max", machine.MAX)
