@@ -5,13 +5,17 @@
  * frames, whichever spoils less of the large blocks:
  *
  *   bits 4:0  order of the block
- *   bit 5     HEAD: a block begins at this frame; the bytes of its other frames are 0
+ *   bit 5     HEAD: a block begins at this frame
  *   bit 6     FREE: the block is on the free list of its order
- *   bit 7     ZERO: free and known to be zero, but for the links of the list in its first bytes
+ *   bit 7     ZERO: while free, this frame is known to be zero
  *
- * The free lists run through the free blocks themselves, by way of the direct map. Known-zero
- * blocks stand at the tails, so both kinds of requests find what suits them. There is one lock; a
- * cache of single frames per CPU would sit in frame_alloc() and frame_free(), before it is taken.
+ * All but ZERO is 0 where no block begins. ZERO belongs to the frame: splitting and merging blocks
+ * leave it alone. It does not mean anything while the frame is allocated.
+ *
+ * The free lists run through the free blocks themselves, by way of the direct map; a block that is
+ * taken off gets zeros in place of the links. Blocks whose first frame is zero stand at the tails,
+ * so both kinds of requests are likely to find what suits them. There is one lock; a cache of
+ * single frames per CPU would sit in frame_alloc() and frame_free(), before it is taken.
  */
 #include "mm/frame.h"
 
@@ -21,16 +25,11 @@
 #include "lib/string.h"
 #include "mm/direct.h"
 
-#define META_ORDER 0x1fu
-#define META_HEAD  0x20u
-#define META_FREE  0x40u
-#define META_ZERO  0x80u
+#define META_HEAD 0x20u
+#define META_FREE 0x40u
+#define META_ZERO 0x80u
 
-#define PFN_LIMIT  (1ul << 40) /* 52 address bits (APM 2 5.1) */
-
-/* Where a dirty block merges with a known-zero one, up to this order it is scrubbed: a page table
- * that comes back must not make a gigabyte unknown. */
-#define SCRUB_MAX_ORDER 4
+#define PFN_LIMIT (1ul << 40) /* 52 address bits (APM 2 5.1) */
 
 struct range {
 	pfn_t first;
@@ -45,6 +44,7 @@ static struct range ranges[FRAME_MAX_RANGES];
 static u32 nr_ranges; /* sorted by first */
 static struct list free_lists[FRAME_MAX_ORDER + 1];
 static struct frame_stats stats_now;
+static _Atomic u64 zero_frames; /* free ones with ZERO; not guarded by the lock */
 
 static struct list *links(pfn_t pfn)
 {
@@ -83,59 +83,52 @@ static u8 *meta_of(const struct range *range, pfn_t pfn)
 	return &range->meta[pfn - range->first];
 }
 
-static void list_block(struct range *range, pfn_t pfn, unsigned order, bool zero)
+/* A block becomes free; the ZERO bits of its frames are set already. */
+static void list_block(struct range *range, pfn_t pfn, unsigned order)
 {
-	*meta_of(range, pfn) = (u8)(order | META_HEAD | META_FREE | (zero ? META_ZERO : 0));
-	if (zero)
+	u8 *meta = meta_of(range, pfn);
+
+	if (*meta & META_ZERO)
 		list_add_tail(&free_lists[order], links(pfn));
 	else
 		list_add_head(&free_lists[order], links(pfn));
+	*meta = (u8)((*meta & META_ZERO) | order | META_HEAD | META_FREE);
 	stats_now.blocks[order]++;
 	stats_now.free += 1ul << order;
-	stats_now.free_zero += zero ? 1ul << order : 0;
 }
 
-/* Takes a block off its list; its metadata is left without HEAD. Returns whether it is all zero. */
-static bool unlist_block(struct range *range, pfn_t pfn, unsigned order)
+/* Takes a block off its list; it is no block at all afterwards. */
+static void unlist_block(struct range *range, pfn_t pfn, unsigned order)
 {
-	bool zero = *meta_of(range, pfn) & META_ZERO;
-
-	*meta_of(range, pfn) = 0;
+	*meta_of(range, pfn) &= META_ZERO;
 	list_remove(links(pfn));
 	*links(pfn) = (struct list){NULL, NULL};
 	stats_now.blocks[order]--;
 	stats_now.free -= 1ul << order;
-	stats_now.free_zero -= zero ? 1ul << order : 0;
-	return zero;
 }
 
-/* Two buddies become one: it is known zero when both are, or when that is cheap to reach. */
-static bool merge_zero(pfn_t a, bool a_zero, pfn_t b, bool b_zero, unsigned order)
+static bool is_free_block(const struct range *range, pfn_t pfn, unsigned order)
 {
-	if (a_zero == b_zero || order > SCRUB_MAX_ORDER)
-		return a_zero && b_zero;
-	frame_scrub(a_zero ? b : a, order);
-	return true;
+	return range_holds(range, pfn, order) &&
+	       (*meta_of(range, pfn) & (u8)~META_ZERO) == (order | META_HEAD | META_FREE);
 }
 
-static void insert_block(struct range *range, pfn_t pfn, unsigned order, bool zero)
+/* Frees a block, merged with its buddy as long as that is free. */
+static void insert_block(struct range *range, pfn_t pfn, unsigned order)
 {
-	for (; order < FRAME_MAX_ORDER; order++) {
-		pfn_t buddy = pfn ^ (1ul << order);
-
-		if (!range_holds(range, buddy, order) ||
-		    (*meta_of(range, buddy) & (u8)~META_ZERO) != (order | META_HEAD | META_FREE))
-			break;
-		zero = merge_zero(pfn, zero, buddy, unlist_block(range, buddy, order), order);
+	while (order < FRAME_MAX_ORDER && is_free_block(range, pfn ^ (1ul << order), order)) {
+		unlist_block(range, pfn ^ (1ul << order), order);
 		pfn &= ~(1ul << order);
+		order++;
 	}
-	list_block(range, pfn, order, zero);
+	list_block(range, pfn, order);
 }
 
 void frame_init(void)
 {
 	nr_ranges = 0;
 	memset(&stats_now, 0, sizeof(stats_now));
+	atomic_store(&zero_frames, 0);
 	for (unsigned order = 0; order <= FRAME_MAX_ORDER; order++)
 		list_init(&free_lists[order]);
 }
@@ -176,7 +169,7 @@ static void release_all(struct range *range)
 
 		while (1ul << order > end - pfn)
 			order--;
-		list_block(range, pfn, order, false);
+		list_block(range, pfn, order);
 		pfn += 1ul << order;
 	}
 	stats_now.total += range->count;
@@ -213,16 +206,17 @@ int frame_add(hpa_t base, u64 length)
 }
 
 /* Cuts a block that is on no list down to the wanted order; the upper halves become free. */
-static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned to, bool zero)
+static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned to)
 {
 	while (from > to) {
 		from--;
-		list_block(range, pfn + (1ul << from), from, zero);
+		list_block(range, pfn + (1ul << from), from);
 	}
-	*meta_of(range, pfn) = (u8)(to | META_HEAD);
+	*meta_of(range, pfn) |= (u8)(to | META_HEAD);
 }
 
-static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, bool *zero)
+/* Takes a block of this order; *meta is its metadata. */
+static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, u8 **meta)
 {
 	for (unsigned o = order; o <= FRAME_MAX_ORDER; o++) {
 		struct list *head = &free_lists[o];
@@ -232,44 +226,66 @@ static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, bool *zero)
 			continue;
 		*out = virt_to_phys(want_zero ? head->prev : head->next) >> PAGE_SHIFT;
 		range = range_below(*out);
-		*zero = unlist_block(range, *out, o);
-		split_block(range, *out, o, order, *zero);
+		unlist_block(range, *out, o);
+		split_block(range, *out, o, order);
+		*meta = meta_of(range, *out);
 		return 0;
 	}
 	return E_NOMEM;
 }
 
+/* Settles the ZERO bits of a block that has just been allocated, and scrubs it where needed. */
+static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero)
+{
+	u64 known = 0;
+
+	for (u64 i = 0; i < 1ul << order; i++) {
+		if (meta[i] & META_ZERO)
+			known++;
+		else if (want_zero)
+			memzero_page(phys_to_virt((pfn + i) << PAGE_SHIFT));
+	}
+	if (known)
+		atomic_fetch_sub_explicit(&zero_frames, known, memory_order_relaxed);
+}
+
 int frame_alloc(unsigned order, u32 flags, pfn_t *out)
 {
-	bool want_zero = flags & FRAME_ZERO;
-	bool zero = false;
+	u8 *meta;
 	int err;
 
 	if (order > FRAME_MAX_ORDER)
 		return E_INVAL;
 	spin_lock(&lock);
-	err = alloc_locked(order, want_zero, out, &zero);
+	err = alloc_locked(order, flags & FRAME_ZERO, out, &meta);
 	spin_unlock(&lock);
-	if (!err && want_zero && !zero)
-		frame_scrub(*out, order);
+	if (!err)
+		prepare(*out, order, meta, flags & FRAME_ZERO);
 	return err;
+}
+
+static int free_locked(pfn_t pfn, unsigned order, bool zero)
+{
+	struct range *range = range_below(pfn);
+
+	if (!range || !range_holds(range, pfn, order) ||
+	    (*meta_of(range, pfn) & (u8)~META_ZERO) != (order | META_HEAD))
+		return E_INVAL;
+	memset(meta_of(range, pfn), zero ? META_ZERO : 0, 1ul << order);
+	if (zero)
+		atomic_fetch_add_explicit(&zero_frames, 1ul << order, memory_order_relaxed);
+	insert_block(range, pfn, order);
+	return 0;
 }
 
 int frame_free(pfn_t pfn, unsigned order, u32 flags)
 {
-	struct range *range;
-	int err = E_INVAL;
+	int err;
 
 	if (order > FRAME_MAX_ORDER)
 		return E_INVAL;
 	spin_lock(&lock);
-	range = range_below(pfn);
-	if (range && range_holds(range, pfn, order) &&
-	    *meta_of(range, pfn) == (order | META_HEAD)) {
-		*meta_of(range, pfn) = 0;
-		insert_block(range, pfn, order, flags & FRAME_SCRUBBED);
-		err = 0;
-	}
+	err = free_locked(pfn, order, flags & FRAME_SCRUBBED);
 	spin_unlock(&lock);
 	return err;
 }
@@ -279,4 +295,5 @@ void frame_stats(struct frame_stats *stats)
 	spin_lock(&lock);
 	*stats = stats_now;
 	spin_unlock(&lock);
+	stats->free_zero = atomic_load_explicit(&zero_frames, memory_order_relaxed);
 }
