@@ -72,18 +72,18 @@ struct acpi_spcr {
 
 struct acpi_info {
 	u32 nr_cpus;
-	struct acpi_cpu cpu[ACPI_MAX_CPUS]; /* each APIC id once, in the firmware's order */
+	struct acpi_cpu cpus[ACPI_MAX_CPUS]; /* each APIC id once, in the firmware's order */
 	u32 nr_ioapics;
-	struct acpi_ioapic ioapic[ACPI_MAX_IOAPICS];
+	struct acpi_ioapic ioapics[ACPI_MAX_IOAPICS];
 	struct acpi_irq irq[ACPI_MAX_ISA_IRQS];
 	u32 nr_cpu_nmis;
-	struct acpi_cpu_nmi cpu_nmi[ACPI_MAX_CPU_NMIS];
+	struct acpi_cpu_nmi cpu_nmis[ACPI_MAX_CPU_NMIS];
 	hpa_t lapic; /* physical address of the local APIC; 0 when no MADT says so */
 	bool has_8259;
 	bool has_8042; /* the keyboard controller, which can reset the machine as well */
 	bool no_vga;   /* IAPC_BOOT_ARCH: VGA must not be touched */
 
-	struct acpi_reg pm_timer;
+	u16 pm_timer_port;   /* 0: none at a port */
 	bool pm_timer_32bit; /* else 24 bits */
 	struct acpi_reg pm1a_event, pm1b_event, pm1a_control, pm1b_control;
 	u32 smi_command; /* port; 0: the machine is in ACPI mode always */
@@ -95,9 +95,9 @@ struct acpi_info {
 	bool has_s5;
 	u8 s5_type_a, s5_type_b; /* SLP_TYP of power-off for PM1a and PM1b control, 0 to 7 */
 
-	hpa_t hpet;
+	hpa_t hpet_address; /* 0: none */
 	u32 nr_ecams;
-	struct acpi_ecam ecam[ACPI_MAX_ECAMS];
+	struct acpi_ecam ecams[ACPI_MAX_ECAMS];
 	struct acpi_spcr spcr;
 };
 
