@@ -494,7 +494,6 @@ static void read_dsdt(struct acpi_info *out, hpa_t address)
 static void read_fadt(struct acpi_info *out, const struct acpi_header *header)
 {
 	struct acpi_fadt fadt;
-	struct acpi_reg reg;
 
 	if (out->pm1a_control.address) {
 		log_warn("ACPI: a second FADT is left out");
@@ -506,8 +505,7 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header)
 
 	out->fadt_flags = fadt.flags;
 	out->sci = fadt.sci;
-	reg = fadt_reg(&fadt.x_pm_timer, fadt.pm_timer, fadt.pm_timer_length);
-	out->pm_timer_port = reg.space == ACPI_SPACE_IO ? (u16)reg.address : 0;
+	out->pm_timer = fadt_reg(&fadt.x_pm_timer, fadt.pm_timer, fadt.pm_timer_length);
 	out->pm_timer_32bit = fadt.flags & FADT_TIMER_32BIT;
 	out->pm1a_event = fadt_reg(&fadt.x_pm1a_event, fadt.pm1a_event, fadt.pm1_event_length);
 	out->pm1b_event = fadt_reg(&fadt.x_pm1b_event, fadt.pm1b_event, fadt.pm1_event_length);
@@ -546,8 +544,8 @@ static void read_hpet(struct acpi_info *out, const struct acpi_header *header)
 	struct acpi_reg reg = reg_of(&hpet->base);
 
 	/* The first one is the one that has legacy replacement; more may follow. */
-	if (!out->hpet_address && reg.space == ACPI_SPACE_MEMORY)
-		out->hpet_address = reg.address;
+	if (!out->hpet && reg.space == ACPI_SPACE_MEMORY)
+		out->hpet = reg.address;
 }
 
 static void read_mcfg(struct acpi_info *out, const struct acpi_header *header)

@@ -83,7 +83,7 @@ struct acpi_info {
 	bool has_8042; /* the keyboard controller, which can reset the machine as well */
 	bool no_vga;   /* IAPC_BOOT_ARCH: VGA must not be touched */
 
-	u16 pm_timer_port;   /* 0: none at a port */
+	struct acpi_reg pm_timer;
 	bool pm_timer_32bit; /* else 24 bits */
 	struct acpi_reg pm1a_event, pm1b_event, pm1a_control, pm1b_control;
 	u32 smi_command; /* port; 0: the machine is in ACPI mode always */
@@ -95,7 +95,7 @@ struct acpi_info {
 	bool has_s5;
 	u8 s5_type_a, s5_type_b; /* SLP_TYP of power-off for PM1a and PM1b control, 0 to 7 */
 
-	hpa_t hpet_address; /* 0: none */
+	hpa_t hpet; /* registers; 0: none */
 	u32 nr_ecams;
 	struct acpi_ecam ecams[ACPI_MAX_ECAMS];
 	struct acpi_spcr spcr;

@@ -363,7 +363,7 @@ static void test_bad_checksum_leaves_table_out(void **state)
 	assert_true(logged("wrong checksum"));
 	assert_int_equal(info.nr_cpus, 0);
 	assert_int_equal(info.lapic, 0);
-	assert_int_equal(info.pm_timer_port, 0x608);
+	assert_int_equal(info.pm_timer.address, 0x608);
 }
 
 static void test_impossible_table_lengths(void **state)
@@ -587,7 +587,9 @@ static void test_fadt_revision_1(void **state)
 	fadt.smi_command = 0x10000; /* no port */
 	add_struct("FACP", 1, &fadt, FADT_V1_SIZE);
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.pm_timer_port, 0x608);
+	assert_int_equal(info.pm_timer.address, 0x608);
+	assert_int_equal(info.pm_timer.space, ACPI_SPACE_IO);
+	assert_int_equal(info.pm_timer.width, 32);
 	assert_false(info.pm_timer_32bit);
 	assert_int_equal(info.pm1a_control.address, 0x604);
 	assert_int_equal(info.pm1a_event.address, 0x600);
@@ -611,7 +613,7 @@ static void test_fadt_64_bit_fields(void **state)
 	fadt.x_pm1b_control = (struct acpi_gas){0x7f, 16, 0, 2, 0x700}; /* a space of CPUs */
 	add_struct("FACP", 5, &fadt, sizeof(fadt));
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.pm_timer_port, 0x1808);
+	assert_int_equal(info.pm_timer.address, 0x1808);
 	assert_true(info.pm_timer_32bit);
 	assert_int_equal(info.pm1a_control.address, 0xfed80804);
 	assert_int_equal(info.pm1a_control.space, ACPI_SPACE_MEMORY);
@@ -625,7 +627,7 @@ static void test_fadt_64_bit_fields(void **state)
 	assert_true(info.no_vga);
 }
 
-static void test_pm_timer_in_memory_is_no_port(void **state)
+static void test_pm_timer_in_memory(void **state)
 {
 	struct acpi_fadt fadt = make_fadt();
 
@@ -633,7 +635,8 @@ static void test_pm_timer_in_memory_is_no_port(void **state)
 	fadt.x_pm_timer = (struct acpi_gas){ACPI_SPACE_MEMORY, 32, 0, 3, 0xfed80808};
 	add_struct("FACP", 5, &fadt, sizeof(fadt));
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.pm_timer_port, 0);
+	assert_int_equal(info.pm_timer.address, 0xfed80808);
+	assert_int_equal(info.pm_timer.space, ACPI_SPACE_MEMORY);
 }
 
 static void test_fadt_too_short(void **state)
@@ -643,7 +646,7 @@ static void test_fadt_too_short(void **state)
 	(void)state;
 	add_struct("FACP", 1, &fadt, FADT_V1_SIZE - 1);
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.pm_timer_port, 0);
+	assert_int_equal(info.pm_timer.address, 0);
 	assert_true(logged("impossible length of 115"));
 }
 
@@ -766,7 +769,7 @@ static void test_hpet(void **state)
 	hpet.base.address = 0xfed01000;
 	add_struct("HPET", 1, &hpet, sizeof(hpet));
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.hpet_address, 0xfed00000);
+	assert_int_equal(info.hpet, 0xfed00000);
 
 	nr_listed = 0;
 	hpet.base.space = ACPI_SPACE_IO;
@@ -775,7 +778,7 @@ static void test_hpet(void **state)
 	add_struct("HPET", 1, &hpet, sizeof(hpet));
 	add_struct("HPET", 1, &hpet, sizeof(hpet) - 1);
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.hpet_address, 0);
+	assert_int_equal(info.hpet, 0);
 }
 
 static void test_mcfg(void **state)
@@ -952,7 +955,7 @@ int main(void)
 		TEST(test_madt_twice),
 		TEST(test_fadt_revision_1),
 		TEST(test_fadt_64_bit_fields),
-		TEST(test_pm_timer_in_memory_is_no_port),
+		TEST(test_pm_timer_in_memory),
 		TEST(test_fadt_too_short),
 		TEST(test_s5_values),
 		TEST(test_s5_damaged),
