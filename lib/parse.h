@@ -1,0 +1,42 @@
+/*
+ * Reading numbers and words out of text that may be hostile and need not end in 0: a text is a
+ * pointer and a length, and nothing past its end is looked at.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct text {
+	const char *at;
+	size_t len;
+};
+
+/* The text of a string that ends in 0. */
+struct text text_of(const char *string);
+
+/* True when the text is this string, no more and no less. */
+bool text_is(struct text text, const char *string);
+
+/* Cuts blanks (space, tab, CR, LF) off both ends. */
+struct text text_trim(struct text text);
+
+/* Takes the next word, bounded by blanks, off the front of *rest. False when there is none. */
+bool text_next_word(struct text *rest, struct text *word);
+
+/* Takes the next line, without its end (LF or CR LF), off the front of *rest. False at the end. */
+bool text_next_line(struct text *rest, struct text *line);
+
+/*
+ * Splits at the first `separator`. False, with *before the whole text and *after empty, when there
+ * is none.
+ */
+bool text_split(struct text text, char separator, struct text *before, struct text *after);
+
+/*
+ * The whole text as a number: decimal, or hexadecimal behind 0x. 0; E_INVAL when it is no number;
+ * E_RANGE when it does not fit into 64 bits. *out changes only on success.
+ */
+int text_to_u64(struct text text, u64 *out) __must_check;
+
+/* A number with an optional K, M, G or T behind it, small or large: in bytes. As text_to_u64(). */
+int text_to_size(struct text text, u64 *out) __must_check;
