@@ -38,7 +38,7 @@ int load_fail(struct load_error *err, int error, const char *fmt, ...)
 
 int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size)
 {
-	if (gmem_write(to->vm->gmem, gpa, from, size))
+	if (size && gmem_write(to->vm->gmem, gpa, from, size))
 		return load_fail(to->err, E_RANGE,
 				 "%llu bytes of guest memory at %#llx are missing",
 				 (unsigned long long)size, (unsigned long long)gpa);
@@ -47,7 +47,7 @@ int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 si
 
 int load_zero(const struct load_target *to, gpa_t gpa, u64 size)
 {
-	if (gmem_fill(to->vm->gmem, gpa, 0, size))
+	if (size && gmem_fill(to->vm->gmem, gpa, 0, size))
 		return load_fail(to->err, E_RANGE,
 				 "%llu bytes of guest memory at %#llx are missing",
 				 (unsigned long long)size, (unsigned long long)gpa);

@@ -25,8 +25,7 @@ struct load_module {
 };
 
 #define LOAD_MAX_MODULES 32
-#define LOAD_MAX_STRING	 4096 /* bytes of a command line or of a module's string, final 0 included \
-			       */
+#define LOAD_MAX_STRING	 4096 /* bytes of a command line or module string, with the final 0 */
 
 enum load_kind { LOAD_AUTO, LOAD_LINUX, LOAD_MULTIBOOT };
 
