@@ -45,6 +45,8 @@
 #define OVERRIDE_HIGH_EDGE  0x5 /* polarity 1:0, trigger mode 3:2 (table 5-46) */
 #define OVERRIDE_HIGH_LEVEL 0xd
 
+#define RTC_CENTURY	    0x32 /* where platform/rtc.c has the century */
+
 #define GAS_SYSTEM_IO	    1
 #define GAS_BYTE	    1
 #define GAS_WORD	    2
