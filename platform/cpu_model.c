@@ -1,0 +1,775 @@
+/*
+ * Builds the capability record of a VM. The host's CPUID is never passed on raw: each feature bit a
+ * guest sees is in the list below, because the host has it and it needs nothing from Roost, or
+ * because Roost emulates it. What is not listed is not there, and its MSRs and control-register
+ * bits fault.
+ *
+ * Not offered: SVM and VMX (no nesting yet), MONITOR, five-level paging, performance counters,
+ * machine-check banks, and the speculation-control MSRs, which nothing here switches between vCPUs.
+ */
+#include "platform/cpu_model.h"
+
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "lib/x86.h"
+#include "platform/kvm_pv.h"
+
+/* Words of feature bits: one register of one leaf each. */
+enum word {
+	W1_ECX,
+	W1_EDX,
+	W7_EBX,
+	W7_ECX,
+	W7_EDX,
+	W71_EAX,
+	WD1_EAX,
+	WX1_ECX,
+	WX1_EDX,
+	WX8_EBX,
+	WX21_EAX,
+	NR_WORDS,
+};
+
+enum { EAX, EBX, ECX, EDX };
+
+static const struct {
+	u32 leaf, subleaf;
+	u8 reg;
+} words[NR_WORDS] = {
+	[W1_ECX] = {1, 0, ECX},
+	[W1_EDX] = {1, 0, EDX},
+	[W7_EBX] = {7, 0, EBX},
+	[W7_ECX] = {7, 0, ECX},
+	[W7_EDX] = {7, 0, EDX},
+	[W71_EAX] = {7, 1, EAX},
+	[WD1_EAX] = {0xd, 1, EAX},
+	[WX1_ECX] = {CPUID_EXT + 1, 0, ECX},
+	[WX1_EDX] = {CPUID_EXT + 1, 0, EDX},
+	[WX8_EBX] = {CPUID_EXT + 8, 0, EBX},
+	[WX21_EAX] = {CPUID_EXT + 0x21, 0, EAX},
+};
+
+/* State components (APM 2 11.5.2, SDM 1 13.1). */
+#define XCR0_LEGACY  0x003u /* x87 and SSE: every XSAVE has them */
+#define XCR0_AVX     0x004u
+#define XCR0_AVX512  0x0e0u /* opmask, upper halves, upper registers: all or none */
+#define XCR0_PKRU    0x200u
+
+#define NEEDS_XSAVE  XCR0_LEGACY
+#define NEEDS_AVX    (XCR0_LEGACY | XCR0_AVX)
+#define NEEDS_AVX512 (NEEDS_AVX | XCR0_AVX512)
+#define NEEDS_PKRU   (XCR0_LEGACY | XCR0_PKRU)
+
+enum source {
+	HOST,	  /* there when the host has it */
+	HOST_AMD, /* the same, on AMD only: reserved on Intel */
+	EMULATED, /* always there: Roost provides it */
+	EMULATED_AMD,
+};
+
+struct feature {
+	u8 word; /* enum word */
+	u8 bit;
+	u8 source; /* enum source */
+	u16 needs; /* components of XCR0 without which it is hidden */
+};
+
+/* Sorted by word, then bit. Names as in APM 3 appendix E and SDM 2A CPUID. */
+static const struct feature features[] = {
+	{W1_ECX, 0, HOST, 0},		    /* SSE3 */
+	{W1_ECX, 1, HOST, 0},		    /* PCLMULQDQ */
+	{W1_ECX, 9, HOST, 0},		    /* SSSE3 */
+	{W1_ECX, 12, HOST, NEEDS_AVX},	    /* FMA */
+	{W1_ECX, 13, HOST, 0},		    /* CMPXCHG16B */
+	{W1_ECX, 17, HOST, 0},		    /* PCID */
+	{W1_ECX, 19, HOST, 0},		    /* SSE4.1 */
+	{W1_ECX, 20, HOST, 0},		    /* SSE4.2 */
+	{W1_ECX, 21, EMULATED, 0},	    /* x2APIC */
+	{W1_ECX, 22, HOST, 0},		    /* MOVBE */
+	{W1_ECX, 23, HOST, 0},		    /* POPCNT */
+	{W1_ECX, 24, EMULATED, 0},	    /* TSC deadline timer */
+	{W1_ECX, 25, HOST, 0},		    /* AES */
+	{W1_ECX, 26, HOST, NEEDS_XSAVE},    /* XSAVE */
+	{W1_ECX, 28, HOST, NEEDS_AVX},	    /* AVX */
+	{W1_ECX, 29, HOST, NEEDS_AVX},	    /* F16C */
+	{W1_ECX, 30, HOST, 0},		    /* RDRAND */
+	{W1_ECX, 31, EMULATED, 0},	    /* a hypervisor is present */
+	{W1_EDX, 0, HOST, 0},		    /* x87 */
+	{W1_EDX, 1, HOST, 0},		    /* virtual-8086 extensions */
+	{W1_EDX, 2, HOST, 0},		    /* debugging extensions */
+	{W1_EDX, 3, HOST, 0},		    /* 4 MiB pages */
+	{W1_EDX, 4, HOST, 0},		    /* TSC */
+	{W1_EDX, 5, HOST, 0},		    /* MSRs */
+	{W1_EDX, 6, HOST, 0},		    /* PAE */
+	{W1_EDX, 7, EMULATED, 0},	    /* machine check exception, with no banks */
+	{W1_EDX, 8, HOST, 0},		    /* CMPXCHG8B */
+	{W1_EDX, 9, EMULATED, 0},	    /* APIC */
+	{W1_EDX, 11, HOST, 0},		    /* SYSENTER */
+	{W1_EDX, 12, EMULATED, 0},	    /* MTRRs */
+	{W1_EDX, 13, HOST, 0},		    /* global pages */
+	{W1_EDX, 14, EMULATED, 0},	    /* machine check architecture */
+	{W1_EDX, 15, HOST, 0},		    /* CMOV */
+	{W1_EDX, 16, HOST, 0},		    /* PAT */
+	{W1_EDX, 17, HOST, 0},		    /* PSE-36 */
+	{W1_EDX, 19, HOST, 0},		    /* CLFLUSH */
+	{W1_EDX, 23, HOST, 0},		    /* MMX */
+	{W1_EDX, 24, HOST, 0},		    /* FXSAVE */
+	{W1_EDX, 25, HOST, 0},		    /* SSE */
+	{W1_EDX, 26, HOST, 0},		    /* SSE2 */
+	{W7_EBX, 0, HOST, 0},		    /* FSGSBASE */
+	{W7_EBX, 1, EMULATED, 0},	    /* IA32_TSC_ADJUST */
+	{W7_EBX, 3, HOST, 0},		    /* BMI1 */
+	{W7_EBX, 5, HOST, NEEDS_AVX},	    /* AVX2 */
+	{W7_EBX, 6, HOST, 0},		    /* x87 data pointer updated on exceptions only */
+	{W7_EBX, 7, HOST, 0},		    /* SMEP */
+	{W7_EBX, 8, HOST, 0},		    /* BMI2 */
+	{W7_EBX, 9, HOST, 0},		    /* fast REP MOVSB */
+	{W7_EBX, 10, HOST, 0},		    /* INVPCID */
+	{W7_EBX, 13, HOST, 0},		    /* x87 CS and DS deprecated */
+	{W7_EBX, 16, HOST, NEEDS_AVX512},   /* AVX512F */
+	{W7_EBX, 17, HOST, NEEDS_AVX512},   /* AVX512DQ */
+	{W7_EBX, 18, HOST, 0},		    /* RDSEED */
+	{W7_EBX, 19, HOST, 0},		    /* ADX */
+	{W7_EBX, 20, HOST, 0},		    /* SMAP */
+	{W7_EBX, 21, HOST, NEEDS_AVX512},   /* AVX512_IFMA */
+	{W7_EBX, 23, HOST, 0},		    /* CLFLUSHOPT */
+	{W7_EBX, 24, HOST, 0},		    /* CLWB */
+	{W7_EBX, 28, HOST, NEEDS_AVX512},   /* AVX512CD */
+	{W7_EBX, 29, HOST, 0},		    /* SHA */
+	{W7_EBX, 30, HOST, NEEDS_AVX512},   /* AVX512BW */
+	{W7_EBX, 31, HOST, NEEDS_AVX512},   /* AVX512VL */
+	{W7_ECX, 1, HOST, NEEDS_AVX512},    /* AVX512_VBMI */
+	{W7_ECX, 2, HOST, 0},		    /* UMIP */
+	{W7_ECX, 3, HOST, NEEDS_PKRU},	    /* protection keys, user */
+	{W7_ECX, 6, HOST, NEEDS_AVX512},    /* AVX512_VBMI2 */
+	{W7_ECX, 8, HOST, 0},		    /* GFNI */
+	{W7_ECX, 9, HOST, NEEDS_AVX},	    /* VAES */
+	{W7_ECX, 10, HOST, NEEDS_AVX},	    /* VPCLMULQDQ */
+	{W7_ECX, 11, HOST, NEEDS_AVX512},   /* AVX512_VNNI */
+	{W7_ECX, 12, HOST, NEEDS_AVX512},   /* AVX512_BITALG */
+	{W7_ECX, 14, HOST, NEEDS_AVX512},   /* AVX512_VPOPCNTDQ */
+	{W7_ECX, 22, HOST, 0},		    /* RDPID */
+	{W7_ECX, 25, HOST, 0},		    /* CLDEMOTE */
+	{W7_ECX, 27, HOST, 0},		    /* MOVDIRI */
+	{W7_ECX, 28, HOST, 0},		    /* MOVDIR64B */
+	{W7_EDX, 2, HOST, NEEDS_AVX512},    /* AVX512_4VNNIW */
+	{W7_EDX, 3, HOST, NEEDS_AVX512},    /* AVX512_4FMAPS */
+	{W7_EDX, 4, HOST, 0},		    /* fast short REP MOVSB */
+	{W7_EDX, 8, HOST, NEEDS_AVX512},    /* AVX512_VP2INTERSECT */
+	{W7_EDX, 14, HOST, 0},		    /* SERIALIZE */
+	{W7_EDX, 23, HOST, NEEDS_AVX512},   /* AVX512_FP16 */
+	{W71_EAX, 4, HOST, NEEDS_AVX},	    /* AVX_VNNI */
+	{W71_EAX, 5, HOST, NEEDS_AVX512},   /* AVX512_BF16 */
+	{W71_EAX, 10, HOST, 0},		    /* fast zero-length REP MOVSB */
+	{W71_EAX, 11, HOST, 0},		    /* fast short REP STOSB */
+	{W71_EAX, 12, HOST, 0},		    /* fast short REP CMPSB, SCASB */
+	{W71_EAX, 23, HOST, NEEDS_AVX},	    /* AVX_IFMA */
+	{WD1_EAX, 0, HOST, NEEDS_XSAVE},    /* XSAVEOPT */
+	{WD1_EAX, 1, HOST, NEEDS_XSAVE},    /* XSAVEC */
+	{WD1_EAX, 2, HOST, NEEDS_XSAVE},    /* XGETBV with ECX 1 */
+	{WD1_EAX, 3, HOST, NEEDS_XSAVE},    /* XSAVES, IA32_XSS */
+	{WX1_ECX, 0, HOST, 0},		    /* LAHF in 64-bit mode */
+	{WX1_ECX, 4, HOST_AMD, 0},	    /* LOCK MOV CR0 is MOV CR8 */
+	{WX1_ECX, 5, HOST, 0},		    /* LZCNT */
+	{WX1_ECX, 6, HOST_AMD, 0},	    /* SSE4A */
+	{WX1_ECX, 7, HOST_AMD, 0},	    /* misaligned SSE */
+	{WX1_ECX, 8, HOST, 0},		    /* PREFETCHW */
+	{WX1_ECX, 9, EMULATED_AMD, 0},	    /* OS visible workarounds */
+	{WX1_ECX, 11, HOST_AMD, NEEDS_AVX}, /* XOP */
+	{WX1_ECX, 16, HOST_AMD, NEEDS_AVX}, /* FMA4 */
+	{WX1_ECX, 21, HOST_AMD, 0},	    /* TBM */
+	{WX1_ECX, 22, HOST_AMD, 0},	    /* topology extensions */
+	{WX1_EDX, 0, HOST_AMD, 0},	    /* 0 to 9, 12 to 17, 23, 24: as in leaf 1 */
+	{WX1_EDX, 1, HOST_AMD, 0},	    /* virtual-8086 extensions */
+	{WX1_EDX, 2, HOST_AMD, 0},	    /* debugging extensions */
+	{WX1_EDX, 3, HOST_AMD, 0},	    /* 4 MiB pages */
+	{WX1_EDX, 4, HOST_AMD, 0},	    /* TSC */
+	{WX1_EDX, 5, HOST_AMD, 0},	    /* MSRs */
+	{WX1_EDX, 6, HOST_AMD, 0},	    /* PAE */
+	{WX1_EDX, 7, EMULATED_AMD, 0},	    /* machine check exception */
+	{WX1_EDX, 8, HOST_AMD, 0},	    /* CMPXCHG8B */
+	{WX1_EDX, 9, EMULATED_AMD, 0},	    /* APIC */
+	{WX1_EDX, 11, HOST, 0},		    /* SYSCALL */
+	{WX1_EDX, 12, EMULATED_AMD, 0},	    /* MTRRs */
+	{WX1_EDX, 13, HOST_AMD, 0},	    /* global pages */
+	{WX1_EDX, 14, EMULATED_AMD, 0},	    /* machine check architecture */
+	{WX1_EDX, 15, HOST_AMD, 0},	    /* CMOV */
+	{WX1_EDX, 16, HOST_AMD, 0},	    /* PAT */
+	{WX1_EDX, 17, HOST_AMD, 0},	    /* PSE-36 */
+	{WX1_EDX, 20, HOST, 0},		    /* no-execute */
+	{WX1_EDX, 22, HOST_AMD, 0},	    /* MMX extensions */
+	{WX1_EDX, 23, HOST_AMD, 0},	    /* MMX */
+	{WX1_EDX, 24, HOST_AMD, 0},	    /* FXSAVE */
+	{WX1_EDX, 25, HOST_AMD, 0},	    /* fast FXSAVE: EFER.FFXSR */
+	{WX1_EDX, 26, HOST, 0},		    /* 1 GiB pages */
+	{WX1_EDX, 27, HOST, 0},		    /* RDTSCP */
+	{WX1_EDX, 29, HOST, 0},		    /* long mode */
+	{WX1_EDX, 30, HOST_AMD, 0},	    /* 3DNow! extensions */
+	{WX1_EDX, 31, HOST_AMD, 0},	    /* 3DNow! */
+	{WX8_EBX, 0, HOST_AMD, 0},	    /* CLZERO */
+	{WX8_EBX, 2, HOST_AMD, 0},	    /* FXRSTOR restores error pointers always */
+	{WX21_EAX, 2, HOST_AMD, 0},	    /* LFENCE is always serializing */
+	{WX21_EAX, 6, HOST_AMD, 0},	    /* a null selector clears the base */
+};
+
+/* Bits that the rules below name. */
+#define W1_ECX_PCID	   17
+#define W1_ECX_XSAVE	   26
+#define W1_EDX_HTT	   28
+#define W7_ECX_PKU	   3
+#define W7_ECX_RDPID	   22
+#define WD1_EAX_XSAVEC	   1
+#define WD1_EAX_XSAVES	   3
+#define WX1_ECX_CMP_LEGACY 1
+#define WX1_ECX_TOPOEXT	   22
+#define WX1_EDX_NX	   20
+#define WX1_EDX_FFXSR	   25
+#define WX1_EDX_RDTSCP	   27
+#define WX1_EDX_LM	   29
+
+/* Control bits of CR4 that a feature makes legal (APM 2 3.1.3, SDM 3A 2.5). */
+static const struct {
+	u64 cr4;
+	u8 word, bit;
+} cr4_features[] = {
+	{X86_CR4_VME | X86_CR4_PVI, W1_EDX, 1},
+	{X86_CR4_TSD, W1_EDX, 4},
+	{X86_CR4_DE, W1_EDX, 2},
+	{X86_CR4_PSE, W1_EDX, 3},
+	{X86_CR4_PAE, W1_EDX, 6},
+	{X86_CR4_MCE, W1_EDX, 7},
+	{X86_CR4_PGE, W1_EDX, 13},
+	{X86_CR4_OSFXSR, W1_EDX, 24},
+	{X86_CR4_OSXMMEXCPT, W1_EDX, 25},
+	{X86_CR4_UMIP, W7_ECX, 2},
+	{X86_CR4_FSGSBASE, W7_EBX, 0},
+	{X86_CR4_PCIDE, W1_ECX, W1_ECX_PCID},
+	{X86_CR4_OSXSAVE, W1_ECX, W1_ECX_XSAVE},
+	{X86_CR4_SMEP, W7_EBX, 7},
+	{X86_CR4_SMAP, W7_EBX, 20},
+	{X86_CR4_PKE, W7_ECX, W7_ECX_PKU},
+};
+
+/* Without these in leaf 1 EDX no 64-bit guest runs: x87, PSE, TSC, MSR, PAE, CX8, FXSR, SSE, SSE2.
+ */
+#define W1_EDX_PROMISED 0x07000179u
+
+struct builder {
+	struct cpu_model *model;
+	const struct cpu_model_host *host;
+	const struct cpu_model_config *config;
+	u32 host_max_basic, host_max_ext;
+	u32 word[NR_WORDS];
+	u32 core_bits; /* APIC id bits that number the cores: ceil(log2(nr_vcpus)) */
+	bool full;     /* a leaf did not fit */
+};
+
+/* The host's answer; zeros for a leaf it does not have, whatever its vendor returns for that. */
+static void host_leaf(const struct builder *b, u32 leaf, u32 subleaf, u32 out[4])
+{
+	u32 max = leaf >= CPUID_EXT ? b->host_max_ext : b->host_max_basic;
+
+	for (unsigned i = 0; i < 4; i++)
+		out[i] = 0;
+	if (leaf <= max)
+		b->host->host_cpuid(leaf, subleaf, out);
+}
+
+static void read_host_limits(struct builder *b)
+{
+	u32 out[4];
+
+	b->host->host_cpuid(0, 0, out);
+	b->host_max_basic = out[EAX];
+	b->host->host_cpuid(CPUID_EXT, 0, out);
+	b->host_max_ext = out[EAX] >= CPUID_EXT && out[EAX] < CPUID_EXT + 0x10000 ? out[EAX] : 0;
+}
+
+static u32 host_word(const struct builder *b, enum word w)
+{
+	u32 out[4];
+
+	host_leaf(b, words[w].leaf, 0, out);
+	if (words[w].leaf == 7 && words[w].subleaf > out[EAX])
+		return 0;
+	if (words[w].subleaf)
+		host_leaf(b, words[w].leaf, words[w].subleaf, out);
+	return out[words[w].reg];
+}
+
+static bool has(const struct builder *b, enum word w, unsigned bit)
+{
+	return b->word[w] >> bit & 1;
+}
+
+static void drop(struct builder *b, enum word w, unsigned bit)
+{
+	b->word[w] &= ~(1u << bit);
+}
+
+/* The layout of one state component; false when the host's description makes no sense. */
+static bool read_component(struct builder *b, unsigned index)
+{
+	struct xsave_component *c = &b->model->component[index];
+	u32 out[4];
+
+	host_leaf(b, 0xd, index, out);
+	if (!out[EAX] || out[EAX] > PAGE_SIZE || out[EBX] < 576 || out[EBX] > PAGE_SIZE)
+		return false;
+	c->size = out[EAX];
+	c->offset = out[EBX];
+	c->align64 = out[ECX] >> 1 & 1;
+	return true;
+}
+
+/*
+ * What XCR0 may hold: what the host has, Roost switches and this file knows. A component without
+ * an area, which some emulated hosts have, goes with its features.
+ */
+static void build_xcr0(struct builder *b)
+{
+	u64 known = XCR0_LEGACY | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU;
+	u64 xcr0;
+	u32 out[4];
+
+	host_leaf(b, 0xd, 0, out);
+	xcr0 = b->host->host_xcr0 & known & out[EAX];
+	if ((xcr0 & XCR0_LEGACY) != XCR0_LEGACY || !(host_word(b, W1_ECX) >> W1_ECX_XSAVE & 1))
+		xcr0 = 0;
+	if (!(host_word(b, W7_ECX) >> W7_ECX_PKU & 1))
+		xcr0 &= ~(u64)XCR0_PKRU;
+	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++)
+		if ((xcr0 & BIT(i)) && !read_component(b, i))
+			xcr0 &= ~BIT(i);
+	if (!(xcr0 & XCR0_AVX) || (xcr0 & XCR0_AVX512) != XCR0_AVX512)
+		xcr0 &= ~(u64)XCR0_AVX512;
+	b->model->xcr0_allowed = xcr0;
+	b->model->xsave_size = cpu_model_xsave_size(b->model, xcr0);
+}
+
+static bool feature_offered(const struct builder *b, const struct feature *f,
+			    const u32 host[NR_WORDS])
+{
+	bool amd = b->host->is_amd;
+
+	if ((f->source == HOST_AMD || f->source == EMULATED_AMD) && !amd)
+		return false;
+	if ((b->model->xcr0_allowed & f->needs) != f->needs)
+		return false;
+	if (f->source == EMULATED || f->source == EMULATED_AMD)
+		return true;
+	return host[f->word] >> f->bit & 1;
+}
+
+static void build_features(struct builder *b)
+{
+	u32 host[NR_WORDS];
+
+	for (unsigned w = 0; w < NR_WORDS; w++) {
+		host[w] = host_word(b, (enum word)w);
+		b->word[w] = 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		if (feature_offered(b, &features[i], host))
+			b->word[features[i].word] |= 1u << features[i].bit;
+
+	if (!has(b, WD1_EAX, WD1_EAX_XSAVEC))
+		drop(b, WD1_EAX, WD1_EAX_XSAVES);
+	if (b->host_max_ext < CPUID_EXT + 0x1e)
+		drop(b, WX1_ECX, WX1_ECX_TOPOEXT); /* its leaves are missing */
+	if (b->config->nr_vcpus > 1) {
+		b->word[W1_EDX] |= 1u << W1_EDX_HTT;
+		if (b->host->is_amd)
+			b->word[WX1_ECX] |= 1u << WX1_ECX_CMP_LEGACY;
+	}
+}
+
+/* MAXPHYADDR: no more than nested paging can translate. */
+static u8 build_phys_bits(const struct builder *b)
+{
+	u32 out[4], bits;
+
+	host_leaf(b, CPUID_EXT + 8, 0, out);
+	bits = out[EAX] & 0xff;
+	if (bits < 36 || bits > 52)
+		bits = 36;
+	if (b->host->gpa_bits && bits > b->host->gpa_bits)
+		bits = b->host->gpa_bits;
+	return (u8)bits;
+}
+
+static void build_reserved_bits(struct builder *b)
+{
+	struct cpu_model *m = b->model;
+	u64 cr4 = X86_CR4_PCE; /* RDPMC as such is older than CPUID's bit for counters */
+
+	for (size_t i = 0; i < ARRAY_SIZE(cr4_features); i++)
+		if (has(b, (enum word)cr4_features[i].word, cr4_features[i].bit))
+			cr4 |= cr4_features[i].cr4;
+	m->cr4_reserved = ~cr4;
+	m->cr0_reserved = GENMASK(63, 32); /* others are ignored, not refused: APM 2 3.1.1 */
+
+	m->efer_allowed = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA;
+	if (has(b, WX1_EDX, WX1_EDX_NX))
+		m->efer_allowed |= X86_EFER_NXE;
+	if (has(b, WX1_EDX, WX1_EDX_FFXSR))
+		m->efer_allowed |= X86_EFER_FFXSR;
+
+	m->has_rdtscp = has(b, WX1_EDX, WX1_EDX_RDTSCP) || has(b, W7_ECX, W7_ECX_RDPID);
+	m->has_xsaves = has(b, WD1_EAX, WD1_EAX_XSAVES);
+	m->has_pcid = has(b, W1_ECX, W1_ECX_PCID);
+}
+
+/* ---- leaves, added in ascending order ---- */
+
+static struct cpuid_leaf *add(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
+{
+	struct cpu_model *m = b->model;
+	struct cpuid_leaf *l = &m->leaves[m->nr_leaves];
+
+	/* The last slot stays empty: it ends the walk over the sub-leaves of the last leaf. */
+	if (m->nr_leaves == CPUID_MAX_LEAVES - 1)
+		b->full = true;
+	else
+		m->nr_leaves++;
+	*l = (struct cpuid_leaf){.leaf = leaf, .eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx};
+	return l;
+}
+
+static struct cpuid_leaf *add_sub(struct builder *b, u32 leaf, u32 subleaf, const u32 r[4])
+{
+	struct cpuid_leaf *l = add(b, leaf, r[EAX], r[EBX], r[ECX], r[EDX]);
+
+	l->subleaf = subleaf;
+	l->flags = CPUID_SUBLEAVES;
+	return l;
+}
+
+/* One host leaf through a mask per register. */
+static void add_masked(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
+{
+	u32 r[4];
+
+	host_leaf(b, leaf, 0, r);
+	add(b, leaf, r[EAX] & eax, r[EBX] & ebx, r[ECX] & ecx, r[EDX] & edx);
+}
+
+/*
+ * Cache descriptions (leaf 4, or 8000001D on AMD: same layout, APM 3 E.4.15). The first two levels
+ * belong to a core, the third to all. EAX[25:14]: how many share, less one; Intel counts APIC ids.
+ */
+static void add_caches(struct builder *b, u32 leaf)
+{
+	u32 ids = b->host->is_amd ? b->config->nr_vcpus : 1u << b->core_bits;
+
+	for (u32 sub = 0; sub < 8; sub++) {
+		u32 r[4];
+
+		host_leaf(b, leaf, sub, r);
+		if (!(r[EAX] & 0x1f))
+			break;
+		if ((r[EAX] >> 5 & 7) >= 3)
+			r[EAX] = (r[EAX] & 0x3fff) | (ids - 1) << 14;
+		else
+			r[EAX] &= 0x3fff;
+		if (!b->host->is_amd)
+			r[EAX] |= ((1u << b->core_bits) - 1) << 26;
+		add_sub(b, leaf, sub, r);
+	}
+}
+
+/* Extended topology: one thread a core, all cores in one package (APM 3 E.3.9). */
+static void add_topology(struct builder *b, u32 leaf)
+{
+	u32 smt[4] = {0, 1, 1 << 8, 0};
+	u32 core[4] = {b->core_bits, b->config->nr_vcpus, 1 | 2 << 8, 0};
+	u32 end[4] = {0, 0, 0, 0};
+
+	add_sub(b, leaf, 0, smt)->live = CPUID_TOPOLOGY;
+	add_sub(b, leaf, 1, core)->live = CPUID_TOPOLOGY;
+	struct cpuid_leaf *l = add_sub(b, leaf, 2, end);
+
+	l->live = CPUID_TOPO_END;
+	l->flags |= CPUID_REST;
+}
+
+static void add_leaf_7(struct builder *b)
+{
+	bool more = b->word[W71_EAX] != 0;
+	u32 r0[4] = {more, b->word[W7_EBX], b->word[W7_ECX], b->word[W7_EDX]};
+	u32 r1[4] = {b->word[W71_EAX], 0, 0, 0};
+
+	add_sub(b, 7, 0, r0)->live = CPUID_LEAF7;
+	if (more)
+		add_sub(b, 7, 1, r1);
+}
+
+static void add_leaf_d(struct builder *b)
+{
+	const struct cpu_model *m = b->model;
+	u32 r0[4] = {(u32)m->xcr0_allowed, 0, m->xsave_size, (u32)(m->xcr0_allowed >> 32)};
+	u32 r1[4] = {b->word[WD1_EAX], 0, 0, 0};
+
+	if (!m->xcr0_allowed)
+		return;
+	add_sub(b, 0xd, 0, r0)->live = CPUID_XSAVE;
+	/* EBX counts only where XSAVEC or XSAVES exist (SDM 2A CPUID, 0DH). */
+	add_sub(b, 0xd, 1, r1)->live =
+		has(b, WD1_EAX, WD1_EAX_XSAVEC) ? CPUID_XSAVEC : CPUID_STATIC;
+	for (u32 i = 2; i < XSAVE_COMPONENTS; i++) {
+		const struct xsave_component *c = &m->component[i];
+		u32 r[4] = {c->size, c->offset, c->align64 ? 2 : 0, 0};
+
+		if (m->xcr0_allowed & BIT(i))
+			add_sub(b, 0xd, i, r);
+	}
+}
+
+/* The highest basic leaf: as the host, but at least what Roost provides itself. */
+static u32 max_basic(const struct builder *b)
+{
+	if (b->host->is_amd)
+		return b->model->xcr0_allowed ? 0xd : 0xb;
+	return b->host_max_basic >= 0x1f ? 0x1f : 0x16;
+}
+
+/* Intel says frequencies in CPUID (SDM 2A, 15H and 16H); AMD has no such leaves. */
+static void add_intel_frequencies(struct builder *b)
+{
+	u32 khz = (u32)b->config->tsc_khz, mhz = (khz / 1000) & 0xffff;
+
+	/* The crystal is also what the APIC timer counts: TSC Hz = ECX * EBX / EAX. */
+	add(b, 0x15, APIC_BUS_KHZ, khz, APIC_BUS_KHZ * 1000u, 0);
+	add(b, 0x16, mhz, mhz, APIC_BUS_KHZ / 1000, 0);
+}
+
+static void add_basic_leaves(struct builder *b)
+{
+	u32 count = b->host->is_amd ? b->config->nr_vcpus : 1u << b->core_bits;
+	u32 r[4];
+
+	host_leaf(b, 0, 0, r);
+	add(b, 0, max_basic(b), r[EBX], r[ECX], r[EDX]);
+	host_leaf(b, 1, 0, r);
+	add(b, 1, r[EAX] & 0x0fff3fff, (r[EBX] & 0xff00) | count << 16, b->word[W1_ECX],
+	    b->word[W1_EDX])
+		->live = CPUID_LEAF1;
+	if (!b->host->is_amd) {
+		add_masked(b, 2, ~0u, ~0u, ~0u, ~0u);
+		add_caches(b, 4);
+	}
+	add(b, 6, 1 << 2, 0, 0, 0); /* ARAT: the APIC timer never stops */
+	add_leaf_7(b);
+	add_topology(b, 0xb);
+	add_leaf_d(b);
+	if (!b->host->is_amd) {
+		add_intel_frequencies(b);
+		if (max_basic(b) >= 0x1f)
+			add_topology(b, 0x1f);
+	}
+}
+
+/* "KVMKVMKVM" and what follows from it, and the frequencies where VMware put them. */
+static void add_hypervisor_leaves(struct builder *b)
+{
+	add(b, CPUID_HV, CPUID_HV + 0x10, 0x4b4d564b, 0x564b4d56, 0x4d);
+	add(b, CPUID_HV + 1, KVM_PV_FEATURES, 0, 0, b->config->dedicated ? KVM_HINT_DEDICATED : 0);
+	add(b, CPUID_HV + 0x10, (u32)b->config->tsc_khz, APIC_BUS_KHZ, 0, 0);
+}
+
+static u32 max_ext(const struct builder *b)
+{
+	u32 max = b->host->is_amd ? CPUID_EXT + 0x21 : CPUID_EXT + 8;
+
+	return b->host_max_ext < max ? b->host_max_ext : max;
+}
+
+static void add_amd_leaves(struct builder *b)
+{
+	u32 max = max_ext(b);
+
+	if (max >= CPUID_EXT + 0x19)
+		add_masked(b, CPUID_EXT + 0x19, ~0u, ~0u, 0, 0); /* 1 GiB TLBs */
+	if (max >= CPUID_EXT + 0x1a)
+		add_masked(b, CPUID_EXT + 0x1a, 7, 0, 0, 0); /* vector unit widths */
+	if (has(b, WX1_ECX, WX1_ECX_TOPOEXT)) {
+		add_caches(b, CPUID_EXT + 0x1d);
+		add(b, CPUID_EXT + 0x1e, 0, 0, 0, 0)->live = CPUID_AMD_TOPO;
+	}
+	if (max >= CPUID_EXT + 0x21)
+		add(b, CPUID_EXT + 0x21, b->word[WX21_EAX], 0, 0, 0);
+}
+
+static void add_extended_leaves(struct builder *b)
+{
+	bool amd = b->host->is_amd;
+	u32 all = amd ? ~0u : 0, vendor[4], id[4];
+
+	host_leaf(b, CPUID_EXT, 0, vendor);
+	add(b, CPUID_EXT, max_ext(b), vendor[EBX] & all, vendor[ECX] & all, vendor[EDX] & all);
+	host_leaf(b, CPUID_EXT + 1, 0, id);
+	add(b, CPUID_EXT + 1, id[EAX] & all & 0x0fff0fff, 0, b->word[WX1_ECX], b->word[WX1_EDX])
+		->live = amd ? CPUID_EXT1 : CPUID_STATIC;
+	for (u32 leaf = CPUID_EXT + 2; leaf <= CPUID_EXT + 4; leaf++) /* processor name */
+		add_masked(b, leaf, ~0u, ~0u, ~0u, ~0u);
+	add_masked(b, CPUID_EXT + 5, all, all, all, all); /* first-level caches and TLBs */
+	add_masked(b, CPUID_EXT + 6, all, all, ~0u, all);
+	add(b, CPUID_EXT + 7, 0, 0, 0, 1 << 8); /* invariant TSC */
+	add(b, CPUID_EXT + 8, 48u << 8 | b->model->phys_bits, b->word[WX8_EBX],
+	    amd ? b->core_bits << 12 | (b->config->nr_vcpus - 1) : 0, 0);
+	if (amd)
+		add_amd_leaves(b);
+}
+
+/* Slots of leaves that do not exist within the tables: zeros below the maximum, else `beyond`. */
+static void build_index(struct builder *b)
+{
+	struct cpu_model *m = b->model;
+	u32 top_basic = max_basic(b), top_ext = max_ext(b) - CPUID_EXT;
+
+	for (u32 i = m->nr_leaves - 1; i > 0; i--) {
+		u32 leaf = m->leaves[i].leaf;
+
+		if (leaf >= CPUID_EXT)
+			m->ext[leaf - CPUID_EXT] = (u8)i;
+		else if (leaf >= CPUID_HV)
+			m->hv[leaf - CPUID_HV] = (u8)i;
+		else
+			m->basic[leaf] = (u8)i;
+	}
+	if (!b->host->is_amd) /* SDM 2A CPUID: the data of the highest basic leaf */
+		m->beyond = m->basic[top_basic];
+	for (u32 leaf = top_basic + 1; leaf < CPUID_BASIC_SLOTS; leaf++)
+		m->basic[leaf] = m->beyond;
+	for (u32 leaf = top_ext + 1; leaf < CPUID_EXT_SLOTS; leaf++)
+		m->ext[leaf] = m->beyond;
+}
+
+static int check_config(const struct cpu_model_config *config)
+{
+	if (!config->nr_vcpus || config->nr_vcpus > VM_MAX_VCPUS)
+		return E_INVAL;
+	if (!config->tsc_khz || config->tsc_khz > UINT32_MAX)
+		return E_INVAL;
+	return 0;
+}
+
+int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
+		    const struct cpu_model_config *config)
+{
+	struct builder b = {.model = model, .host = host, .config = config};
+	int err = check_config(config);
+
+	if (err)
+		return err;
+	*model = (struct cpu_model){.nr_leaves = 1, /* leaves[0]: the answer of zeros */
+				    .nr_vcpus = config->nr_vcpus,
+				    .tsc_khz = config->tsc_khz,
+				    .is_amd = host->is_amd};
+	while (1u << b.core_bits < config->nr_vcpus)
+		b.core_bits++;
+	read_host_limits(&b);
+	model->phys_bits = build_phys_bits(&b);
+	build_xcr0(&b);
+	build_features(&b);
+	if ((b.word[W1_EDX] & W1_EDX_PROMISED) != W1_EDX_PROMISED ||
+	    !has(&b, WX1_EDX, WX1_EDX_LM) || b.host_max_ext < CPUID_EXT + 8)
+		return E_NOSUPP;
+	build_reserved_bits(&b);
+	add_basic_leaves(&b);
+	add_hypervisor_leaves(&b);
+	add_extended_leaves(&b);
+	if (b.full)
+		return E_NOMEM;
+	build_index(&b);
+	return cpu_model_check(model);
+}
+
+static bool leaf_in_tables(const struct cpu_model *m, u32 i)
+{
+	const struct cpuid_leaf *l = &m->leaves[i];
+	u32 first = i;
+
+	while (first > 1 && m->leaves[first - 1].leaf == l->leaf)
+		first--;
+	if (l->leaf >= CPUID_EXT)
+		return l->leaf - CPUID_EXT < CPUID_EXT_SLOTS &&
+		       m->ext[l->leaf - CPUID_EXT] == first;
+	if (l->leaf >= CPUID_HV)
+		return l->leaf - CPUID_HV < CPUID_HV_SLOTS && m->hv[l->leaf - CPUID_HV] == first;
+	return l->leaf < CPUID_BASIC_SLOTS && m->basic[l->leaf] == first;
+}
+
+int cpu_model_check(const struct cpu_model *m)
+{
+	if (m->nr_leaves < 2 || m->nr_leaves >= CPUID_MAX_LEAVES || m->beyond >= m->nr_leaves)
+		return E_FORMAT;
+	for (u32 i = 1; i < m->nr_leaves; i++) {
+		const struct cpuid_leaf *l = &m->leaves[i], *before = l - 1;
+
+		if (i > 1 && (before->leaf > l->leaf ||
+			      (before->leaf == l->leaf && before->subleaf >= l->subleaf)))
+			return E_FORMAT;
+		if (i > 1 && before->leaf == l->leaf && !(before->flags & CPUID_SUBLEAVES))
+			return E_FORMAT;
+		if (!leaf_in_tables(m, i))
+			return E_FORMAT;
+	}
+	return 0;
+}
+
+/* The walk ends at the next leaf, at the latest at the empty slot that add() leaves. */
+static const struct cpuid_leaf *find_subleaf(const struct cpu_model *m,
+					     const struct cpuid_leaf *first, u32 subleaf)
+{
+	for (const struct cpuid_leaf *l = first; l->leaf == first->leaf; l++)
+		if (l->subleaf == subleaf || ((l->flags & CPUID_REST) && subleaf > l->subleaf))
+			return l;
+	return &m->leaves[0];
+}
+
+const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *m, u32 leaf, u32 subleaf)
+{
+	const struct cpuid_leaf *l;
+	u32 slot;
+
+	if (leaf < CPUID_BASIC_SLOTS)
+		slot = m->basic[leaf];
+	else if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
+		slot = m->ext[leaf - CPUID_EXT];
+	else if (leaf - CPUID_HV < CPUID_HV_SLOTS)
+		slot = m->hv[leaf - CPUID_HV];
+	else
+		slot = leaf >> 28 == 4 ? 0 : m->beyond;
+	l = &m->leaves[slot];
+	return l->flags & CPUID_SUBLEAVES ? find_subleaf(m, l, subleaf) : l;
+}
+
+u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0)
+{
+	u32 size = 576; /* the legacy area and the header: APM 2 11.5.2 */
+
+	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+		const struct xsave_component *c = &m->component[i];
+
+		if ((xcr0 & BIT(i)) && c->offset + c->size > size)
+			size = c->offset + c->size;
+	}
+	return size;
+}
+
+u32 cpu_model_xsavec_size(const struct cpu_model *m, u64 xcr0)
+{
+	u32 size = 576;
+
+	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+		const struct xsave_component *c = &m->component[i];
+
+		if (!(xcr0 & BIT(i)))
+			continue;
+		if (c->align64)
+			size = (u32)align_up(size, 64);
+		size += c->size;
+	}
+	return size;
+}

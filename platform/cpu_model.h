@@ -1,0 +1,112 @@
+/*
+ * The capability record: computed once per VM, it is what CPUID, the feature MSRs and the reserved
+ * bits of CR0, CR4, EFER and XCR0 derive from. Nothing is offered in one place and refused in
+ * another because every place asks this record. It never changes after cpu_model_build().
+ */
+#pragma once
+
+#include "lib/types.h"
+
+/* How the answer to a CPUID leaf differs between vCPUs, or changes while one runs. */
+enum cpuid_live {
+	CPUID_STATIC,
+	CPUID_LEAF1,	/* APIC id in EBX, APIC enabled in EDX, OSXSAVE in ECX */
+	CPUID_LEAF7,	/* OSPKE in ECX */
+	CPUID_TOPOLOGY, /* x2APIC id in EDX */
+	CPUID_TOPO_END, /* the same, and ECX echoes the sub-leaf asked for */
+	CPUID_XSAVE,	/* size for the current XCR0 in EBX */
+	CPUID_XSAVEC,	/* the same in the compacted format */
+	CPUID_EXT1,	/* APIC enabled in EDX */
+	CPUID_AMD_TOPO, /* APIC id in EAX, core id in EBX */
+};
+
+#define CPUID_SUBLEAVES BIT(0) /* the answer depends on ECX: look for the sub-leaf */
+#define CPUID_REST	BIT(1) /* the last of such a leaf: answers every higher sub-leaf too */
+
+struct cpuid_leaf {
+	u32 leaf, subleaf;
+	u32 eax, ebx, ecx, edx;
+	u8 flags; /* CPUID_SUBLEAVES, CPUID_REST */
+	u8 live;  /* enum cpuid_live */
+};
+
+/* Ranges of leaves that are found by index, without a search. */
+#define CPUID_BASIC_SLOTS 0x20
+#define CPUID_EXT	  0x80000000u
+#define CPUID_EXT_SLOTS	  0x22
+#define CPUID_HV	  0x40000000u
+#define CPUID_HV_SLOTS	  0x11
+
+#define CPUID_MAX_LEAVES  80
+#define XSAVE_COMPONENTS  10 /* x87, SSE and AVX up to PKRU: 0 to 9 */
+
+/* The APIC bus runs at 1 GHz; the APIC timer counts it (CPUID 0x40000010 EBX, 0x15 ECX). */
+#define APIC_BUS_KHZ 1000000u
+
+struct xsave_component {
+	u32 size, offset; /* in the standard format; size 0: not there */
+	bool align64;	  /* starts on a multiple of 64 in the compacted format */
+};
+
+struct cpu_model {
+	/*
+	 * Sorted by leaf, then sub-leaf. leaves[0] is no leaf but the answer of zeros; the tables
+	 * below hold indices of a leaf's first entry, 0 for a leaf that is not there.
+	 */
+	struct cpuid_leaf leaves[CPUID_MAX_LEAVES];
+	u32 nr_leaves;
+	u8 basic[CPUID_BASIC_SLOTS];
+	u8 ext[CPUID_EXT_SLOTS];
+	u8 hv[CPUID_HV_SLOTS];
+	u8 beyond; /* out-of-range leaf: 0 on AMD, the highest basic leaf on Intel */
+
+	u32 nr_vcpus;
+	u64 tsc_khz;
+	u8 phys_bits; /* MAXPHYADDR of the guest */
+	bool is_amd;
+
+	u64 cr0_reserved; /* bits that must not be set: #GP */
+	u64 cr4_reserved;
+	u64 efer_allowed; /* all bits that may be set, LMA included */
+	u64 xcr0_allowed; /* 0: no XSAVE */
+
+	struct xsave_component component[XSAVE_COMPONENTS];
+	u32 xsave_size; /* bytes, standard format, for all of xcr0_allowed */
+
+	bool has_rdtscp; /* or RDPID: IA32_TSC_AUX is there */
+	bool has_xsaves; /* IA32_XSS is there; it holds 0 only */
+	bool has_pcid;
+};
+
+/* What the back end knows about the machine below. */
+struct cpu_model_host {
+	/* The host's CPUID: out is EAX, EBX, ECX, EDX. */
+	void (*host_cpuid)(u32 leaf, u32 sub, u32 out[4]);
+	u64 host_xcr0; /* state components that Roost switches between vCPUs; 0 without XSAVE */
+	u8 gpa_bits;   /* width of guest physical addresses that nested paging translates */
+	bool is_amd;   /* AMD or Hygon; else Intel */
+};
+
+struct cpu_model_config {
+	u32 nr_vcpus;	/* 1 to VM_MAX_VCPUS */
+	u64 tsc_khz;	/* the guest's TSC */
+	bool dedicated; /* no vCPU shares its CPU: the guest need not yield while it spins */
+};
+
+/*
+ * Fills the record. 0; E_INVAL when the configuration is out of range; E_NOSUPP when the host lacks
+ * what every guest is promised (long mode, PAE, FXSAVE); E_NOMEM when the leaves do not fit, or
+ * E_FORMAT when the result contradicts itself (both mean a host no CPU of today looks like).
+ */
+int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
+		    const struct cpu_model_config *config) __must_check;
+
+/* Checks order, indices and bounds of the leaves. 0 or E_FORMAT. */
+int cpu_model_check(const struct cpu_model *model) __must_check;
+
+/* The entry for a leaf and sub-leaf; never NULL, zeros when there is none. */
+const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *model, u32 leaf, u32 subleaf);
+
+/* Bytes that XSAVE (standard) or XSAVEC (compacted) need for the components in xcr0. */
+u32 cpu_model_xsave_size(const struct cpu_model *model, u64 xcr0);
+u32 cpu_model_xsavec_size(const struct cpu_model *model, u64 xcr0);

@@ -1,0 +1,93 @@
+/*
+ * CPUID. The answer is one entry of the capability record, found by index; a few leaves then show
+ * what the vCPU has switched on (APM 3 appendix E, SDM 2A CPUID).
+ */
+#include "platform/cpuid.h"
+
+#include "kernel/vm.h"
+#include "lib/x86.h"
+#include "platform/cpu_model.h"
+#include "platform/lapic.h"
+
+#define LEAF1_ECX_OSXSAVE (1u << 27)
+#define LEAF1_EDX_APIC	  (1u << 9)
+#define LEAF7_ECX_OSPKE	  (1u << 4)
+
+/* The APIC bit follows the enable bit of IA32_APIC_BASE (APM 2 16.3.1). */
+static u64 without_disabled_apic(struct vcpu *vcpu, u64 edx)
+{
+	if (unlikely(lapic_mode(vcpu) == LAPIC_DISABLED))
+		edx &= ~(u64)LEAF1_EDX_APIC;
+	return edx;
+}
+
+static void leaf1(struct vcpu *vcpu)
+{
+	vcpu->gpr[RBX] |= (u64)(vcpu->id & 0xff) << 24;
+	vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]);
+	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE)
+		vcpu->gpr[RCX] |= LEAF1_ECX_OSXSAVE;
+}
+
+static void leaf7(struct vcpu *vcpu)
+{
+	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE)
+		vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
+}
+
+/* Out of line, so that the leaves that are the same for all pay one comparison. */
+static __noinline void show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf)
+{
+	const struct cpu_model *model = vcpu->vm->cpu_model;
+
+	switch (live) {
+	case CPUID_STATIC:
+		break;
+	case CPUID_LEAF1:
+		leaf1(vcpu);
+		break;
+	case CPUID_LEAF7:
+		leaf7(vcpu);
+		break;
+	case CPUID_TOPO_END:
+		vcpu->gpr[RCX] = subleaf & 0xff;
+		vcpu->gpr[RDX] = vcpu->id;
+		break;
+	case CPUID_TOPOLOGY:
+		vcpu->gpr[RDX] = vcpu->id;
+		break;
+	case CPUID_XSAVE:
+		vcpu->gpr[RBX] = cpu_model_xsave_size(model, vcpu_reg(vcpu, VREG_XCR0));
+		break;
+	case CPUID_XSAVEC:
+		vcpu->gpr[RBX] = cpu_model_xsavec_size(model, vcpu_reg(vcpu, VREG_XCR0));
+		break;
+	case CPUID_EXT1:
+		vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]);
+		break;
+	case CPUID_AMD_TOPO:
+		vcpu->gpr[RAX] = vcpu->id;
+		vcpu->gpr[RBX] = vcpu->id & 0xff;
+		break;
+	}
+}
+
+void cpuid_emulate(struct vcpu *vcpu)
+{
+	u32 subleaf = (u32)vcpu->gpr[RCX];
+	const struct cpuid_leaf *l =
+		cpu_model_leaf(vcpu->vm->cpu_model, (u32)vcpu->gpr[RAX], subleaf);
+
+	vcpu->gpr[RAX] = l->eax;
+	vcpu->gpr[RBX] = l->ebx;
+	vcpu->gpr[RCX] = l->ecx;
+	vcpu->gpr[RDX] = l->edx;
+	if (l->live)
+		show_live(vcpu, (enum cpuid_live)l->live, subleaf);
+}
+
+enum outcome cpuid_exit(struct vcpu *vcpu)
+{
+	cpuid_emulate(vcpu);
+	return ADVANCE;
+}

@@ -1,0 +1,92 @@
+/*
+ * The paravirtual interface that guests know as KVM's: clock, wall clock, EOI without an exit,
+ * hypercalls. The ABI is that of Linux Documentation/virt/kvm/x86/{cpuid,msr,hypercalls}.rst; only
+ * what is in KVM_PV_FEATURES is offered, and MSRs of the rest do not exist.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+#include "lib/types.h"
+
+/* CPUID 0x40000001 EAX */
+#define KVM_FEATURE_CLOCK	 (1u << 0)
+#define KVM_FEATURE_NO_IO_DELAY	 (1u << 1)
+#define KVM_FEATURE_CLOCK2	 (1u << 3)
+#define KVM_FEATURE_PV_EOI	 (1u << 6)
+#define KVM_FEATURE_KICK	 (1u << 7)
+#define KVM_FEATURE_SEND_IPI	 (1u << 11)
+#define KVM_FEATURE_CLOCK_STABLE (1u << 24)
+
+#define KVM_PV_FEATURES                                                                          \
+	(KVM_FEATURE_CLOCK | KVM_FEATURE_NO_IO_DELAY | KVM_FEATURE_CLOCK2 | KVM_FEATURE_PV_EOI | \
+	 KVM_FEATURE_KICK | KVM_FEATURE_SEND_IPI | KVM_FEATURE_CLOCK_STABLE)
+
+/* CPUID 0x40000001 EDX: vCPUs are never preempted for long */
+#define KVM_HINT_DEDICATED	(1u << 0)
+
+#define MSR_KVM_WALL_CLOCK_OLD	0x11u
+#define MSR_KVM_SYSTEM_TIME_OLD 0x12u
+#define MSR_KVM_WALL_CLOCK	0x4b564d00u
+#define MSR_KVM_SYSTEM_TIME	0x4b564d01u
+#define MSR_KVM_PV_EOI		0x4b564d04u
+
+/* One vCPU's part; vcpu->pv points to it. Zero-filled is the state after reset. */
+struct kvm_pv {
+	u64 wall_clock;	   /* MSR value: where the wall clock was last written */
+	u64 system_time;   /* MSR value: bit 0 enabled, else the address */
+	u64 eoi;	   /* MSR value: bit 0 enabled, else the address */
+	u32 clock_version; /* even between updates */
+	bool eoi_armed;	   /* the flag in guest memory was set and not yet looked at */
+	_Atomic bool kicked;
+};
+
+/* After INIT: PV EOI is off again (its consumer, the APIC, was reset); clocks stay. */
+void kvm_pv_init(struct vcpu *vcpu);
+
+/* MSRs above. Read: the value. Write: 0, or E_INVAL for #GP. */
+u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr);
+int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
+
+/*
+ * Writes the vCPU's time structure. For REQ_CLOCK, on the vCPU's own CPU. Needed when the TSC
+ * offset changed or time was stopped; otherwise a structure once written stays exact.
+ */
+void kvm_pv_clock_update(struct vcpu *vcpu);
+
+/* After vcpu->tsc_offset changed: all vCPUs rewrite their clock (their TSCs may differ now). */
+void kvm_pv_tsc_changed(struct vcpu *vcpu);
+
+/*
+ * PV EOI. Guest memory holds a flag: set, the guest may clear it instead of writing EOI.
+ *
+ * kvm_pv_eoi_offer() sets it when the highest interrupt in service is edge-triggered and nothing
+ * else waits: right after an interrupt was accepted. kvm_pv_eoi_sync() takes the flag back and does
+ * the EOI when the guest had cleared it: before anything looks at or changes what is in service,
+ * that is before interrupts are evaluated and before each access to an APIC register. Both on the
+ * vCPU's own CPU, outside of the guest. No exit in between needs to look at the flag.
+ */
+void kvm_pv_eoi_set(struct vcpu *vcpu);
+void kvm_pv_eoi_take(struct vcpu *vcpu);
+
+static inline void kvm_pv_eoi_offer(struct vcpu *vcpu)
+{
+	if (vcpu->pv && (vcpu->pv->eoi & 1))
+		kvm_pv_eoi_set(vcpu);
+}
+
+static inline void kvm_pv_eoi_sync(struct vcpu *vcpu)
+{
+	if (vcpu->pv && unlikely(vcpu->pv->eoi_armed))
+		kvm_pv_eoi_take(vcpu);
+}
+
+/* True once after another vCPU kicked this one: HLT ends, or does not begin. */
+static inline bool kvm_pv_take_kick(struct vcpu *vcpu)
+{
+	return vcpu->pv && atomic_load_explicit(&vcpu->pv->kicked, memory_order_relaxed) &&
+	       atomic_exchange_explicit(&vcpu->pv->kicked, false, memory_order_acquire);
+}
+
+/* VMMCALL and VMCALL: number in RAX, arguments in RBX, RCX, RDX, RSI; result in RAX. ADVANCE. */
+enum outcome hypercall_exit(struct vcpu *vcpu);
