@@ -1,0 +1,46 @@
+/*
+ * Writes of control registers, EFER and XCR0 as software makes them: every check of the manuals,
+ * then the new value and what follows from it (EFER.LMA, TLB flushes). Which bits are reserved
+ * comes from the VM's capability record. The back end intercepts what it must; hardware does the
+ * rest by the same rules.
+ *
+ * Each function expects that the caller has checked CPL where MOV CR does before it exits, and has
+ * cut the value to 32 bits outside of 64-bit mode. They return ADVANCE, or INJECTED with #GP(0) or
+ * #UD queued and nothing changed.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+
+/* Values after reset and INIT (APM 2 table 14-1, SDM 3A table 9-1). INIT leaves CR0.CD and NW. */
+#define RESET_CR0    0x60000010ul
+#define RESET_CR3    0x0ul
+#define RESET_CR4    0x0ul
+#define RESET_EFER   0x0ul
+#define RESET_XCR0   0x1ul
+#define RESET_RFLAGS 0x2ul
+#define RESET_RIP    0xfff0ul
+#define RESET_DR6    0xffff0ff0ul
+#define RESET_DR7    0x400ul
+#define RESET_PAT    0x0007040600070406ul
+
+/* MOV to CR0, CR2, CR3, CR4 or CR8; another number is #UD. */
+enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value);
+
+/* MOV from the same. */
+enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value);
+
+enum outcome cr_clts(struct vcpu *vcpu);
+
+/* LMSW: the low four bits of CR0, of which PE cannot be cleared. */
+enum outcome cr_lmsw(struct vcpu *vcpu, u16 value);
+
+/* EFER. efer_set() for callers that raise the fault themselves: 0, or E_INVAL for #GP(0). */
+enum outcome efer_write(struct vcpu *vcpu, u64 value);
+int efer_set(struct vcpu *vcpu, u64 value) __must_check;
+
+/* XSETBV, with the index in ECX and the value in EDX:EAX. Checks CPL and CR4.OSXSAVE itself. */
+enum outcome xsetbv_exit(struct vcpu *vcpu);
+
+/* Whether XCR0 may hold the value in this VM; for a back end that sees the register change late. */
+bool xcr0_valid(struct vcpu *vcpu, u64 value);
