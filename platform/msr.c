@@ -1,0 +1,146 @@
+/*
+ * RDMSR and WRMSR exits: the few MSRs that guests use all the time are dispatched at once, the rest
+ * is found in the table by binary search.
+ */
+#include "platform/msr.h"
+
+#include "kernel/time.h"
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "platform/cpu_model.h"
+#include "platform/kvm_pv.h"
+#include "platform/lapic.h"
+
+#define MSR_TSC_ADJUST 0x3bu
+
+#define X2APIC_MSRS    (MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1)
+
+u64 guest_tsc(struct vcpu *vcpu)
+{
+	return time_tsc() + vcpu->tsc_offset;
+}
+
+/*
+ * TSC, TSC_ADJUST and the deadline are one unit (SDM 3B 17.17.3): whatever moves the counter moves
+ * TSC_ADJUST by as much, and the deadline's distance changes with it.
+ */
+void msr_move_tsc(struct vcpu *vcpu, u64 delta)
+{
+	if (!delta)
+		return;
+	vcpu->tsc_adjust += delta;
+	vcpu_set_tsc_offset(vcpu, vcpu->tsc_offset + delta);
+	lapic_tsc_changed(vcpu);
+	kvm_pv_tsc_changed(vcpu);
+}
+
+/* The entry whose range holds the MSR and that exists for the VM's vendor, or NULL. */
+static const struct msr_range *find(struct vcpu *vcpu, u32 msr)
+{
+	u32 low = 0, high = msr_table_len;
+
+	while (low < high) {
+		u32 mid = (low + high) / 2;
+		const struct msr_range *range = &msr_table[mid];
+
+		if (msr > range->last) {
+			low = mid + 1;
+		} else if (msr < range->first) {
+			high = mid;
+		} else {
+			u8 vendor = vcpu->vm->cpu_model->is_amd ? MSR_AMD : MSR_INTEL;
+
+			return range->vendor == MSR_ANY || range->vendor == vendor ? range : NULL;
+		}
+	}
+	return NULL;
+}
+
+int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)msr;
+	*value = vcpu->tsc_adjust;
+	return 0;
+}
+
+int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)msr;
+	msr_move_tsc(vcpu, value - vcpu->tsc_adjust);
+	return 0;
+}
+
+int msr_read_deadline(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)msr;
+	*value = lapic_deadline(vcpu);
+	return 0;
+}
+
+int msr_write_deadline(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)msr;
+	lapic_set_deadline(vcpu, value);
+	return 0;
+}
+
+int msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	const struct msr_range *range;
+
+	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS)
+		return lapic_msr_read(vcpu, msr, value);
+	if (msr == MSR_TSC_DEADLINE)
+		return msr_read_deadline(vcpu, msr, value);
+	if (msr == MSR_TSC_ADJUST)
+		return msr_read_tsc_adjust(vcpu, msr, value);
+	range = find(vcpu, msr);
+	return range ? range->read(vcpu, msr, value) : E_INVAL;
+}
+
+int msr_write(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	const struct msr_range *range;
+
+	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS)
+		return lapic_msr_write(vcpu, msr, value);
+	if (msr == MSR_TSC_DEADLINE)
+		return msr_write_deadline(vcpu, msr, value);
+	if (msr == MSR_TSC_ADJUST)
+		return msr_write_tsc_adjust(vcpu, msr, value);
+	range = find(vcpu, msr);
+	return range && range->write ? range->write(vcpu, msr, value) : E_INVAL;
+}
+
+enum outcome msr_read_exit(struct vcpu *vcpu)
+{
+	u64 value;
+
+	if (unlikely(msr_read(vcpu, (u32)vcpu->gpr[RCX], &value)))
+		return inject_gp(vcpu, 0);
+	vcpu->gpr[RAX] = (u32)value;
+	vcpu->gpr[RDX] = value >> 32;
+	return ADVANCE;
+}
+
+enum outcome msr_write_exit(struct vcpu *vcpu)
+{
+	u64 value = vcpu->gpr[RDX] << 32 | (u32)vcpu->gpr[RAX];
+
+	if (unlikely(msr_write(vcpu, (u32)vcpu->gpr[RCX], value)))
+		return inject_gp(vcpu, 0);
+	return ADVANCE;
+}
+
+u32 msr_table_check(const struct msr_range *table, u32 len)
+{
+	for (u32 i = 0; i < len; i++) {
+		if (table[i].first > table[i].last || !table[i].read)
+			return i + 1;
+		if (i && table[i - 1].last >= table[i].first)
+			return i + 1;
+		if (table[i].vendor > MSR_INTEL)
+			return i + 1;
+	}
+	return 0;
+}

@@ -1,0 +1,77 @@
+/*
+ * Model-specific registers as a vCPU sees them. One sorted table names every MSR there is, with its
+ * handlers; what is not in it, or belongs to the other vendor, is #GP(0) for reads and writes
+ * alike. No MSR of the host is ever read or written on behalf of a guest.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "lib/types.h"
+
+#define MTRR_VARIABLE 8	 /* base and mask pairs */
+#define MTRR_FIXED    11 /* 64 KiB, two of 16 KiB, eight of 4 KiB */
+
+#define MTRR_UC	      0u
+#define MTRR_WB	      6u
+
+/* MSRs that no hardware holds for the guest; vcpu->msrs points to one of each vCPU. */
+struct msr_state {
+	u64 mtrr_def_type;
+	u64 mtrr_fixed[MTRR_FIXED];
+	u64 mtrr_variable[2 * MTRR_VARIABLE]; /* base, mask, base, ... */
+	u64 mcg_status;
+	u64 misc_enable;		  /* Intel */
+	u64 syscfg, hwcr, nb_cfg, de_cfg; /* AMD */
+	u64 iorr[4], top_mem, top_mem2;	  /* AMD */
+};
+
+/* Values after reset, of this structure and of TSC_ADJUST; the rest is the back end's. INIT changes
+ * none of them. vcpu->vm->cpu_model is set. */
+void msr_reset(struct vcpu *vcpu);
+
+/*
+ * MTRRs as firmware leaves them on every CPU before it starts a system: memory is write-back, but
+ * for the VGA window, and for the hole for devices from hole_base up to 4 GiB. hole_base: a
+ * multiple of 64 KiB, at least 1 GiB; what eight ranges cannot describe stays write-back.
+ */
+void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base);
+
+/* The guest's TSC now. */
+u64 guest_tsc(struct vcpu *vcpu);
+
+/* RDMSR and WRMSR at CPL 0: number in ECX, value in EDX:EAX. ADVANCE, or INJECTED with #GP(0). */
+enum outcome msr_read_exit(struct vcpu *vcpu);
+enum outcome msr_write_exit(struct vcpu *vcpu);
+
+/* The same by value, for other front ends. 0, or E_INVAL where the instruction would fault. */
+int msr_read(struct vcpu *vcpu, u32 msr, u64 *value) __must_check;
+int msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
+
+/* ---- the table ---- */
+
+enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL };
+
+struct msr_range {
+	u32 first, last; /* both inclusive */
+	u8 vendor;	 /* enum msr_vendor: where the MSRs exist */
+	int (*read)(struct vcpu *vcpu, u32 msr, u64 *value);
+	int (*write)(struct vcpu *vcpu, u32 msr, u64 value); /* NULL: read only, writes are #GP */
+};
+
+extern const struct msr_range msr_table[];
+extern const u32 msr_table_len;
+
+/*
+ * Checks that ranges ascend strictly, do not overlap and can be read. 0, or the 1-based index of
+ * the first entry that is wrong. Called at start-up for msr_table.
+ */
+u32 msr_table_check(const struct msr_range *table, u32 len);
+
+/* Moves the guest's TSC by delta (modulo 2^64), and TSC_ADJUST and the deadline timer with it. */
+void msr_move_tsc(struct vcpu *vcpu, u64 delta);
+
+/* Handlers that the table shares with the quick path past it. */
+int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 *value);
+int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 value);
+int msr_read_deadline(struct vcpu *vcpu, u32 msr, u64 *value);
+int msr_write_deadline(struct vcpu *vcpu, u32 msr, u64 value);

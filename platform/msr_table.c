@@ -1,0 +1,502 @@
+/*
+ * Every MSR a guest may name, in one sorted table, and the handlers behind it (APM 2 appendix A,
+ * SDM 4 chapter 2). What Roost offers in CPUID has its MSRs here, and nothing else does but model-
+ * specific ones that systems touch without asking CPUID. An MSR that should be inert accepts only
+ * what it can keep and faults on the rest.
+ */
+#include "platform/msr.h"
+
+#include "kernel/time.h"
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "lib/x86.h"
+#include "platform/cpu_model.h"
+#include "platform/cr.h"
+#include "platform/kvm_pv.h"
+#include "platform/lapic.h"
+
+static bool is_amd(const struct vcpu *vcpu)
+{
+	return vcpu->vm->cpu_model->is_amd;
+}
+
+/* Bits of an address that the VM's physical width leaves out, and the lowest twelve. */
+static u64 not_frame_bits(const struct vcpu *vcpu)
+{
+	return ~GENMASK(vcpu->vm->cpu_model->phys_bits - 1, PAGE_SHIFT);
+}
+
+static bool canonical(u64 address)
+{
+	return (u64)((s64)(address << 16) >> 16) == address; /* 48 bits; no five-level paging */
+}
+
+/* ---- constants ---- */
+
+static int read_zero(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)vcpu;
+	(void)msr;
+	*value = 0;
+	return 0;
+}
+
+static int write_zero_only(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)vcpu;
+	(void)msr;
+	return value ? E_INVAL : 0;
+}
+
+static int write_ignore(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)vcpu;
+	(void)msr;
+	(void)value;
+	return 0;
+}
+
+/* ---- time and APIC ---- */
+
+static int read_tsc(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)msr;
+	*value = guest_tsc(vcpu);
+	return 0;
+}
+
+static int write_tsc(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)msr;
+	msr_move_tsc(vcpu, value - guest_tsc(vcpu));
+	return 0;
+}
+
+static int read_apic_base(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)msr;
+	*value = lapic_base(vcpu);
+	return 0;
+}
+
+static int write_apic_base(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)msr;
+	return lapic_set_base(vcpu, value);
+}
+
+/* ---- registers that the back end holds ---- */
+
+static enum vreg vreg_of(u32 msr)
+{
+	switch (msr) {
+	case 0x174:
+		return VREG_SYSENTER_CS;
+	case 0x175:
+		return VREG_SYSENTER_ESP;
+	case 0x176:
+		return VREG_SYSENTER_EIP;
+	case X86_MSR_PAT:
+		return VREG_PAT;
+	case X86_MSR_EFER:
+		return VREG_EFER;
+	case X86_MSR_STAR:
+		return VREG_STAR;
+	case X86_MSR_LSTAR:
+		return VREG_LSTAR;
+	case X86_MSR_CSTAR:
+		return VREG_CSTAR;
+	case X86_MSR_SFMASK:
+		return VREG_SFMASK;
+	case X86_MSR_KERNEL_GS_BASE:
+		return VREG_KERNEL_GS_BASE;
+	default:
+		return VREG_TSC_AUX;
+	}
+}
+
+static int read_vreg(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	*value = vcpu_reg(vcpu, vreg_of(msr));
+	return 0;
+}
+
+static int write_vreg(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	vcpu_set_reg(vcpu, vreg_of(msr), value);
+	return 0;
+}
+
+/* Registers of 32 bits whose upper half is not kept. */
+static int write_vreg_low(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	return write_vreg(vcpu, msr, (u32)value);
+}
+
+static int write_vreg_canonical(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	return canonical(value) ? write_vreg(vcpu, msr, value) : E_INVAL;
+}
+
+/* SYSENTER's stack and entry point have 32 bits on AMD, which knows it in legacy mode only. */
+static int write_sysenter(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	return is_amd(vcpu) ? write_vreg_low(vcpu, msr, value)
+			    : write_vreg_canonical(vcpu, msr, value);
+}
+
+static int write_efer(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)msr;
+	return efer_set(vcpu, value);
+}
+
+/* Each byte is a memory type; 2 and 3 and what is above 7 do not exist (APM 2 7.8.1). */
+static int write_pat(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	for (unsigned i = 0; i < 64; i += 8) {
+		u64 type = value >> i & 0xff;
+
+		if (type > 7 || type == 2 || type == 3)
+			return E_INVAL;
+	}
+	return write_vreg(vcpu, msr, value);
+}
+
+static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	return vcpu->vm->cpu_model->has_rdtscp ? read_vreg(vcpu, msr, value) : E_INVAL;
+}
+
+/* The upper half: AMD drops it, Intel refuses it (SDM 4 table 2-2). */
+static int write_tsc_aux(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	if (!vcpu->vm->cpu_model->has_rdtscp || (!is_amd(vcpu) && value >> 32))
+		return E_INVAL;
+	return write_vreg_low(vcpu, msr, value);
+}
+
+static enum seg seg_of(u32 msr)
+{
+	return msr == X86_MSR_FS_BASE ? SEG_FS : SEG_GS;
+}
+
+static int read_seg_base(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	struct segment seg;
+
+	vcpu_segment(vcpu, seg_of(msr), &seg);
+	*value = seg.base;
+	return 0;
+}
+
+static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	struct segment seg;
+
+	if (!canonical(value))
+		return E_INVAL;
+	vcpu_segment(vcpu, seg_of(msr), &seg);
+	seg.base = value;
+	vcpu_set_segment(vcpu, seg_of(msr), &seg);
+	return 0;
+}
+
+/* No supervisor state component is offered, so the register exists and holds 0. */
+static int read_xss(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	return vcpu->vm->cpu_model->has_xsaves ? read_zero(vcpu, msr, value) : E_INVAL;
+}
+
+static int write_xss(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	return vcpu->vm->cpu_model->has_xsaves ? write_zero_only(vcpu, msr, value) : E_INVAL;
+}
+
+/* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
+
+#define MTRR_CAP_MSR	    0xfeu
+#define MTRR_VARIABLE_FIRST 0x200u
+#define MTRR_FIX64K	    0x250u
+#define MTRR_FIX16K	    0x258u
+#define MTRR_FIX4K	    0x268u
+#define MTRR_DEF_TYPE	    0x2ffu
+
+#define MTRR_CAP_FIXED	    BIT(8)
+#define MTRR_CAP_WC	    BIT(10)
+#define MTRR_ENABLE_FIXED   BIT(10)
+#define MTRR_ENABLE	    BIT(11)
+#define MTRR_MASK_VALID	    BIT(11)
+
+static int read_mtrr_cap(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)vcpu;
+	(void)msr;
+	*value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC;
+	return 0;
+}
+
+/* UC, WC, WT, WP and WB. */
+static bool mtrr_type_valid(u64 type)
+{
+	return type <= 6 && type != 2 && type != 3;
+}
+
+static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr)
+{
+	if (msr == MTRR_FIX64K)
+		return &vcpu->msrs->mtrr_fixed[0];
+	if (msr < MTRR_FIX4K)
+		return &vcpu->msrs->mtrr_fixed[1 + msr - MTRR_FIX16K];
+	return &vcpu->msrs->mtrr_fixed[3 + msr - MTRR_FIX4K];
+}
+
+static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	*value = *mtrr_fixed(vcpu, msr);
+	return 0;
+}
+
+static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	for (unsigned i = 0; i < 64; i += 8)
+		if (!mtrr_type_valid(value >> i & 0xff))
+			return E_INVAL;
+	*mtrr_fixed(vcpu, msr) = value;
+	return 0;
+}
+
+static int read_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	*value = vcpu->msrs->mtrr_variable[msr - MTRR_VARIABLE_FIRST];
+	return 0;
+}
+
+/* Even: base and type. Odd: mask and valid bit. */
+static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	u64 reserved = not_frame_bits(vcpu);
+
+	reserved &= msr & 1 ? ~MTRR_MASK_VALID : ~0xfful;
+	if ((value & reserved) || (!(msr & 1) && !mtrr_type_valid(value & 0xff)))
+		return E_INVAL;
+	vcpu->msrs->mtrr_variable[msr - MTRR_VARIABLE_FIRST] = value;
+	return 0;
+}
+
+static int read_mtrr_def_type(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)msr;
+	*value = vcpu->msrs->mtrr_def_type;
+	return 0;
+}
+
+static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)msr;
+	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) || !mtrr_type_valid(value & 0xff))
+		return E_INVAL;
+	vcpu->msrs->mtrr_def_type = value;
+	return 0;
+}
+
+/* ---- registers that keep some bits and refuse the others ---- */
+
+/* Where such a register is kept, and which of its bits may be changed. */
+static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable)
+{
+	struct msr_state *s = vcpu->msrs;
+	u64 frames = ~not_frame_bits(vcpu);
+
+	switch (msr) {
+	case 0x17a: /* MCG_STATUS: RIPV, EIPV, MCIP */
+		*writable = 7;
+		return &s->mcg_status;
+	case 0x1a0: /* MISC_ENABLE: fast strings */
+		*writable = 1;
+		return &s->misc_enable;
+	case 0xc0010010: /* SYSCFG: MTRR fixed enable, variable enable, TOM2 and its type */
+		*writable = BIT(18) | BIT(20) | BIT(21) | BIT(22);
+		return &s->syscfg;
+	case 0xc0010015: /* HWCR: TlbCacheDis, INVD as WBINVD, FFDIS, IGNNE_EM, McStatusWrEn */
+		*writable = BIT(3) | BIT(4) | BIT(6) | BIT(8) | BIT(18);
+		return &s->hwcr;
+	case 0xc001001f: /* NB_CFG: EnableCf8ExtCfg, InitApicIdCpuIdLo */
+		*writable = BIT(46) | BIT(54);
+		return &s->nb_cfg;
+	case 0xc0011029: /* DE_CFG: LFENCE is serializing, and stays so */
+		*writable = 0;
+		return &s->de_cfg;
+	case 0xc001001a:
+		*writable = frames & ~(MiB(8) - 1);
+		return &s->top_mem;
+	case 0xc001001d:
+		*writable = frames & ~(MiB(8) - 1);
+		return &s->top_mem2;
+	default: /* IORR base: read and write to memory; mask: valid */
+		*writable = frames | (msr & 1 ? BIT(11) : BIT(3) | BIT(4));
+		return &s->iorr[msr - 0xc0010016];
+	}
+}
+
+static int read_kept(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	u64 writable;
+
+	*value = *kept(vcpu, msr, &writable);
+	return 0;
+}
+
+static int write_kept(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	u64 writable;
+	u64 *at = kept(vcpu, msr, &writable);
+
+	if ((value ^ *at) & ~writable)
+		return E_INVAL;
+	*at = value;
+	return 0;
+}
+
+/* ---- models and revisions ---- */
+
+/* VMX off, and locked: it cannot be turned on (SDM 3C 23.7). */
+static int read_feature_control(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)vcpu;
+	(void)msr;
+	*value = BIT(0);
+	return 0;
+}
+
+/* SVM off, and locked: VM_CR.LOCK and SVMDIS (APM 2 15.30.1). */
+static int read_vm_cr(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)vcpu;
+	(void)msr;
+	*value = BIT(3) | BIT(4);
+	return 0;
+}
+
+static int write_vm_cr(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	(void)vcpu;
+	(void)msr;
+	return value & ~0x1ful ? E_INVAL : 0;
+}
+
+/* A microcode revision that exists, so that systems find nothing to complain of. */
+static int read_microcode(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)msr;
+	*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
+	return 0;
+}
+
+/* Intel: software writes 0 before CPUID to have it reported (SDM 3A 9.11.7.1). AMD: read only. */
+static int write_microcode(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	return is_amd(vcpu) ? E_INVAL : write_ignore(vcpu, msr, value);
+}
+
+/* Errata 0 to 3 have a status bit, and none of them applies (APM 2 appendix A, OSVW). */
+static int read_osvw_length(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	(void)vcpu;
+	(void)msr;
+	*value = 4;
+	return 0;
+}
+
+static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	*value = kvm_pv_msr_read(vcpu, msr);
+	return 0;
+}
+
+/* ---- the table ---- */
+
+/* Ascending; checked by msr_table_check() at start-up and by a unit test. */
+const struct msr_range msr_table[] = {
+	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},	/* P5_MC_ADDR, P5_MC_TYPE */
+	{0x10, 0x10, MSR_ANY, read_tsc, write_tsc},		/* TSC */
+	{0x11, 0x12, MSR_ANY, read_kvm, kvm_pv_msr_write},	/* KVM, old numbers */
+	{0x17, 0x17, MSR_INTEL, read_zero, NULL},		/* PLATFORM_ID */
+	{0x1b, 0x1b, MSR_ANY, read_apic_base, write_apic_base}, /* APIC_BASE */
+	{0x3a, 0x3a, MSR_INTEL, read_feature_control, NULL},	/* FEATURE_CONTROL */
+	{0x3b, 0x3b, MSR_ANY, msr_read_tsc_adjust, msr_write_tsc_adjust},
+	{0x8b, 0x8b, MSR_ANY, read_microcode, write_microcode}, /* BIOS_SIGN_ID, PATCH_LEVEL */
+	{0xfe, 0xfe, MSR_ANY, read_mtrr_cap, NULL},		/* MTRRcap */
+	{0x174, 0x174, MSR_ANY, read_vreg, write_vreg_low},	/* SYSENTER_CS */
+	{0x175, 0x176, MSR_ANY, read_vreg, write_sysenter},	/* SYSENTER_ESP, _EIP */
+	{0x179, 0x179, MSR_ANY, read_zero, NULL},		/* MCG_CAP: no banks */
+	{0x17a, 0x17a, MSR_ANY, read_kept, write_kept},		/* MCG_STATUS */
+	{0x1a0, 0x1a0, MSR_INTEL, read_kept, write_kept},	/* MISC_ENABLE */
+	{0x1d9, 0x1d9, MSR_ANY, read_zero, write_zero_only},	/* DEBUGCTL */
+	{0x1db, 0x1de, MSR_AMD, read_zero, NULL},		/* last branch, last interrupt */
+	{0x200, 0x20f, MSR_ANY, read_mtrr_variable, write_mtrr_variable},
+	{0x250, 0x250, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix64K */
+	{0x258, 0x259, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix16K */
+	{0x268, 0x26f, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix4K */
+	{0x277, 0x277, MSR_ANY, read_vreg, write_pat},		    /* PAT */
+	{0x2ff, 0x2ff, MSR_ANY, read_mtrr_def_type, write_mtrr_def_type},
+	{0x6e0, 0x6e0, MSR_ANY, msr_read_deadline, msr_write_deadline},
+	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
+	{0xda0, 0xda0, MSR_ANY, read_xss, write_xss}, /* XSS */
+	{MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_ANY, read_kvm, kvm_pv_msr_write},
+	{MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, MSR_ANY, read_kvm, kvm_pv_msr_write},
+	{0xc0000080, 0xc0000080, MSR_ANY, read_vreg, write_efer},	    /* EFER */
+	{0xc0000081, 0xc0000081, MSR_ANY, read_vreg, write_vreg},	    /* STAR */
+	{0xc0000082, 0xc0000083, MSR_ANY, read_vreg, write_vreg_canonical}, /* LSTAR, CSTAR */
+	{0xc0000084, 0xc0000084, MSR_ANY, read_vreg, write_vreg_low},	    /* SFMASK */
+	{0xc0000100, 0xc0000101, MSR_ANY, read_seg_base, write_seg_base},
+	{0xc0000102, 0xc0000102, MSR_ANY, read_vreg, write_vreg_canonical}, /* KernelGSbase */
+	{0xc0000103, 0xc0000103, MSR_ANY, read_tsc_aux, write_tsc_aux},
+	{0xc0010010, 0xc0010010, MSR_AMD, read_kept, write_kept},   /* SYSCFG */
+	{0xc0010015, 0xc0010015, MSR_AMD, read_kept, write_kept},   /* HWCR */
+	{0xc0010016, 0xc0010019, MSR_AMD, read_kept, write_kept},   /* IORR base and mask, twice */
+	{0xc001001a, 0xc001001a, MSR_AMD, read_kept, write_kept},   /* TOP_MEM */
+	{0xc001001d, 0xc001001d, MSR_AMD, read_kept, write_kept},   /* TOM2 */
+	{0xc001001f, 0xc001001f, MSR_AMD, read_kept, write_kept},   /* NB_CFG */
+	{0xc0010114, 0xc0010114, MSR_AMD, read_vm_cr, write_vm_cr}, /* VM_CR */
+	{0xc0010140, 0xc0010140, MSR_AMD, read_osvw_length, NULL},  /* OSVW_ID_LENGTH */
+	{0xc0010141, 0xc0010141, MSR_AMD, read_zero, NULL},	    /* OSVW_STATUS */
+	{0xc0011029, 0xc0011029, MSR_AMD, read_kept, write_kept},   /* DE_CFG */
+};
+
+const u32 msr_table_len = ARRAY_SIZE(msr_table);
+
+/* ---- state at reset and as firmware leaves it ---- */
+
+void msr_reset(struct vcpu *vcpu)
+{
+	*vcpu->msrs = (struct msr_state){
+		.misc_enable = BIT(0) | BIT(11) | BIT(12), /* fast strings; no BTS, no PEBS */
+		.hwcr = BIT(24),			   /* the TSC counts at a constant rate */
+		.de_cfg = BIT(1),
+	};
+	vcpu->tsc_adjust = 0;
+}
+
+static void set_variable(struct msr_state *s, unsigned n, u64 base, u64 size, u64 frames)
+{
+	s->mtrr_variable[2 * n] = base | MTRR_UC;
+	s->mtrr_variable[2 * n + 1] = (~(size - 1) & frames) | MTRR_MASK_VALID;
+}
+
+void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base)
+{
+	struct msr_state *s = vcpu->msrs;
+	u64 frames = ~not_frame_bits(vcpu), base = hole_base;
+
+	for (unsigned i = 0; i < MTRR_FIXED; i++)
+		s->mtrr_fixed[i] = 0x0101010101010101ul * MTRR_WB;
+	s->mtrr_fixed[2] = 0x0101010101010101ul * MTRR_UC; /* A0000 to BFFFF: VGA */
+	for (unsigned n = 0; n < MTRR_VARIABLE && base < GiB(4); n++) {
+		u64 size = base & -base; /* the largest block that may start here ends by 4 GiB */
+
+		set_variable(s, n, base, size, frames);
+		base += size;
+	}
+	s->mtrr_def_type = MTRR_ENABLE | MTRR_ENABLE_FIXED | MTRR_WB;
+}
