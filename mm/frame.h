@@ -12,8 +12,8 @@
 #define FRAME_MAX_ORDER	 18  /* 1 GiB */
 #define FRAME_MAX_RANGES 256 /* pieces of memory that frame_add() takes */
 
-#define FRAME_ZERO	 BIT(0) /* frame_alloc(): the block reads as zeros */
-#define FRAME_SCRUBBED	 BIT(0) /* frame_free(): the caller has set the block to zeros */
+#define FRAME_ZERO	 1u /* frame_alloc(): the block reads as zeros */
+#define FRAME_SCRUBBED	 1u /* frame_free(): the caller has set the block to zeros */
 
 struct frame_stats {
 	u64 total;			 /* frames managed, metadata not counted */
