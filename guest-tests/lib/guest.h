@@ -98,6 +98,13 @@ static inline u64 us_to_tsc(u64 us)
 	})
 
 bool cpu_is_amd(void);
+/*
+ * QEMU's TCG executes this, here or below a hypervisor: what it is known to get wrong is skipped.
+ * Told by its CPUID leaf, or by an error code that no CPU pushes (trap.c).
+ */
+bool on_tcg(void);
+/* The same with no hypervisor in between: what Roost takes over from the emulator is wrong, too. */
+bool on_bare_tcg(void);
 bool under_roost(void); /* CPUID says that a hypervisor with Roost's or KVM's leaves is there */
 
 static inline bool cpuid_bit(u32 leaf, unsigned reg, unsigned bit)

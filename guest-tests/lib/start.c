@@ -132,14 +132,19 @@ bool cpu_is_amd(void)
 	return r[1] == 0x68747541; /* "Auth"enticAMD */
 }
 
-bool under_roost(void)
+bool on_bare_tcg(void)
 {
 	u32 r[4];
 
 	if (!cpuid_bit(1, 2, 31))
 		return false;
 	cpuid(0x40000000, 0, r);
-	return r[1] != 0x54474354; /* QEMU's own emulation says "TCGTCGTCGTCG" */
+	return r[1] == 0x54474354; /* "TCGT"CGTCGTCG */
+}
+
+bool under_roost(void)
+{
+	return cpuid_bit(1, 2, 31) && !on_bare_tcg();
 }
 
 void guest_start(u32 magic, const struct multiboot_info *info)
