@@ -303,7 +303,8 @@ static unsigned first_immediate_size(const struct insn *insn, u16 attr)
 		return insn->addr_size;
 	if (attr & A_IMMV)
 		return insn->op_size;
-	return insn->op_size == 2 ? 2 : 4;
+	/* XOP's one immediate is 4 bytes whatever the operand size. */
+	return insn->op_size == 2 && insn->encoding == ENC_LEGACY ? 2 : 4;
 }
 
 static int take_immediates(struct cursor *c, struct insn *insn, u16 attr)
