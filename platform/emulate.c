@@ -231,7 +231,8 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 	if (!err)
 		err = emul_operand(&e, 0, size, ACCESS_READ, &op);
 	if (err) {
-		*fault = e.fault;
+		if (err == E_FAULT)
+			*fault = e.fault;
 		return err;
 	}
 	value = emul_read(&e, &op);
