@@ -55,9 +55,11 @@ lint: setup
 format: setup
 	clang-format -i $(C_FILES)
 
+include tools/bench/bench.mk
+
 bench bench-check bench-keep: setup
-	@$(MAKE) --no-print-directory image guest
-	@BUILD=$(BUILD) $(PYTHON) tools/bench/bench.py $(@:bench-%=--%)
+	@$(MAKE) --no-print-directory image bench-files
+	@BUILD=$(BUILD) $(PYTHON) tools/bench/bench.py $(filter --%,$(@:bench-%=--%))
 
 clean:
 	@for part in $(BUILD)/*; do \

@@ -1,0 +1,49 @@
+"""Small hostile guests as multiboot ELF32 images, made here from their machine code."""
+
+import random
+import struct
+
+LOAD_AT = 0x100000
+MULTIBOOT = struct.pack("<III", 0x1BADB002, 0, (-0x1BADB002) & 0xFFFFFFFF)
+
+
+def elf32(code):
+    """An executable whose only segment is a multiboot header and this 32-bit code."""
+    headers = 52 + 32
+    body = MULTIBOOT + code
+    header = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\x01\x01\x01", 2, 3, 1,
+                         LOAD_AT + len(MULTIBOOT), 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    segment = struct.pack("<IIIIIIII", 1, headers, LOAD_AT, LOAD_AT, len(body), len(body) + 4096,
+                          7, 4)
+    return header + segment + body
+
+
+def triple_fault():
+    """lidt of an empty table, then a breakpoint."""
+    return elf32(b"\x31\xc0"              # xor %eax, %eax
+                 b"\x50\x50"              # push %eax, twice
+                 b"\x0f\x01\x1c\x24"      # lidt (%esp)
+                 b"\xcc")                 # int3
+
+
+def dead_halt():
+    return elf32(b"\xfa\xf4\xeb\xfd")  # cli; 1: hlt; jmp 1b
+
+
+def random_bytes(seed, size=65536):
+    return elf32(random.Random(seed).randbytes(size))
+
+
+DEBUG_EXIT = b"\xb8\x00\x00\x00\x00\x66\xba\xf4\x00\xef\xf4"  # mov $0, %eax; mov $0xf4, %dx; out; hlt
+
+
+def touch_all(write):
+    """A word of every page of the 4 GiB that 32 bits reach is read, or written above 512 MiB, then
+    the debug exit."""
+    begin = 0x20000000 if write else 0
+    access = b"\x89\x07" if write else b"\x8b\x07"  # mov %eax, (%edi) or mov (%edi), %eax
+    return elf32(b"\xbf" + struct.pack("<I", begin) +  # mov $begin, %edi
+                 access +
+                 b"\x81\xc7\x00\x10\x00\x00"          # add $4096, %edi
+                 b"\x75\xf6" +                        # jnz to the access
+                 DEBUG_EXIT)

@@ -1,0 +1,312 @@
+#!/usr/bin/python3
+"""`make bench`: what Roost costs, on the machine whose TSC counts executed instructions.
+
+Two tables: single operations, as a guest sees them, and a whole Debian guest, counted from outside
+by the plugin. Both stand beside Linux KVM on the same machine and beside the goals. The figures are
+deterministic. --check holds them against those kept in docs/benchmarks.md, --keep writes them there.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import machine  # noqa: E402
+
+OUT = machine.BUILD / "bench"
+KEPT = machine.ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- kept figures -->", "<!-- end of kept figures -->"
+WORSE = 1.05
+MIB = 1 << 20
+LINUX_MEMORY = 512 * MIB
+MARK_INIT = 1
+# Where the kernel lies in memory must not depend on the time at which it starts.
+CMDLINE = machine.GUEST_CMDLINE + " nokaslr"
+
+# Single operations: name in the guest test, what it is, Linux KVM (6.1), goal.
+OPERATIONS = [
+    ("cpuid", "CPUID", 2958, 200),
+    ("hypercall", "VMMCALL that does nothing", 3107, 200),
+    ("port-pic", "port read, PIC", 1530, 250),
+    ("port-pmtimer", "port read, ACPI PM timer", 5244, 300),
+    ("msr-read", "RDMSR TSC_ADJUST", 2927, 250),
+    ("msr-write", "WRMSR TSC_ADJUST", 3445, 250),
+    ("eoi-mmio", "EOI through MMIO", 3464, 700),
+    ("eoi-x2apic", "EOI through x2APIC", None, 250),
+    ("self-ipi-xapic", "self-IPI to handler, MMIO", 9404, 1500),
+    ("self-ipi-x2apic", "self-IPI to handler, x2APIC", None, 1500),
+    ("tsc-deadline", "deadline timer, armed to handler", 8269, 1800),
+    ("cr0-wp-toggle", "CR0.WP off and on", 8990, 600),
+    ("page-fill", "nested page fault, one 4 KiB page", 2672, 700),
+    ("mmio-write", "MMIO write to a device", 7125, 900),
+    ("uart-byte", "byte to the serial port", 20000, 2500),
+]
+
+# The whole guest: name, what it is, unit, KVM, goal. A goal that is relative to the direct run is
+# a share of it.
+WHOLE = [
+    ("linux-init", "instructions from the first of the guest to init", "instructions", 1_693e6, None),
+    ("linux-entries", "VM entries from start to power-off", "entries", 22_065, 15_000),
+    ("linux-exit", "instructions of Roost per exit", "instructions", 2_105, 300),
+    ("linux-share", "instructions of Roost per 1000 of the guest", "per mille", 32, 4),
+    ("linux-exec", "fork, exec, wait", "instructions", None, None),
+    ("linux-touch", "mmap and touch of 1 MiB by 4 KiB pages", "instructions", None, None),
+    ("linux-serial", "20 lines of 65 bytes to the serial port", "instructions", None, None),
+    ("start-up", "instructions of Roost before the guest's first, filling memory not counted",
+     "instructions", 1_670e6, 30e6),
+    ("own-memory", "memory that Roost keeps for itself", "KiB", 78 * 1024, None),
+    ("image", "image, stripped", "bytes", 16.9e6, 300 * 1024),
+]
+# What KVM adds to the direct run and what Roost may add, in percent.
+OVER_DIRECT = {"linux-init": (17, 2), "linux-exec": (14, 1), "linux-touch": (17, 1),
+               "linux-serial": (1560, 200)}
+
+
+def run(box, log, limit):
+    status, text = box.run(log, limit)
+    if status is None:
+        sys.exit(f"bench: no end within {limit} s, see {log}")
+    return text
+
+
+def fresh_log(name):
+    log = OUT / f"{name}.log"
+    log.unlink(missing_ok=True)
+    return log
+
+
+def floor():
+    """Instructions of one exit for a loop that only switches the registers."""
+    box = machine.Machine(OUT / "floor", cpu=machine.MAX, options=machine.COUNTED)
+    box.roost(image=OUT / "floor.elf")
+    text = run(box, fresh_log("floor"), 60)
+    return int(re.search(r"^bench floor-exit (\d+)$", text, re.MULTILINE).group(1))
+
+
+def operations():
+    """{name: instructions, or None where the guest has no such thing} from the guest test."""
+    guest = machine.BUILD / "guest" / "bench.elf"
+    memory = 128 * MIB
+    box = machine.Machine(OUT / "operations", cpu=machine.MAX, options=machine.COUNTED,
+                          memory=machine.host_memory(memory, guest))
+    config = machine.guest_config("bench", kernel="guest.elf", memory="128M", cpus=1,
+                                  debug_exit="yes")
+    box.roost("on-idle=poweroff debug-exit=0xf4 loglevel=warn",
+              [box.stage("guest.elf", guest), box.stage("roost.conf", config)])
+    text = run(box, fresh_log("operations"), 120)
+    if not re.search(r"^RESULT bench: \d+ passed, 0 failed", text, re.MULTILINE):
+        sys.exit(f"bench: the guest test did not finish, see {OUT}/operations.log")
+    found = re.findall(r"^bench (\S+) (\d+|none)$", text, re.MULTILINE)
+    return {name: None if cost == "none" else int(cost) for name, cost in found}
+
+
+def entry_point():
+    """Where Roost begins, as the plugin's argument."""
+    header = subprocess.run(["readelf", "-h", machine.IMAGE], text=True, check=True,
+                            stdout=subprocess.PIPE).stdout
+    return "first=" + re.search(r"Entry point address:\s+0x(\w+)", header).group(1)
+
+
+def read_count(path):
+    """The plugin's report: its totals, and the total at each mark."""
+    count, marks = {}, {}
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if words[0] == "mark":
+            marks[int(words[1])] = dict(zip(words[2::2], map(int, words[3::2])))
+        elif words[0] != "cost":
+            count[words[0]] = int(words[1])
+    return count, marks
+
+
+def guest_figures(text):
+    figures = {n: int(c) for n, c in re.findall(r"^work (\S+) (\d+)$", text, re.MULTILINE)}
+    ticks = {n: int(c) for n, c in re.findall(r"^tsc (\S+) (\d+)$", text, re.MULTILINE)}
+    if "bench-end" not in text:
+        sys.exit(f"bench: the Linux workloads did not finish, see the logs in {OUT}")
+    return {"linux-exec": figures["exec"], "linux-touch": figures["touch"],
+            "linux-serial": ticks["serial-end"] - ticks["serial-start"],
+            "linux-fork": figures["fork"], "linux-syscall": figures["syscall"],
+            "linux-pipe": figures["pipe"]}
+
+
+def plugin(name, *words):
+    report = OUT / f"{name}.count"
+    report.unlink(missing_ok=True)
+    return report, ["-plugin", ",".join([str(OUT / "exitcount.so"), f"out={report}", *words])]
+
+
+def linux_direct():
+    """The same guest without any hypervisor; kept in the build directory, for it never changes."""
+    inputs = (machine.KERNEL, OUT / "initrd.img", OUT / "exitcount.so")
+    key = hashlib.sha256(b"".join(p.read_bytes() for p in inputs)).hexdigest()
+    cache = OUT / "direct.json"
+    if cache.is_file():
+        known = json.loads(cache.read_text())
+        if known.pop("key", None) == key:
+            return known
+    report, options = plugin("direct", "first=100000")
+    box = machine.Machine(OUT / "direct", cpu=machine.MAX, memory=LINUX_MEMORY,
+                          options=machine.COUNTED + options)
+    box.linux(machine.KERNEL, OUT / "initrd.img", CMDLINE)
+    figures = guest_figures(run(box, fresh_log("direct"), 300))
+    count, marks = read_count(report)
+    figures["linux-init"] = marks[MARK_INIT]["total"] - count["start_total"]
+    cache.write_text(json.dumps(dict(figures, key=key)))
+    return figures
+
+
+def own_memory(text):
+    """KiB that Roost says it keeps, in its message about memory."""
+    found = re.search(r"Roost keeps (\d+) KiB", text)
+    return int(found.group(1)) if found else None
+
+
+def linux_roost():
+    report, options = plugin("linux", entry_point())
+    box = machine.linux_guest(OUT / "linux", initrd=OUT / "initrd.img", cmdline=CMDLINE, cpu=machine.MAX,
+                              memory=LINUX_MEMORY, options=machine.COUNTED + options)
+    text = run(box, fresh_log("linux"), 400)
+    figures = guest_figures(text)
+    count, marks = read_count(report)
+    guest = count["total"] - count["first_total"] - count["host"]
+    figures["linux-init"] = marks[MARK_INIT]["total"] - count["first_total"]
+    figures["linux-entries"] = count["entries"]
+    figures["linux-exit"] = round(count["host"] / max(1, count["entries"] - 1), 1)
+    figures["linux-share"] = round(1000 * count["host"] / guest, 2)
+    figures["start-up"] = count["before_first"] - count["start_total"]
+    figures["own-memory"] = own_memory(text)
+    return figures
+
+
+def image_size():
+    stripped = OUT / "roost.stripped"
+    subprocess.run(["objcopy", "--strip-all", machine.IMAGE, stripped], check=True)
+    return stripped.stat().st_size
+
+
+def show(value):
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def table(rows):
+    """Aligned text, the first column to the left."""
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join([row[0].ljust(widths[0])] +
+                        [c.rjust(w) for c, w in zip(row[1:], widths[1:])]))
+
+
+def report(base, costs, whole, direct):
+    print(f"Instructions per operation, as the guest sees them; the floor is {base}.")
+    rows = [("operation", "Roost", "x floor", "goal", "KVM")]
+    for name, what, kvm, goal in OPERATIONS:
+        cost = costs.get(name)
+        times = f"{cost / base:.1f}" if cost is not None else "-"
+        rows.append((what, show(cost), times, show(goal), show(kvm)))
+    table(rows)
+    print(f"\nDebian's {kernel_version()} as a guest, {LINUX_MEMORY // MIB} MiB, 1 vCPU")
+    rows = [("figure", "Roost", "over direct", "goal", "KVM")]
+    for name, what, _, kvm, goal in WHOLE:
+        over, goal_text, kvm_text = "-", show(goal), show(kvm)
+        if name in OVER_DIRECT:
+            over = f"{100 * (whole[name] / direct[name] - 1):+.2f} %"
+            kvm_text, goal_text = (f"+{x} %" for x in OVER_DIRECT[name])
+        rows.append((what, show(whole.get(name)), over, goal_text, kvm_text))
+    table(rows)
+
+
+def kernel_version():
+    return (machine.KERNEL.parent / "vmlinuz.version").read_text().split("_")[-1].strip()
+
+
+def compiler_version():
+    return subprocess.run(["gcc", "--version"], text=True, check=True,
+                          stdout=subprocess.PIPE).stdout.splitlines()[0]
+
+
+def kept_figures():
+    """({name: figure}, {fact: text}) of docs/benchmarks.md."""
+    text = KEPT.read_text()
+    block = text[text.index(BEGIN):text.index(END)]
+    figures, facts = {}, {}
+    for name, value in re.findall(r"^\| (\S[^|]*?) +\| ([^|]+?) +\|", block, re.MULTILINE):
+        if re.fullmatch(r"[\d.]+", value):
+            figures[name] = float(value)
+        elif name in ("kernel", "compiler"):
+            facts[name] = value
+    return figures, facts
+
+
+def keep(figures):
+    lines = [BEGIN, "| name | figure | x floor | goal | KVM |", "|---|---|---|---|---|",
+             f"| compiler | {compiler_version()} | | | |", f"| kernel | {kernel_version()} | | | |"]
+    known = {n: (kvm, goal) for n, _, kvm, goal in OPERATIONS}
+    known.update({n: (kvm, goal) for n, _, _, kvm, goal in WHOLE})
+    operation_names = {o[0] for o in OPERATIONS}
+    for name, value in figures.items():
+        kvm, goal = known.get(name, (None, None))
+        times = f"{value / figures['floor-exit']:.1f}" if name in operation_names else ""
+        cells = [f"{value:g}" if isinstance(value, float) else str(value), times] + \
+            ["" if x is None else f"{x:.0f}" for x in (goal, kvm)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    text = KEPT.read_text()
+    KEPT.write_text(text[:text.index(BEGIN)] + "\n".join(lines) + "\n" + text[text.index(END):])
+
+
+def check(figures):
+    """Complaints about figures that are worse than the kept ones."""
+    kept, facts = kept_figures()
+    bad = []
+    if not kept:
+        return ["no figures are kept in docs/benchmarks.md"]
+    same_kernel = facts.get("kernel") == kernel_version()
+    if not same_kernel:
+        print(f"The kept figures of a whole guest are of kernel {facts.get('kernel')}: not compared.")
+    for name, was in kept.items():
+        if name.startswith("linux-") and not same_kernel:
+            continue
+        now = figures.get(name)
+        if now is None:
+            bad.append(f"{name}: no figure, {was:g} was kept")
+        elif now > was * WORSE:
+            bad.append(f"{name}: {now:g}, {100 * (now / was - 1):.1f} % more than the {was:g} kept")
+    return bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--operations", action="store_true", help="only these")
+    options = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    if options.operations:
+        print(operations())
+        return 0
+    base, costs = floor(), operations()
+    direct, whole = linux_direct(), linux_roost()
+    whole["image"] = image_size()
+    report(base, costs, whole, direct)
+    names = [o[0] for o in OPERATIONS] + [w[0] for w in WHOLE]
+    figures = {"floor-exit": base}
+    figures.update({n: v for n in names for v in [costs.get(n, whole.get(n))] if v is not None})
+    if options.keep:
+        keep(figures)
+        print(f"kept in {KEPT.relative_to(machine.ROOT)}")
+    if options.check:
+        bad = check(figures)
+        for line in bad:
+            print("WORSE", line)
+        return 1 if bad else 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
