@@ -59,7 +59,6 @@ struct boot_info {
 	char cmdline[BOOT_CMDLINE_MAX];
 	bool cmdline_has_name; /* word 0 of cmdline is the name of Roost's file (QEMU does that) */
 	char loader[64];       /* "GRUB 2.06-13", "qemu", ... or "" */
-	hpa_t trampoline_page; /* free page below 640 KiB, found by boot_info_reserve(); 0: none */
 	u32 rsdp_size;	       /* 0: to be searched for; else RSDP_V1_SIZE or RSDP_V2_SIZE */
 	u8 rsdp[RSDP_V2_SIZE]; /* the loader's copy, not yet checked */
 	struct boot_fb fb;

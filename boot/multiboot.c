@@ -11,11 +11,10 @@
 #include "lib/string.h"
 
 /* Far above what loaders produce; lists that claim to be longer are cut there. */
-#define MMAP_BYTES_MAX	 KiB(64)
-#define MB2_BYTES_MAX	 MiB(1)
-#define CONVENTIONAL_END KiB(640)
-#define FB_BYTES_MAX	 GiB(1)
-#define FB_SIDE_MAX	 16384u
+#define MMAP_BYTES_MAX KiB(64)
+#define MB2_BYTES_MAX  MiB(1)
+#define FB_BYTES_MAX   GiB(1)
+#define FB_SIDE_MAX    16384u
 
 /* Copies a structure out of physical memory. False when it is not readable. */
 static bool peek_copy(void *to, hpa_t from, size_t length)
@@ -471,20 +470,6 @@ int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out)
 	return memmap_total(&out->memory, MEM_USABLE) ? 0 : E_NOENT;
 }
 
-/* The highest usable page of conventional memory; 0 when there is none. */
-static hpa_t pick_trampoline_page(const struct memmap *map)
-{
-	hpa_t page = 0;
-
-	for (u32 i = 0; i < map->count && map->range[i].base < CONVENTIONAL_END; i++) {
-		const struct mem_range *range = &map->range[i];
-
-		if (range->type == MEM_USABLE)
-			page = min_u64(range->base + range->length, CONVENTIONAL_END) - PAGE_SIZE;
-	}
-	return page;
-}
-
 void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end)
 {
 	for (u32 i = 0; i < info->nr_modules; i++) {
@@ -499,7 +484,6 @@ void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_en
 	}
 	memmap_reserve(&info->memory, image_start, image_end - image_start);
 	memmap_reserve(&info->memory, info->efi.map, info->efi.map_length);
-	info->trampoline_page = pick_trampoline_page(&info->memory);
 	memmap_reserve(&info->memory, 0, MiB(1));
 }
 

@@ -246,13 +246,13 @@ static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags)
 	if (!cpu.enabled && !cpu.online_capable)
 		return; /* an empty socket */
 	for (u32 i = 0; i < out->nr_cpus; i++) {
-		if (out->cpu[i].apic_id == apic_id) {
+		if (out->cpus[i].apic_id == apic_id) {
 			log_warn("ACPI: APIC id %u is listed twice", apic_id);
 			return;
 		}
 	}
 	if (out->nr_cpus < ACPI_MAX_CPUS)
-		out->cpu[out->nr_cpus++] = cpu;
+		out->cpus[out->nr_cpus++] = cpu;
 	else
 		log_warn("ACPI: more than %u CPUs, APIC id %u is left out", ACPI_MAX_CPUS, apic_id);
 }
@@ -260,8 +260,8 @@ static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags)
 static void add_ioapic(struct acpi_info *out, const struct madt_ioapic *in)
 {
 	for (u32 i = 0; i < out->nr_ioapics; i++) {
-		if (out->ioapic[i].gsi_base == in->gsi_base ||
-		    out->ioapic[i].address == in->address) {
+		if (out->ioapics[i].gsi_base == in->gsi_base ||
+		    out->ioapics[i].address == in->address) {
 			log_warn("ACPI: IOAPIC %u is listed twice", in->id);
 			return;
 		}
@@ -270,7 +270,7 @@ static void add_ioapic(struct acpi_info *out, const struct madt_ioapic *in)
 		log_warn("ACPI: IOAPIC %u at 0x%x is left out", in->id, in->address);
 		return;
 	}
-	out->ioapic[out->nr_ioapics++] = (struct acpi_ioapic){in->id, in->gsi_base, in->address};
+	out->ioapics[out->nr_ioapics++] = (struct acpi_ioapic){in->id, in->gsi_base, in->address};
 }
 
 static void set_irq(struct acpi_info *out, const struct madt_override *in)
@@ -294,7 +294,7 @@ static void add_cpu_nmi(struct acpi_info *out, u32 uid, u8 lint, u16 flags)
 		log_warn("ACPI: NMI on LINT%u of processor %u is left out", lint, uid);
 		return;
 	}
-	out->cpu_nmi[out->nr_cpu_nmis++] = (struct acpi_cpu_nmi){
+	out->cpu_nmis[out->nr_cpu_nmis++] = (struct acpi_cpu_nmi){
 		.uid = uid,
 		.lint = lint,
 		.active_low = (flags & MADT_POLARITY) == MADT_ACTIVE_LOW,
@@ -564,7 +564,7 @@ static void read_mcfg(struct acpi_info *out, const struct acpi_header *header)
 				return;
 			continue;
 		}
-		out->ecam[out->nr_ecams++] =
+		out->ecams[out->nr_ecams++] =
 			(struct acpi_ecam){in.base, in.segment, in.first_bus, in.last_bus};
 	}
 }

@@ -72,12 +72,12 @@ struct acpi_spcr {
 
 struct acpi_info {
 	u32 nr_cpus;
-	struct acpi_cpu cpu[ACPI_MAX_CPUS]; /* each APIC id once, in the firmware's order */
+	struct acpi_cpu cpus[ACPI_MAX_CPUS]; /* each APIC id once, in the firmware's order */
 	u32 nr_ioapics;
-	struct acpi_ioapic ioapic[ACPI_MAX_IOAPICS];
+	struct acpi_ioapic ioapics[ACPI_MAX_IOAPICS];
 	struct acpi_irq irq[ACPI_MAX_ISA_IRQS];
 	u32 nr_cpu_nmis;
-	struct acpi_cpu_nmi cpu_nmi[ACPI_MAX_CPU_NMIS];
+	struct acpi_cpu_nmi cpu_nmis[ACPI_MAX_CPU_NMIS];
 	hpa_t lapic; /* physical address of the local APIC; 0 when no MADT says so */
 	bool has_8259;
 	bool has_8042; /* the keyboard controller, which can reset the machine as well */
@@ -97,7 +97,7 @@ struct acpi_info {
 
 	hpa_t hpet; /* registers; 0: none */
 	u32 nr_ecams;
-	struct acpi_ecam ecam[ACPI_MAX_ECAMS];
+	struct acpi_ecam ecams[ACPI_MAX_ECAMS];
 	struct acpi_spcr spcr;
 };
 

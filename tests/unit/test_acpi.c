@@ -226,7 +226,7 @@ static void test_rsdp_v1_scanned_in_bios_area(void **state)
 	assert_int_equal(acpi_parse(&boot, &info), 0);
 	assert_int_equal(nr_logged, 0);
 	assert_int_equal(info.nr_cpus, 1);
-	assert_int_equal(info.cpu[0].apic_id, 7);
+	assert_int_equal(info.cpus[0].apic_id, 7);
 }
 
 static void test_rsdp_scanned_in_ebda(void **state)
@@ -241,7 +241,7 @@ static void test_rsdp_scanned_in_ebda(void **state)
 	memcpy(arena + 0x40e, &segment, 2);
 	memcpy(arena + 0x9fc10, &rsdp, 36);
 	assert_int_equal(acpi_parse(&boot, &info), 0);
-	assert_int_equal(info.cpu[0].apic_id, 3);
+	assert_int_equal(info.cpus[0].apic_id, 3);
 }
 
 static void test_rsdp_not_on_16_bytes_is_not_found(void **state)
@@ -267,7 +267,7 @@ static void test_rsdp_bad_checksum_is_passed_over(void **state)
 	give_rsdp(rsdp, 20);
 	assert_int_equal(acpi_parse(&boot, &info), 0);
 	assert_true(logged("RSDP is corrupt"));
-	assert_int_equal(info.cpu[0].apic_id, 9);
+	assert_int_equal(info.cpus[0].apic_id, 9);
 }
 
 static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state)
@@ -282,11 +282,11 @@ static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state)
 	give_rsdp(rsdp, 36);
 	assert_int_equal(acpi_parse(&boot, &info), 0);
 	assert_true(logged("second part"));
-	assert_int_equal(info.cpu[0].apic_id, 5);
+	assert_int_equal(info.cpus[0].apic_id, 5);
 	/* The same when the loader has copied 20 bytes only. */
 	give_rsdp(make_rsdp(put_root(4), MiB(7)), 20);
 	assert_int_equal(acpi_parse(&boot, &info), 0);
-	assert_int_equal(info.cpu[0].apic_id, 5);
+	assert_int_equal(info.cpus[0].apic_id, 5);
 }
 
 static void test_bad_xsdt_falls_back_to_rsdt(void **state)
@@ -431,14 +431,14 @@ static void test_madt_processors(void **state)
 	assert_int_equal(info.lapic, 0xfee00000);
 	assert_true(info.has_8259);
 	assert_int_equal(info.nr_cpus, 3);
-	assert_int_equal(info.cpu[0].apic_id, 0);
-	assert_true(info.cpu[0].enabled);
-	assert_false(info.cpu[0].online_capable);
-	assert_int_equal(info.cpu[1].apic_id, 2);
-	assert_false(info.cpu[1].enabled);
-	assert_true(info.cpu[1].online_capable);
-	assert_int_equal(info.cpu[2].apic_id, 0x1234);
-	assert_int_equal(info.cpu[2].uid, 5);
+	assert_int_equal(info.cpus[0].apic_id, 0);
+	assert_true(info.cpus[0].enabled);
+	assert_false(info.cpus[0].online_capable);
+	assert_int_equal(info.cpus[1].apic_id, 2);
+	assert_false(info.cpus[1].enabled);
+	assert_true(info.cpus[1].online_capable);
+	assert_int_equal(info.cpus[2].apic_id, 0x1234);
+	assert_int_equal(info.cpus[2].uid, 5);
 	assert_int_equal(nr_logged, 1);
 	assert_true(logged("APIC id 2 is listed twice"));
 }
@@ -466,9 +466,9 @@ static void test_madt_interrupts(void **state)
 	add_madt(entries, sizeof(entries));
 	assert_int_equal(parse(), 0);
 	assert_int_equal(info.nr_ioapics, 2);
-	assert_int_equal(info.ioapic[0].address, 0xfec00000);
-	assert_int_equal(info.ioapic[1].id, 1);
-	assert_int_equal(info.ioapic[1].gsi_base, 24);
+	assert_int_equal(info.ioapics[0].address, 0xfec00000);
+	assert_int_equal(info.ioapics[1].id, 1);
+	assert_int_equal(info.ioapics[1].gsi_base, 24);
 	assert_int_equal(info.irq[0].gsi, 2);
 	assert_false(info.irq[0].level);
 	assert_true(info.irq[9].level);
@@ -477,13 +477,13 @@ static void test_madt_interrupts(void **state)
 	assert_false(info.irq[10].active_low);
 	assert_int_equal(info.irq[3].gsi, 3);
 	assert_int_equal(info.nr_cpu_nmis, 3);
-	assert_int_equal(info.cpu_nmi[0].uid, ACPI_ALL_CPUS);
-	assert_int_equal(info.cpu_nmi[0].lint, 1);
-	assert_false(info.cpu_nmi[0].level);
-	assert_int_equal(info.cpu_nmi[1].uid, 3);
-	assert_true(info.cpu_nmi[1].level);
-	assert_true(info.cpu_nmi[1].active_low);
-	assert_int_equal(info.cpu_nmi[2].uid, ACPI_ALL_CPUS);
+	assert_int_equal(info.cpu_nmis[0].uid, ACPI_ALL_CPUS);
+	assert_int_equal(info.cpu_nmis[0].lint, 1);
+	assert_false(info.cpu_nmis[0].level);
+	assert_int_equal(info.cpu_nmis[1].uid, 3);
+	assert_true(info.cpu_nmis[1].level);
+	assert_true(info.cpu_nmis[1].active_low);
+	assert_int_equal(info.cpu_nmis[2].uid, ACPI_ALL_CPUS);
 	assert_int_equal(info.lapic, 0x1fee00000);
 	assert_int_equal(nr_logged, 5);
 }
@@ -559,7 +559,7 @@ static void test_madt_absurd_counts(void **state)
 	assert_int_equal(info.nr_cpus, ACPI_MAX_CPUS);
 	assert_int_equal(info.nr_ioapics, ACPI_MAX_IOAPICS);
 	assert_int_equal(info.nr_cpu_nmis, ACPI_MAX_CPU_NMIS);
-	assert_int_equal(info.cpu[255].apic_id, 255);
+	assert_int_equal(info.cpus[255].apic_id, 255);
 	assert_true(logged("more than 256 CPUs"));
 }
 
@@ -800,10 +800,10 @@ static void test_mcfg(void **state)
 	assert_int_equal(parse(), 0);
 	assert_int_equal(nr_logged, 4);
 	assert_int_equal(info.nr_ecams, 2);
-	assert_int_equal(info.ecam[0].base, 0xb0000000);
-	assert_int_equal(info.ecam[0].last_bus, 255);
-	assert_int_equal(info.ecam[1].segment, 5);
-	assert_int_equal(info.ecam[1].first_bus, 3);
+	assert_int_equal(info.ecams[0].base, 0xb0000000);
+	assert_int_equal(info.ecams[0].last_bus, 255);
+	assert_int_equal(info.ecams[1].segment, 5);
+	assert_int_equal(info.ecams[1].first_bus, 3);
 
 	nr_listed = 0;
 	for (u32 i = 0; i < 12; i++)

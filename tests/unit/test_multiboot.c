@@ -505,28 +505,12 @@ static void test_reserve(void **state)
 	assert_int_equal(info.module[0].fault, MODULE_OK);
 	assert_int_equal(info.module[1].fault, MODULE_OVERLAP);
 	assert_true(logged("overlaps Roost"));
-	assert_int_equal(info.trampoline_page, 0x9e000);
 	assert_true(memmap_is(&info.memory, 0, 0x9f000, MEM_ROOST));
 	assert_true(memmap_is(&info.memory, MiB(1), MiB(1), MEM_USABLE));
 	assert_true(memmap_is(&info.memory, MiB(2), MiB(1) + 0x1000, MEM_ROOST));
 	assert_true(memmap_is(&info.memory, MiB(4), MiB(1) + 0x1000, MEM_MODULE));
 	assert_true(memmap_is(&info.memory, MiB(8), MiB(3), MEM_MODULE));
 	assert_true(memmap_is(&info.memory, MiB(11), MiB(116), MEM_USABLE));
-}
-
-static void test_trampoline_page_avoids_modules(void **state)
-{
-	(void)state;
-	mb1_qemu("x");
-	mb1_module(0, 0x9d000, 0x9f000, "low");
-	assert_int_equal(mb1_parse(), 0);
-	boot_info_reserve(&info, MiB(2), MiB(3));
-	assert_int_equal(info.trampoline_page, 0x9c000);
-
-	mb1_module(0, 0x1000, 0x9f000, "all-but-page-0");
-	assert_int_equal(mb1_parse(), 0);
-	boot_info_reserve(&info, MiB(2), MiB(3));
-	assert_int_equal(info.trampoline_page, 0);
 }
 
 static void test_module_names(void **state)
@@ -871,7 +855,6 @@ int main(void)
 		cmocka_unit_test_setup(test_mb1_unsorted_overlapping_map, setup),
 		cmocka_unit_test_setup(test_module_overlap_and_bounds, setup),
 		cmocka_unit_test_setup(test_reserve, setup),
-		cmocka_unit_test_setup(test_trampoline_page_avoids_modules, setup),
 		cmocka_unit_test_setup(test_module_names, setup),
 		cmocka_unit_test_setup(test_too_many_modules, setup),
 		cmocka_unit_test_setup(test_long_strings, setup),
