@@ -193,11 +193,11 @@ static size_t append(struct builder *b, const void *data, size_t length)
 	return at;
 }
 
-static void align_to(struct builder *b, size_t align)
+static void align_16(struct builder *b)
 {
-	static const u8 zero[64];
+	static const u8 zero[16];
 
-	append(b, zero, (align - b->used % align) % align);
+	append(b, zero, (16 - b->used % 16) % 16);
 }
 
 static u32 address_of(const struct builder *b, size_t offset)
@@ -229,7 +229,6 @@ static size_t add_facs(struct builder *b)
 	struct facs facs = {.length = sizeof(facs), .version = FACS_VERSION};
 
 	memcpy(facs.signature, "FACS", sizeof(facs.signature));
-	align_to(b, 64); /* 5.2.10 */
 	return append(b, &facs, sizeof(facs));
 }
 
@@ -262,7 +261,7 @@ static size_t add_fadt(struct builder *b, size_t facs, size_t dsdt)
 
 	set_header(&fadt.header, "FACP", FADT_REVISION, sizeof(fadt));
 	fadt.header.checksum = checksum(&fadt, sizeof(fadt));
-	align_to(b, 16);
+	align_16(b);
 	return append(b, &fadt, sizeof(fadt));
 }
 
@@ -307,7 +306,7 @@ static size_t add_madt(struct builder *b, u32 nr_vcpus)
 	size_t at;
 	u8 sum;
 
-	align_to(b, 16);
+	align_16(b);
 	at = append(b, &madt, sizeof(madt));
 	add_madt_entries(b, nr_vcpus);
 	if (b->full)
@@ -360,6 +359,7 @@ static void write_roots(struct builder *b, size_t fadt, size_t madt)
 
 _Static_assert(48 + sizeof(struct rsdt) <= 96 && 96 + sizeof(struct xsdt) <= ROOTS_SIZE,
 	       "the roots lie one behind the other");
+_Static_assert(ROOTS_SIZE % 64 == 0, "the FACS, which comes next, is 64-byte aligned (5.2.10)");
 
 int acpi_tables_build(const struct acpi_params *params, u8 *out, size_t size)
 {

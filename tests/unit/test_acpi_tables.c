@@ -76,6 +76,7 @@ static const u8 *table(u64 address, const char *signature, u64 *length)
 {
 	const u8 *header = at_address(address, 36);
 
+	assert_int_equal(address % 16, 0);
 	assert_memory_equal(header, signature, 4);
 	*length = number(header + 4, 4);
 	assert_true(*length >= 36);

@@ -351,6 +351,14 @@ static void test_initrd_obeys_the_header_limit(void **state)
 	set(HDR_INITRD_MAX, 4, MiB(32) - 1);
 	assert_int_equal(run(), 0);
 	assert_int_equal(guest_u32(&fix, params() + HDR_RAMDISK), MiB(32) - MiB(1) - PAGE_SIZE);
+
+	/* The limit is the last byte that may be used: one less takes a page away. */
+	add_initrd(MiB(1));
+	assert_int_equal(run(), 0);
+	assert_int_equal(guest_u32(&fix, params() + HDR_RAMDISK), MiB(32) - MiB(1));
+	set(HDR_INITRD_MAX, 4, MiB(32) - 2);
+	assert_int_equal(run(), 0);
+	assert_int_equal(guest_u32(&fix, params() + HDR_RAMDISK), MiB(32) - MiB(1) - PAGE_SIZE);
 }
 
 static void test_initrd_that_does_not_fit(void **state)
@@ -387,6 +395,8 @@ static void test_init_size_below_the_image_is_not_believed(void **state)
 	assert_int_equal(run(), 0);
 	assert_int_equal(guest_u32(&fix, params() + HDR_RAMDISK), PREFERRED + PAYLOAD_SIZE);
 	assert_memory_equal(fix.ram + PREFERRED, image + PAYLOAD_AT, PAYLOAD_SIZE);
+	add_initrd(MiB(1) + 1);
+	expect(E_NOMEM, "1 KiB are missing");
 }
 
 static void test_wrong_headers_are_named(void **state)
