@@ -253,6 +253,22 @@ static void test_no_merge_across_ranges(void **state)
 	assert_int_equal(stats.blocks[8], 2);
 }
 
+/* What lies behind the metadata must not be taken for the buddy's. */
+static void test_no_merge_past_the_end(void **state)
+{
+	pfn_t pfn[8], last = (MiB(4) >> PAGE_SHIFT) + 6;
+
+	(void)state;
+	assert_int_equal(frame_add(MiB(4) + PAGE_SIZE, 6 * PAGE_SIZE), 0);
+	memset((u8 *)phys_to_virt(MiB(4) + PAGE_SIZE) + 5, 0x60, PAGE_SIZE - 5);
+	for (u32 i = 0; i < 5; i++)
+		assert_int_equal(frame_alloc(0, 0, &pfn[i]), 0);
+	assert_int_equal(frame_free(last, 0, 0), 0);
+	assert_int_equal(frame_alloc(0, 0, &pfn[0]), 0);
+	assert_int_equal(pfn[0], last);
+	assert_int_equal(free_frames(), 0);
+}
+
 static void test_known_zero_is_not_scrubbed_again(void **state)
 {
 	struct frame_stats stats;
@@ -434,6 +450,7 @@ int main(void)
 		TEST(test_everything_out_and_back),
 		TEST(test_random_traffic),
 		TEST(test_no_merge_across_ranges),
+		TEST(test_no_merge_past_the_end),
 		TEST(test_known_zero_is_not_scrubbed_again),
 		TEST(test_zero_is_known_for_each_frame),
 		TEST(test_bad_frees_change_nothing),
