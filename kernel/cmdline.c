@@ -1,0 +1,216 @@
+/*
+ * The options of Roost's command line. A new one is a line in the table at the end, a function that
+ * reads its value, and a paragraph in docs/configuration.md.
+ */
+#include "kernel/cmdline.h"
+
+#include "boot/bootinfo.h"
+#include "lib/parse.h"
+#include "lib/printf.h"
+
+#define UART_CLOCK 115200u /* the highest speed; every other one divides it */
+#define UART_PORTS 8
+
+/* For printf's %.*s: a word, cut to what a message has room for. */
+#define WORD_MAX   48
+#define WORD(text) (int)min_u64((text).len, WORD_MAX), (text).at
+
+struct named_value {
+	const char *name;
+	u32 value;
+};
+
+/* The value of a name; false when it is not in the list. */
+static bool lookup(const struct named_value *list, size_t count, struct text name, u32 *value)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (text_is(name, list[i].name)) {
+			*value = list[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A number from min to max; false when it is something else. */
+static bool number(struct text text, u64 min, u64 max, u64 *value)
+{
+	return !text_to_u64(text, value) && *value >= min && *value <= max;
+}
+
+/* One item of console=. A speed belongs to the serial port before it. */
+static bool console_item(struct text item, struct options *out)
+{
+	static const struct named_value ports[] = {
+		{"com1", 0x3f8},
+		{"com2", 0x2f8},
+		{"com3", 0x3e8},
+		{"com4", 0x2e8},
+	};
+	bool hex = item.len > 2 && item.at[0] == '0' && (item.at[1] | 0x20) == 'x';
+	u32 port;
+	u64 value;
+
+	if (text_is(item, "vga")) {
+		out->console_vga = true;
+		return true;
+	}
+	if (!hex && number(item, 1, UART_CLOCK, &value)) {
+		if (!out->console_serial || out->console_baud || UART_CLOCK % value)
+			return false;
+		out->console_baud = (u32)value;
+		return true;
+	}
+	if (hex && number(item, 1, 0x10000 - UART_PORTS, &value))
+		port = (u32)value;
+	else if (!lookup(ports, ARRAY_SIZE(ports), item, &port))
+		return false;
+	/* There is one serial console only. */
+	if (out->console_serial)
+		return false;
+	out->console_serial = true;
+	out->console_port = (u16)port;
+	return true;
+}
+
+static bool set_console(struct text value, struct options *out)
+{
+	struct text item;
+	bool more;
+
+	out->console_serial = false;
+	out->console_vga = false;
+	out->console_port = 0;
+	out->console_baud = 0;
+	if (text_is(value, "none"))
+		return true;
+	do {
+		more = text_split(value, ',', &item, &value);
+		if (!console_item(item, out))
+			return false;
+	} while (more);
+	return true;
+}
+
+static bool set_log_level(struct text value, struct options *out)
+{
+	static const struct named_value levels[] = {
+		{"error", LOG_ERROR},
+		{"warn", LOG_WARN},
+		{"info", LOG_INFO},
+		{"debug", LOG_DEBUG},
+	};
+	u32 level;
+
+	if (!lookup(levels, ARRAY_SIZE(levels), value, &level))
+		return false;
+	out->log_level = (enum log_level)level;
+	return true;
+}
+
+static bool set_cpus(struct text value, struct options *out)
+{
+	u64 cpus;
+
+	if (!number(value, 1, OPTIONS_MAX_CPUS, &cpus))
+		return false;
+	out->max_cpus = (u32)cpus;
+	return true;
+}
+
+static bool set_on_idle(struct text value, struct options *out)
+{
+	static const struct named_value actions[] = {
+		{"shell", IDLE_SHELL},
+		{"poweroff", IDLE_POWEROFF},
+		{"reboot", IDLE_REBOOT},
+	};
+	u32 action;
+
+	if (!lookup(actions, ARRAY_SIZE(actions), value, &action))
+		return false;
+	out->on_idle = (enum on_idle)action;
+	return true;
+}
+
+static bool set_debug_exit(struct text value, struct options *out)
+{
+	u64 port;
+
+	if (!number(value, 0, 0xffff, &port))
+		return false;
+	out->debug_exit = (u16)port;
+	return true;
+}
+
+/* A setter may leave *out half changed when it returns false: it works on a copy. */
+static const struct option {
+	const char *name;
+	bool (*set)(struct text value, struct options *out);
+	const char *expected;
+} table[] = {
+	{"console", set_console,
+	 "none, or a list of com1 to com4 or a port (0x3f8), its speed (115200), and vga"},
+	{"loglevel", set_log_level, "error, warn, info or debug"},
+	{"cpus", set_cpus, "a number from 1 to 256"},
+	{"on-idle", set_on_idle, "shell, poweroff or reboot"},
+	{"debug-exit", set_debug_exit, "an I/O port such as 0xf4, or 0 for none"},
+};
+
+static void report_unknown(struct text word)
+{
+	char known[128];
+	size_t used = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(table) && used < sizeof(known); i++)
+		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s=", i ? ", " : "",
+					 table[i].name);
+	log_warn("command line: unknown word %.*s; there are %s", WORD(word), known);
+}
+
+/* One word; *seen has a bit for each line of the table that was met already. */
+static void parse_word(struct text word, u32 *seen, struct options *options)
+{
+	struct options changed = *options;
+	struct text name, value;
+	bool has_value = text_split(word, '=', &name, &value);
+
+	for (u32 i = 0; i < ARRAY_SIZE(table); i++) {
+		const struct option *option = &table[i];
+
+		if (!text_is(name, option->name))
+			continue;
+		if (!has_value || !option->set(value, &changed)) {
+			log_warn("command line: %.*s ignored; expected %s= and %s", WORD(word),
+				 option->name, option->expected);
+			return;
+		}
+		if (*seen & 1u << i)
+			log_warn("command line: %s= is given more than once, %.*s counts",
+				 option->name, WORD(value));
+		*seen |= 1u << i;
+		*options = changed;
+		return;
+	}
+	report_unknown(word);
+}
+
+void options_parse(const struct boot_info *boot, struct options *options)
+{
+	struct text rest = text_of(boot->cmdline);
+	struct text word;
+	u32 seen = 0;
+
+	_Static_assert(ARRAY_SIZE(table) <= 32, "a bit of seen for each option");
+	*options = (struct options){
+		.console_serial = true,
+		.console_vga = true,
+		.log_level = LOG_INFO,
+		.max_cpus = OPTIONS_MAX_CPUS,
+		.on_idle = IDLE_SHELL,
+	};
+	if (boot->cmdline_has_name)
+		(void)text_next_word(&rest, &word);
+	while (text_next_word(&rest, &word))
+		parse_word(word, &seen, options);
+}

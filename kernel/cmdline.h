@@ -1,0 +1,33 @@
+/*
+ * Roost's own command line: words that are separated by blanks, each an option of the form
+ * name=value. docs/configuration.md describes them.
+ */
+#pragma once
+
+#include "lib/log.h"
+#include "lib/types.h"
+
+struct boot_info;
+
+#define OPTIONS_MAX_CPUS 256
+
+/* What happens when the last guest has ended. */
+enum on_idle { IDLE_SHELL, IDLE_POWEROFF, IDLE_REBOOT };
+
+struct options {
+	bool console_serial; /* write to a serial port */
+	bool console_vga;    /* write to the text screen where there is one */
+	u16 console_port;    /* first I/O port; 0: what the firmware says, else COM1 */
+	u32 console_baud;    /* 0: leave the speed alone */
+	enum log_level log_level;
+	u32 max_cpus; /* 1 to OPTIONS_MAX_CPUS */
+	enum on_idle on_idle;
+	u16 debug_exit; /* port through which a test rig's emulator is ended; 0: none */
+};
+
+/*
+ * Sets every option to its default and then to what the command line says. An unknown word and a
+ * bad value are reported with what would have been right and change nothing; of an option given
+ * twice the last good one counts, which is reported, too.
+ */
+void options_parse(const struct boot_info *boot, struct options *options);
