@@ -1,0 +1,637 @@
+/*
+ * The local APIC's registers and the acceptance of interrupts; see lapic.h. The timer is in
+ * lapic_timer.c, the ICR and the routing of messages in lapic_ipi.c.
+ */
+#include "platform/lapic_internal.h"
+
+#include "lib/error.h"
+#include "platform/ioapic.h"
+#include "platform/kvm_pv.h"
+#include "platform/pic.h"
+#include "platform/platform.h"
+
+/* Register numbers: offset in the page / 16, or MSR - 0x800. */
+enum lapic_reg {
+	REG_ID = 0x02,
+	REG_VERSION = 0x03,
+	REG_TPR = 0x08,
+	REG_APR = 0x09,
+	REG_PPR = 0x0a,
+	REG_EOI = 0x0b,
+	REG_REMOTE_READ = 0x0c,
+	REG_LDR = 0x0d,
+	REG_DFR = 0x0e,
+	REG_SVR = 0x0f,
+	REG_ISR = 0x10,
+	REG_TMR = 0x18,
+	REG_IRR = 0x20,
+	REG_ESR = 0x28,
+	REG_ICR = 0x30,
+	REG_ICR_HIGH = 0x31,
+	REG_LVT = 0x32,
+	REG_LVT_LAST = REG_LVT + NR_LVTS - 1,
+	REG_TIMER_INITIAL = 0x38,
+	REG_TIMER_CURRENT = 0x39,
+	REG_TIMER_DIVIDE = 0x3e,
+	REG_SELF_IPI = 0x3f,
+};
+
+/* Version 0x14, highest LVT entry 5, EOI broadcasts can be suppressed (SDM 3A 10.4.8). */
+#define VERSION_VALUE (0x14u | (NR_LVTS - 1) << 16 | BIT32(24))
+
+#define SVR_RESET     0xffu
+#define SVR_WRITABLE  (0xffu | SVR_ENABLE | SVR_FOCUS_OFF | SVR_NO_EOI_BROADCAST)
+#define DFR_FIXED     0x0fffffffu
+
+#define LVT_READ_ONLY (BIT32(12) | BIT32(14))
+
+/* Bits that software may set in each LVT entry (SDM 3A figure 10-8). */
+static const u32 lvt_writable[NR_LVTS] = {
+	[LVT_TIMER] = LVT_VECTOR | LVT_MASKED | LVT_MODE,
+	[LVT_THERMAL] = LVT_VECTOR | LVT_DELIVERY | LVT_MASKED,
+	[LVT_PERF] = LVT_VECTOR | LVT_DELIVERY | LVT_MASKED,
+	[LVT_LINT0] = LVT_VECTOR | LVT_DELIVERY | BIT32(13) | LVT_LEVEL | LVT_MASKED,
+	[LVT_LINT1] = LVT_VECTOR | LVT_DELIVERY | BIT32(13) | LVT_LEVEL | LVT_MASKED,
+	[LVT_ERROR] = LVT_VECTOR | LVT_MASKED,
+};
+
+/* ---- acceptance ---- */
+
+/* Highest vector in IRR; 0 when there is none (vectors below 16 never get there). */
+static u32 highest_irr(struct lapic *lapic)
+{
+	for (u32 word = 4; word-- > 0;) {
+		u64 bits = atomic_load_explicit(&lapic->irr[word], memory_order_acquire);
+
+		if (bits)
+			return word * 64 + 63 - (u32)__builtin_clzl(bits);
+	}
+	return 0;
+}
+
+static u32 highest_isr(const struct lapic *lapic)
+{
+	u32 word;
+
+	if (!lapic->isr_words)
+		return 0;
+	word = 31 - (u32)__builtin_clz(lapic->isr_words);
+	return word * 64 + 63 - (u32)__builtin_clzl(lapic->isr[word]);
+}
+
+/* Processor priority (SDM 3A 10.8.3.1). */
+static u32 priority(const struct lapic *lapic)
+{
+	u32 service = highest_isr(lapic);
+
+	return lapic->tpr >> 4 >= service >> 4 ? lapic->tpr : service & 0xf0;
+}
+
+int lapic_pending_vector(struct vcpu *vcpu)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 vector = highest_irr(lapic);
+
+	if (!vector || vector >> 4 <= priority(lapic) >> 4)
+		return -1;
+	if (unlikely(load_relaxed(&lapic->mode) == LAPIC_DISABLED))
+		return -1;
+	return (int)vector;
+}
+
+/* After PPR may have sunk. */
+static void look_again(struct lapic *lapic)
+{
+	if (lapic_pending_vector(lapic->vcpu) >= 0)
+		vcpu_request(lapic->vcpu, REQ_EVENT);
+}
+
+void lapic_accept(struct vcpu *vcpu, u8 vector)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 word = vector >> 6;
+	u64 bit = BIT(vector & 63);
+
+	atomic_fetch_and_explicit(&lapic->irr[word], ~bit, memory_order_relaxed);
+	lapic->isr[word] |= bit;
+	lapic->isr_words |= BIT32(word);
+}
+
+bool extint_pending(struct vcpu *vcpu)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 lvt;
+
+	/* The PIC is wired to the LINT0 of vCPU 0 only. */
+	if (!(load_relaxed(&lapic->lint) & 1))
+		return false;
+	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED)
+		return true;
+	lvt = load_relaxed(&lapic->lvt[LVT_LINT0]);
+	return (lvt & (LVT_MASKED | LVT_DELIVERY)) == DELIVER_EXTINT << 8;
+}
+
+int irq_next(struct vcpu *vcpu)
+{
+	if (unlikely(extint_pending(vcpu)))
+		return pic_peek(&vcpu->vm->platform->pic);
+	return lapic_pending_vector(vcpu);
+}
+
+int irq_accept(struct vcpu *vcpu)
+{
+	int vector;
+
+	if (unlikely(extint_pending(vcpu)))
+		return pic_accept(&vcpu->vm->platform->pic);
+	vector = lapic_pending_vector(vcpu);
+	if (vector >= 0)
+		lapic_accept(vcpu, (u8)vector);
+	return vector;
+}
+
+/* The end of a level-triggered interrupt: whoever still holds the line asks again. */
+static __noinline void eoi_level(struct lapic *lapic, u8 vector)
+{
+	u32 lint0 = load_relaxed(&lapic->lvt[LVT_LINT0]);
+
+	if (load_relaxed(&lapic->lint) & 1 && lint0 & LVT_LEVEL && (lint0 & LVT_VECTOR) == vector)
+		lapic_deliver_lvt(lapic, LVT_LINT0);
+	if (!(load_relaxed(&lapic->svr) & SVR_NO_EOI_BROADCAST))
+		ioapic_eoi(&lapic->vcpu->vm->platform->ioapic, vector);
+}
+
+void lapic_eoi(struct vcpu *vcpu)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 word, bit;
+	u64 rest;
+
+	if (unlikely(!lapic->isr_words))
+		return;
+	word = 31 - (u32)__builtin_clz(lapic->isr_words);
+	bit = 63 - (u32)__builtin_clzl(lapic->isr[word]);
+	rest = lapic->isr[word] & ~BIT(bit);
+	lapic->isr[word] = rest;
+	if (!rest)
+		lapic->isr_words &= ~BIT32(word);
+	if (unlikely(load_relaxed(&lapic->tmr[word]) & BIT(bit)))
+		eoi_level(lapic, (u8)(word * 64 + bit));
+	look_again(lapic);
+}
+
+u8 lapic_tpr(struct vcpu *vcpu)
+{
+	return (u8)vcpu->lapic->tpr;
+}
+
+void lapic_set_tpr(struct vcpu *vcpu, u8 tpr)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 old = lapic->tpr;
+
+	lapic->tpr = tpr;
+	if (tpr < old)
+		look_again(lapic);
+}
+
+/* ---- local interrupts and errors ---- */
+
+void lapic_error(struct lapic *lapic, u32 bits)
+{
+	u32 old = atomic_fetch_or(&lapic->errors, bits);
+	u32 lvt = load_relaxed(&lapic->lvt[LVT_ERROR]);
+
+	if (!(bits & ~old) || lvt & LVT_MASKED || !lapic_enabled(lapic))
+		return;
+	/* An illegal vector here is one more error, but must not come round for ever. */
+	if ((lvt & LVT_VECTOR) < 16)
+		atomic_fetch_or(&lapic->errors, ESR_RECEIVE_ILLEGAL);
+	else
+		lapic_post(lapic, (u8)(lvt & LVT_VECTOR), false);
+}
+
+void lapic_post_nmi(struct vcpu *vcpu)
+{
+	u32 old = load_relaxed(&vcpu->nmi_pending);
+
+	while (old < 2 && !atomic_compare_exchange_weak(&vcpu->nmi_pending, &old, old + 1))
+		;
+	vcpu_request(vcpu, REQ_NMI);
+}
+
+void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which)
+{
+	u32 lvt = load_relaxed(&lapic->lvt[which]);
+	u8 vector = (u8)(lvt & LVT_VECTOR);
+
+	if (lvt & LVT_MASKED || load_relaxed(&lapic->mode) == LAPIC_DISABLED)
+		return;
+	/* SMI finds no SMM and INIT is not allowed here; ExtINT is asked for by level. */
+	switch (lvt >> 8 & 7) {
+	case DELIVER_FIXED:
+		if (vector < 16)
+			lapic_error(lapic, ESR_RECEIVE_ILLEGAL);
+		else
+			lapic_post(lapic, vector, which == LVT_LINT0 && lvt & LVT_LEVEL);
+		break;
+	case DELIVER_NMI:
+		lapic_post_nmi(lapic->vcpu);
+		break;
+	default:
+		break;
+	}
+}
+
+void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 bit = BIT32(pin & 1);
+	u32 old = level ? atomic_fetch_or(&lapic->lint, bit) : atomic_fetch_and(&lapic->lint, ~bit);
+
+	if (!level || old & bit)
+		return;
+	lapic_deliver_lvt(lapic, pin & 1 ? LVT_LINT1 : LVT_LINT0);
+	if (extint_pending(vcpu))
+		vcpu_request(vcpu, REQ_EVENT);
+}
+
+/* ---- reset and modes ---- */
+
+static u32 x2apic_ldr(const struct lapic *lapic)
+{
+	u32 id = lapic->vcpu->id;
+
+	return id >> 4 << 16 | BIT32(id & 15); /* SDM 3A 10.12.10.2 */
+}
+
+static void reset_registers(struct lapic *lapic)
+{
+	lapic_timer_stop(lapic);
+	for (u32 i = 0; i < 4; i++) {
+		atomic_store(&lapic->irr[i], 0);
+		atomic_store(&lapic->tmr[i], 0);
+		lapic->isr[i] = 0;
+	}
+	lapic->isr_words = 0;
+	lapic->tpr = 0;
+	lapic->icr = 0;
+	lapic->esr = 0;
+	atomic_store(&lapic->errors, 0);
+	for (u32 i = 0; i < NR_LVTS; i++)
+		store_relaxed(&lapic->lvt[i], LVT_MASKED);
+	store_relaxed(&lapic->svr, SVR_RESET);
+	store_relaxed(&lapic->dfr, ~0u);
+	store_relaxed(&lapic->ldr,
+		      load_relaxed(&lapic->mode) == LAPIC_X2APIC ? x2apic_ldr(lapic) : 0);
+}
+
+/* Takes over a checked IA32_APIC_BASE. */
+static void apply_base(struct lapic *lapic, u64 value)
+{
+	enum lapic_mode mode = LAPIC_DISABLED;
+
+	if (value & LAPIC_BASE_ENABLE)
+		mode = value & LAPIC_BASE_X2APIC ? LAPIC_X2APIC : LAPIC_XAPIC;
+	lapic->base = value;
+	lapic->page = mode == LAPIC_XAPIC ? value & ~lapic->base_reserved & PAGE_MASK : ~0ul;
+	store_relaxed(&lapic->mode, mode);
+}
+
+void lapic_setup(struct lapic *lapic, struct vcpu *vcpu, unsigned phys_bits)
+{
+	lapic->vcpu = vcpu;
+	lapic->base_reserved = ~GENMASK(phys_bits - 1, 8) | BIT(9) | 0xff;
+	vcpu->lapic = lapic;
+	lapic_timer_setup(lapic);
+	lapic_reset(vcpu);
+}
+
+void lapic_reset(struct vcpu *vcpu)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u64 bsp = vcpu->id == 0 ? LAPIC_BASE_BSP : 0;
+
+	apply_base(lapic, LAPIC_BASE_RESET | LAPIC_BASE_ENABLE | bsp);
+	reset_registers(lapic);
+	if (vcpu->id == 0) {
+		store_relaxed(&lapic->svr, SVR_RESET | SVR_ENABLE);
+		store_relaxed(&lapic->lvt[LVT_LINT0], DELIVER_EXTINT << 8);
+		store_relaxed(&lapic->lvt[LVT_LINT1], DELIVER_NMI << 8);
+	}
+}
+
+void lapic_init_reset(struct vcpu *vcpu)
+{
+	reset_registers(vcpu->lapic);
+}
+
+u64 lapic_base(struct vcpu *vcpu)
+{
+	return vcpu->lapic->base;
+}
+
+enum lapic_mode lapic_mode(struct vcpu *vcpu)
+{
+	return load_relaxed(&vcpu->lapic->mode);
+}
+
+int lapic_set_base(struct vcpu *vcpu, u64 value)
+{
+	struct lapic *lapic = vcpu->lapic;
+	enum lapic_mode old = load_relaxed(&lapic->mode);
+	bool enable = value & LAPIC_BASE_ENABLE, x2apic = value & LAPIC_BASE_X2APIC;
+
+	if (value & lapic->base_reserved || (x2apic && !enable))
+		return E_INVAL;
+	/* x2APIC is entered from xAPIC only and left by disabling only (SDM 3A 10.12.5). */
+	if (old == LAPIC_DISABLED && x2apic)
+		return E_INVAL;
+	if (old == LAPIC_X2APIC && enable && !x2apic)
+		return E_INVAL;
+	apply_base(lapic, value);
+	if (load_relaxed(&lapic->mode) == old)
+		return 0;
+	if (x2apic) {
+		lapic->icr &= 0xffffffff;
+		store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
+	} else {
+		reset_registers(lapic);
+	}
+	if (extint_pending(vcpu))
+		vcpu_request(vcpu, REQ_EVENT);
+	return 0;
+}
+
+/* ---- registers ---- */
+
+static u32 read_vectors(const _Atomic u64 *words, u32 index)
+{
+	return (u32)(load_relaxed(&words[index / 2]) >> (index & 1) * 32);
+}
+
+/* 0, or E_INVAL when there is no such readable register. */
+static int read_register(struct lapic *lapic, u32 reg, u32 *value)
+{
+	bool x2apic = load_relaxed(&lapic->mode) == LAPIC_X2APIC;
+
+	switch (reg) {
+	case REG_ID:
+		*value = x2apic ? lapic->vcpu->id : lapic->vcpu->id << 24;
+		break;
+	case REG_VERSION:
+		*value = VERSION_VALUE;
+		break;
+	case REG_TPR:
+		*value = lapic->tpr;
+		break;
+	case REG_PPR:
+		*value = priority(lapic);
+		break;
+	case REG_LDR:
+		*value = load_relaxed(&lapic->ldr);
+		break;
+	case REG_SVR:
+		*value = load_relaxed(&lapic->svr);
+		break;
+	case REG_ISR ... REG_ISR + 7:
+		*value = (u32)(lapic->isr[(reg & 7) / 2] >> (reg & 1) * 32);
+		break;
+	case REG_TMR ... REG_TMR + 7:
+		*value = read_vectors(lapic->tmr, reg & 7);
+		break;
+	case REG_IRR ... REG_IRR + 7:
+		*value = read_vectors(lapic->irr, reg & 7);
+		break;
+	case REG_ESR:
+		*value = lapic->esr;
+		break;
+	case REG_ICR:
+		*value = (u32)lapic->icr;
+		break;
+	case REG_LVT ... REG_LVT_LAST:
+		*value = load_relaxed(&lapic->lvt[reg - REG_LVT]);
+		break;
+	case REG_TIMER_INITIAL:
+		*value = lapic->timer.initial;
+		break;
+	case REG_TIMER_CURRENT:
+		*value = lapic_timer_current(lapic);
+		break;
+	case REG_TIMER_DIVIDE:
+		*value = lapic->timer.divide;
+		break;
+	default:
+		return E_INVAL;
+	}
+	return 0;
+}
+
+static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value)
+{
+	u32 old = load_relaxed(&lapic->lvt[which]);
+
+	value &= lvt_writable[which];
+	/* Software-disabled: mask bits are set and stay so (SDM 3A 10.4.7.2). */
+	if (!(load_relaxed(&lapic->svr) & SVR_ENABLE))
+		value |= LVT_MASKED;
+	store_relaxed(&lapic->lvt[which], value);
+	if (which == LVT_TIMER)
+		lapic_timer_lvt_changed(lapic, old);
+	if (which != LVT_LINT0 || !(load_relaxed(&lapic->lint) & 1))
+		return;
+	/* The PIC's line is up: what was masked may pass now. */
+	if (extint_pending(lapic->vcpu))
+		vcpu_request(lapic->vcpu, REQ_EVENT);
+	else if (old & LVT_MASKED && value & LVT_LEVEL)
+		lapic_deliver_lvt(lapic, LVT_LINT0);
+}
+
+static void write_svr(struct lapic *lapic, u32 value)
+{
+	store_relaxed(&lapic->svr, value & SVR_WRITABLE);
+	if (value & SVR_ENABLE)
+		return;
+	for (u32 i = 0; i < NR_LVTS; i++)
+		write_lvt(lapic, i, load_relaxed(&lapic->lvt[i]));
+}
+
+/* Registers that both modes write alike; reserved bits have been dealt with. E_INVAL: none such. */
+static int write_register(struct lapic *lapic, u32 reg, u32 value)
+{
+	switch (reg) {
+	case REG_TPR:
+		lapic_set_tpr(lapic->vcpu, (u8)value);
+		break;
+	case REG_EOI:
+		lapic_eoi(lapic->vcpu);
+		break;
+	case REG_SVR:
+		write_svr(lapic, value);
+		break;
+	case REG_ESR:
+		lapic->esr = atomic_exchange(&lapic->errors, 0);
+		break;
+	case REG_LVT ... REG_LVT_LAST:
+		write_lvt(lapic, reg - REG_LVT, value);
+		break;
+	case REG_TIMER_INITIAL:
+		lapic_timer_set_initial(lapic, value);
+		break;
+	case REG_TIMER_DIVIDE:
+		lapic_timer_set_divide(lapic, value);
+		break;
+	default:
+		return E_INVAL;
+	}
+	return 0;
+}
+
+/* ---- xAPIC page ---- */
+
+static u32 xapic_read(struct lapic *lapic, u32 reg)
+{
+	u32 value = 0;
+
+	switch (reg) {
+	case REG_APR:
+	case REG_EOI:
+	case REG_REMOTE_READ:
+		return 0;
+	case REG_DFR:
+		return load_relaxed(&lapic->dfr);
+	case REG_ICR_HIGH:
+		return (u32)(lapic->icr >> 32);
+	default:
+		if (read_register(lapic, reg, &value))
+			lapic_error(lapic, ESR_ILLEGAL_REGISTER);
+		return value;
+	}
+}
+
+u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size)
+{
+	kvm_pv_eoi_sync(vcpu);
+	/* Only the first four bytes of each 16 exist; SDM 3A 10.4.1 leaves the rest undefined. */
+	if ((offset & 15) + size > 4)
+		return 0;
+	return xapic_read(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
+}
+
+void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 low = (u32)value;
+
+	if (size != 4 || offset & 15)
+		return;
+	kvm_pv_eoi_sync(vcpu);
+	switch (offset >> 4) {
+	case REG_ID:
+	case REG_VERSION:
+	case REG_APR:
+	case REG_PPR:
+	case REG_REMOTE_READ:
+	case REG_TIMER_CURRENT:
+		break;
+	case REG_LDR:
+		store_relaxed(&lapic->ldr, low & 0xff000000);
+		break;
+	case REG_DFR:
+		store_relaxed(&lapic->dfr, low | DFR_FIXED);
+		break;
+	case REG_ICR:
+		lapic->icr = (lapic->icr & ~0xfffffffful) | (low & 0xccfff);
+		lapic_icr_command(lapic, low, (u32)(lapic->icr >> 56));
+		break;
+	case REG_ICR_HIGH:
+		lapic->icr = (lapic->icr & 0xffffffff) | (u64)(low & 0xff000000) << 32;
+		break;
+	default:
+		if (write_register(lapic, offset >> 4, low))
+			lapic_error(lapic, ESR_ILLEGAL_REGISTER);
+		break;
+	}
+}
+
+/* ---- x2APIC MSRs (SDM 3A 10.12.1.2) ---- */
+
+int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 low;
+
+	kvm_pv_eoi_sync(vcpu);
+	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC)
+		return E_INVAL;
+	if (msr == MSR_X2APIC_FIRST + REG_ICR) {
+		*value = lapic->icr;
+		return 0;
+	}
+	if (read_register(lapic, msr - MSR_X2APIC_FIRST, &low))
+		return E_INVAL;
+	*value = low;
+	return 0;
+}
+
+/* Bits of a register whose setting raises #GP in x2APIC mode. */
+static u32 x2apic_reserved(u32 reg)
+{
+	switch (reg) {
+	case REG_TPR:
+	case REG_SELF_IPI:
+		return ~0xffu;
+	case REG_EOI:
+	case REG_ESR:
+		return ~0u;
+	case REG_SVR:
+		return ~SVR_WRITABLE;
+	case REG_LVT ... REG_LVT_LAST:
+		return ~(lvt_writable[reg - REG_LVT] | LVT_READ_ONLY);
+	case REG_TIMER_DIVIDE:
+		return ~0xbu;
+	default:
+		return 0;
+	}
+}
+
+/* Bits 31:20, 17:16 and 13; bit 12 is delivery status on some processors and ignored. */
+#define X2APIC_ICR_RESERVED 0xfff32000u
+
+static int write_icr(struct lapic *lapic, u64 value)
+{
+	if (value & X2APIC_ICR_RESERVED)
+		return E_INVAL;
+	lapic->icr = value & ~BIT(12);
+	lapic_icr_command(lapic, (u32)value, (u32)(value >> 32));
+	return 0;
+}
+
+int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	struct lapic *lapic = vcpu->lapic;
+	u32 reg = msr - MSR_X2APIC_FIRST;
+
+	kvm_pv_eoi_sync(vcpu);
+	if (unlikely(load_relaxed(&lapic->mode) != LAPIC_X2APIC))
+		return E_INVAL;
+	if (likely(reg == REG_EOI && !value)) {
+		lapic_eoi(vcpu);
+		return 0;
+	}
+	if (reg == REG_ICR)
+		return write_icr(lapic, value);
+	if (value >> 32)
+		return E_INVAL;
+	if (reg == REG_TIMER_INITIAL) {
+		lapic_timer_set_initial(lapic, (u32)value);
+		return 0;
+	}
+	if ((u32)value & x2apic_reserved(reg))
+		return E_INVAL;
+	if (reg == REG_SELF_IPI) {
+		lapic_icr_command(lapic, (u32)value | 1u << 18, 0);
+		return 0;
+	}
+	return write_register(lapic, reg, (u32)value);
+}

@@ -1,0 +1,160 @@
+/*
+ * The local APIC of each vCPU: registers through the xAPIC page or the x2APIC MSRs, interrupt
+ * acceptance, timer and IPIs (SDM 3A chapter 10, APM 2 chapter 16). Anyone may post an interrupt,
+ * without a lock; everything else belongs to the CPU that runs the vCPU.
+ *
+ *   senders on any CPU --> irr, tmr (atomic OR) + REQ_EVENT
+ *                              |
+ *   run loop of the vCPU: irq_next() --> irq_accept(): irr to isr --> guest --> lapic_eoi()
+ *
+ * x2APIC is offered whether or not the host has it. The registers are those of version 0x14 with
+ * six LVT entries and suppression of EOI broadcasts. The APIC id is the vCPU's number and cannot
+ * be changed.
+ */
+#pragma once
+
+#include "kernel/time.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+#include "lib/types.h"
+#include "platform/irq.h"
+
+/* What the timer counts before it is divided: CPUID leaf 0x40000010 tells guests. */
+#define LAPIC_TIMER_HZ	  1000000000ul
+
+#define LAPIC_BASE_RESET  0xfee00000ul
+#define LAPIC_BASE_BSP	  BIT(8)
+#define LAPIC_BASE_X2APIC BIT(10)
+#define LAPIC_BASE_ENABLE BIT(11)
+
+#define MSR_APIC_BASE	  0x1bu
+#define MSR_TSC_DEADLINE  0x6e0u
+#define MSR_X2APIC_FIRST  0x800u
+#define MSR_X2APIC_LAST	  0x8ffu
+
+enum lapic_mode { LAPIC_DISABLED, LAPIC_XAPIC, LAPIC_X2APIC };
+
+/* In register order from 0x320 on. */
+enum lapic_lvt {
+	LVT_TIMER,
+	LVT_THERMAL,
+	LVT_PERF,
+	LVT_LINT0,
+	LVT_LINT1,
+	LVT_ERROR,
+	NR_LVTS,
+};
+
+struct lapic_timer {
+	struct timer host;
+	u64 start;    /* host TSC when the count began */
+	u64 first;    /* counts from start to the first expiry; 0: stopped */
+	u64 next;     /* counts from start to the expiry that is armed */
+	u64 deadline; /* IA32_TSC_DEADLINE as written; 0: disarmed or expired */
+	u32 initial;  /* initial-count register */
+	u32 divide;   /* divide-configuration register */
+	u32 shift;    /* log2 of the divisor */
+};
+
+struct lapic {
+	/* Any CPU sets bits; only the vCPU's own clears those of irr. Vector n: word n / 64. */
+	_Atomic u64 irr[4];
+	_Atomic u64 tmr[4];
+
+	/* Written by the vCPU's own CPU, read by nobody else. */
+	u64 isr[4] __aligned(64);
+	u32 isr_words; /* bit n: isr[n] is not 0 */
+	u32 tpr;
+	struct vcpu *vcpu;
+	gpa_t page; /* of the register page; ~0 while there is none */
+
+	/* Written by the vCPU's own CPU, read by senders. */
+	_Atomic u32 mode; /* enum lapic_mode */
+	_Atomic u32 svr, ldr, dfr;
+	_Atomic u32 lvt[NR_LVTS];
+
+	_Atomic u32 errors; /* seen since the last write of the ESR; any CPU sets */
+	_Atomic u32 lint;   /* levels of LINT0 and LINT1, bits 0 and 1 */
+	u32 esr;
+	u64 icr;
+	u64 base; /* IA32_APIC_BASE */
+	u64 base_reserved;
+	struct lapic_timer timer;
+};
+
+/*
+ * Ties a zeroed structure to its vCPU and resets it. phys_bits: the guest's physical address width,
+ * 36 to 52. Before the vCPU runs.
+ */
+void lapic_setup(struct lapic *lapic, struct vcpu *vcpu, unsigned phys_bits);
+
+/* Power-up reset: IA32_APIC_BASE too; on vCPU 0 LINT0 and LINT1 as PC firmware leaves them (MP
+ * specification 3.6.2.2, virtual wire). While the vCPU does not run. */
+void lapic_reset(struct vcpu *vcpu);
+
+/* INIT (SDM 3A 10.4.7.3): everything but the id and IA32_APIC_BASE. On the vCPU's own CPU. */
+void lapic_init_reset(struct vcpu *vcpu);
+
+/* ---- for the run loop, on the vCPU's own CPU ---- */
+
+/* Next interrupt for this vCPU without accepting it: its vector, or -1. An external (PIC) one comes
+ * before the local APIC's. Does not look at RFLAGS.IF. */
+int irq_next(struct vcpu *vcpu);
+
+/* Accepts the next interrupt, as the processor's acknowledge cycle does, and returns its vector, or
+ * -1 when a PIC line has dropped since irq_next(). The vector may differ from irq_next()'s. */
+int irq_accept(struct vcpu *vcpu);
+
+/* Highest vector in IRR whose class is above that of PPR, or -1. */
+int lapic_pending_vector(struct vcpu *vcpu);
+
+/* Moves a vector from IRR to ISR. */
+void lapic_accept(struct vcpu *vcpu, u8 vector);
+
+/* The PIC asks and this vCPU's LINT0 lets it through. */
+bool extint_pending(struct vcpu *vcpu);
+
+/* The one place that ends an interrupt: ISR, level EOI to the IOAPIC, then whatever waits. */
+void lapic_eoi(struct vcpu *vcpu);
+
+/* Task priority, 8 bits; CR8 is its upper four. */
+u8 lapic_tpr(struct vcpu *vcpu);
+void lapic_set_tpr(struct vcpu *vcpu, u8 tpr);
+
+/* ---- registers, on the vCPU's own CPU ---- */
+
+/* True when gpa is in this vCPU's xAPIC page. */
+static inline bool lapic_claims(struct vcpu *vcpu, gpa_t gpa)
+{
+	return (gpa & PAGE_MASK) == vcpu->lapic->page;
+}
+
+/* offset 0 to 0xfff, size 1, 2, 4 or 8. Only aligned 4-byte writes have an effect. */
+u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size);
+void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value);
+
+/* x2APIC MSRs MSR_X2APIC_FIRST to MSR_X2APIC_LAST. 0, or E_INVAL where the manual says #GP. */
+int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) __must_check;
+int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
+
+/* IA32_APIC_BASE. 0, or E_INVAL for reserved bits and forbidden transitions (SDM 3A 10.12.5). */
+u64 lapic_base(struct vcpu *vcpu);
+int lapic_set_base(struct vcpu *vcpu, u64 value) __must_check;
+
+/* The mode that CPUID shows: bit 9 of leaf 1 EDX is clear while the mode is LAPIC_DISABLED. */
+enum lapic_mode lapic_mode(struct vcpu *vcpu);
+
+/* IA32_TSC_DEADLINE, in guest TSC ticks; 0 when disarmed. */
+u64 lapic_deadline(struct vcpu *vcpu);
+void lapic_set_deadline(struct vcpu *vcpu, u64 value);
+
+/* To be called after vcpu->tsc_offset has changed: the deadline moves with the guest's TSC. */
+void lapic_tsc_changed(struct vcpu *vcpu);
+
+/* ---- for senders, any CPU ---- */
+
+/* Level of LINT0 (pin 0, the PIC's output) or LINT1 (pin 1, NMI button). */
+void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level);
+
+/* An NMI for this vCPU: one waits while another is handled, more are lost. */
+void lapic_post_nmi(struct vcpu *vcpu);

@@ -1,0 +1,79 @@
+/* What the files of the local APIC share with each other only. */
+#pragma once
+
+#include "platform/lapic.h"
+
+#define LVT_MASKED	      BIT32(16)
+#define LVT_LEVEL	      BIT32(15)
+#define LVT_DELIVERY	      0x700u
+#define LVT_VECTOR	      0xffu
+#define LVT_MODE	      (3u << 17)
+#define LVT_MODE_ONE_SHOT     (0u << 17)
+#define LVT_MODE_PERIODIC     (1u << 17)
+#define LVT_MODE_TSC_DEADLINE (2u << 17)
+
+#define SVR_ENABLE	      BIT32(8)
+#define SVR_FOCUS_OFF	      BIT32(9)
+#define SVR_NO_EOI_BROADCAST  BIT32(12)
+
+#define ESR_SEND_ILLEGAL      BIT32(5)
+#define ESR_RECEIVE_ILLEGAL   BIT32(6)
+#define ESR_ILLEGAL_REGISTER  BIT32(7)
+
+#define BIT32(n)	      (1u << (n))
+
+enum delivery {
+	DELIVER_FIXED,
+	DELIVER_LOWEST,
+	DELIVER_SMI,
+	DELIVER_RESERVED,
+	DELIVER_NMI,
+	DELIVER_INIT,
+	DELIVER_SIPI,
+	DELIVER_EXTINT,
+};
+
+#define load_relaxed(p)	    atomic_load_explicit(p, memory_order_relaxed)
+#define store_relaxed(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
+
+static inline bool lapic_enabled(struct lapic *lapic)
+{
+	return load_relaxed(&lapic->mode) != LAPIC_DISABLED &&
+	       load_relaxed(&lapic->svr) & SVR_ENABLE;
+}
+
+/*
+ * Puts a vector into IRR. A bit that was set already has had its request: the vCPU has seen it and
+ * waits for an EOI, a lower TPR or an open window, each of which looks again.
+ */
+static inline void lapic_post(struct lapic *lapic, u8 vector, bool level)
+{
+	u64 bit = BIT(vector & 63);
+	unsigned word = vector >> 6;
+
+	if (level)
+		atomic_fetch_or_explicit(&lapic->tmr[word], bit, memory_order_relaxed);
+	else if (load_relaxed(&lapic->tmr[word]) & bit)
+		atomic_fetch_and_explicit(&lapic->tmr[word], ~bit, memory_order_relaxed);
+	if (!(atomic_fetch_or(&lapic->irr[word], bit) & bit))
+		vcpu_request(lapic->vcpu, REQ_EVENT);
+}
+
+/* Notes errors in the ESR to be; the first of a kind raises the error interrupt. Any CPU. */
+void lapic_error(struct lapic *lapic, u32 bits);
+
+/* Raises the interrupt of an LVT entry unless it is masked. Any CPU. */
+void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which);
+
+/* lapic_timer.c; on the vCPU's own CPU. */
+void lapic_timer_setup(struct lapic *lapic);
+void lapic_timer_stop(struct lapic *lapic);
+void lapic_timer_set_initial(struct lapic *lapic, u32 count);
+void lapic_timer_set_divide(struct lapic *lapic, u32 value);
+u32 lapic_timer_current(struct lapic *lapic);
+
+/* After the timer's LVT entry has changed from old to what it is now. */
+void lapic_timer_lvt_changed(struct lapic *lapic, u32 old);
+
+/* lapic_ipi.c: sends what the ICR says; dest is 32 bits wide in x2APIC mode, 8 otherwise. */
+void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest);

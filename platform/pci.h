@@ -1,0 +1,90 @@
+/*
+ * PCI of a VM: one bus, configuration mechanism 1 (PCI 3.0, 3.2.2.3.2), a host bridge at 00:00.0,
+ * and a registry of functions. A function gives its configuration space as bytes with a mask of
+ * what software may write; BARs, their sizing and the COMMAND register that turns them on are
+ * handled here. Where a BAR points may change while vCPUs run.
+ */
+#pragma once
+
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "platform/bus.h"
+
+struct vm;
+struct pci_function;
+
+#define PCI_MAX_FUNCTIONS 16
+#define PCI_BARS	  6
+#define PCI_DEVFN(d, f)	  ((u8)((d) << 3 | (f)))
+
+/* Offsets in configuration space. */
+#define PCI_VENDOR	    0x00
+#define PCI_DEVICE	    0x02
+#define PCI_COMMAND	    0x04
+#define PCI_STATUS	    0x06
+#define PCI_REVISION	    0x08
+#define PCI_CLASS	    0x09 /* three bytes: interface, sub-class, class */
+#define PCI_HEADER	    0x0e
+#define PCI_BAR0	    0x10
+#define PCI_SUBSYS_VENDOR   0x2c
+#define PCI_SUBSYS_DEVICE   0x2e
+#define PCI_CAPABILITIES    0x34
+#define PCI_INT_LINE	    0x3c
+#define PCI_INT_PIN	    0x3d
+
+#define PCI_COMMAND_IO	    0x0001u
+#define PCI_COMMAND_MEM	    0x0002u
+#define PCI_COMMAND_MASTER  0x0004u
+#define PCI_COMMAND_NO_INTX 0x0400u
+
+enum pci_bar_type { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
+
+struct pci_bar {
+	u8 type;  /* enum pci_bar_type; a 64-bit one takes the next index too, which stays NONE */
+	u64 size; /* bytes, a power of two: 4 to 256 for I/O, 16 and more for memory */
+	/* As on the bus (platform/bus.h); port counts from the BAR's base. dev is the function's
+	 * dev. */
+	io_read_fn io_read;
+	io_write_fn io_write;
+	mmio_read_fn mmio_read;
+	mmio_write_fn mmio_write;
+	_Atomic u64 base; /* where it answers now; ~0 while it does not */
+};
+
+struct pci_function {
+	u8 devfn;
+	u8 config[256];
+	u8 writable[256]; /* bits that software may set; COMMAND and BARs are added by pci_add() */
+	struct pci_bar bar[PCI_BARS];
+	void *dev;
+	/* After software has changed config[offset, offset + size); may be NULL. The PCI lock is
+	 * held. */
+	void (*written)(struct pci_function *function, u8 offset, unsigned size);
+};
+
+struct pci {
+	struct spinlock lock; /* guards address and the functions' configuration */
+	u32 address;	      /* CONFIG_ADDRESS */
+	u32 nr_functions;
+	struct pci_function *functions[PCI_MAX_FUNCTIONS];
+	struct pci_function host_bridge;
+	u8 reset_config[PCI_MAX_FUNCTIONS][64]; /* headers as pci_add() found them */
+};
+
+/* For a zeroed structure: adds the ports and the host bridge. 0 or an error of the bus. */
+int pci_setup(struct pci *pci, struct bus *bus) __must_check;
+
+/* Headers back to what they were, windows closed. A function resets what is its own. */
+void pci_reset(struct pci *pci);
+
+/*
+ * Adds a function before the vCPUs run; it stays the caller's. 0; E_EXIST when its devfn is taken;
+ * E_NOMEM when there is no room; E_INVAL when a BAR has an impossible size or no handlers.
+ */
+int pci_add(struct pci *pci, struct pci_function *function) __must_check;
+
+/* For the bus: an access that no fixed range claims. True when a BAR does. */
+bool pci_bar_io_read(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 *value);
+bool pci_bar_io_write(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 value);
+bool pci_bar_mmio_read(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 *value);
+bool pci_bar_mmio_write(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value);

@@ -1,0 +1,375 @@
+/* The 8259A pair; see pic.h. ICW, OCW and the priorities are those of the 8259A datasheet. */
+#include "platform/pic.h"
+
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "platform/lapic.h"
+
+#define MASTER		     0x20
+#define SLAVE		     0xa0
+#define ELCR		     0x4d0
+
+#define CASCADE		     2
+
+#define ICW1_INIT	     0x10
+#define ICW1_LEVEL	     0x08
+#define ICW1_SINGLE	     0x02
+#define ICW1_ICW4	     0x01
+#define ICW4_NESTED	     0x10
+#define ICW4_AUTO	     0x02
+#define OCW3		     0x08
+#define OCW3_POLL	     0x04
+#define OCW2_EOI	     1u /* commands: bits 7:5 of OCW2 */
+#define OCW2_SPECIFIC	     3u
+#define OCW2_ROTATE	     5u
+#define OCW2_SET	     6u
+#define OCW2_ROTATE_SPECIFIC 7u
+#define OCW2_AUTO_ON	     4u
+#define OCW2_AUTO_OFF	     0u
+
+/* Distance from the highest priority, 0 to 7, of the best of these inputs; 8 when there is none. */
+static unsigned best(const struct pic_chip *chip, u8 inputs)
+{
+	unsigned first = (chip->lowest + 1u) & 7;
+	u8 rotated = (u8)(inputs >> first | inputs << (8 - first));
+
+	return rotated ? (unsigned)__builtin_ctz(rotated) : 8;
+}
+
+static unsigned input_at(const struct pic_chip *chip, unsigned distance)
+{
+	return (chip->lowest + 1 + distance) & 7;
+}
+
+/* Which input the chip would have served next, or 8. */
+static unsigned requested(const struct pic_chip *chip, bool master)
+{
+	u8 service = chip->isr;
+	unsigned asks = best(chip, chip->irr & (u8)~chip->imr);
+
+	if (asks == 8 || chip->init_step)
+		return 8;
+	/* In special mask mode a masked input in service holds nobody back. */
+	if (chip->special_mask)
+		service &= (u8)~chip->imr;
+	/* Special fully nested: the slave may ask again while it is in service. */
+	if (chip->special_nested && master)
+		service &= (u8) ~(1u << CASCADE);
+	return asks < best(chip, service) ? input_at(chip, asks) : 8;
+}
+
+/* Recomputes what the inputs ask for. */
+static void sample(struct pic_chip *chip)
+{
+	u8 level = chip->level_all ? 0xff : chip->elcr;
+
+	chip->edges &= chip->lines;
+	chip->irr = (chip->lines & level) | (chip->edges & (u8)~level);
+}
+
+static void set_input(struct pic_chip *chip, unsigned input, bool level)
+{
+	u8 bit = (u8)(1u << input);
+
+	if (level && !(chip->lines & bit))
+		chip->edges |= bit;
+	chip->lines = level ? chip->lines | bit : chip->lines & (u8)~bit;
+	sample(chip);
+}
+
+/* Lets the slave's output reach the master and the master's the processor. */
+static void update(struct pic *pic)
+{
+	bool output;
+
+	set_input(&pic->chip[0], CASCADE, requested(&pic->chip[1], false) < 8);
+	output = requested(&pic->chip[0], true) < 8;
+	if (output != pic->output) {
+		pic->output = output;
+		lapic_set_lint(pic->vm->vcpus[0], 0, output);
+	}
+}
+
+void pic_set_irq(struct pic *pic, unsigned irq, bool level)
+{
+	if (irq > 15 || irq == CASCADE)
+		return;
+	spin_lock(&pic->lock);
+	set_input(&pic->chip[irq >> 3], irq & 7, level);
+	update(pic);
+	spin_unlock(&pic->lock);
+}
+
+/* ---- acknowledge ---- */
+
+static void end_auto(struct pic_chip *chip, unsigned input)
+{
+	chip->isr &= (u8) ~(1u << input);
+	if (chip->rotate_auto_eoi)
+		chip->lowest = (u8)input;
+}
+
+/* One chip's part of the cycle: the input served, 7 when the request has gone. */
+static unsigned acknowledge(struct pic_chip *chip, bool master)
+{
+	unsigned input = requested(chip, master);
+
+	if (input == 8)
+		return 7; /* the default vector; ISR is not set */
+	chip->edges &= (u8) ~(1u << input);
+	sample(chip);
+	chip->isr |= (u8)(1u << input);
+	if (chip->auto_eoi)
+		end_auto(chip, input);
+	return input;
+}
+
+int pic_peek(struct pic *pic)
+{
+	struct pic_chip *chip = &pic->chip[0];
+	unsigned input;
+
+	spin_lock(&pic->lock);
+	input = requested(chip, true);
+	if (input == CASCADE) {
+		chip = &pic->chip[1];
+		input = requested(chip, false);
+	}
+	spin_unlock(&pic->lock);
+	return chip->base + (int)(input < 8 ? input : 7);
+}
+
+int pic_accept(struct pic *pic)
+{
+	struct pic_chip *chip = &pic->chip[0];
+	unsigned input;
+
+	spin_lock(&pic->lock);
+	input = acknowledge(chip, true);
+	if (input == CASCADE) {
+		chip = &pic->chip[1];
+		input = acknowledge(chip, false);
+	}
+	update(pic);
+	spin_unlock(&pic->lock);
+	return chip->base + (int)input;
+}
+
+/* ---- commands ---- */
+
+static void start_init(struct pic_chip *chip, u8 icw1)
+{
+	chip->edges = 0;
+	chip->imr = 0;
+	chip->isr = 0;
+	chip->lowest = 7;
+	chip->special_mask = false;
+	chip->read_isr = false;
+	chip->poll = false;
+	chip->rotate_auto_eoi = false;
+	chip->auto_eoi = false;
+	chip->special_nested = false;
+	chip->needs_icw4 = icw1 & ICW1_ICW4;
+	chip->single = icw1 & ICW1_SINGLE;
+	chip->level_all = icw1 & ICW1_LEVEL;
+	chip->init_step = 2;
+	sample(chip);
+}
+
+static void end_of_interrupt(struct pic_chip *chip, unsigned input, bool rotate)
+{
+	chip->isr &= (u8) ~(1u << input);
+	if (rotate)
+		chip->lowest = (u8)input;
+}
+
+static void write_ocw2(struct pic_chip *chip, u8 value)
+{
+	unsigned command = value >> 5, input = value & 7, served;
+	u8 service = chip->isr;
+
+	switch (command) {
+	case OCW2_EOI:
+	case OCW2_ROTATE:
+		/* A non-specific EOI leaves alone what special mask mode has masked. */
+		if (chip->special_mask)
+			service &= (u8)~chip->imr;
+		served = best(chip, service);
+		if (served < 8)
+			end_of_interrupt(chip, input_at(chip, served), command == OCW2_ROTATE);
+		break;
+	case OCW2_SPECIFIC:
+	case OCW2_ROTATE_SPECIFIC:
+		end_of_interrupt(chip, input, command == OCW2_ROTATE_SPECIFIC);
+		break;
+	case OCW2_SET:
+		chip->lowest = (u8)input;
+		break;
+	case OCW2_AUTO_ON:
+		chip->rotate_auto_eoi = true;
+		break;
+	case OCW2_AUTO_OFF:
+		chip->rotate_auto_eoi = false;
+		break;
+	default:
+		break;
+	}
+}
+
+static void write_ocw3(struct pic_chip *chip, u8 value)
+{
+	if (value & 0x40)
+		chip->special_mask = value & 0x20;
+	if (value & OCW3_POLL)
+		chip->poll = true;
+	else if (value & 2)
+		chip->read_isr = value & 1;
+}
+
+static void write_odd(struct pic_chip *chip, u8 value)
+{
+	switch (chip->init_step) {
+	case 2:
+		chip->base = value & 0xf8;
+		chip->init_step = chip->single ? (chip->needs_icw4 ? 4 : 0) : 3;
+		break;
+	case 3: /* who is on which input is wired here, not programmed */
+		chip->init_step = chip->needs_icw4 ? 4 : 0;
+		break;
+	case 4:
+		chip->special_nested = value & ICW4_NESTED;
+		chip->auto_eoi = value & ICW4_AUTO;
+		chip->init_step = 0;
+		break;
+	default:
+		chip->imr = value;
+		break;
+	}
+}
+
+/* A read after the poll command acknowledges: bit 7 and the input, or 0 (datasheet, poll command).
+ */
+static u8 poll(struct pic_chip *chip, bool master)
+{
+	bool asks = requested(chip, master) < 8;
+
+	chip->poll = false;
+	return asks ? (u8)(0x80 | acknowledge(chip, master)) : 0;
+}
+
+static u32 pic_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct pic *pic = dev;
+	struct pic_chip *chip = &pic->chip[port >= SLAVE];
+	u8 value;
+
+	(void)vcpu;
+	if (size != 1)
+		return ~0u;
+	spin_lock(&pic->lock);
+	if (chip->poll) {
+		value = poll(chip, chip == &pic->chip[0]);
+		update(pic);
+	} else if (port & 1) {
+		value = chip->imr;
+	} else {
+		value = chip->read_isr ? chip->isr : chip->irr;
+	}
+	spin_unlock(&pic->lock);
+	return value;
+}
+
+static void pic_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pic *pic = dev;
+	struct pic_chip *chip = &pic->chip[port >= SLAVE];
+	u8 byte = (u8)value;
+
+	(void)vcpu;
+	if (size != 1)
+		return;
+	spin_lock(&pic->lock);
+	if (port & 1)
+		write_odd(chip, byte);
+	else if (byte & ICW1_INIT)
+		start_init(chip, byte);
+	else if (byte & OCW3)
+		write_ocw3(chip, byte);
+	else
+		write_ocw2(chip, byte);
+	update(pic);
+	spin_unlock(&pic->lock);
+}
+
+static u32 elcr_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct pic *pic = dev;
+
+	(void)vcpu;
+	if (size == 2 && port == ELCR)
+		return pic->chip[0].elcr | (u32)pic->chip[1].elcr << 8;
+	return size == 1 ? pic->chip[port & 1].elcr : ~0u;
+}
+
+static void elcr_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pic *pic = dev;
+
+	(void)vcpu;
+	if (size > 2 || (port & 1) + size > 2)
+		return;
+	spin_lock(&pic->lock);
+	for (unsigned i = port & 1; size--; i++, value >>= 8) {
+		struct pic_chip *chip = &pic->chip[i];
+
+		chip->elcr = (u8)value & chip->elcr_mask;
+		sample(chip);
+	}
+	update(pic);
+	spin_unlock(&pic->lock);
+}
+
+void pic_reset(struct pic *pic)
+{
+	spin_lock(&pic->lock);
+	for (unsigned i = 0; i < 2; i++) {
+		/* IRQ 0, 1, 2, 8 and 13 are always edges (PIIX3 datasheet, ELCR). */
+		pic->chip[i] = (struct pic_chip){.lowest = 7, .elcr_mask = i ? 0xde : 0xf8};
+		/* As firmware leaves them: at 0x08 and 0x70, everything masked. */
+		pic->chip[i].base = i ? 0x70 : 0x08;
+		pic->chip[i].imr = 0xff;
+	}
+	update(pic);
+	spin_unlock(&pic->lock);
+}
+
+int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus)
+{
+	static const struct {
+		u16 first, last;
+		io_read_fn read;
+		io_write_fn write;
+	} ports[] = {
+		{MASTER, MASTER + 1, pic_read, pic_write},
+		{SLAVE, SLAVE + 1, pic_read, pic_write},
+		{ELCR, ELCR + 1, elcr_read, elcr_write},
+	};
+
+	pic->vm = vm;
+	pic_reset(pic);
+	for (unsigned i = 0; i < ARRAY_SIZE(ports); i++) {
+		struct io_range range = {
+			.first = ports[i].first,
+			.last = ports[i].last,
+			.read = ports[i].read,
+			.write = ports[i].write,
+			.dev = pic,
+			.name = "pic",
+		};
+		int error = bus_add_io(bus, &range);
+
+		if (error)
+			return error;
+	}
+	return 0;
+}

@@ -1,0 +1,46 @@
+/*
+ * The pair of 8259A interrupt controllers of a VM (Intel 8259A datasheet) with the edge/level
+ * control registers of PC chipsets. Its output is the LINT0 pin of vCPU 0's local APIC.
+ */
+#pragma once
+
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "platform/bus.h"
+
+struct vm;
+
+struct pic_chip {
+	u8 lines; /* levels of the inputs */
+	u8 edges; /* inputs that have risen and not been acknowledged since */
+	u8 irr;	  /* what asks now: risen and still high, or high where level-triggered */
+	u8 imr, isr;
+	u8 elcr;      /* 1: level-triggered */
+	u8 elcr_mask; /* which bits of elcr software may set */
+	u8 base;      /* vector of input 0 */
+	u8 lowest;    /* input with the lowest priority, 7 after reset */
+	u8 init_step; /* next ICW expected at the odd port, 2 to 4; 0: operating */
+	bool needs_icw4, single, level_all;
+	bool special_mask, special_nested, auto_eoi, rotate_auto_eoi;
+	bool read_isr, poll;
+};
+
+struct pic {
+	struct spinlock lock; /* guards the rest; may be taken with a device's lock held */
+	struct vm *vm;
+	bool output;		 /* INTR of the master, as LINT0 of vCPU 0 sees it */
+	struct pic_chip chip[2]; /* master, slave on its input 2 */
+};
+
+/* For a zeroed structure, after the local APICs: adds the ports to the bus. 0 or its error. */
+int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) __must_check;
+void pic_reset(struct pic *pic);
+
+/* Sets the level of an ISA IRQ, 0 to 15; 2 is the cascade and ignored. Any CPU. */
+void pic_set_irq(struct pic *pic, unsigned irq, bool level);
+
+/* The vector that an acknowledge cycle would return now; the spurious one when nothing asks. */
+int pic_peek(struct pic *pic);
+
+/* The acknowledge cycle: moves the request into service and returns its vector. */
+int pic_accept(struct pic *pic);

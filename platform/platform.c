@@ -1,0 +1,105 @@
+/* Making, resetting and ending the virtual PC; see platform.h. */
+#include "platform/platform.h"
+
+#include "lib/error.h"
+#include "lib/string.h"
+#include "mm/direct.h"
+#include "mm/frame.h"
+#include "platform/layout.h"
+
+struct bus *vm_bus(struct vm *vm)
+{
+	return &vm->platform->bus;
+}
+
+static unsigned order_of(size_t size)
+{
+	unsigned order = 0;
+
+	while (PAGE_SIZE << order < size)
+		order++;
+	return order;
+}
+
+/* The local APICs come first: the other interrupt controllers send to them from their set-up on. */
+static int setup_devices(struct platform *platform, const struct platform_options *options)
+{
+	struct vm *vm = platform->vm;
+	struct bus *bus = &platform->bus;
+	u64 low = layout_low_end(options->memory);
+	int error;
+
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		lapic_setup(&platform->lapics[i], vm->vcpus[i], options->phys_bits);
+	error = pic_setup(&platform->pic, vm, bus);
+	if (!error)
+		error = ioapic_setup(&platform->ioapic, vm, bus);
+	if (!error)
+		error = pit_setup(&platform->pit, vm, bus);
+	if (!error)
+		error = uart_setup(&platform->uart, vm, bus, UART_COM1, UART_COM1_GSI,
+				   &options->console);
+	if (!error)
+		error = pmio_setup(&platform->pmio, vm, bus, options->debug_exit);
+	if (!error)
+		error = rtc_setup(&platform->rtc, vm, bus, low, options->memory - low);
+	if (!error)
+		error = pci_setup(&platform->pci, bus);
+	return error;
+}
+
+static void release(struct vm *vm)
+{
+	struct platform *platform = vm->platform;
+
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		vm->vcpus[i]->lapic = NULL;
+	vm->platform = NULL;
+	frame_free(virt_to_phys(platform) >> PAGE_SHIFT, platform->order, 0);
+}
+
+int platform_create(struct vm *vm, const struct platform_options *options)
+{
+	size_t size = sizeof(struct platform) + vm->nr_vcpus * sizeof(struct lapic);
+	struct platform *platform;
+	pfn_t pfn;
+	int error;
+
+	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52)
+		return E_INVAL;
+	error = frame_alloc(order_of(size), FRAME_ZERO, &pfn);
+	if (error)
+		return error;
+	platform = phys_to_virt(pfn << PAGE_SHIFT);
+	platform->vm = vm;
+	platform->order = order_of(size);
+	vm->platform = platform;
+	error = setup_devices(platform, options);
+	if (error) /* nothing has armed a timer yet */
+		release(vm);
+	return error;
+}
+
+void platform_reset(struct vm *vm)
+{
+	struct platform *platform = vm->platform;
+
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		lapic_reset(vm->vcpus[i]);
+	pci_reset(&platform->pci);
+	pit_reset(&platform->pit);
+	uart_reset(&platform->uart);
+	pmio_reset(&platform->pmio);
+	rtc_reset(&platform->rtc);
+	/* Last, when no device holds a line up any more. */
+	ioapic_reset(&platform->ioapic);
+	pic_reset(&platform->pic);
+}
+
+void platform_destroy(struct vm *vm)
+{
+	if (!vm->platform)
+		return;
+	platform_reset(vm); /* stops every timer */
+	release(vm);
+}

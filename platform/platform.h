@@ -1,0 +1,52 @@
+/*
+ * The virtual PC of one VM: its buses, interrupt controllers and devices, in one block of memory.
+ *
+ *   platform_create() -> load the guest -> run -> [platform_reset() -> load -> run] ->
+ *   platform_destroy()
+ */
+#pragma once
+
+#include "kernel/vm.h"
+#include "platform/bus.h"
+#include "platform/ioapic.h"
+#include "platform/lapic.h"
+#include "platform/pci.h"
+#include "platform/pic.h"
+#include "platform/pit.h"
+#include "platform/pmio.h"
+#include "platform/rtc.h"
+#include "platform/uart.h"
+
+struct platform_options {
+	u64 memory;		     /* bytes of RAM */
+	unsigned phys_bits;	     /* the guest's physical address width, 36 to 52 */
+	bool debug_exit;	     /* a write to port 0xF4 ends the VM */
+	struct uart_backend console; /* of COM1; tx may be NULL */
+};
+
+struct platform {
+	struct vm *vm;
+	unsigned order; /* of the block of frames that holds this */
+	struct bus bus;
+	struct pic pic;
+	struct ioapic ioapic;
+	struct pit pit;
+	struct uart uart;
+	struct pmio pmio;
+	struct rtc rtc;
+	struct pci pci;
+	struct lapic lapics[]; /* one for each vCPU */
+};
+
+/*
+ * Makes the platform of a VM that has its vCPUs (at least one, each with its CPU) and sets
+ * vm->platform and each vcpu->lapic. 0; E_INVAL for options out of range; E_NOMEM; or what a
+ * device's set-up returned. On failure nothing is left behind.
+ */
+int platform_create(struct vm *vm, const struct platform_options *options) __must_check;
+
+/* All devices as after power-up. While no vCPU of the VM runs. */
+void platform_reset(struct vm *vm);
+
+/* Stops all timers and frees it. No effect when there is none. While no vCPU of the VM runs. */
+void platform_destroy(struct vm *vm);

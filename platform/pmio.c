@@ -1,0 +1,319 @@
+/* ACPI power-management registers and small port devices; see pmio.h. ACPI means 5.1, chapter 4. */
+#include "platform/pmio.h"
+
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "platform/irq.h"
+#include "lib/muldiv.h"
+
+#define PORT_92	   0x92
+#define PORT_KBD   0x64
+#define PORT_POST  0x80
+#define PORT_DELAY 0xed
+
+#define KBD_RESET  0xfe /* pulse output port bit 0, the reset line */
+
+/* PM1 status and enable (ACPI 4.8.3.1). */
+#define PM1_TIMER  BIT(0)
+#define PM1_GLOBAL BIT(5)
+#define PM1_POWER  BIT(8)
+#define PM1_SLEEP  BIT(9)
+#define PM1_RTC	   BIT(10)
+#define PM1_WAKE   BIT(15)
+#define PM1_STATUS_ALL \
+	(PM1_TIMER | BIT(4) | PM1_GLOBAL | PM1_POWER | PM1_SLEEP | PM1_RTC | PM1_WAKE)
+#define PM1_ENABLE_ALL (PM1_TIMER | PM1_GLOBAL | PM1_POWER | PM1_SLEEP | PM1_RTC)
+
+/* PM1 control (ACPI 4.8.3.2). */
+#define CNT_SCI_EN     BIT(0)
+#define CNT_BM_RLD     BIT(1)
+#define CNT_SLP_TYP(v) ((v) >> 10 & 7)
+#define CNT_SLP_EN     BIT(13)
+#define CNT_WRITABLE   (CNT_BM_RLD | 7 << 10)
+
+/* Reset control register of PC chipsets: a reset happens when bit 2 goes from 0 to 1. */
+#define RST_CPU		0x04
+#define RST_WRITABLE	0x0e
+
+#define TIMER_TOP_SHIFT 31 /* the 32-bit timer: TMR_STS when bit 31 changes */
+
+static u64 timer_now(const struct pmio *pmio)
+{
+	return mul_div(time_tsc() - pmio->base, PMIO_TIMER_HZ, pmio->tsc_hz);
+}
+
+/* Notes changes of the timer's top bit, drives the SCI, and arms the timer for the next one. */
+static void update(struct pmio *pmio)
+{
+	u64 carry = timer_now(pmio) >> TIMER_TOP_SHIFT, next;
+	bool sci;
+
+	if (carry != pmio->carry) {
+		pmio->carry = carry;
+		pmio->status |= PM1_TIMER;
+	}
+	sci = pmio->status & pmio->enable & PM1_ENABLE_ALL;
+	if (pmio->enable & ~pmio->status & PM1_TIMER) {
+		next = mul_div((carry + 1) << TIMER_TOP_SHIFT, pmio->tsc_hz, PMIO_TIMER_HZ);
+		timer_arm(&pmio->carry_timer, pmio->base + next + 1);
+	} else {
+		timer_cancel(&pmio->carry_timer);
+	}
+	if (sci != pmio->sci) {
+		pmio->sci = sci;
+		irq_set(pmio->vm, PMIO_SCI_GSI, sci);
+	}
+}
+
+static void carry_expired(struct timer *timer)
+{
+	struct pmio *pmio = container_of(timer, struct pmio, carry_timer);
+
+	spin_lock(&pmio->lock);
+	update(pmio);
+	spin_unlock(&pmio->lock);
+}
+
+void pmio_power_button(struct pmio *pmio)
+{
+	spin_lock(&pmio->lock);
+	pmio->status |= PM1_POWER;
+	update(pmio);
+	spin_unlock(&pmio->lock);
+}
+
+/* ---- PM1 and PM timer: bytes, words and double words of one block ---- */
+
+/* The eight bytes from PMIO_PM1_EVT on. */
+static u64 pm1_block(struct pmio *pmio)
+{
+	return pmio->status | (u64)pmio->enable << 16 | (u64)(pmio->control | CNT_SCI_EN) << 32;
+}
+
+static u32 pm1_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct pmio *pmio = dev;
+	u64 block;
+
+	(void)vcpu;
+	spin_lock(&pmio->lock);
+	update(pmio);
+	block = pm1_block(pmio) | ~0ul << 48;
+	spin_unlock(&pmio->lock);
+	return (u32)(block >> (port - PMIO_PM1_EVT) * 8 & ~0ul >> (64 - 8 * size));
+}
+
+/* True when the guest switches itself off; the other sleep states do not exist. */
+static bool write_control(struct pmio *pmio, u16 value)
+{
+	pmio->control = value & CNT_WRITABLE;
+	return value & CNT_SLP_EN && CNT_SLP_TYP(value) == PMIO_S5_TYPE;
+}
+
+static void pm1_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pmio *pmio = dev;
+	unsigned shift = (port - PMIO_PM1_EVT) * 8u;
+	u64 mask = ~0ul >> (64 - 8 * size) << shift, data = (u64)value << shift, block;
+	bool off = false;
+
+	(void)vcpu;
+	spin_lock(&pmio->lock);
+	update(pmio);
+	/* Status: ones clear. Enable and control: bytes not written keep what they have. */
+	block = (pm1_block(pmio) & ~mask) | (data & mask);
+	if (mask & 0xffff)
+		pmio->status &= (u16)~data;
+	pmio->enable = (u16)(block >> 16) & PM1_ENABLE_ALL;
+	if (mask >> 32 & 0xffff)
+		off = write_control(pmio, (u16)(block >> 32));
+	update(pmio);
+	spin_unlock(&pmio->lock);
+	if (off)
+		vm_end(pmio->vm, VM_END_POWEROFF);
+}
+
+static u32 timer_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	(void)vcpu;
+	(void)size;
+	return (u32)timer_now(dev) >> (port - PMIO_TIMER) * 8;
+}
+
+static void ignore_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	(void)vcpu;
+	(void)dev;
+	(void)port;
+	(void)size;
+	(void)value;
+}
+
+/* ---- resets ---- */
+
+static u32 reset_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct pmio *pmio = dev;
+
+	(void)vcpu;
+	(void)port;
+	return size == 1 ? pmio->reset_control : ~0u;
+}
+
+static void reset_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pmio *pmio = dev;
+	bool rises;
+
+	(void)vcpu;
+	(void)port;
+	if (size != 1)
+		return;
+	spin_lock(&pmio->lock);
+	rises = value & ~(u32)pmio->reset_control & RST_CPU;
+	pmio->reset_control = value & RST_WRITABLE;
+	spin_unlock(&pmio->lock);
+	if (rises)
+		vm_end(pmio->vm, VM_END_RESET);
+}
+
+/* There is no keyboard controller, only what every PC resets by. */
+static u32 absent_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	(void)vcpu;
+	(void)dev;
+	(void)port;
+	(void)size;
+	return ~0u;
+}
+
+static void keyboard_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pmio *pmio = dev;
+
+	(void)vcpu;
+	(void)port;
+	if (size == 1 && value == KBD_RESET)
+		vm_end(pmio->vm, VM_END_RESET);
+}
+
+static u32 port92_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct pmio *pmio = dev;
+
+	(void)vcpu;
+	(void)port;
+	return size == 1 ? pmio->port92 : ~0u;
+}
+
+/* Bit 0 rising resets; bit 1 would gate A20, which is always open here. */
+static void port92_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pmio *pmio = dev;
+	bool rises;
+
+	(void)vcpu;
+	(void)port;
+	if (size != 1)
+		return;
+	spin_lock(&pmio->lock);
+	rises = value & ~(u32)pmio->port92 & 1;
+	pmio->port92 = value & 3;
+	spin_unlock(&pmio->lock);
+	if (rises)
+		vm_end(pmio->vm, VM_END_RESET);
+}
+
+/* ---- delays and the debug exit ---- */
+
+static u32 post_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct pmio *pmio = dev;
+
+	(void)vcpu;
+	return size == 1 && port == PORT_POST ? pmio->post : ~0u;
+}
+
+static void post_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pmio *pmio = dev;
+
+	(void)vcpu;
+	if (size == 1 && port == PORT_POST)
+		pmio->post = (u8)value;
+}
+
+static void debug_exit_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct pmio *pmio = dev;
+
+	(void)vcpu;
+	(void)size;
+	if (port != PMIO_DEBUG_EXIT)
+		return;
+	spin_lock(&pmio->vm->lock);
+	if (pmio->vm->end == VM_END_NONE)
+		pmio->vm->debug_exit_value = value;
+	spin_unlock(&pmio->vm->lock);
+	vm_end(pmio->vm, VM_END_DEBUG_EXIT);
+}
+
+void pmio_reset(struct pmio *pmio)
+{
+	spin_lock(&pmio->lock);
+	pmio->base = time_tsc();
+	pmio->tsc_hz = tsc_khz * 1000;
+	pmio->carry = 0;
+	pmio->status = 0;
+	pmio->enable = 0;
+	pmio->control = 0;
+	pmio->reset_control = 0;
+	pmio->port92 = 2;
+	update(pmio);
+	spin_unlock(&pmio->lock);
+}
+
+int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit)
+{
+	static const struct io_range ports[] = {
+		{.first = PMIO_PM1_EVT,
+		 .last = PMIO_PM1_CNT + 1,
+		 pm1_read,
+		 pm1_write,
+		 .name = "pm1"},
+		{.first = PMIO_TIMER,
+		 .last = PMIO_TIMER + 3,
+		 timer_read,
+		 ignore_write,
+		 .name = "pmtimer"},
+		{.first = PMIO_RESET, .last = PMIO_RESET, reset_read, reset_write, .name = "reset"},
+		{.first = PORT_KBD,
+		 .last = PORT_KBD,
+		 absent_read,
+		 keyboard_write,
+		 .name = "keyboard"},
+		{.first = PORT_92, .last = PORT_92, port92_read, port92_write, .name = "port92"},
+		{.first = PORT_POST, .last = PORT_POST, post_read, post_write, .name = "post"},
+		{.first = PORT_DELAY, .last = PORT_DELAY, post_read, post_write, .name = "delay"},
+		{.first = PMIO_DEBUG_EXIT,
+		 .last = PMIO_DEBUG_EXIT + 3,
+		 absent_read,
+		 debug_exit_write,
+		 .name = "debug-exit"},
+	};
+	unsigned count = ARRAY_SIZE(ports) - !debug_exit;
+
+	pmio->vm = vm;
+	timer_init(&pmio->carry_timer, carry_expired, vm->vcpus[0]->cpu);
+	pmio_reset(pmio);
+	for (unsigned i = 0; i < count; i++) {
+		struct io_range range = ports[i];
+		int error;
+
+		range.dev = pmio;
+		error = bus_add_io(bus, &range);
+		if (error)
+			return error;
+	}
+	return 0;
+}

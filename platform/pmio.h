@@ -1,0 +1,48 @@
+/*
+ * Small port devices of a VM: ACPI power management (PM1 event and control registers, PM timer),
+ * the ways to reset a PC, fast A20, the delay port, and the debug-exit port of test rigs.
+ *
+ * The machine is in ACPI mode from the start: SCI_EN reads 1 and there is no SMI command port.
+ */
+#pragma once
+
+#include "kernel/time.h"
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "platform/bus.h"
+
+struct vm;
+
+#define PMIO_PM1_EVT	 0x600 /* status, enable: 16 bits each */
+#define PMIO_PM1_CNT	 0x604 /* 16 bits */
+#define PMIO_TIMER	 0x608 /* 32 bits */
+#define PMIO_TIMER_HZ	 3579545ul
+#define PMIO_SCI_GSI	 9
+#define PMIO_S5_TYPE	 5 /* SLP_TYP of soft off */
+#define PMIO_RESET	 0xcf9
+#define PMIO_RESET_VALUE 0x06
+#define PMIO_DEBUG_EXIT	 0xf4
+
+struct pmio {
+	struct spinlock lock; /* guards the rest */
+	struct vm *vm;
+	u64 base; /* host TSC at which the PM timer began */
+	u64 tsc_hz;
+	u64 carry;		  /* top-bit changes of the PM timer noted in status so far */
+	struct timer carry_timer; /* runs while TMR_EN is set */
+	u16 status, enable, control;
+	bool sci;
+	_Atomic u8 reset_control;
+	_Atomic u8 port92;
+	_Atomic u8 post; /* what was written to port 0x80 last */
+};
+
+/*
+ * For a zeroed structure. debug_exit: a write to PMIO_DEBUG_EXIT ends the VM. The timer runs on
+ * vCPU 0's CPU. 0 or the bus's error.
+ */
+int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) __must_check;
+void pmio_reset(struct pmio *pmio);
+
+/* Someone presses the power button: the guest gets an SCI when it has asked for one. Any CPU. */
+void pmio_power_button(struct pmio *pmio);

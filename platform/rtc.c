@@ -1,0 +1,527 @@
+/*
+ * The real-time clock; see rtc.h. Time registers are computed when they are read and decoded when
+ * they are written; flags in register C follow from the time that has passed since they were last
+ * looked at. A host timer runs only for interrupts that are enabled. Names are those of the
+ * MC146818 datasheet.
+ */
+#include "platform/rtc.h"
+
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "platform/irq.h"
+
+#define PORT_INDEX  0x70
+#define PORT_DATA   0x71
+
+#define SECOND_NS   1000000000ul
+#define DAY	    86400ul
+#define UIP_NS	    2228000ul /* 244 us of warning, 1984 us of update */
+#define END_OF_TIME 253402300800ul
+
+enum {
+	REG_SECONDS,
+	REG_SECONDS_ALARM,
+	REG_MINUTES,
+	REG_MINUTES_ALARM,
+	REG_HOURS,
+	REG_HOURS_ALARM,
+	REG_WEEKDAY,
+	REG_DAY,
+	REG_MONTH,
+	REG_YEAR,
+	REG_A,
+	REG_B,
+	REG_C,
+	REG_D,
+	REG_CENTURY = 0x32,
+};
+
+#define A_UIP	     0x80
+#define A_DIVIDER    0x70
+#define A_DIVIDER_ON 0x20
+#define A_RATE	     0x0f
+#define B_SET	     0x80
+#define B_PIE	     0x40
+#define B_AIE	     0x20
+#define B_UIE	     0x10
+#define B_BINARY     0x04
+#define B_24_HOURS   0x02
+#define C_IRQ	     0x80
+#define C_PERIODIC   0x40 /* flags stand where register B has their enables */
+#define C_ALARM	     0x20
+#define C_UPDATE     0x10
+#define C_FLAGS	     0x70
+#define D_VALID	     0x80
+
+#define HOUR_PM	     0x80
+#define ALARM_ANY    0xc0 /* an alarm byte with both bits set matches everything */
+
+/* ---- calendar ---- */
+
+/* Days from civil and back count from 1 March of year 0, so that the leap day ends a year. */
+#define DAYS_TO_1970 719468ul
+#define DAYS_PER_ERA 146097ul /* 400 years */
+
+void rtc_from_unix(u64 seconds, struct rtc_time *out)
+{
+	u64 days = seconds / DAY + DAYS_TO_1970;
+	u32 of_day = (u32)(seconds % DAY);
+	u32 in_era = (u32)(days % DAYS_PER_ERA);
+	u32 year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+	u32 in_year = in_era - (365 * year + year / 4 - year / 100);
+	u32 month = (5 * in_year + 2) / 153; /* from March */
+
+	out->second = of_day % 60;
+	out->minute = of_day / 60 % 60;
+	out->hour = of_day / 3600;
+	out->weekday = (u32)((days + 3) % 7) + 1;
+	out->day = in_year - (153 * month + 2) / 5 + 1;
+	out->month = month < 10 ? month + 3 : month - 9;
+	out->year = year + (u32)(days / DAYS_PER_ERA) * 400 + (out->month <= 2);
+}
+
+u64 rtc_to_unix(const struct rtc_time *time)
+{
+	u64 year = time->year - (time->month <= 2);
+	u64 month = time->month > 2 ? time->month - 3 : time->month + 9;
+	u64 days = (153 * month + 2) / 5 + time->day - 1 + 365 * (year % 400) + year % 400 / 4 -
+		   year % 400 / 100 + year / 400 * DAYS_PER_ERA;
+
+	return (days - DAYS_TO_1970) * DAY + time->hour * 3600ul + time->minute * 60 + time->second;
+}
+
+/* ---- the clock ---- */
+
+static bool running(const struct rtc *rtc)
+{
+	return (rtc->cmos[REG_A] & A_DIVIDER) == A_DIVIDER_ON && !(rtc->cmos[REG_B] & B_SET);
+}
+
+/* The guest's time in ns since 1970; the clock runs. */
+static u64 guest_ns(const struct rtc *rtc)
+{
+	return (platform_wall_clock_ns() + rtc->offset) % (END_OF_TIME * SECOND_NS);
+}
+
+static void set_guest_ns(struct rtc *rtc, u64 ns)
+{
+	rtc->offset = ns - platform_wall_clock_ns();
+	rtc->seen = ns;
+}
+
+/* What the time registers hold. */
+static void get_time(const struct rtc *rtc, struct rtc_time *time)
+{
+	if (running(rtc))
+		rtc_from_unix(guest_ns(rtc) / SECOND_NS, time);
+	else
+		*time = rtc->held;
+}
+
+static u8 encode(const struct rtc *rtc, u32 value)
+{
+	return (u8)(rtc->cmos[REG_B] & B_BINARY ? value : value / 10 % 10 << 4 | value % 10);
+}
+
+static u32 decode(const struct rtc *rtc, u8 value)
+{
+	return rtc->cmos[REG_B] & B_BINARY ? value : (value >> 4) * 10u + (value & 15);
+}
+
+static u8 encode_hour(const struct rtc *rtc, u32 hour)
+{
+	if (rtc->cmos[REG_B] & B_24_HOURS)
+		return encode(rtc, hour);
+	return encode(rtc, (hour + 11) % 12 + 1) | (hour >= 12 ? HOUR_PM : 0);
+}
+
+static u32 decode_hour(const struct rtc *rtc, u8 value)
+{
+	if (rtc->cmos[REG_B] & B_24_HOURS)
+		return decode(rtc, value);
+	return decode(rtc, value & 0x7f) % 12 + (value & HOUR_PM ? 12 : 0);
+}
+
+static u8 time_register(const struct rtc *rtc, unsigned reg)
+{
+	struct rtc_time time;
+
+	get_time(rtc, &time);
+	switch (reg) {
+	case REG_SECONDS:
+		return encode(rtc, time.second);
+	case REG_MINUTES:
+		return encode(rtc, time.minute);
+	case REG_HOURS:
+		return encode_hour(rtc, time.hour);
+	case REG_WEEKDAY:
+		return encode(rtc, time.weekday);
+	case REG_DAY:
+		return encode(rtc, time.day);
+	case REG_MONTH:
+		return encode(rtc, time.month);
+	case REG_YEAR:
+		return encode(rtc, time.year % 100);
+	default: /* the century byte is BCD whatever register B says */
+		return (u8)(time.year / 1000 << 4 | time.year / 100 % 10);
+	}
+}
+
+static bool is_time(unsigned reg)
+{
+	return reg <= REG_YEAR ? reg > REG_HOURS_ALARM || !(reg & 1) : reg == REG_CENTURY;
+}
+
+static u32 clamp(u32 value, u32 low, u32 high)
+{
+	return value < low ? low : value > high ? high : value;
+}
+
+/* Starts the clock with what its registers hold; days past a month's end are of the next. */
+static void start_clock(struct rtc *rtc, u64 fraction_ns)
+{
+	set_guest_ns(rtc, rtc_to_unix(&rtc->held) * SECOND_NS + fraction_ns);
+}
+
+/* Takes over one register of the time; what no clock can show becomes the nearest it can. */
+static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
+{
+	struct rtc_time *time = &rtc->held;
+	u32 number = decode(rtc, value);
+
+	get_time(rtc, time);
+	switch (reg) {
+	case REG_SECONDS:
+		time->second = clamp(number, 0, 59);
+		break;
+	case REG_MINUTES:
+		time->minute = clamp(number, 0, 59);
+		break;
+	case REG_HOURS:
+		time->hour = clamp(decode_hour(rtc, value), 0, 23);
+		break;
+	case REG_WEEKDAY: /* follows from the date once the clock runs */
+		time->weekday = clamp(number, 1, 7);
+		break;
+	case REG_DAY:
+		time->day = clamp(number, 1, 31);
+		break;
+	case REG_MONTH:
+		time->month = clamp(number, 1, 12);
+		break;
+	case REG_YEAR:
+		time->year = time->year / 100 * 100 + clamp(number, 0, 99);
+		break;
+	default:
+		number = (value >> 4) * 10u + (value & 15);
+		time->year = time->year % 100 + clamp(number, 19, 99) * 100;
+		break;
+	}
+	if (time->year < 1970) /* before what the host's clock can count */
+		time->year = time->year % 100 + 2000;
+	if (running(rtc))
+		start_clock(rtc, guest_ns(rtc) % SECOND_NS);
+}
+
+static u8 update_in_progress(const struct rtc *rtc)
+{
+	return running(rtc) && guest_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS ? A_UIP : 0;
+}
+
+/* ---- flags and the interrupt ---- */
+
+/* Nanoseconds between periodic interrupts; 0 when there are none (datasheet table 5). */
+static u64 period_ns(const struct rtc *rtc)
+{
+	u32 rate = rtc->cmos[REG_A] & A_RATE;
+
+	if (!rate || !running(rtc))
+		return 0;
+	if (rate < 3)
+		rate += 7;
+	return (SECOND_NS << (rate - 1)) / 32768;
+}
+
+/* First value from `from` to `end` that an alarm byte matches; `end` when there is none. */
+static u32 match_from(u32 from, u32 end, bool any, u32 value)
+{
+	if (any)
+		return from;
+	return value >= from && value < end ? value : end;
+}
+
+struct alarm {
+	u32 hour, minute, second;
+	bool any_hour, any_minute, any_second;
+};
+
+static void get_alarm(const struct rtc *rtc, struct alarm *alarm)
+{
+	const u8 *cmos = rtc->cmos;
+
+	alarm->any_hour = (cmos[REG_HOURS_ALARM] & ALARM_ANY) == ALARM_ANY;
+	alarm->any_minute = (cmos[REG_MINUTES_ALARM] & ALARM_ANY) == ALARM_ANY;
+	alarm->any_second = (cmos[REG_SECONDS_ALARM] & ALARM_ANY) == ALARM_ANY;
+	alarm->hour = decode_hour(rtc, cmos[REG_HOURS_ALARM]);
+	alarm->minute = decode(rtc, cmos[REG_MINUTES_ALARM]);
+	alarm->second = decode(rtc, cmos[REG_SECONDS_ALARM]);
+}
+
+/* First second of an hour, not before `from`, at which the alarm goes off; 3600: not in this. */
+static u32 alarm_in_hour(const struct alarm *alarm, u32 from)
+{
+	u32 first = alarm->any_second ? 0 : alarm->second;
+	u32 second = match_from(from % 60, 60, alarm->any_second, alarm->second);
+	u32 start = from / 60 + (second == 60);
+	u32 minute = match_from(start, 60, alarm->any_minute, alarm->minute);
+
+	if (minute != from / 60)
+		second = first;
+	return minute < 60 && second < 60 ? minute * 60 + second : 3600;
+}
+
+/* The same for a day; DAY: not in this. */
+static u32 alarm_in_day(const struct alarm *alarm, u32 from)
+{
+	for (u32 hour = from / 3600; hour < 24; hour++) {
+		u32 at = 3600;
+
+		if (alarm->any_hour || hour == alarm->hour)
+			at = alarm_in_hour(alarm, hour == from / 3600 ? from % 3600 : 0);
+		if (at < 3600)
+			return hour * 3600 + at;
+	}
+	return DAY;
+}
+
+/* First second after this one at which the alarm goes off; ~0 when it never does. */
+static u64 next_alarm(const struct rtc *rtc, u64 after)
+{
+	u64 day = (after + 1) / DAY * DAY;
+	struct alarm alarm;
+	u32 at;
+
+	get_alarm(rtc, &alarm);
+	at = alarm_in_day(&alarm, (u32)((after + 1) % DAY));
+	if (at < DAY)
+		return day + at;
+	at = alarm_in_day(&alarm, 0);
+	return at < DAY ? day + DAY + at : ~0ul;
+}
+
+/* Sets the flags for what has happened up to now. */
+static void collect(struct rtc *rtc, u64 now)
+{
+	u64 period = period_ns(rtc), seen = rtc->seen;
+
+	if (now <= seen)
+		return;
+	rtc->seen = now;
+	if (period && now / period != seen / period)
+		rtc->cmos[REG_C] |= C_PERIODIC;
+	if (now / SECOND_NS != seen / SECOND_NS) {
+		rtc->cmos[REG_C] |= C_UPDATE;
+		if (next_alarm(rtc, seen / SECOND_NS) <= now / SECOND_NS)
+			rtc->cmos[REG_C] |= C_ALARM;
+	}
+}
+
+/* Guest time of the next event that is enabled and not yet flagged; ~0 when there is none. */
+static u64 next_event(const struct rtc *rtc, u64 now)
+{
+	u8 want = rtc->cmos[REG_B] & (u8)~rtc->cmos[REG_C] & C_FLAGS;
+	u64 next = ~0ul, period = period_ns(rtc), alarm;
+
+	if (want & C_PERIODIC && period)
+		next = (now / period + 1) * period;
+	if (want & C_UPDATE)
+		next = min_u64(next, (now / SECOND_NS + 1) * SECOND_NS);
+	if (want & C_ALARM) {
+		alarm = next_alarm(rtc, now / SECOND_NS);
+		if (alarm < END_OF_TIME)
+			next = min_u64(next, alarm * SECOND_NS);
+	}
+	return next;
+}
+
+/* Brings flags, line and timer up to date. */
+static void update(struct rtc *rtc)
+{
+	u64 now = guest_ns(rtc), next = ~0ul;
+	bool line;
+
+	if (running(rtc))
+		collect(rtc, now);
+	line = rtc->cmos[REG_B] & rtc->cmos[REG_C] & C_FLAGS;
+	rtc->cmos[REG_C] = (rtc->cmos[REG_C] & C_FLAGS) | (line ? C_IRQ : 0);
+	if (running(rtc))
+		next = next_event(rtc, now);
+	if (next != ~0ul)
+		timer_arm(&rtc->timer, time_tsc() + ns_to_tsc(next - now) + 1);
+	else
+		timer_cancel(&rtc->timer);
+	if (line != rtc->line) {
+		rtc->line = line;
+		irq_set(rtc->vm, RTC_GSI, line);
+	}
+}
+
+static void timer_expired(struct timer *timer)
+{
+	struct rtc *rtc = container_of(timer, struct rtc, timer);
+
+	spin_lock(&rtc->lock);
+	update(rtc);
+	spin_unlock(&rtc->lock);
+}
+
+/* ---- registers ---- */
+
+/* A stopped clock keeps its time; a divider let go makes its first update after half a second. */
+static void write_control(struct rtc *rtc, unsigned reg, u8 value)
+{
+	bool was_running = running(rtc);
+	bool divider_held = (rtc->cmos[REG_A] & A_DIVIDER) != A_DIVIDER_ON;
+	u64 now = guest_ns(rtc);
+
+	if (reg == REG_A)
+		rtc->cmos[REG_A] = value & (u8)~A_UIP;
+	else /* setting SET clears UIE */
+		rtc->cmos[REG_B] = value & B_SET ? value & (u8)~B_UIE : value;
+	if (was_running && !running(rtc)) {
+		rtc_from_unix(now / SECOND_NS, &rtc->held);
+		rtc->held_ns = now % SECOND_NS;
+	} else if (!was_running && running(rtc)) {
+		start_clock(rtc, divider_held ? SECOND_NS / 2 : rtc->held_ns);
+	}
+	update(rtc);
+}
+
+static u8 read_cmos(struct rtc *rtc, unsigned reg)
+{
+	u8 value;
+
+	if (is_time(reg))
+		return time_register(rtc, reg);
+	switch (reg) {
+	case REG_A:
+		return rtc->cmos[REG_A] | update_in_progress(rtc);
+	case REG_C:
+		update(rtc);
+		value = rtc->cmos[REG_C];
+		rtc->cmos[REG_C] = 0;
+		update(rtc);
+		return value;
+	case REG_D:
+		return D_VALID;
+	default:
+		return rtc->cmos[reg];
+	}
+}
+
+static void write_cmos(struct rtc *rtc, unsigned reg, u8 value)
+{
+	update(rtc); /* by the rules that held until now */
+	if (is_time(reg)) {
+		set_time_register(rtc, reg, value);
+		update(rtc);
+		return;
+	}
+	switch (reg) {
+	case REG_A:
+	case REG_B:
+		write_control(rtc, reg, value);
+		break;
+	case REG_C:
+	case REG_D:
+		break;
+	default:
+		rtc->cmos[reg] = value;
+		update(rtc);
+		break;
+	}
+}
+
+static u32 rtc_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct rtc *rtc = dev;
+	u32 value;
+
+	(void)vcpu;
+	if (size != 1 || port == PORT_INDEX)
+		return ~0u;
+	spin_lock(&rtc->lock);
+	value = read_cmos(rtc, rtc->index);
+	spin_unlock(&rtc->lock);
+	return value;
+}
+
+static void rtc_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct rtc *rtc = dev;
+
+	(void)vcpu;
+	if (size > 2)
+		return;
+	spin_lock(&rtc->lock);
+	if (port == PORT_DATA) {
+		if (size == 1)
+			write_cmos(rtc, rtc->index, (u8)value);
+	} else {
+		/* Bit 7 would mask NMIs; a word writes index and data at once. */
+		rtc->index = value & (RTC_CMOS - 1);
+		if (size == 2)
+			write_cmos(rtc, rtc->index, (u8)(value >> 8));
+	}
+	spin_unlock(&rtc->lock);
+}
+
+/* ---- set-up ---- */
+
+static void put16(struct rtc *rtc, unsigned reg, u64 value)
+{
+	rtc->cmos[reg] = (u8)value;
+	rtc->cmos[reg + 1] = (u8)(value >> 8);
+}
+
+/* The bytes in which PC firmware notes the memory it has found. */
+static void note_memory(struct rtc *rtc, u64 low, u64 high)
+{
+	u64 extended = low > MiB(1) ? (low - MiB(1)) >> 10 : 0;
+	u64 above_16m = low > MiB(16) ? (low - MiB(16)) >> 16 : 0;
+
+	put16(rtc, 0x15, 640);
+	put16(rtc, 0x17, min_u64(extended, 0xffff));
+	put16(rtc, 0x30, min_u64(extended, 0xffff));
+	put16(rtc, 0x34, min_u64(above_16m, 0xffff));
+	put16(rtc, 0x5b, min_u64(high >> 16, 0xffffff));
+	rtc->cmos[0x5d] = (u8)(min_u64(high >> 16, 0xffffff) >> 16);
+	rtc->cmos[0x14] = 0x02; /* a coprocessor, no floppy, no display */
+}
+
+void rtc_reset(struct rtc *rtc)
+{
+	spin_lock(&rtc->lock);
+	rtc->cmos[REG_A] = A_DIVIDER_ON | 6; /* 1024 Hz, as firmware leaves it */
+	rtc->cmos[REG_B] = B_24_HOURS;
+	rtc->cmos[REG_C] = 0;
+	rtc->index = 0;
+	update(rtc);
+	spin_unlock(&rtc->lock);
+}
+
+int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high)
+{
+	struct io_range range = {.first = PORT_INDEX,
+				 .last = PORT_DATA,
+				 .read = rtc_read,
+				 .write = rtc_write,
+				 .dev = rtc,
+				 .name = "rtc"};
+
+	rtc->vm = vm;
+	timer_init(&rtc->timer, timer_expired, vm->vcpus[0]->cpu);
+	note_memory(rtc, low, high);
+	rtc_reset(rtc);
+	return bus_add_io(bus, &range);
+}

@@ -1,0 +1,49 @@
+/*
+ * The MC146818 real-time clock of a VM with 128 bytes of CMOS RAM, ports 0x70 and 0x71, ISA IRQ 8.
+ * The time is the host's wall clock plus an offset that the guest changes by setting the clock.
+ */
+#pragma once
+
+#include "kernel/time.h"
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "platform/bus.h"
+
+struct vm;
+
+#define RTC_GSI	 8
+#define RTC_CMOS 128
+
+/* Unix time, UTC, in ns; monotonic in step with time_ns(). The host's RTC driver provides it. */
+u64 platform_wall_clock_ns(void);
+
+/* A time of day, in plain numbers. */
+struct rtc_time {
+	u32 second, minute, hour; /* 0-59, 0-59, 0-23 */
+	u32 weekday;		  /* 1 is Sunday */
+	u32 day, month, year;	  /* from 1, from 1, 0 to 9999 */
+};
+
+struct rtc {
+	struct spinlock lock; /* guards the rest */
+	struct vm *vm;
+	u64 offset;	      /* guest's time - platform_wall_clock_ns(), modulo 2^64 */
+	struct rtc_time held; /* the time registers while the clock is stopped */
+	u64 held_ns;
+	u64 seen;	    /* guest's time up to which the flags in register C are known */
+	struct timer timer; /* next interrupt that is enabled */
+	u8 index;
+	bool line;
+	u8 cmos[RTC_CMOS];
+};
+
+/*
+ * For a zeroed structure. low and high: bytes of RAM below and above 4 GiB, for the CMOS bytes that
+ * old software reads. The timer runs on vCPU 0's CPU. 0 or the bus's error.
+ */
+int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) __must_check;
+void rtc_reset(struct rtc *rtc);
+
+/* Seconds since 1970-01-01 to calendar and back. Any u64 below 253402300800 (year 10000). */
+void rtc_from_unix(u64 seconds, struct rtc_time *out);
+u64 rtc_to_unix(const struct rtc_time *time);

@@ -1,0 +1,423 @@
+/* The 16550A UART; see uart.h. Section names are those of the PC16550D datasheet. */
+#include "platform/uart.h"
+
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "platform/irq.h"
+
+/* Registers, by offset from the base; DLAB changes 0 and 1. */
+enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
+
+#define IER_RX		  0x01
+#define IER_THRE	  0x02
+#define IER_LINE	  0x04
+#define IER_MODEM	  0x08
+#define IER_WRITABLE	  0x0f
+
+#define IIR_NONE	  0x01
+#define IIR_MODEM	  0x00
+#define IIR_THRE	  0x02
+#define IIR_RX		  0x04
+#define IIR_LINE	  0x06
+#define IIR_TIMEOUT	  0x0c
+#define IIR_FIFOS	  0xc0
+
+#define FCR_ENABLE	  0x01
+#define FCR_CLEAR_RX	  0x02
+#define FCR_TRIGGER_SHIFT 6
+
+#define LCR_BREAK	  0x40
+#define LCR_DLAB	  0x80
+
+#define MCR_DTR		  0x01
+#define MCR_RTS		  0x02
+#define MCR_OUT1	  0x04
+#define MCR_OUT2	  0x08
+#define MCR_LOOP	  0x10
+#define MCR_WRITABLE	  0x1f
+
+#define LSR_DR		  0x01
+#define LSR_OE		  0x02
+#define LSR_BI		  0x10
+#define LSR_ERRORS	  0x1e
+#define LSR_IDLE	  0x60 /* THRE and TEMT */
+
+#define MSR_DELTA	  0x0f
+#define MSR_TERI	  0x04
+#define MSR_CTS		  0x10
+#define MSR_DSR		  0x20
+#define MSR_RI		  0x40
+#define MSR_DCD		  0x80
+
+/* The clock of a PC's UART: the divisor counts 16ths of a bit of it. */
+#define UART_CLOCK_HZ 1843200ul
+
+static u8 lsr(struct uart *uart)
+{
+	return atomic_load_explicit(&uart->lsr, memory_order_relaxed);
+}
+
+static void set_lsr(struct uart *uart, u8 value)
+{
+	atomic_store_explicit(&uart->lsr, value, memory_order_relaxed);
+}
+
+static bool fifos(const struct uart *uart)
+{
+	return uart->fcr & FCR_ENABLE;
+}
+
+static u8 trigger_level(const struct uart *uart)
+{
+	static const u8 levels[] = {1, 4, 8, 14};
+
+	return fifos(uart) ? levels[uart->fcr >> FCR_TRIGGER_SHIFT] : 1;
+}
+
+/* The interrupt with the highest priority (table III). */
+static u8 interrupt_id(struct uart *uart)
+{
+	if (uart->ier & IER_LINE && lsr(uart) & LSR_ERRORS)
+		return IIR_LINE;
+	if (uart->ier & IER_RX && uart->count) {
+		if (uart->count >= trigger_level(uart))
+			return IIR_RX;
+		if (uart->timeout)
+			return IIR_TIMEOUT;
+	}
+	if (uart->ier & IER_THRE && uart->thre_pending)
+		return IIR_THRE;
+	if (uart->ier & IER_MODEM && uart->msr_delta)
+		return IIR_MODEM;
+	return IIR_NONE;
+}
+
+/* Drives the line. On a PC, OUT2 gates it; in loopback OUT2's pin is inactive. */
+static void update(struct uart *uart)
+{
+	bool level = uart->ier && interrupt_id(uart) != IIR_NONE &&
+		     (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
+
+	if (level != uart->line) {
+		uart->line = level;
+		irq_set(uart->vm, uart->gsi, level);
+	}
+}
+
+/* ---- receiver ---- */
+
+/* Four characters of start, data, parity and stop bits (FIFO interrupt mode operation). */
+static u64 timeout_ns(const struct uart *uart)
+{
+	u32 divisor = uart->dll | (u32)uart->dlm << 8;
+	u32 bits = 1 + 5 + (uart->lcr & 3u) + (uart->lcr >> 3 & 1u) + 1 + (uart->lcr >> 2 & 1u);
+
+	return (u64)(divisor ? divisor : 1) * 16 * 4 * bits * 1000000000ul / UART_CLOCK_HZ;
+}
+
+/* (Re)starts the wait for more bytes, when a lone few would otherwise not interrupt. */
+static void restart_timeout(struct uart *uart)
+{
+	uart->timeout = false;
+	if (fifos(uart) && uart->count && uart->count < trigger_level(uart))
+		timer_arm(&uart->rx_timer, time_tsc() + ns_to_tsc(timeout_ns(uart)));
+	else if (uart->rx_timer.queued)
+		timer_cancel(&uart->rx_timer);
+}
+
+static void rx_timeout(struct timer *timer)
+{
+	struct uart *uart = container_of(timer, struct uart, rx_timer);
+
+	spin_lock(&uart->lock);
+	if (uart->count && fifos(uart)) {
+		uart->timeout = true;
+		update(uart);
+	}
+	spin_unlock(&uart->lock);
+}
+
+/* A byte arrives at the receiver; one too many is an overrun (LSR bit 1). */
+static void receive(struct uart *uart, u8 byte)
+{
+	u8 room = fifos(uart) ? UART_FIFO : 1;
+
+	if (uart->count >= room) {
+		/* The FIFO keeps what it has; a lone RBR is overwritten. */
+		if (!fifos(uart))
+			uart->fifo[uart->head] = byte;
+		set_lsr(uart, lsr(uart) | LSR_OE);
+	} else {
+		uart->fifo[(u8)(uart->head + uart->count++) % UART_FIFO] = byte;
+		set_lsr(uart, lsr(uart) | LSR_DR);
+		restart_timeout(uart);
+	}
+	update(uart);
+}
+
+bool uart_rx(struct uart *uart, u8 byte)
+{
+	bool room;
+
+	spin_lock(&uart->lock);
+	/* In loopback the input is disconnected. */
+	room = !(uart->mcr & MCR_LOOP) && uart->count < (fifos(uart) ? UART_FIFO : 1);
+	if (room)
+		receive(uart, byte);
+	spin_unlock(&uart->lock);
+	return room;
+}
+
+static void clear_rx(struct uart *uart)
+{
+	uart->head = 0;
+	uart->count = 0;
+	set_lsr(uart, lsr(uart) & (u8) ~(LSR_DR | LSR_BI));
+	restart_timeout(uart);
+}
+
+static u8 read_rbr(struct uart *uart)
+{
+	u8 byte = uart->fifo[uart->head];
+
+	if (!uart->count)
+		return byte;
+	if (--uart->count)
+		uart->head = (u8)(uart->head + 1) % UART_FIFO;
+	else
+		set_lsr(uart, lsr(uart) & (u8)~LSR_DR);
+	restart_timeout(uart);
+	update(uart);
+	return byte;
+}
+
+/* ---- registers ---- */
+
+/* In loopback the outputs are the inputs; otherwise a terminal is there and ready. */
+static u8 modem_lines(u8 mcr)
+{
+	if (!(mcr & MCR_LOOP))
+		return MSR_CTS | MSR_DSR | MSR_DCD;
+	return (u8)((mcr & MCR_RTS ? MSR_CTS : 0) | (mcr & MCR_DTR ? MSR_DSR : 0) |
+		    (mcr & MCR_OUT1 ? MSR_RI : 0) | (mcr & MCR_OUT2 ? MSR_DCD : 0));
+}
+
+static void write_mcr(struct uart *uart, u8 value)
+{
+	u8 before = modem_lines(uart->mcr), after;
+
+	uart->mcr = value & MCR_WRITABLE;
+	after = modem_lines(uart->mcr);
+	/* Delta bits; that of RI is set by its trailing edge only. */
+	uart->msr_delta |= (u8)((before ^ after) >> 4 & (MSR_DELTA & ~MSR_TERI));
+	if (before & ~after & MSR_RI)
+		uart->msr_delta |= MSR_TERI;
+	update(uart);
+}
+
+static void write_fcr(struct uart *uart, u8 value)
+{
+	bool toggled = (value ^ uart->fcr) & FCR_ENABLE;
+
+	/* Changing the enable clears the FIFOs; the other bits need it set (FCR bit 0). */
+	uart->fcr = value & FCR_ENABLE ? value & (0xc0 | FCR_ENABLE) : 0;
+	if (toggled || (value & FCR_ENABLE && value & FCR_CLEAR_RX))
+		clear_rx(uart);
+	else
+		restart_timeout(uart);
+	update(uart);
+}
+
+static void write_ier(struct uart *uart, u8 value)
+{
+	u8 set = value & (u8)~uart->ier;
+
+	uart->ier = value & IER_WRITABLE;
+	/* Enabling it while THR is empty interrupts at once. */
+	if (set & IER_THRE)
+		uart->thre_pending = true;
+	update(uart);
+}
+
+static u8 read_iir(struct uart *uart)
+{
+	u8 id = interrupt_id(uart);
+
+	if (id == IIR_THRE) {
+		uart->thre_pending = false;
+		update(uart);
+	}
+	return fifos(uart) ? id | IIR_FIFOS : id;
+}
+
+static u8 read_lsr(struct uart *uart)
+{
+	u8 value = lsr(uart);
+
+	set_lsr(uart, value & (u8)~LSR_ERRORS);
+	update(uart);
+	return value;
+}
+
+static u8 read_msr(struct uart *uart)
+{
+	u8 value = modem_lines(uart->mcr) | uart->msr_delta;
+
+	uart->msr_delta = 0;
+	update(uart);
+	return value;
+}
+
+static u8 read_register(struct uart *uart, unsigned reg)
+{
+	switch (reg) {
+	case RBR_THR:
+		return uart->lcr & LCR_DLAB ? uart->dll : read_rbr(uart);
+	case IER:
+		return uart->lcr & LCR_DLAB ? uart->dlm : uart->ier;
+	case IIR_FCR:
+		return read_iir(uart);
+	case LCR:
+		return uart->lcr;
+	case MCR:
+		return uart->mcr;
+	case LSR:
+		return read_lsr(uart);
+	case MSR:
+		return read_msr(uart);
+	default:
+		return uart->scr;
+	}
+}
+
+/* A break looped back to the receiver is a zero with the break bit. */
+static void write_lcr(struct uart *uart, u8 value)
+{
+	bool starts = value & ~uart->lcr & LCR_BREAK;
+
+	uart->lcr = value;
+	if (starts && uart->mcr & MCR_LOOP) {
+		set_lsr(uart, lsr(uart) | LSR_BI);
+		receive(uart, 0);
+	}
+}
+
+static void write_register(struct uart *uart, unsigned reg, u8 value)
+{
+	switch (reg) {
+	case RBR_THR: /* with DLAB: without, write_thr() */
+		uart->dll = value;
+		break;
+	case IER:
+		if (uart->lcr & LCR_DLAB)
+			uart->dlm = value;
+		else
+			write_ier(uart, value);
+		break;
+	case IIR_FCR:
+		write_fcr(uart, value);
+		break;
+	case LCR:
+		write_lcr(uart, value);
+		break;
+	case MCR:
+		write_mcr(uart, value);
+		break;
+	case SCR:
+		uart->scr = value;
+		break;
+	default:
+		break; /* LSR and MSR: writes are for factory tests */
+	}
+}
+
+/*
+ * The byte is gone when the write ends: THR is empty again, which is an interrupt condition. True
+ * when the byte goes out.
+ */
+static bool write_thr(struct uart *uart, u8 value)
+{
+	uart->thre_pending = true;
+	if (unlikely(uart->mcr & MCR_LOOP)) {
+		receive(uart, value);
+		return false;
+	}
+	if (uart->ier & IER_THRE)
+		update(uart);
+	return uart->backend.tx;
+}
+
+static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	struct uart *uart = dev;
+	unsigned reg = port & 7;
+	u8 value;
+
+	(void)vcpu;
+	if (size != 1)
+		return ~0u;
+	value = lsr(uart);
+	/* The common poll needs no lock: there is nothing to clear. */
+	if (likely(reg == LSR && !(value & LSR_ERRORS)))
+		return value;
+	spin_lock(&uart->lock);
+	value = read_register(uart, reg);
+	spin_unlock(&uart->lock);
+	return value;
+}
+
+static void uart_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+{
+	struct uart *uart = dev;
+	unsigned reg = port & 7;
+	bool send = false;
+
+	(void)vcpu;
+	if (size != 1)
+		return;
+	spin_lock(&uart->lock);
+	if (reg == RBR_THR && !(uart->lcr & LCR_DLAB))
+		send = write_thr(uart, (u8)value);
+	else
+		write_register(uart, reg, (u8)value);
+	spin_unlock(&uart->lock);
+	if (send)
+		uart->backend.tx(uart->backend.ctx, (u8)value);
+}
+
+void uart_reset(struct uart *uart)
+{
+	spin_lock(&uart->lock);
+	uart->ier = 0;
+	uart->lcr = 0;
+	uart->mcr = 0;
+	uart->fcr = 0;
+	uart->scr = 0;
+	uart->dll = 12; /* 9600 baud, as firmware leaves it */
+	uart->dlm = 0;
+	uart->msr_delta = 0;
+	uart->thre_pending = true;
+	set_lsr(uart, LSR_IDLE);
+	clear_rx(uart);
+	update(uart);
+	spin_unlock(&uart->lock);
+}
+
+int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
+	       const struct uart_backend *backend)
+{
+	struct io_range range = {.first = port,
+				 .last = port + 7,
+				 .read = uart_read,
+				 .write = uart_write,
+				 .dev = uart,
+				 .name = "uart"};
+
+	uart->vm = vm;
+	uart->port = port;
+	uart->gsi = gsi;
+	uart->backend = *backend;
+	timer_init(&uart->rx_timer, rx_timeout, vm->vcpus[0]->cpu);
+	uart_reset(uart);
+	return bus_add_io(bus, &range);
+}
