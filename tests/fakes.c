@@ -6,6 +6,9 @@
 #include "tests/fakes.h"
 
 #include "lib/log.h"
+#include "mm/direct.h"
+#include "mm/frame.h"
+#include "platform/kvm_pv.h"
 
 #define weak __attribute__((weak))
 
@@ -202,6 +205,29 @@ weak void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
 	return arena(gm)->bytes + gpa;
 }
 
+/* ---- frames: from the heap, physical address = pointer ---- */
+
+weak u64 direct_base_;
+
+weak int frame_alloc(unsigned order, u32 flags, pfn_t *out)
+{
+	void *block = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
+
+	if (!block)
+		return E_NOMEM;
+	memset(block, flags & FRAME_ZERO ? 0 : 0xa5, PAGE_SIZE << order);
+	*out = virt_to_phys(block) >> PAGE_SHIFT;
+	return 0;
+}
+
+weak int frame_free(pfn_t pfn, unsigned order, u32 flags)
+{
+	(void)order;
+	(void)flags;
+	free(phys_to_virt(pfn << PAGE_SHIFT));
+	return 0;
+}
+
 /* ---- vCPUs and VMs ---- */
 
 struct fake_arch {
@@ -325,4 +351,15 @@ weak enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...)
 		vsnprintf(vcpu->vm->stop_reason, sizeof(vcpu->vm->stop_reason), fmt, args);
 	va_end(args);
 	return STOP_VM;
+}
+
+/* vCPUs of fake VMs have no paravirtual part, so that nobody gets here unless a test adds one. */
+weak void kvm_pv_eoi_take(struct vcpu *vcpu)
+{
+	vcpu->pv->eoi_armed = false;
+}
+
+weak void kvm_pv_eoi_set(struct vcpu *vcpu)
+{
+	vcpu->pv->eoi_armed = true;
 }
