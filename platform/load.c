@@ -39,18 +39,16 @@ int load_fail(struct load_error *err, int error, const char *fmt, ...)
 int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size)
 {
 	if (size && gmem_write(to->vm->gmem, gpa, from, size))
-		return load_fail(to->err, E_RANGE,
-				 "%llu bytes of guest memory at %#llx are missing",
-				 (unsigned long long)size, (unsigned long long)gpa);
+		return load_fail(to->err, E_RANGE, "%lu bytes of guest memory at %#lx are missing",
+				 size, gpa);
 	return 0;
 }
 
 int load_zero(const struct load_target *to, gpa_t gpa, u64 size)
 {
 	if (size && gmem_fill(to->vm->gmem, gpa, 0, size))
-		return load_fail(to->err, E_RANGE,
-				 "%llu bytes of guest memory at %#llx are missing",
-				 (unsigned long long)size, (unsigned long long)gpa);
+		return load_fail(to->err, E_RANGE, "%lu bytes of guest memory at %#lx are missing",
+				 size, gpa);
 	return 0;
 }
 
@@ -145,8 +143,8 @@ static int check_spec(const struct load_target *to)
 	if (to->memory < LAYOUT_MIN_MEMORY || to->memory > LAYOUT_MAX_MEMORY ||
 	    to->memory % PAGE_SIZE)
 		return load_fail(to->err, E_INVAL,
-				 "memory of %llu bytes: expected whole 4 KiB pages, at least 2 MiB",
-				 (unsigned long long)to->memory);
+				 "memory of %lu bytes: expected whole 4 KiB pages, at least 2 MiB",
+				 to->memory);
 	if (!spec->kernel.data || !spec->kernel.size)
 		return load_fail(to->err, E_FORMAT, "kernel '%s' is empty",
 				 spec->kernel.name ? spec->kernel.name : "");

@@ -12,7 +12,6 @@
  */
 #include "platform/load_linux.h"
 
-#include "kernel/vm.h"
 #include "lib/error.h"
 #include "lib/string.h"
 #include "platform/layout.h"
@@ -140,17 +139,16 @@ static int read_header(const struct load_target *to, struct linux_image *image)
 
 	if (kernel->size < HEADER_JUMP + 4)
 		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': %llu bytes long, too short for a Linux setup header",
-				 kernel->name, (unsigned long long)kernel->size);
+				 "kernel '%s': %lu bytes long, too short for a Linux setup header",
+				 kernel->name, kernel->size);
 	if (!linux_detect(kernel))
 		return load_fail(to->err, E_FORMAT, "kernel '%s': no Linux setup header (HdrS)",
 				 kernel->name);
 	end = HEADER_JUMP + kernel->data[HEADER_JUMP - 1];
 	if (kernel->size < end)
 		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': %llu bytes long, but its setup header takes %llu",
-				 kernel->name, (unsigned long long)kernel->size,
-				 (unsigned long long)end);
+				 "kernel '%s': %lu bytes long, but its setup header takes %lu",
+				 kernel->name, kernel->size, end);
 	image->header_size = (u32)min_u64(end - HEADER_OFFSET, sizeof(*header));
 	*header = (struct setup_header){0};
 	memcpy(header, kernel->data + HEADER_OFFSET, image->header_size);
@@ -191,14 +189,13 @@ static int find_payload(const struct load_target *to, struct linux_image *image)
 	image->payload_size = (u64)image->header.syssize * 16;
 	if (image->payload_size <= ENTRY_64)
 		return load_fail(to->err, E_FORMAT,
-				 "kernel '%s': its header says that the kernel has only %llu bytes",
-				 kernel->name, (unsigned long long)image->payload_size);
+				 "kernel '%s': its header says that the kernel has only %lu bytes",
+				 kernel->name, image->payload_size);
 	if (range_within(image->payload_offset, image->payload_size, kernel->size))
 		return 0;
 	missing = image->payload_offset + image->payload_size - kernel->size;
-	return load_fail(to->err, E_TRUNC, "kernel '%s': truncated, %llu of %llu bytes are missing",
-			 kernel->name, (unsigned long long)missing,
-			 (unsigned long long)(image->payload_offset + image->payload_size));
+	return load_fail(to->err, E_TRUNC, "kernel '%s': truncated, %lu of %lu bytes are missing",
+			 kernel->name, missing, image->payload_offset + image->payload_size);
 }
 
 /*
@@ -215,24 +212,23 @@ static int place_kernel(const struct load_target *to, struct linux_image *image)
 	if (header->pref_address < LAYOUT_HIGH_LOAD || header->pref_address >= LAYOUT_PCI_HOLE ||
 	    header->pref_address % PAGE_SIZE)
 		return load_fail(to->err, E_FORMAT,
-				 "kernel '%s': cannot be loaded at its preferred address %#llx",
-				 name, (unsigned long long)header->pref_address);
+				 "kernel '%s': cannot be loaded at its preferred address %#lx",
+				 name, header->pref_address);
 	image->load = header->pref_address;
 	if (header->relocatable_kernel) {
 		if (!align || align & (align - 1) || align > GiB(1))
 			return load_fail(to->err, E_FORMAT,
-					 "kernel '%s': alignment %#llx is no power of 2", name,
-					 (unsigned long long)align);
+					 "kernel '%s': alignment %#lx is no power of 2", name,
+					 align);
 		image->load = align_up(image->load, align);
 	}
 	image->load_end = align_up(image->load + size, PAGE_SIZE);
 	if (image->load_end > to->low_end)
 		return load_fail(to->err, E_NOMEM,
-				 "kernel '%s' does not fit: needs memory up to %llu KiB, %llu KiB "
+				 "kernel '%s' does not fit: needs memory up to %lu KiB, %lu KiB "
 				 "are missing",
-				 name, (unsigned long long)(image->load_end >> 10),
-				 (unsigned long long)((image->load_end - to->low_end + 1023) >>
-						      10));
+				 name, image->load_end >> 10,
+				 (image->load_end - to->low_end + 1023) >> 10);
 	return 0;
 }
 
@@ -251,9 +247,9 @@ static int place_initrd(const struct load_target *to, struct linux_image *image)
 	room = top > start ? top - start : 0;
 	if (initrd->size > room)
 		return load_fail(to->err, E_NOMEM,
-				 "initrd '%s' of %llu KiB does not fit: %llu KiB are missing",
-				 initrd->name, (unsigned long long)((initrd->size + 1023) >> 10),
-				 (unsigned long long)((initrd->size - room + 1023) >> 10));
+				 "initrd '%s' of %lu KiB does not fit: %lu KiB are missing",
+				 initrd->name, (initrd->size + 1023) >> 10,
+				 (initrd->size - room + 1023) >> 10);
 	image->initrd = align_down(top - initrd->size, PAGE_SIZE);
 	return 0;
 }
@@ -268,11 +264,10 @@ static int write_cmdline(const struct load_target *to, const struct linux_image 
 	int rc;
 
 	if (length > most)
-		return load_fail(
-			to->err, E_RANGE,
-			"command line of %llu characters%s, kernel '%s' takes at most %llu",
-			(unsigned long long)length, length == LOAD_MAX_STRING ? " or more" : "",
-			to->spec->kernel.name, (unsigned long long)most);
+		return load_fail(to->err, E_RANGE,
+				 "command line of %lu characters%s, kernel '%s' takes at most %lu",
+				 length, length == LOAD_MAX_STRING ? " or more" : "",
+				 to->spec->kernel.name, most);
 	if (length) {
 		rc = load_write(to, CMDLINE_ADDRESS, cmdline, length);
 		if (rc)
@@ -373,7 +368,7 @@ static int write_image(const struct load_target *to, const struct linux_image *i
 
 int linux_load(const struct load_target *to)
 {
-	struct linux_image image;
+	struct linux_image image = {0};
 	int rc;
 
 	if (to->spec->nr_modules)

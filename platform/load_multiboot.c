@@ -12,7 +12,6 @@
 #include "platform/load_multiboot.h"
 
 #include "boot/multiboot.h"
-#include "kernel/vm.h"
 #include "lib/error.h"
 #include "lib/string.h"
 #include "platform/elf.h"
@@ -107,29 +106,25 @@ static int add_piece(const struct load_target *to, const struct piece *piece)
 		return 0;
 	if (!range_within(piece->offset, piece->size, kernel->size))
 		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': truncated, %llu bytes at %#llx are not all there",
-				 kernel->name, (unsigned long long)piece->size,
-				 (unsigned long long)piece->offset);
+				 "kernel '%s': truncated, %lu bytes at %#lx are not all there",
+				 kernel->name, piece->size, piece->offset);
 	if (piece->size > piece->memory_size)
 		return load_fail(
 			to->err, E_FORMAT,
-			"kernel '%s': segment at %#llx has more bytes in the file than in memory",
-			kernel->name, (unsigned long long)piece->address);
+			"kernel '%s': segment at %#lx has more bytes in the file than in memory",
+			kernel->name, piece->address);
 	if (!is_free_ram(to, piece->address, piece->memory_size))
 		return load_fail(
 			to->err, E_RANGE,
-			"kernel '%s': segment of %llu KiB at %#llx is not in the VM's memory",
-			kernel->name, (unsigned long long)((piece->memory_size + 1023) >> 10),
-			(unsigned long long)piece->address);
+			"kernel '%s': segment of %lu KiB at %#lx is not in the VM's memory",
+			kernel->name, (piece->memory_size + 1023) >> 10, piece->address);
 	for (u32 i = 0; i < image.nr_pieces; i++) {
 		const struct piece *other = &image.piece[i];
 
 		if (piece->address < other->address + other->memory_size &&
 		    other->address < piece->address + piece->memory_size)
-			return load_fail(to->err, E_EXIST, "kernel '%s': segments overlap at %#llx",
-					 kernel->name,
-					 (unsigned long long)max_u64(piece->address,
-								     other->address));
+			return load_fail(to->err, E_EXIST, "kernel '%s': segments overlap at %#lx",
+					 kernel->name, max_u64(piece->address, other->address));
 	}
 	if (image.nr_pieces == MAX_SEGMENTS)
 		return load_fail(to->err, E_NOSUPP, "kernel '%s': more than %u segments",
@@ -213,8 +208,8 @@ static int check_image(const struct load_target *to)
 		    image.entry - piece->address < piece->memory_size)
 			return 0;
 	}
-	return load_fail(to->err, E_FORMAT, "kernel '%s': entry point %#llx is not in its image",
-			 name, (unsigned long long)image.entry);
+	return load_fail(to->err, E_FORMAT, "kernel '%s': entry point %#lx is not in its image",
+			 name, image.entry);
 }
 
 static int read_image(const struct load_target *to)
@@ -275,12 +270,10 @@ static int place_modules(const struct load_target *to, struct mb_layout *layout,
 					 "module '%s': its string is longer than %u characters",
 					 module.blob.name, LOAD_MAX_STRING - 1);
 		if (module.blob.size > room)
-			return load_fail(
-				to->err, E_NOMEM,
-				"module '%s' of %llu KiB does not fit: %llu KiB are missing",
-				module.blob.name,
-				(unsigned long long)((module.blob.size + 1023) >> 10),
-				(unsigned long long)((module.blob.size - room + 1023) >> 10));
+			return load_fail(to->err, E_NOMEM,
+					 "module '%s' of %lu KiB does not fit: %lu KiB are missing",
+					 module.blob.name, (module.blob.size + 1023) >> 10,
+					 (module.blob.size - room + 1023) >> 10);
 		layout->module[i] = start;
 		*cursor = start + module.blob.size;
 	}
