@@ -74,10 +74,10 @@ static u32 decode(const struct pt_format *f, u64 entry, unsigned level)
 	u64 write = f->write & ~f->accessed_dirty;
 	bool exec = f->exec ? (entry & f->exec) : !(entry & f->no_exec);
 	u32 attrs = PT_READ;
-	u32 i = 0;
+	u32 i = PT_NR_TYPES - 1;
 
-	while (i < PT_NR_TYPES - 1 && types[i] != type)
-		i++;
+	while (i > 0 && types[i] != type)
+		i--;
 	attrs |= i << PT_TYPE_SHIFT;
 	attrs |= entry & write ? PT_WRITE : 0;
 	attrs |= exec ? PT_EXEC : 0;
@@ -119,49 +119,65 @@ static bool is_valid_attrs(const struct pt_format *f, u32 attrs)
 }
 
 /*
- * The log of unlinked tables. An unlinked table must not be written, so it cannot be on a list of
+ * The logs of unlinked tables. An unlinked table must not be written, so it cannot be on a list of
  * its own; pages of 511 entries and a link list them. Room for every table there is gets reserved
- * when the table is made: unlinking can then not fail. An entry is the table's address and level.
+ * when the table is made, with a page more because each log may end in a page half used: unlinking
+ * can then not fail. An entry is the table's address and level.
  */
 #define LOG_ENTRIES (ENTRIES - 1)
 
+enum { LOG_NOW, LOG_WAITING };
+
+static void add_spare(struct ptable *pt, hpa_t page)
+{
+	*(u64 *)phys_to_virt(page) = pt->spare;
+	pt->spare = page;
+}
+
+static hpa_t take_spare(struct ptable *pt)
+{
+	hpa_t page = pt->spare;
+
+	pt->spare = *(u64 *)phys_to_virt(page);
+	return page;
+}
+
 static int log_reserve(struct ptable *pt)
 {
-	hpa_t page;
-	int err;
+	while ((u64)pt->log_pages * LOG_ENTRIES < pt->nr_tables + 1ul + LOG_ENTRIES) {
+		hpa_t page;
+		int err = pt->alloc->alloc(pt->alloc->ctx, &page);
 
-	if ((u64)pt->log_pages * LOG_ENTRIES > pt->nr_tables)
-		return 0;
-	err = pt->alloc->alloc(pt->alloc->ctx, &page);
-	if (err)
-		return err;
-	*(u64 *)phys_to_virt(page) = pt->log_spare;
-	pt->log_spare = page;
-	pt->log_pages++;
+		if (err)
+			return err;
+		add_spare(pt, page);
+		pt->log_pages++;
+	}
 	return 0;
 }
 
 static void unlink_table(struct ptable *pt, hpa_t table, unsigned level)
 {
-	u64 *log;
+	struct pt_log *log = &pt->log[LOG_NOW];
+	u64 *entries;
 
-	if (!pt->log || pt->log_used == LOG_ENTRIES) {
-		hpa_t page = pt->log_spare;
+	if (!log->pages || log->used == LOG_ENTRIES) {
+		hpa_t page = take_spare(pt);
 
-		log = phys_to_virt(page);
-		pt->log_spare = log[0];
-		log[0] = pt->log;
-		pt->log = page;
-		pt->log_used = 0;
+		*(u64 *)phys_to_virt(page) = log->pages;
+		log->pages = page;
+		log->used = 0;
 	}
-	log = phys_to_virt(pt->log);
-	log[++pt->log_used] = table | level;
+	entries = phys_to_virt(log->pages);
+	entries[++log->used] = table | level;
 }
 
-/* Something that a TLB may hold has changed. */
+/* Something that a TLB may hold has changed, or a table was unlinked. */
 static void note_change(struct ptable *pt)
 {
-	atomic_fetch_add_explicit(&pt->generation, 1, memory_order_release);
+	u64 old = atomic_fetch_add_explicit(&pt->generation, 1, memory_order_release);
+
+	pt->log[LOG_NOW].generation = old + 1;
 }
 
 static int new_table(struct ptable *pt, hpa_t *table)
@@ -223,31 +239,40 @@ int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_a
 	return E_NOMEM;
 }
 
-static u32 reclaim(struct ptable *pt)
+/* Frees what a log lists; the pages of the log become spare. */
+static u32 free_logged(struct ptable *pt, struct pt_log *log)
 {
 	u32 freed = 0;
 
-	while (pt->log) {
-		hpa_t page = pt->log;
-		u64 *log = phys_to_virt(page);
+	while (log->pages) {
+		hpa_t page = log->pages;
+		u64 *entries = phys_to_virt(page);
 
-		for (u32 i = 1; i <= pt->log_used; i++)
-			freed += free_tree(pt, log[i] & ADDR_MASK, (unsigned)(log[i] & ~ADDR_MASK));
-		pt->log = log[0];
-		pt->log_used = LOG_ENTRIES;
-		log[0] = pt->log_spare;
-		pt->log_spare = page;
+		for (u32 i = 1; i <= log->used; i++)
+			freed += free_tree(pt, entries[i] & ADDR_MASK,
+					   (unsigned)(entries[i] & ~ADDR_MASK));
+		log->pages = entries[0];
+		log->used = LOG_ENTRIES;
+		add_spare(pt, page);
 	}
 	return freed;
 }
 
 u32 pt_reclaim(struct ptable *pt, u64 flushed)
 {
+	struct pt_log *now = &pt->log[LOG_NOW], *waiting = &pt->log[LOG_WAITING];
 	u32 freed = 0;
 
 	spin_lock(&pt->lock);
-	if (flushed >= pt->log_generation)
-		freed = reclaim(pt);
+	if (flushed >= waiting->generation)
+		freed += free_logged(pt, waiting);
+	if (flushed >= now->generation)
+		freed += free_logged(pt, now);
+	/* However fast tables are unlinked, those that wait now need no newer flush than this. */
+	if (!waiting->pages) {
+		*waiting = *now;
+		now->pages = 0;
+	}
 	spin_unlock(&pt->lock);
 	return freed;
 }
@@ -257,13 +282,10 @@ void pt_destroy(struct ptable *pt)
 	if (pt->root)
 		free_tree(pt, pt->root, pt->format->levels - 1u);
 	pt->root = 0;
-	reclaim(pt);
-	while (pt->log_spare) {
-		hpa_t page = pt->log_spare;
-
-		pt->log_spare = *(u64 *)phys_to_virt(page);
-		pt->alloc->free(pt->alloc->ctx, page);
-	}
+	free_logged(pt, &pt->log[LOG_NOW]);
+	free_logged(pt, &pt->log[LOG_WAITING]);
+	while (pt->spare)
+		pt->alloc->free(pt->alloc->ctx, take_spare(pt));
 	pt->log_pages = 0;
 }
 
@@ -447,10 +469,8 @@ static bool remove_range(struct ptable *pt, u64 va, u64 size)
 	change_range(pt, va, size, &c);
 	pruned = prune(pt, va);
 	pruned |= prune(pt, va + (size - 1));
-	if (c.changed || pruned) {
+	if (c.changed || pruned)
 		note_change(pt);
-		pt->log_generation = pt_generation(pt);
-	}
 	return c.changed;
 }
 
@@ -569,10 +589,8 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs)
 	if (err) {
 		if (mapped)
 			remove_range(pt, va, mapped);
-		if (prune(pt, va + mapped)) {
+		if (prune(pt, va + mapped))
 			note_change(pt);
-			pt->log_generation = pt_generation(pt);
-		}
 	}
 	spin_unlock(&pt->lock);
 	return err;
@@ -613,7 +631,6 @@ static bool merge_table(struct ptable *pt, u64 va, unsigned level)
 			leaf_address(first, level - 1));
 	unlink_table(pt, table, level - 1);
 	note_change(pt);
-	pt->log_generation = pt_generation(pt);
 	return true;
 }
 

@@ -75,6 +75,13 @@ struct pt_alloc {
 
 extern const struct pt_alloc pt_alloc_frames; /* from mm/frame.c */
 
+/* Tables unlinked up to a generation: pages that list them, chained. */
+struct pt_log {
+	hpa_t pages;	/* 0: none */
+	u32 used;	/* entries in the first page; the others are full */
+	u64 generation; /* at the last unlinking */
+};
+
 struct ptable {
 	const struct pt_format *format;
 	const struct pt_alloc *alloc;
@@ -83,10 +90,10 @@ struct ptable {
 	struct spinlock lock; /* guards all changes of the tables and everything below */
 	u8 max_leaf;	      /* highest level at which leaves are made */
 	u32 nr_tables;	      /* linked or waiting for pt_reclaim() */
-	u32 log_pages;	      /* pages that list unlinked tables: enough for all there are */
-	u32 log_used;	      /* entries in the first page of the log */
-	hpa_t log, log_spare; /* chains of such pages, 0: none */
-	u64 log_generation;   /* generation at the last unlinking */
+	u32 log_pages;	      /* pages for logs: always enough for all tables */
+	hpa_t spare;	      /* those not in use, chained */
+	struct pt_log
+		log[2]; /* what is unlinked now, and what was before and waits for its flush */
 };
 
 /* A translation as pt_walk() finds it. */
@@ -131,8 +138,9 @@ int pt_merge(struct ptable *pt, u64 va, u64 size) __must_check;
 bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out);
 
 /*
- * Frees unlinked tables once every CPU has flushed, at generation `flushed` or later, what it
- * cached of this table. Returns the number of tables freed; 0 when `flushed` is too old.
+ * Frees unlinked tables; every CPU has flushed what it cached of this table at generation `flushed`
+ * or later. What was unlinked after that stays for a later call. Returns the number of tables
+ * freed.
  */
 u32 pt_reclaim(struct ptable *pt, u64 flushed);
 
