@@ -1,0 +1,46 @@
+/*
+ * The virtual machine: its vCPUs, its memory, and the platform (virtual PC) that belongs to it.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "lib/spinlock.h"
+#include "lib/types.h"
+
+#define VM_NAME_MAX  32
+#define VM_MAX_VCPUS 64
+
+struct gmem;
+struct platform;
+struct cpu_model;
+
+enum vm_state { VM_CREATED, VM_RUNNING, VM_PAUSED, VM_STOPPED };
+
+/* How a VM ended, kept for the one who started it. */
+enum vm_end { VM_END_NONE, VM_END_POWEROFF, VM_END_RESET, VM_END_DEBUG_EXIT, VM_END_CRASH };
+
+struct vm {
+	char name[VM_NAME_MAX];
+	u32 id;
+	u32 nr_vcpus;
+	struct vcpu *vcpus[VM_MAX_VCPUS];
+	struct gmem *gmem;
+	struct platform *platform;	   /* devices, buses, interrupt routing */
+	const struct cpu_model *cpu_model; /* what CPUID, MSRs and CR bits derive from */
+	_Atomic u32 state;		   /* enum vm_state */
+	_Atomic u32 active;		   /* vCPUs that are still in a CPU's queue */
+	enum vm_end end;
+	u32 debug_exit_value; /* what the guest wrote to port 0xF4 */
+	char stop_reason[160];
+	struct spinlock lock; /* guards state changes, end and stop_reason */
+	char line[80]; /* serial output of a VM that has not got the console, until a line is full
+			*/
+	u32 line_len;
+	u64 boot_tsc; /* host TSC when the VM was started or reset */
+};
+
+#define for_each_vcpu(vcpu, vm) \
+	for (u32 i_ = 0; i_ < (vm)->nr_vcpus && ((vcpu) = (vm)->vcpus[i_], 1); i_++)
+
+/* Ends the VM from inside one of its exits: power-off, reset, debug exit or crash. Any vCPU. */
+void vm_end(struct vm *vm, enum vm_end how);

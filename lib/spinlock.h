@@ -1,0 +1,37 @@
+/*
+ * Spinlock. Roost takes locks with interrupts off (they are off everywhere but in one window), so
+ * there is one kind only. Every structure that two CPUs share names its lock; mutators call
+ * lock_assert_held() in debug builds.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "lib/types.h"
+
+struct spinlock {
+	_Atomic u32 taken;
+};
+
+static inline void spin_lock(struct spinlock *lock)
+{
+	while (atomic_exchange_explicit(&lock->taken, 1, memory_order_acquire))
+		while (atomic_load_explicit(&lock->taken, memory_order_relaxed))
+			__builtin_ia32_pause();
+}
+
+static inline void spin_unlock(struct spinlock *lock)
+{
+	atomic_store_explicit(&lock->taken, 0, memory_order_release);
+}
+
+#ifdef ROOST_DEBUG
+void lock_assert_failed(const char *what) __attribute__((noreturn));
+#define lock_assert_held(lock)                                                   \
+	do {                                                                     \
+		if (!atomic_load_explicit(&(lock)->taken, memory_order_relaxed)) \
+			lock_assert_failed(#lock);                               \
+	} while (0)
+#else
+#define lock_assert_held(lock) ((void)0)
+#endif

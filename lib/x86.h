@@ -1,0 +1,289 @@
+/* The instructions of the machine as C functions, and the bits of its control registers. */
+#pragma once
+
+#include "lib/error.h"
+#include "lib/types.h"
+
+#define X86_CR0_PE	       BIT(0)
+#define X86_CR0_MP	       BIT(1)
+#define X86_CR0_EM	       BIT(2)
+#define X86_CR0_TS	       BIT(3)
+#define X86_CR0_ET	       BIT(4)
+#define X86_CR0_NE	       BIT(5)
+#define X86_CR0_WP	       BIT(16)
+#define X86_CR0_AM	       BIT(18)
+#define X86_CR0_NW	       BIT(29)
+#define X86_CR0_CD	       BIT(30)
+#define X86_CR0_PG	       BIT(31)
+
+#define X86_CR4_VME	       BIT(0)
+#define X86_CR4_PVI	       BIT(1)
+#define X86_CR4_TSD	       BIT(2)
+#define X86_CR4_DE	       BIT(3)
+#define X86_CR4_PSE	       BIT(4)
+#define X86_CR4_PAE	       BIT(5)
+#define X86_CR4_MCE	       BIT(6)
+#define X86_CR4_PGE	       BIT(7)
+#define X86_CR4_PCE	       BIT(8)
+#define X86_CR4_OSFXSR	       BIT(9)
+#define X86_CR4_OSXMMEXCPT     BIT(10)
+#define X86_CR4_UMIP	       BIT(11)
+#define X86_CR4_LA57	       BIT(12)
+#define X86_CR4_VMXE	       BIT(13)
+#define X86_CR4_FSGSBASE       BIT(16)
+#define X86_CR4_PCIDE	       BIT(17)
+#define X86_CR4_OSXSAVE	       BIT(18)
+#define X86_CR4_SMEP	       BIT(20)
+#define X86_CR4_SMAP	       BIT(21)
+#define X86_CR4_PKE	       BIT(22)
+
+#define X86_EFER_SCE	       BIT(0)
+#define X86_EFER_LME	       BIT(8)
+#define X86_EFER_LMA	       BIT(10)
+#define X86_EFER_NXE	       BIT(11)
+#define X86_EFER_SVME	       BIT(12)
+#define X86_EFER_LMSLE	       BIT(13)
+#define X86_EFER_FFXSR	       BIT(14)
+
+#define X86_RFLAGS_CF	       BIT(0)
+#define X86_RFLAGS_FIXED       BIT(1)
+#define X86_RFLAGS_TF	       BIT(8)
+#define X86_RFLAGS_IF	       BIT(9)
+#define X86_RFLAGS_RF	       BIT(16)
+#define X86_RFLAGS_VM	       BIT(17)
+#define X86_RFLAGS_AC	       BIT(18)
+
+#define X86_MSR_APIC_BASE      0x0000001bu
+#define X86_MSR_SYSENTER_CS    0x00000174u
+#define X86_MSR_PAT	       0x00000277u
+#define X86_MSR_TSC_DEADLINE   0x000006e0u
+#define X86_MSR_X2APIC	       0x00000800u
+#define X86_MSR_XSS	       0x00000da0u
+#define X86_MSR_EFER	       0xc0000080u
+#define X86_MSR_STAR	       0xc0000081u
+#define X86_MSR_LSTAR	       0xc0000082u
+#define X86_MSR_CSTAR	       0xc0000083u
+#define X86_MSR_SFMASK	       0xc0000084u
+#define X86_MSR_FS_BASE	       0xc0000100u
+#define X86_MSR_GS_BASE	       0xc0000101u
+#define X86_MSR_KERNEL_GS_BASE 0xc0000102u
+#define X86_MSR_TSC_AUX	       0xc0000103u
+#define X86_MSR_VM_CR	       0xc0010114u
+#define X86_MSR_VM_HSAVE_PA    0xc0010117u
+
+enum x86_vector {
+	X86_DE = 0,
+	X86_DB = 1,
+	X86_NMI = 2,
+	X86_BP = 3,
+	X86_UD = 6,
+	X86_NM = 7,
+	X86_DF = 8,
+	X86_TS = 10,
+	X86_NP = 11,
+	X86_SS = 12,
+	X86_GP = 13,
+	X86_PF = 14,
+	X86_AC = 17,
+	X86_MC = 18,
+};
+
+static inline u8 inb(u16 port)
+{
+	u8 v;
+
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline u16 inw(u16 port)
+{
+	u16 v;
+
+	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline u32 inl(u16 port)
+{
+	u32 v;
+
+	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline void outb(u16 port, u8 v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline void outw(u16 port, u16 v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline void outl(u16 port, u32 v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline u64 rdmsr(u32 msr)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr) : "memory");
+	return (u64)hi << 32 | lo;
+}
+
+static inline void wrmsr(u32 msr, u64 v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+
+/* A fault at `from` continues at `to` with the vector in EAX (kernel/traps.c). */
+#define EXTABLE(from, to)                      \
+	".pushsection .extable, \"a\"\n\t"     \
+	".long " #from " - ., " #to " - .\n\t" \
+	".popsection\n\t"
+
+/* RDMSR that may not exist: 0, or E_NOSUPP when it faults. */
+static inline int rdmsr_safe(u32 msr, u64 *value)
+{
+	u32 lo = 0, hi = 0;
+	int err = 0;
+
+	__asm__ volatile("1: rdmsr\n\t"
+			 "jmp 3f\n\t"
+			 "2: mov $-1, %2\n\t"
+			 "3:\n\t" EXTABLE(1b, 2b)
+			 : "+a"(lo), "+d"(hi), "+r"(err)
+			 : "c"(msr)
+			 : "memory");
+	*value = err ? 0 : (u64)hi << 32 | lo;
+	return err ? E_NOSUPP : 0;
+}
+
+/* WRMSR that may fault: 0, or E_NOSUPP. */
+static inline int wrmsr_safe(u32 msr, u64 v)
+{
+	u32 lo = (u32)v;
+	int err = 0;
+
+	__asm__ volatile("1: wrmsr\n\t"
+			 "jmp 3f\n\t"
+			 "2: mov $-1, %1\n\t"
+			 "3:\n\t" EXTABLE(1b, 2b)
+			 : "+a"(lo), "+r"(err)
+			 : "c"(msr), "d"((u32)(v >> 32))
+			 : "memory");
+	return err ? E_NOSUPP : 0;
+}
+
+static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
+{
+	__asm__ volatile("cpuid"
+			 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
+			 : "a"(leaf), "c"(sub));
+}
+
+#define X86_CR_ACCESSORS(n)                                                    \
+	static inline u64 read_cr##n(void)                                     \
+	{                                                                      \
+		u64 v;                                                         \
+                                                                               \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v) : : "memory"); \
+		return v;                                                      \
+	}                                                                      \
+	static inline void write_cr##n(u64 v)                                  \
+	{                                                                      \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");     \
+	}
+
+X86_CR_ACCESSORS(0)
+X86_CR_ACCESSORS(2)
+X86_CR_ACCESSORS(3)
+X86_CR_ACCESSORS(4)
+
+#define X86_DR_ACCESSORS(n)                                       \
+	static inline u64 read_dr##n(void)                        \
+	{                                                         \
+		u64 v;                                            \
+                                                                  \
+		__asm__ volatile("mov %%db" #n ", %0" : "=r"(v)); \
+		return v;                                         \
+	}                                                         \
+	static inline void write_dr##n(u64 v)                     \
+	{                                                         \
+		__asm__ volatile("mov %0, %%db" #n : : "r"(v));   \
+	}
+
+X86_DR_ACCESSORS(0)
+X86_DR_ACCESSORS(1)
+X86_DR_ACCESSORS(2)
+X86_DR_ACCESSORS(3)
+
+static inline u64 xgetbv(u32 index)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(index));
+	return (u64)hi << 32 | lo;
+}
+
+static inline void xsetbv(u32 index, u64 v)
+{
+	__asm__ volatile("xsetbv" : : "c"(index), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+
+static inline void invlpg(u64 va)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
+}
+
+static inline void cpu_pause(void)
+{
+	__builtin_ia32_pause();
+}
+
+static inline void cpu_cli(void)
+{
+	__asm__ volatile("cli" : : : "memory");
+}
+
+static inline void cpu_sti(void)
+{
+	__asm__ volatile("sti" : : : "memory");
+}
+
+/* Takes what is pending, with interrupts off again afterwards. */
+static inline void cpu_irq_window(void)
+{
+	__asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
+/* Sleeps until an interrupt; STI's shadow makes the pair atomic (APM 3 STI). */
+static inline void cpu_sti_hlt_cli(void)
+{
+	__asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+static inline u32 mmio_read32(const volatile void *addr)
+{
+	u32 v;
+
+	__asm__ volatile("movl %1, %0" : "=r"(v) : "m"(*(const volatile u32 *)addr) : "memory");
+	return v;
+}
+
+static inline void mmio_write32(volatile void *addr, u32 v)
+{
+	__asm__ volatile("movl %1, %0" : "=m"(*(volatile u32 *)addr) : "r"(v) : "memory");
+}
+
+static inline u64 mmio_read64(const volatile void *addr)
+{
+	u64 v;
+
+	__asm__ volatile("movq %1, %0" : "=r"(v) : "m"(*(const volatile u64 *)addr) : "memory");
+	return v;
+}
