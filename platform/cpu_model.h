@@ -37,7 +37,7 @@ struct cpuid_leaf {
 #define CPUID_HV	  0x40000000u
 #define CPUID_HV_SLOTS	  0x11
 
-#define CPUID_MAX_LEAVES  80
+#define CPUID_MAX_LEAVES  64
 #define XSAVE_COMPONENTS  10 /* x87, SSE and AVX up to PKRU: 0 to 9 */
 
 /* The APIC bus runs at 1 GHz; the APIC timer counts it (CPUID 0x40000010 EBX, 0x15 ECX). */

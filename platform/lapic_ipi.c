@@ -82,17 +82,19 @@ static u64 destination_set(const struct vm *vm, u32 dest, bool logical)
 static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector)
 {
 	u64 able = 0;
-	u32 nth;
+	u32 count = 0, nth;
 
 	for (u64 rest = set; rest; rest &= rest - 1) {
 		u32 id = (u32)__builtin_ctzl(rest);
 
-		if (lapic_enabled(vm->vcpus[id]->lapic))
+		if (lapic_enabled(vm->vcpus[id]->lapic)) {
 			able |= BIT(id);
+			count++;
+		}
 	}
 	if (!able)
 		return 0;
-	for (nth = vector % (u32)__builtin_popcountl(able); nth; nth--)
+	for (nth = vector % count; nth; nth--)
 		able &= able - 1;
 	return able & -able;
 }

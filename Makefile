@@ -1,0 +1,66 @@
+# Roost: `make run` boots it with a Debian guest, `make test` checks everything, `make help` lists all.
+# This file builds the image; tools/targets.mk holds every other target.
+
+BUILD ?= build
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+LD ?= ld
+NM ?= nm
+OBJCOPY ?= objcopy
+DEBUG ?= 0
+
+.DEFAULT_GOAL := image
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wundef \
+	-Wimplicit-fallthrough -Werror
+# No vector or x87 register may be touched: the guest's stay live in them across exits.
+CFLAGS := -std=gnu17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
+	-fno-stack-protector -fno-strict-aliasing -fno-asynchronous-unwind-tables -fno-common \
+	-fcf-protection=none -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. $(WARNINGS) -I. -I$(BUILD)
+ASFLAGS := -g -ffile-prefix-map=$(CURDIR)=. -Wa,--noexecstack -I. -I$(BUILD)
+LDFLAGS := -nostdlib -static -z max-page-size=0x1000 -z noexecstack --build-id=none --gc-sections --fatal-warnings \
+	--no-warn-rwx-segments
+ifeq ($(DEBUG),1)
+CFLAGS += -DROOST_DEBUG
+endif
+
+ROOMS := boot kernel svm mm platform drivers lib
+SRCS := $(sort $(foreach room,$(ROOMS),$(wildcard $(room)/*.c $(room)/*.S)))
+OBJS := $(addprefix $(BUILD)/obj/,$(addsuffix .o,$(SRCS)))
+HDRS := $(foreach room,$(ROOMS),$(wildcard $(room)/*.h))
+
+.PHONY: image
+image: $(BUILD)/roost.elf
+
+$(BUILD)/obj/%.c.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/obj/%.S.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ASFLAGS) -MMD -MP -c $< -o $@
+
+# Linked twice: the second time with the table of function names that a panic prints. The table
+# stands behind all code, so adding it moves no function.
+$(BUILD)/roost.pass1.elf: $(OBJS) linker.ld
+	$(LD) $(LDFLAGS) -T linker.ld $(OBJS) -o $@
+
+$(BUILD)/symbols.S: $(BUILD)/roost.pass1.elf tools/symbols.sh
+	NM=$(NM) sh tools/symbols.sh $< > $@
+
+$(BUILD)/symbols.o: $(BUILD)/symbols.S
+	$(CC) $(ASFLAGS) -c $< -o $@
+
+$(BUILD)/roost.elf: $(OBJS) $(BUILD)/symbols.o linker.ld
+	$(LD) $(LDFLAGS) -T linker.ld $(OBJS) $(BUILD)/symbols.o -o $@.tmp
+	@NM=$(NM) sh tools/symbols.sh $@.tmp | cmp -s - $(BUILD)/symbols.S || { echo "symbol table moved code" >&2; exit 1; }
+	@mv $@.tmp $@
+
+-include $(OBJS:.o=.d)
+-include platform/dsdt.mk
+-include guest-tests/demo/demo.mk
+-include guest-tests/guest.mk
+-include tools/targets.mk

@@ -1,0 +1,150 @@
+/*
+ * Reference clocks: HPET (IA-PC HPET 1.0a), ACPI PM timer (ACPI 6.4, 4.8.3.3), PIT channel 2
+ * (8254 datasheet). Each is one function that reads a counter; the measurement is the same for all.
+ */
+#include "drivers/clock.h"
+
+#include "drivers/acpi.h"
+#include "drivers/lapic.h"
+#include "drivers/mmio.h"
+#include "lib/muldiv.h"
+#include "lib/x86.h"
+
+#define MEASURE_US	8000u
+#define HPET_CAPS	0x000
+#define HPET_CONFIG	0x010
+#define HPET_COUNTER	0x0f0
+#define PM_TIMER_HZ	3579545u
+#define PIT_HZ		1193182u
+#define MAX_ROUNDS	50000000u /* reads; a clock that does not get there is broken */
+#define FEMTO		1000000000000000ul
+#define MAX_HPET_PERIOD 100000000u /* fs; the specification's limit */
+
+struct reference {
+	const char *name;
+	u64 hz;
+	u64 mask; /* of the counter's bits */
+	bool down;
+};
+
+static const volatile u8 *hpet;
+static u16 pm_port;
+
+static u64 read_hpet(void)
+{
+	return mmio_read32(hpet + HPET_COUNTER);
+}
+
+static u64 read_pm(void)
+{
+	return inl(pm_port);
+}
+
+static u64 read_pit(void)
+{
+	u32 lo;
+
+	outb(0x43, 0x80); /* latch counter 2 */
+	lo = inb(0x42);
+	return lo | (u32)inb(0x42) << 8;
+}
+
+static bool find_hpet(const struct acpi_info *acpi, struct reference *ref)
+{
+	volatile u8 *regs;
+	u32 period;
+
+	if (!acpi->hpet)
+		return false;
+	regs = mmio_map(acpi->hpet, 0x400);
+	if (!regs)
+		return false;
+	period = mmio_read32(regs + HPET_CAPS + 4);
+	if (!period || period > MAX_HPET_PERIOD)
+		return false;
+	mmio_write32(regs + HPET_CONFIG, mmio_read32(regs + HPET_CONFIG) | 1);
+	hpet = regs;
+	*ref = (struct reference){"HPET", FEMTO / period, 0xffffffff, false};
+	return true;
+}
+
+static bool find_pm(const struct acpi_info *acpi, struct reference *ref)
+{
+	if (!acpi->pm_timer.address || acpi->pm_timer.space != ACPI_SPACE_IO)
+		return false;
+	pm_port = (u16)acpi->pm_timer.address;
+	*ref = (struct reference){"ACPI PM timer", PM_TIMER_HZ, 0xffffff, false};
+	return true;
+}
+
+static void start_pit(struct reference *ref)
+{
+	outb(0x61, (u8)((inb(0x61) & ~2u) | 1)); /* gate on, speaker off */
+	outb(0x43, 0xb0);			 /* channel 2, both bytes, mode 0 */
+	outb(0x42, 0xff);
+	outb(0x42, 0xff);
+	*ref = (struct reference){"PIT", PIT_HZ, 0xffff, true};
+}
+
+/*
+ * A sample is the pair (reference, TSC) of the quickest of a few tries, so that an SMI or a slow
+ * bus access between the two reads does not count.
+ */
+static u64 sample(u64 (*read)(void), u64 *tsc)
+{
+	u64 best = ~0ul, value = 0;
+
+	for (unsigned i = 0; i < 5; i++) {
+		u64 before, after, v;
+
+		before = __builtin_ia32_rdtsc();
+		v = read();
+		after = __builtin_ia32_rdtsc();
+		if (after - before < best) {
+			best = after - before;
+			value = v;
+			*tsc = before + best / 2;
+		}
+	}
+	return value;
+}
+
+static bool measure(const struct reference *ref, u64 (*read)(void), struct clock_measure *out)
+{
+	u64 wanted = ref->hz * MEASURE_US / 1000000;
+	u64 tsc0 = 0, tsc1 = 0, start, passed = 0;
+	u32 lapic0;
+
+	lapic_timer_count(~0u);
+	start = sample(read, &tsc0);
+	lapic0 = lapic_timer_count_left();
+	for (u32 i = 0; i < MAX_ROUNDS && passed < wanted; i++) {
+		u64 now = read();
+
+		passed = (ref->down ? start - now : now - start) & ref->mask;
+		cpu_pause();
+	}
+	if (passed < wanted)
+		return false;
+	passed = sample(read, &tsc1);
+	passed = (ref->down ? start - passed : passed - start) & ref->mask;
+	out->lapic_ticks = lapic0 - lapic_timer_count_left();
+	out->source = ref->name;
+	out->tsc_ticks = tsc1 - tsc0;
+	out->tsc_khz = mul_div(out->tsc_ticks, ref->hz, passed) / 1000;
+	return out->tsc_khz != 0;
+}
+
+void clock_measure(const struct acpi_info *acpi, struct clock_measure *out)
+{
+	struct reference ref;
+	bool done = find_hpet(acpi, &ref) && measure(&ref, read_hpet, out);
+
+	done = done || (find_pm(acpi, &ref) && measure(&ref, read_pm, out));
+	if (!done) {
+		start_pit(&ref);
+		done = measure(&ref, read_pit, out);
+	}
+	if (!done)
+		*out = (struct clock_measure){"guess", 1000000, 1, 1};
+}

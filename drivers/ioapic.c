@@ -1,0 +1,76 @@
+/* The host's IOAPICs (82093AA datasheet) and the switching off of its 8259A pair. */
+#include "drivers/ioapic.h"
+
+#include "lib/x86.h"
+
+#define MAX_IOAPICS 16
+#define IOREGSEL    0x00
+#define IOWIN	    0x10
+#define REG_VERSION 1u
+#define REG_TABLE   0x10u
+#define RTE_MASKED  0x10000u
+#define RTE_LEVEL   0x8000u
+#define RTE_LOW	    0x2000u
+
+static struct {
+	volatile u8 *regs;
+	u32 gsi_base, inputs;
+} ioapics[MAX_IOAPICS];
+static unsigned nr_ioapics;
+
+static u32 reg_read(volatile u8 *regs, u32 reg)
+{
+	mmio_write32(regs + IOREGSEL, reg);
+	return mmio_read32(regs + IOWIN);
+}
+
+static void reg_write(volatile u8 *regs, u32 reg, u32 value)
+{
+	mmio_write32(regs + IOREGSEL, reg);
+	mmio_write32(regs + IOWIN, value);
+}
+
+void ioapic_add_host(volatile void *regs, u32 gsi_base)
+{
+	u32 inputs;
+
+	if (nr_ioapics == MAX_IOAPICS)
+		return;
+	inputs = (reg_read(regs, REG_VERSION) >> 16 & 0xff) + 1;
+	for (u32 pin = 0; pin < inputs; pin++)
+		reg_write(regs, REG_TABLE + 2 * pin, RTE_MASKED);
+	ioapics[nr_ioapics].regs = regs;
+	ioapics[nr_ioapics].gsi_base = gsi_base;
+	ioapics[nr_ioapics].inputs = inputs;
+	nr_ioapics++;
+}
+
+int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low)
+{
+	for (unsigned i = 0; i < nr_ioapics; i++) {
+		u32 pin = gsi - ioapics[i].gsi_base;
+
+		if (gsi < ioapics[i].gsi_base || pin >= ioapics[i].inputs)
+			continue;
+		reg_write(ioapics[i].regs, REG_TABLE + 2 * pin + 1, apic_id << 24);
+		reg_write(ioapics[i].regs, REG_TABLE + 2 * pin,
+			  vector | (level ? RTE_LEVEL : 0) | (active_low ? RTE_LOW : 0));
+		return 0;
+	}
+	return E_NOENT;
+}
+
+void pic_disable_host(void)
+{
+	/* ICW1 to ICW4 put both at vectors 0x20 to 0x2f (8259A datasheet), then all is masked. */
+	outb(0x20, 0x11);
+	outb(0xa0, 0x11);
+	outb(0x21, 0x20);
+	outb(0xa1, 0x28);
+	outb(0x21, 4);
+	outb(0xa1, 2);
+	outb(0x21, 1);
+	outb(0xa1, 1);
+	outb(0x21, 0xff);
+	outb(0xa1, 0xff);
+}

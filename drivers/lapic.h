@@ -1,0 +1,33 @@
+/* The host's local APIC: xAPIC through its page or x2APIC through MSRs, IPIs, and the one timer. */
+#pragma once
+
+#include "lib/types.h"
+
+/*
+ * Turns this CPU's local APIC on, in x2APIC mode where it is on already or all CPUs have it. The
+ * boot processor calls first, with regs = the mapped register page (NULL when x2APIC is certain).
+ */
+void lapic_init_host(volatile void *regs, bool use_x2apic);
+
+u32 lapic_id_host(void);
+void lapic_eoi_host(void);
+
+/* Fixed-vector IPI to one CPU by APIC id; waits until the previous one has left (bounded). */
+void lapic_send_ipi(u32 apic_id, u8 vector);
+
+/* INIT and start-up IPIs (SDM 3A 9.4.4). page: physical page number of the start code, below 256.
+ */
+void lapic_send_init(u32 apic_id);
+void lapic_send_startup(u32 apic_id, u8 page);
+
+/* NMI to all other CPUs; only for panic(). No effect before lapic_init_host(). */
+void lapic_nmi_others(void);
+
+/*
+ * The timer, as one-shot. count 0 stops it. With the TSC deadline (lapic_timer_use_deadline) the
+ * deadline is a TSC value; else ticks of the timer's own clock, divided by 1.
+ */
+void lapic_timer_init(u8 vector, bool deadline);
+void lapic_timer_count(u32 count);
+void lapic_timer_deadline(u64 tsc);
+u32 lapic_timer_count_left(void);

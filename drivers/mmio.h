@@ -1,0 +1,7 @@
+/* Device registers in the host's address space; kernel/space.c provides the mapping. */
+#pragma once
+
+#include "lib/types.h"
+
+/* Maps size bytes at hpa, uncached, writable, never executable. NULL when there is no room. */
+volatile void *mmio_map(hpa_t hpa, u64 size);

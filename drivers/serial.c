@@ -1,0 +1,136 @@
+/*
+ * The host's serial port (NS16550A datasheet). Output is buffered, so that neither a slow line nor
+ * a missing reader can hold up a guest; the transmitter's interrupt keeps it going.
+ */
+#include "drivers/serial.h"
+
+#include "lib/error.h"
+#include "lib/spinlock.h"
+#include "lib/x86.h"
+
+#define REG_DATA     0
+#define REG_IER	     1
+#define REG_FCR	     2
+#define REG_LCR	     3
+#define REG_MCR	     4
+#define REG_LSR	     5
+#define REG_SCRATCH  7
+#define IER_RX	     0x01u
+#define IER_TX	     0x02u
+#define LSR_DATA     0x01u
+#define LSR_THR_FREE 0x20u
+#define LCR_8N1	     0x03u
+#define LCR_DLAB     0x80u
+#define FIFO_SIZE    16u
+#define BUFFER_SIZE  65536u
+#define DRAIN_ROUNDS 2000000u /* of a status read each: about two seconds of real bus time */
+#define RX_ROUNDS    64u
+
+static u16 base;
+static u8 buffer[BUFFER_SIZE];
+static u32 head, tail; /* written, sent; modulo 2^32 */
+static u32 dropped;
+static u8 ier;
+static struct spinlock lock;
+
+bool serial_present(void)
+{
+	return base != 0;
+}
+
+u32 serial_dropped(void)
+{
+	return dropped;
+}
+
+int serial_init(u16 port, u32 baud)
+{
+	/* No UART: the scratch register does not hold a value. */
+	outb((u16)(port + REG_SCRATCH), 0x5a);
+	if (inb((u16)(port + REG_SCRATCH)) != 0x5a)
+		return E_NOENT;
+	outb((u16)(port + REG_IER), 0);
+	if (baud && baud <= 115200) {
+		u32 divisor = 115200 / baud;
+
+		outb((u16)(port + REG_LCR), LCR_DLAB);
+		outb((u16)(port + REG_DATA), (u8)divisor);
+		outb((u16)(port + REG_IER), (u8)(divisor >> 8));
+	}
+	outb((u16)(port + REG_LCR), LCR_8N1);
+	outb((u16)(port + REG_FCR), 0x07);
+	outb((u16)(port + REG_MCR), 0x0b); /* DTR, RTS, OUT2: the interrupt line is on */
+	base = port;
+	return 0;
+}
+
+static void set_ier(u8 value)
+{
+	if (value != ier) {
+		ier = value;
+		outb((u16)(base + REG_IER), value);
+	}
+}
+
+/* Fills the transmitter's FIFO from the buffer when it is empty. */
+static void push_out(void)
+{
+	if (head != tail && (inb((u16)(base + REG_LSR)) & LSR_THR_FREE)) {
+		for (unsigned i = 0; i < FIFO_SIZE && head != tail; i++)
+			outb((u16)(base + REG_DATA), buffer[tail++ % BUFFER_SIZE]);
+	}
+	if (ier)
+		set_ier(head != tail ? IER_RX | IER_TX : IER_RX);
+}
+
+static void put(u8 byte)
+{
+	if (head - tail == BUFFER_SIZE) {
+		dropped++;
+		return;
+	}
+	buffer[head++ % BUFFER_SIZE] = byte;
+}
+
+void serial_write(const char *text, size_t len)
+{
+	if (!base)
+		return;
+	spin_lock(&lock);
+	for (size_t i = 0; i < len; i++)
+		put((u8)text[i]);
+	push_out();
+	spin_unlock(&lock);
+}
+
+void serial_poll(void (*rx)(u8 byte))
+{
+	u8 bytes[RX_ROUNDS];
+	unsigned n = 0;
+
+	if (!base)
+		return;
+	spin_lock(&lock);
+	while (n < RX_ROUNDS && (inb((u16)(base + REG_LSR)) & LSR_DATA))
+		bytes[n++] = inb((u16)(base + REG_DATA));
+	push_out();
+	spin_unlock(&lock);
+	for (unsigned i = 0; i < n; i++)
+		rx(bytes[i]);
+}
+
+void serial_enable_irq(void)
+{
+	spin_lock(&lock);
+	if (base)
+		set_ier(IER_RX);
+	spin_unlock(&lock);
+}
+
+void serial_drain(void)
+{
+	if (!base)
+		return;
+	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++)
+		push_out();
+}

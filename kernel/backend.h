@@ -1,0 +1,82 @@
+/*
+ * What a back end (svm/, vmx/) does for the rest. A back end knows the vCPU; the vCPU knows its
+ * back end only through this table. Unless it says otherwise, a function is called on the CPU that
+ * runs the vCPU, with interrupts off.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "lib/types.h"
+
+struct cpu;
+struct pt_format;
+struct vm;
+
+enum event_type { EVENT_NONE, EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION };
+
+struct event {
+	u8 type; /* enum event_type */
+	u8 vector;
+	bool has_error;
+	u32 error;
+};
+
+struct backend {
+	const char *name;
+	const struct pt_format *pt_format; /* of guest physical memory */
+
+	/* 0, or E_NOSUPP after a message that says plainly why this machine cannot. Once, at start.
+	 */
+	int (*probe)(void);
+	/* Turns virtualization on for the CPU. 0, E_NOMEM or E_NOSUPP (with a message). */
+	int (*cpu_on)(struct cpu *cpu);
+
+	/* The back end's part of a VM and of a vCPU. Any CPU; the vCPU does not run. */
+	int (*vcpu_create)(struct vcpu *vcpu);
+	void (*vcpu_destroy)(struct vcpu *vcpu);
+	/* State after RESET, or after INIT (init = true: what INIT leaves alone stays). */
+	void (*vcpu_reset)(struct vcpu *vcpu, bool init);
+
+	/* The CPU's extra registers (vector, debug, MSRs) become this vCPU's, or are saved back. */
+	void (*load)(struct vcpu *vcpu);
+	void (*put)(struct vcpu *vcpu);
+
+	/*
+	 * Enters the guest and handles its exits until the run loop is needed: a host interrupt, or
+	 * a request that vcpu_prepare() does not handle.
+	 */
+	void (*run)(struct vcpu *vcpu);
+
+	/* Registers by name (kernel/vcpu.h). */
+	u64 (*reg)(struct vcpu *vcpu, enum vreg reg);
+	void (*set_reg)(struct vcpu *vcpu, enum vreg reg, u64 value);
+	void (*segment)(struct vcpu *vcpu, enum seg seg, struct segment *out);
+	void (*set_segment)(struct vcpu *vcpu, enum seg seg, const struct segment *in);
+	u8 (*cpl)(struct vcpu *vcpu);
+	void (*set_tsc_offset)(struct vcpu *vcpu, u64 offset);
+
+	/* Events. inject() is for the very next entry and is called at most once for it. */
+	bool (*event_queued)(struct vcpu *vcpu);
+	bool (*interrupt_allowed)(struct vcpu *vcpu); /* IF set, no shadow */
+	bool (*nmi_allowed)(struct vcpu *vcpu);
+	void (*inject)(struct vcpu *vcpu, const struct event *event);
+	/* Exit as soon as the guest could take an interrupt (or an NMI), or no longer. */
+	void (*interrupt_window)(struct vcpu *vcpu, bool open);
+	void (*nmi_window)(struct vcpu *vcpu);
+	void (*end_shadow)(struct vcpu *vcpu);
+
+	void (*tlb_flush)(struct vcpu *vcpu);
+	const char *(*exit_name)(u32 reason); /* never NULL */
+	u32 nr_exit_reasons;
+};
+
+extern const struct backend svm_backend;
+
+/* The back end of this machine; set by main before any VM exists. */
+extern const struct backend *backend;
+
+/*
+ * Called by back ends between an exit and the next entry when requests are set or an exception is
+ * queued: delivers events, flushes. False: return from run(), the run loop is needed.
+ */
+bool vcpu_prepare(struct vcpu *vcpu);

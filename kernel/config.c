@@ -1,0 +1,594 @@
+/*
+ * The configuration: sections, lines, quotes and comments of roost.conf, and a table of its keys.
+ * A new key is a line in that table, a function that reads its value, and a paragraph in
+ * docs/configuration.md. The file comes from a boot module, so that any bytes may be in it.
+ */
+#include "kernel/config.h"
+
+#include "lib/log.h"
+#include "lib/printf.h"
+#include "lib/string.h"
+
+#define DEFAULT_VM_NAME "vm0"
+#define MAX_LEAF_ORDER	18
+#define SHARE_UNIT	MiB(2)
+
+/* For printf's %.*s: text of the file, cut to what a message has room for. */
+#define QUOTE_MAX   48
+#define QUOTE(text) (int)min_u64((text).len, QUOTE_MAX), (text).at
+
+struct parser {
+	struct config *config;
+	const struct boot_info *boot;
+	const char *file;
+	config_report_fn report;
+	void *context;
+	u32 line;
+	struct vm_config *vm; /* the section's; NULL before the first and in one that is left out */
+	bool skip;	      /* in a section that is left out: its lines are not looked at */
+	u32 vm_line;	      /* where the section began */
+	u32 seen;	      /* a bit for each key of the section */
+	bool broken;	      /* the section's VM cannot be made */
+};
+
+static void log_mistake(void *context, const char *file, u32 line, const char *message)
+{
+	(void)context;
+	log_warn("%s:%u: %s", file, line, message);
+}
+
+static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const char *fmt, ...)
+{
+	char message[224];
+	va_list args;
+
+	if (p->config->mistakes++ >= CONFIG_ERRORS_MAX)
+		return;
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	for (char *c = message; *c; c++)
+		if ((u8)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	p->report(p->context, p->file, line, message);
+}
+
+#define mistake(p, ...) mistake_at(p, (p)->line, __VA_ARGS__)
+
+/*
+ * ---- values ----
+ */
+
+/*
+ * Copies a value into the configuration's text. One that begins with a quote ends at the next one,
+ * and \" and \\ in it stand for " and \. NULL, reported, when that is not so or there is no room.
+ */
+static const char *copy_string(struct parser *p, struct text value)
+{
+	struct config *config = p->config;
+	bool quoted = value.len && value.at[0] == '"';
+	char *to = config->text + config->text_used;
+	size_t room = min_u64(CONFIG_STRING_MAX, sizeof(config->text) - config->text_used);
+	size_t length = 0;
+	size_t i = quoted ? 1 : 0;
+
+	for (; i < value.len && !(quoted && value.at[i] == '"'); i++) {
+		char c = value.at[i];
+
+		if (quoted && c == '\\' && i + 1 < value.len &&
+		    (value.at[i + 1] == '"' || value.at[i + 1] == '\\'))
+			c = value.at[++i];
+		if (length + 1 >= room) {
+			mistake(p, "text is too long; expected at most %u bytes a value, %u in all",
+				CONFIG_STRING_MAX - 1, CONFIG_TEXT_MAX);
+			return NULL;
+		}
+		to[length++] = c;
+	}
+	if (quoted && i + 1 != value.len) {
+		mistake(p, "%s",
+			i < value.len ? "text follows the closing quote; expected the end"
+					" of the line"
+				      : "expected a closing quote");
+		return NULL;
+	}
+	if (!room) {
+		mistake(p, "no room for more text; expected at most %u bytes in all",
+			CONFIG_TEXT_MAX);
+		return NULL;
+	}
+	to[length] = 0;
+	config->text_used += (u32)length + 1;
+	return to;
+}
+
+/* The names of all usable modules, for a message. */
+static void list_modules(const struct boot_info *boot, char *to, size_t size)
+{
+	size_t used = 0;
+
+	to[0] = 0;
+	for (u32 i = 0; i < boot->nr_modules && used + 1 < size; i++)
+		if (boot->module[i].fault == MODULE_OK)
+			used += (size_t)snprintf(to + used, size - used, "%s%s", used ? ", " : "",
+						 boot->module[i].name);
+	if (!used)
+		str_copy(to, size, "no usable module");
+}
+
+/* The module of this name; NULL, reported, when there is none. The VM cannot be made then. */
+static const struct boot_module *find_module(struct parser *p, struct text name)
+{
+	char there[120];
+
+	for (u32 i = 0; i < p->boot->nr_modules; i++) {
+		const struct boot_module *module = &p->boot->module[i];
+
+		if (module->fault == MODULE_OK && text_is(name, module->name))
+			return module;
+	}
+	list_modules(p->boot, there, sizeof(there));
+	mistake(p, "no usable module has the name %.*s; there is %s", QUOTE(name), there);
+	p->broken = true;
+	return NULL;
+}
+
+/* What a setter says of its value. One that returns REPORTED has told of the mistake itself. */
+enum verdict { GOOD, BAD, REPORTED };
+
+static enum verdict set_kernel(struct parser *p, struct text value)
+{
+	p->vm->kernel = find_module(p, value);
+	return p->vm->kernel ? GOOD : REPORTED;
+}
+
+static enum verdict set_initrd(struct parser *p, struct text value)
+{
+	p->vm->initrd = find_module(p, value);
+	return p->vm->initrd ? GOOD : REPORTED;
+}
+
+static enum verdict set_cmdline(struct parser *p, struct text value)
+{
+	const char *string = copy_string(p, value);
+
+	if (string)
+		p->vm->cmdline = string;
+	return string ? GOOD : REPORTED;
+}
+
+/* Takes what is before the next comma that is not in quotes. False when there was none. */
+static bool next_item(struct text *rest, struct text *item)
+{
+	bool quoted = false;
+	size_t i = 0;
+
+	for (; i < rest->len && (quoted || rest->at[i] != ','); i++) {
+		if (quoted && rest->at[i] == '\\' && i + 1 < rest->len)
+			i++;
+		else if (rest->at[i] == '"')
+			quoted = !quoted;
+	}
+	*item = text_trim((struct text){rest->at, min_u64(i, rest->len)});
+	if (i >= rest->len) {
+		*rest = (struct text){rest->at + rest->len, 0};
+		return false;
+	}
+	*rest = (struct text){rest->at + i + 1, rest->len - i - 1};
+	return true;
+}
+
+static enum verdict add_module(struct parser *p, struct text item)
+{
+	struct vm_config *vm = p->vm;
+	const struct boot_module *module;
+	struct text name, args;
+	const char *string;
+
+	if (!item.len)
+		return BAD;
+	if (vm->nr_modules == CONFIG_MAX_MODULES) {
+		mistake(p, "too many modules; expected at most %u", CONFIG_MAX_MODULES);
+		return REPORTED;
+	}
+	string = copy_string(p, item);
+	if (!string)
+		return REPORTED;
+	args = text_of(string);
+	if (!text_next_word(&args, &name))
+		return BAD;
+	module = find_module(p, name);
+	if (!module)
+		return REPORTED;
+	/* The copy ends in 0, and so do the arguments at its end. */
+	vm->modules[vm->nr_modules++] = (struct config_module){module, text_trim(args).at};
+	return GOOD;
+}
+
+static enum verdict set_modules(struct parser *p, struct text value)
+{
+	enum verdict verdict;
+	struct text item;
+	bool more;
+
+	p->vm->nr_modules = 0;
+	do {
+		more = next_item(&value, &item);
+		verdict = add_module(p, item);
+	} while (more && verdict == GOOD);
+	if (verdict != GOOD)
+		p->broken = true;
+	return verdict;
+}
+
+static enum verdict set_memory(struct parser *p, struct text value)
+{
+	u64 size;
+
+	if (text_to_size(value, &size) || size < CONFIG_MIN_MEMORY || size > MEMMAP_LIMIT ||
+	    size % PAGE_SIZE)
+		return BAD;
+	p->vm->memory = size;
+	return GOOD;
+}
+
+static enum verdict set_cpus(struct parser *p, struct text value)
+{
+	u64 cpus;
+
+	if (text_to_u64(value, &cpus) || cpus < 1 || cpus > VM_MAX_VCPUS)
+		return BAD;
+	p->vm->cpus = (u32)cpus;
+	return GOOD;
+}
+
+/* The number of a word in a list that ends in NULL, -1 when it is not there. */
+static int choose(struct text value, const char *const *words)
+{
+	for (int i = 0; words[i]; i++)
+		if (text_is(value, words[i]))
+			return i;
+	return -1;
+}
+
+static enum verdict set_boot(struct parser *p, struct text value)
+{
+	static const char *const words[] = {"auto", "linux", "multiboot", NULL};
+	int choice = choose(value, words);
+
+	if (choice < 0)
+		return BAD;
+	p->vm->boot = (enum config_boot)choice;
+	return GOOD;
+}
+
+static enum verdict set_page_size(struct parser *p, struct text value)
+{
+	static const char *const words[] = {"4K", "2M", "1G", NULL};
+	int choice = choose(value, words);
+
+	if (choice < 0)
+		return BAD;
+	p->vm->leaf_order = (u8)(choice * 9);
+	return GOOD;
+}
+
+static enum verdict set_populate(struct parser *p, struct text value)
+{
+	static const char *const words[] = {"eager", "lazy", NULL};
+	int choice = choose(value, words);
+
+	if (choice < 0)
+		return BAD;
+	p->vm->lazy = choice;
+	return GOOD;
+}
+
+static enum verdict set_flag(struct text value, bool *flag)
+{
+	static const char *const words[] = {"no", "yes", NULL};
+	int choice = choose(value, words);
+
+	if (choice < 0)
+		return BAD;
+	*flag = choice;
+	return GOOD;
+}
+
+static enum verdict set_debug_exit(struct parser *p, struct text value)
+{
+	return set_flag(value, &p->vm->debug_exit);
+}
+
+static enum verdict set_autostart(struct parser *p, struct text value)
+{
+	return set_flag(value, &p->vm->autostart);
+}
+
+static const struct key {
+	const char *name;
+	enum verdict (*set)(struct parser *p, struct text value);
+	const char *expected;
+} keys[] = {
+	{"kernel", set_kernel, "the name of a module"},
+	{"initrd", set_initrd, "the name of a module"},
+	{"cmdline", set_cmdline, "text"},
+	{"modules", set_modules, "a list such as: name arguments, name arguments"},
+	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G"},
+	{"cpus", set_cpus, "a number from 1 to 64"},
+	{"boot", set_boot, "auto, linux or multiboot"},
+	{"page-size", set_page_size, "4K, 2M or 1G"},
+	{"populate", set_populate, "eager or lazy"},
+	{"debug-exit", set_debug_exit, "yes or no"},
+	{"autostart", set_autostart, "yes or no"},
+};
+
+/*
+ * ---- lines ----
+ */
+
+static void unknown_key(struct parser *p, struct text name)
+{
+	char known[160];
+	size_t used = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && used < sizeof(known); i++)
+		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+					 keys[i].name);
+	mistake(p, "unknown key %.*s; expected %s", QUOTE(name), known);
+}
+
+static void parse_key(struct parser *p, struct text line)
+{
+	struct text name, value;
+
+	if (!text_split(line, '=', &name, &value)) {
+		mistake(p, "%.*s is no setting; expected key = value", QUOTE(line));
+		return;
+	}
+	name = text_trim(name);
+	value = text_trim(value);
+	for (u32 i = 0; i < ARRAY_SIZE(keys); i++) {
+		enum verdict verdict;
+
+		if (!text_is(name, keys[i].name))
+			continue;
+		if (p->seen & 1u << i)
+			mistake(p, "%s is given twice; the second one counts", keys[i].name);
+		p->seen |= 1u << i;
+		verdict = keys[i].set(p, value);
+		if (verdict == BAD)
+			mistake(p, "%s cannot be %.*s; expected %s", keys[i].name, QUOTE(value),
+				keys[i].expected);
+		return;
+	}
+	unknown_key(p, name);
+}
+
+/* Takes the last VM out again when it cannot be made. */
+static void end_section(struct parser *p)
+{
+	struct vm_config *vm = p->vm;
+
+	if (!vm)
+		return;
+	if (!(p->seen & 1u)) {
+		mistake_at(p, p->vm_line, "VM %s has no kernel; expected kernel = module",
+			   vm->name);
+		p->broken = true;
+	}
+	if (p->broken) {
+		mistake_at(p, p->vm_line, "VM %s is left out", vm->name);
+		p->config->nr_vms--;
+	} else if (!vm->cmdline) {
+		vm->cmdline = vm->kernel->args;
+	}
+	p->vm = NULL;
+}
+
+static bool name_is_good(struct text name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		char c = name.at[i];
+		bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+		bool digit = c >= '0' && c <= '9';
+
+		if (!letter && !digit && c != '-' && c != '_' && c != '.')
+			return false;
+	}
+	return name.len && name.len < VM_NAME_MAX;
+}
+
+static bool name_is_taken(const struct config *config, struct text name)
+{
+	for (u32 i = 0; i < config->nr_vms; i++)
+		if (text_is(name, config->vm[i].name))
+			return true;
+	return false;
+}
+
+static void vm_defaults(struct vm_config *vm, const char *name, size_t length)
+{
+	memset(vm, 0, sizeof(*vm));
+	memcpy(vm->name, name, length);
+	vm->cpus = 1;
+	vm->leaf_order = MAX_LEAF_ORDER;
+	vm->autostart = true;
+}
+
+static void begin_vm(struct parser *p, struct text name)
+{
+	struct config *config = p->config;
+
+	if (!name_is_good(name)) {
+		mistake(p, "%.*s cannot be the name of a VM; expected 1 to %u of A-Z a-z 0-9 - _ .",
+			QUOTE(name), VM_NAME_MAX - 1);
+	} else if (name_is_taken(config, name)) {
+		mistake(p,
+			"there is a VM %.*s already; expected another name, this one is left"
+			" out",
+			QUOTE(name));
+	} else if (config->nr_vms == CONFIG_MAX_VMS) {
+		mistake(p, "too many VMs; expected at most %u", CONFIG_MAX_VMS);
+	} else {
+		p->vm = &config->vm[config->nr_vms++];
+		p->skip = false;
+		vm_defaults(p->vm, name.at, name.len);
+	}
+}
+
+static void parse_section(struct parser *p, struct text line)
+{
+	struct text inside = {line.at + 1, line.len - 1};
+	struct text kind, name;
+
+	end_section(p);
+	p->skip = true;
+	p->broken = false;
+	p->seen = 0;
+	p->vm_line = p->line;
+	if (!inside.len || inside.at[inside.len - 1] != ']') {
+		mistake(p, "%.*s is no section; expected [vm NAME]", QUOTE(line));
+		return;
+	}
+	inside.len--;
+	name = inside;
+	if (!text_next_word(&name, &kind) || !text_is(kind, "vm")) {
+		mistake(p, "unknown section %.*s; expected [vm NAME]", QUOTE(line));
+		return;
+	}
+	begin_vm(p, text_trim(name));
+}
+
+/* Without a comment: from # or ; at the beginning or after a blank, unless in quotes. */
+static struct text cut_comment(struct text line)
+{
+	bool quoted = false, after_blank = true;
+
+	for (size_t i = 0; i < line.len; i++) {
+		char c = line.at[i];
+
+		if (!quoted && after_blank && (c == '#' || c == ';'))
+			return (struct text){line.at, i};
+		if (quoted && c == '\\')
+			i++;
+		else if (c == '"')
+			quoted = !quoted;
+		after_blank = c == ' ' || c == '\t';
+	}
+	return line;
+}
+
+static bool is_printable(struct text line)
+{
+	for (size_t i = 0; i < line.len; i++)
+		if (((u8)line.at[i] < ' ' && line.at[i] != '\t') || line.at[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static void parse_line(struct parser *p, struct text line)
+{
+	line = text_trim(cut_comment(line));
+	if (!line.len)
+		return;
+	if (!is_printable(line))
+		mistake(p, "there are control characters; expected text");
+	else if (line.at[0] == '[')
+		parse_section(p, line);
+	else if (p->vm)
+		parse_key(p, line);
+	else if (!p->skip)
+		mistake(p, "%.*s stands before any section; expected [vm NAME]", QUOTE(line));
+}
+
+/* Some editors put a byte order mark in front. */
+static struct text skip_mark(struct text text)
+{
+	if (text.len >= 3 && !memcmp(text.at, "\xef\xbb\xbf", 3))
+		return (struct text){text.at + 3, text.len - 3};
+	return text;
+}
+
+static void config_init(struct config *config)
+{
+	config->nr_vms = 0;
+	config->mistakes = 0;
+	config->text_used = 0;
+}
+
+u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
+		 config_report_fn report, void *context, struct config *out)
+{
+	struct parser p = {
+		.config = out,
+		.boot = boot,
+		.file = file,
+		.report = report ? report : log_mistake,
+		.context = context,
+	};
+	struct text line;
+
+	config_init(out);
+	text = skip_mark(text);
+	while (text_next_line(&text, &line)) {
+		p.line++;
+		parse_line(&p, line);
+	}
+	end_section(&p);
+	if (out->mistakes > CONFIG_ERRORS_MAX) {
+		char message[64];
+
+		snprintf(message, sizeof(message), "%u mistakes more",
+			 out->mistakes - CONFIG_ERRORS_MAX);
+		p.report(context, file, 0, message);
+	}
+	return out->mistakes;
+}
+
+void config_default(const struct boot_info *boot, struct config *out)
+{
+	struct vm_config *vm = &out->vm[0];
+
+	config_init(out);
+	vm_defaults(vm, DEFAULT_VM_NAME, sizeof(DEFAULT_VM_NAME));
+	vm->cpus = 0;
+	for (u32 i = 0; i < boot->nr_modules; i++) {
+		const struct boot_module *module = &boot->module[i];
+
+		if (module->fault != MODULE_OK)
+			continue;
+		if (!vm->kernel)
+			vm->kernel = module;
+		else if (!vm->initrd)
+			vm->initrd = module;
+		else
+			log_warn(
+				"module %s is not used: more than a kernel and an initrd need a %s",
+				module->name, CONFIG_FILE);
+	}
+	if (!vm->kernel)
+		return;
+	vm->cmdline = vm->kernel->args;
+	out->nr_vms = 1;
+}
+
+/* Roost keeps 16 MiB and a sixty-fourth: a nested table of 4 KiB pages needs half of that. */
+void config_share_memory(struct config *config, u64 free)
+{
+	u64 kept = MiB(16) + free / 64;
+	u32 sharers = 0;
+	u64 share;
+
+	for (u32 i = 0; i < config->nr_vms; i++) {
+		sharers += !config->vm[i].memory;
+		if (__builtin_add_overflow(kept, config->vm[i].memory, &kept))
+			kept = ~0ul;
+	}
+	if (!sharers)
+		return;
+	share = kept < free ? align_down((free - kept) / sharers, SHARE_UNIT) : 0;
+	for (u32 i = 0; i < config->nr_vms; i++)
+		if (!config->vm[i].memory)
+			config->vm[i].memory = share;
+}

@@ -1,0 +1,75 @@
+/*
+ * Which virtual machines there are to be: the text of roost.conf, or what is sensible without one.
+ * docs/configuration.md describes the format.
+ */
+#pragma once
+
+#include "boot/bootinfo.h"
+#include "kernel/vm.h"
+#include "lib/parse.h"
+#include "lib/types.h"
+
+#define CONFIG_FILE	   "roost.conf" /* the name of the module that holds it */
+#define CONFIG_MAX_VMS	   64
+#define CONFIG_MAX_MODULES 32	 /* of one VM */
+#define CONFIG_TEXT_MAX	   32768 /* bytes of all strings together */
+#define CONFIG_STRING_MAX  2048	 /* bytes of one string, with its final 0 */
+#define CONFIG_MIN_MEMORY  MiB(2)
+#define CONFIG_ERRORS_MAX  32 /* so many mistakes are reported one by one */
+
+enum config_boot { CONFIG_BOOT_AUTO, CONFIG_BOOT_LINUX, CONFIG_BOOT_MULTIBOOT };
+
+struct config_module {
+	const struct boot_module *module;
+	const char *args; /* what follows the name; "" when nothing does */
+};
+
+struct vm_config {
+	char name[VM_NAME_MAX];
+	const struct boot_module *kernel; /* never NULL */
+	const struct boot_module *initrd; /* NULL: none */
+	const char *cmdline;		  /* never NULL, without the kernel's name */
+	u32 nr_modules;
+	struct config_module modules[CONFIG_MAX_MODULES];
+	u64 memory; /* bytes, whole pages; 0: an equal share of what is free */
+	u32 cpus;   /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
+	enum config_boot boot;
+	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
+	bool lazy;     /* map memory when the guest first touches it */
+	bool debug_exit;
+	bool autostart;
+};
+
+/* About 100 KiB; not to be copied by assignment, strings point into it. */
+struct config {
+	u32 nr_vms;
+	struct vm_config vm[CONFIG_MAX_VMS];
+	u32 mistakes; /* found so far */
+	u32 text_used;
+	char text[CONFIG_TEXT_MAX];
+};
+
+/* Told of each mistake: the file, its line from 1 on (0: the file as a whole), one sentence. */
+typedef void (*config_report_fn)(void *context, const char *file, u32 line, const char *message);
+
+/*
+ * Reads a configuration into *out, whose former content is lost. Modules are looked up among those
+ * of *boot, which has to stay. A mistake is reported (to log_warn() when report is NULL) and costs
+ * its line only; a VM whose kernel, initrd or modules are missing is left out. Returns the number
+ * of mistakes.
+ */
+u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
+		 config_report_fn report, void *context, struct config *out);
+
+/*
+ * The configuration without roost.conf: the first usable module is a kernel with its arguments as
+ * command line, a second one its initrd, and both are one VM "vm0" with all CPUs and most of the
+ * memory. No modules: no VMs. Further modules are reported.
+ */
+void config_default(const struct boot_info *boot, struct config *out);
+
+/*
+ * Gives each VM without a size an equal share of `free` bytes, less what the other VMs are to get
+ * and what Roost keeps for page tables and devices; in whole 2 MiB, 0 when nothing is left.
+ */
+void config_share_memory(struct config *config, u64 free);

@@ -1,0 +1,31 @@
+/*
+ * What the kernel asks of the platform, which lies above it: interrupts for a vCPU, and what its
+ * virtual PC does when it is reset or has ended. Implemented in platform/guest.c and
+ * platform/lapic.c.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct vcpu;
+struct vm;
+
+/* Next interrupt without accepting it: vector or -1; and accepting it (platform/lapic.h). */
+int irq_next(struct vcpu *vcpu);
+int irq_accept(struct vcpu *vcpu);
+
+/* Around the two: what a paravirtual EOI left to do, and the offer of the next one. */
+void guest_before_events(struct vcpu *vcpu);
+void guest_after_accept(struct vcpu *vcpu);
+
+/* True once after another vCPU has asked to end this one's HLT. */
+bool guest_take_kick(struct vcpu *vcpu);
+
+/* REQ_CLOCK: rewrite the paravirtual clock. */
+void guest_clock_update(struct vcpu *vcpu);
+
+/* The parts of a vCPU that INIT resets: local APIC, paravirtual EOI. */
+void guest_vcpu_init(struct vcpu *vcpu);
+
+/* The other way round: what the platform's clocks ask for. Unix time, UTC, in ns. */
+u64 platform_wall_clock_ns(void);

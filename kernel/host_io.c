@@ -1,0 +1,170 @@
+/*
+ * Consoles and input. The serial line is shared by Roost's messages, the attached guest and the
+ * shell: messages are whole lines, so the worst that can happen is a message between two lines of a
+ * guest.
+ */
+#include "kernel/host_io.h"
+
+#include "boot/bootinfo.h"
+#include "drivers/acpi.h"
+#include "drivers/ioapic.h"
+#include "drivers/mmio.h"
+#include "drivers/serial.h"
+#include "drivers/vga.h"
+#include "kernel/cmdline.h"
+#include "kernel/cpu.h"
+#include "kernel/guests.h"
+#include "kernel/log.h"
+#include "kernel/shell.h"
+#include "kernel/traps.h"
+#include "kernel/vm.h"
+#include "lib/error.h"
+#include "lib/x86.h"
+
+#define COM1	    0x3f8
+#define COM1_IRQ    4
+#define COM2	    0x2f8
+#define COM2_IRQ    3
+#define VGA_TEXT    0xb8000ul
+#define VGA_COLUMNS 80
+#define VGA_ROWS    25
+#define VEC_SERIAL  VEC_DEVICE0
+
+static struct vm *_Atomic attached;
+static u16 port;
+
+static void serial_console_write(const char *text, size_t len)
+{
+	size_t start = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] != '\n')
+			continue;
+		serial_write(text + start, i - start);
+		serial_write("\r\n", 2);
+		start = i + 1;
+	}
+	serial_write(text + start, len - start);
+}
+
+static const struct console serial_console = {"serial", serial_console_write};
+static const struct console vga_console = {"vga", vga_write};
+
+static void add_console(const struct console *console)
+{
+	if (log_add_console(console))
+		log_warn("no room for the %s console", console->name);
+}
+
+void host_consoles_early(const struct acpi_info *acpi, const struct options *options)
+{
+	const struct acpi_spcr *spcr = &acpi->spcr;
+	u32 baud = options->console_baud;
+
+	port = options->console_port;
+	if (!options->console_serial)
+		return;
+	if (!port && spcr->present && spcr->reg.space == ACPI_SPACE_IO) {
+		port = (u16)spcr->reg.address;
+		baud = spcr->baud;
+	}
+	if (!port)
+		port = COM1;
+	if (serial_init(port, baud) == 0)
+		add_console(&serial_console);
+	else
+		log_warn("no serial port answers at %x", port);
+}
+
+/* Character memory is there when it keeps what is written. */
+static bool vga_answers(volatile u16 *cells)
+{
+	u16 old = cells[0];
+	bool same;
+
+	cells[0] = 0x0752;
+	cells[1] = 0x074f;
+	same = cells[0] == 0x0752 && cells[1] == 0x074f;
+	cells[0] = old;
+	return same;
+}
+
+void host_consoles_late(const struct boot_info *boot, const struct acpi_info *acpi,
+			const struct options *options)
+{
+	hpa_t address = VGA_TEXT;
+	unsigned columns = VGA_COLUMNS, rows = VGA_ROWS;
+	volatile u16 *cells;
+
+	if (!options->console_vga || boot->fb.type == FB_RGB || boot->fb.type == FB_INDEXED)
+		return;
+	if (boot->fb.type == FB_TEXT) {
+		address = boot->fb.address;
+		columns = boot->fb.width;
+		rows = boot->fb.height;
+	} else if (boot->efi.present || acpi->no_vga) {
+		return;
+	}
+	cells = mmio_map(address, (u64)columns * rows * 2);
+	if (!cells || !vga_answers(cells))
+		return;
+	vga_init(cells, columns, rows);
+	add_console(&vga_console);
+}
+
+static void on_byte(u8 byte)
+{
+	struct vm *vm = atomic_load(&attached);
+
+	if (vm)
+		guest_input(vm, byte);
+	else
+		shell_input(byte);
+}
+
+static void on_serial_interrupt(void)
+{
+	serial_poll(on_byte);
+}
+
+void host_io_init(const struct acpi_info *acpi)
+{
+	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
+	const struct acpi_irq *route = &acpi->irq[irq];
+
+	if (!serial_present() || !irq)
+		return;
+	irq_install(VEC_SERIAL, on_serial_interrupt);
+	if (ioapic_route(route->gsi, VEC_SERIAL, cpus[0]->apic_id, route->level,
+			 route->active_low)) {
+		log_warn("the serial port has no interrupt: no input");
+		return;
+	}
+	serial_enable_irq();
+}
+
+void host_io_attach(struct vm *vm)
+{
+	atomic_store(&attached, vm);
+}
+
+struct vm *host_io_attached(void)
+{
+	return atomic_load(&attached);
+}
+
+void host_io_guest_output(struct vm *vm, u8 byte)
+{
+	char c = (char)byte;
+
+	if (vm == atomic_load_explicit(&attached, memory_order_relaxed)) {
+		serial_write(&c, 1);
+		return;
+	}
+	if (byte != '\n' && byte != '\r' && vm->line_len < sizeof(vm->line))
+		vm->line[vm->line_len++] = c;
+	if (byte == '\n' || vm->line_len == sizeof(vm->line)) {
+		log_raw("[%s] %.*s\n", vm->name, (int)vm->line_len, vm->line);
+		vm->line_len = 0;
+	}
+}

@@ -1,0 +1,131 @@
+/*
+ * Messages: formatted once, kept in a ring (16 KiB, the newest stay), written to the consoles. A
+ * console that is added late is shown what the ring holds, so that nothing said before the serial
+ * port was found is lost.
+ */
+#include "kernel/log.h"
+
+#include "kernel/time.h"
+#include "lib/error.h"
+#include "lib/printf.h"
+#include "lib/spinlock.h"
+#include "lib/string.h"
+
+#define RING_SIZE    16384u
+#define MAX_CONSOLES 4
+
+static char ring[RING_SIZE];
+static u64 ring_head; /* bytes ever written */
+static const struct console *consoles[MAX_CONSOLES];
+static unsigned nr_consoles;
+static enum log_level shown = LOG_INFO;
+static struct spinlock log_lock;
+static bool unlocked;
+
+static void lock(void)
+{
+	if (!unlocked)
+		spin_lock(&log_lock);
+}
+
+static void unlock(void)
+{
+	if (!unlocked)
+		spin_unlock(&log_lock);
+}
+
+void log_panic_mode(void)
+{
+	unlocked = true;
+}
+
+void log_set_level(enum log_level level)
+{
+	shown = level;
+}
+
+static void keep(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		ring[ring_head++ % RING_SIZE] = text[i];
+}
+
+static void show(const char *text, size_t len)
+{
+	for (unsigned i = 0; i < nr_consoles; i++)
+		consoles[i]->write(text, len);
+}
+
+int log_add_console(const struct console *console)
+{
+	int err = 0;
+
+	lock();
+	if (nr_consoles == MAX_CONSOLES) {
+		err = E_NOMEM;
+	} else {
+		u64 start = ring_head > RING_SIZE ? ring_head - RING_SIZE : 0;
+
+		for (u64 at = start; at < ring_head; at++)
+			console->write(&ring[at % RING_SIZE], 1);
+		consoles[nr_consoles++] = console;
+	}
+	unlock();
+	return err;
+}
+
+void log_write(const char *text, size_t len)
+{
+	lock();
+	keep(text, len);
+	show(text, len);
+	unlock();
+}
+
+void log_raw(const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (len > 0)
+		log_write(text, min_u64((u64)len, sizeof(text) - 1));
+}
+
+void log_msg(enum log_level level, const char *fmt, ...)
+{
+	static const char *const prefix[] = {"error: ", "warning: ", "", "debug: "};
+	char text[256];
+	va_list ap;
+	size_t len;
+	int n;
+
+	if (level > shown)
+		return;
+	len = (size_t)snprintf(text, sizeof(text), "[roost] %s", prefix[level]);
+	va_start(ap, fmt);
+	n = vsnprintf(text + len, sizeof(text) - 1 - len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		len = min_u64(len + (u64)n, sizeof(text) - 2);
+	text[len++] = '\n';
+	lock();
+	keep(text, len);
+	show(text, len);
+	unlock();
+}
+
+bool log_allowed(struct log_limit *limit)
+{
+	bool allowed;
+
+	lock();
+	allowed = limit->count < limit->max;
+	if (allowed)
+		limit->count++;
+	unlock();
+	return allowed;
+}

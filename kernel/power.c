@@ -1,0 +1,109 @@
+/* Power-off and reset of the host (ACPI 6.5 4.8.3.2, 4.8.3.6, 16.1.4). */
+#include "kernel/power.h"
+
+#include "drivers/acpi.h"
+#include "drivers/serial.h"
+#include "kernel/time.h"
+#include "lib/log.h"
+#include "lib/x86.h"
+
+#define PM1_SCI_EN     BIT(0)
+#define PM1_SLP_TYP(t) ((u16)((t) << 10))
+#define PM1_SLP_EN     BIT(13)
+#define ACPI_ENABLE_MS 300u
+#define RESET_CF9      0xcf9
+#define SETTLE_US      50000u
+
+static struct acpi_reg pm1a, pm1b, reset;
+static u8 s5_a, s5_b, reset_value, acpi_enable;
+static u16 smi_port, exit_port;
+static bool has_s5, has_8042;
+
+void power_init(const struct acpi_info *acpi, u16 debug_exit)
+{
+	pm1a = acpi->pm1a_control;
+	pm1b = acpi->pm1b_control;
+	reset = acpi->reset;
+	s5_a = acpi->s5_type_a;
+	s5_b = acpi->s5_type_b;
+	has_s5 = acpi->has_s5;
+	has_8042 = acpi->has_8042;
+	reset_value = acpi->reset_value;
+	smi_port = (u16)acpi->smi_command;
+	acpi_enable = acpi->acpi_enable;
+	exit_port = debug_exit;
+}
+
+void power_debug_exit(u32 value)
+{
+	serial_drain();
+	if (exit_port)
+		outl(exit_port, value);
+}
+
+static bool io_reg(const struct acpi_reg *reg)
+{
+	return reg->address && reg->space == ACPI_SPACE_IO;
+}
+
+/* The sleep registers only work in ACPI mode. */
+static void enter_acpi_mode(void)
+{
+	u64 limit = rdtsc() + ACPI_ENABLE_MS * tsc_khz;
+
+	if (!smi_port || !acpi_enable || (inw((u16)pm1a.address) & PM1_SCI_EN))
+		return;
+	outb(smi_port, acpi_enable);
+	while (!(inw((u16)pm1a.address) & PM1_SCI_EN) && rdtsc() < limit)
+		cpu_pause();
+}
+
+static void sleep(const struct acpi_reg *reg, u8 type)
+{
+	u16 port = (u16)reg->address;
+
+	if (io_reg(reg))
+		outw(port, (u16)((inw(port) & ~PM1_SLP_TYP(7)) | PM1_SLP_TYP(type) | PM1_SLP_EN));
+}
+
+static void __noreturn halt(void)
+{
+	serial_drain();
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+void power_off(void)
+{
+	serial_drain();
+	if (has_s5 && io_reg(&pm1a)) {
+		enter_acpi_mode();
+		sleep(&pm1a, s5_a);
+		sleep(&pm1b, s5_b);
+		time_delay_us(SETTLE_US);
+	}
+	log_error("this machine does not power off by ACPI: switch it off by hand");
+	halt();
+}
+
+void power_reboot(void)
+{
+	static const struct {
+		u16 limit;
+		u64 base;
+	} __packed no_idt = {0, 0};
+
+	serial_drain();
+	if (io_reg(&reset)) {
+		outb((u16)reset.address, reset_value);
+		time_delay_us(SETTLE_US);
+	}
+	outb(RESET_CF9, 0x02);
+	outb(RESET_CF9, 0x06);
+	time_delay_us(SETTLE_US);
+	if (has_8042)
+		outb(0x64, 0xfe);
+	time_delay_us(SETTLE_US);
+	__asm__ volatile("lidt %0; int3" : : "m"(no_idt));
+	halt();
+}

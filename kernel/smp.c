@@ -1,0 +1,164 @@
+/*
+ * Starting the other processors, one at a time, each step with a time limit (SDM 3A 9.4.4), and
+ * inter-processor interrupts.
+ */
+#include "kernel/smp.h"
+
+#include "drivers/acpi.h"
+#include "drivers/lapic.h"
+#include "kernel/cpu.h"
+#include "kernel/panic.h"
+#include "kernel/space.h"
+#include "kernel/traps.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/direct.h"
+
+#define START_TIMEOUT_MS 3000u
+#define CALL_TIMEOUT_MS	 1000u
+
+extern const char trampoline_start[], trampoline_end[], trampoline_gdt[], trampoline_gdt_base[];
+extern u64 trampoline_stack, trampoline_cr3, trampoline_efer;
+
+void (*smp_ap_main)(void);
+
+static void on_kick(void)
+{
+	/* Leaving the guest or idle was all. */
+}
+
+static void on_call(void)
+{
+	struct cpu *cpu = this_cpu();
+	void (*fn)(void *) = atomic_load(&cpu->call_fn);
+
+	if (fn) {
+		fn(cpu->call_arg);
+		atomic_store(&cpu->call_fn, NULL);
+	}
+}
+
+void smp_kick(struct cpu *cpu)
+{
+	if (cpu != this_cpu())
+		lapic_send_ipi(cpu->apic_id, VEC_KICK);
+}
+
+void smp_call_others(void (*fn)(void *arg), void *arg)
+{
+	u64 limit = rdtsc() + CALL_TIMEOUT_MS * tsc_khz;
+	struct cpu *cpu;
+
+	for_each_cpu(cpu) {
+		if (cpu == this_cpu() || !atomic_load(&cpu->online))
+			continue;
+		cpu->call_arg = arg;
+		atomic_store(&cpu->call_fn, fn);
+		lapic_send_ipi(cpu->apic_id, VEC_CALL);
+	}
+	for_each_cpu(cpu) {
+		while (cpu != this_cpu() && atomic_load(&cpu->call_fn)) {
+			if (rdtsc() > limit) {
+				log_error("CPU %u did not answer a cross-CPU call", cpu->id);
+				break;
+			}
+			cpu_irq_window();
+			cpu_pause();
+		}
+	}
+}
+
+void smp_ap_start(void)
+{
+	struct cpu *cpu = this_cpu();
+
+	cpu_init_this();
+	lapic_init_host(NULL, false);
+	time_init_cpu();
+	atomic_store(&cpu->online, 1);
+	smp_ap_main();
+	panic("CPU %u came back from its loop", cpu->id);
+}
+
+/* Copies the trampoline to its page and completes its addresses. */
+static void prepare_trampoline(hpa_t page)
+{
+	char *code = phys_to_virt(page);
+	u32 gdt = (u32)page + (u32)(trampoline_gdt - trampoline_start);
+
+	memcpy(code, trampoline_start, (size_t)(trampoline_end - trampoline_start));
+	memcpy(code + (trampoline_gdt_base - trampoline_start), &gdt, sizeof(gdt));
+	trampoline_cr3 = read_cr3();
+	trampoline_efer = cpu_features.nx ? X86_EFER_NXE : 0;
+}
+
+static bool wait_online(struct cpu *cpu, u64 ms)
+{
+	u64 limit = rdtsc() + ms * tsc_khz;
+
+	while (!atomic_load(&cpu->online)) {
+		if (rdtsc() > limit)
+			return false;
+		cpu_pause();
+	}
+	return true;
+}
+
+static bool start_one(struct cpu *cpu, hpa_t page)
+{
+	trampoline_stack = (u64)cpu + CPU_AREA_SIZE;
+	lapic_send_init(cpu->apic_id);
+	time_delay_us(10000);
+	lapic_send_startup(cpu->apic_id, (u8)(page >> 12));
+	if (wait_online(cpu, 2))
+		return true;
+	lapic_send_startup(cpu->apic_id, (u8)(page >> 12));
+	return wait_online(cpu, START_TIMEOUT_MS);
+}
+
+static void add_boot_cpu(void)
+{
+	struct cpu *cpu = this_cpu();
+
+	cpu->apic_id = lapic_id_host();
+	cpus[0] = cpu;
+	nr_cpus = 1;
+	atomic_store(&cpu->online, 1);
+}
+
+void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus)
+{
+
+	u32 slot = 1; /* one that did not start may still do so: its stack is never used again */
+
+	add_boot_cpu();
+	irq_install(VEC_KICK, on_kick);
+	irq_install(VEC_CALL, on_call);
+	irq_install(VEC_TIMER, timer_interrupt);
+	time_init_cpu();
+	if (acpi->nr_cpus > 1 && max_cpus > 1 && !page) {
+		log_warn("no free page below 640 KiB: the other CPUs stay off");
+		return;
+	}
+	if (page)
+		prepare_trampoline(page);
+	for (u32 i = 0; i < acpi->nr_cpus && nr_cpus < max_cpus && nr_cpus < MAX_CPUS; i++) {
+		struct cpu *cpu;
+
+		if (!acpi->cpus[i].enabled || acpi->cpus[i].apic_id == cpus[0]->apic_id)
+			continue;
+		cpu = cpu_area_create(slot++, nr_cpus, acpi->cpus[i].apic_id);
+		if (!cpu) {
+			log_warn("no memory for more than %u CPUs", nr_cpus);
+			break;
+		}
+		cpus[nr_cpus] = cpu;
+		if (start_one(cpu, page))
+			nr_cpus++;
+		else
+			log_warn("CPU with APIC id %u did not start in %u ms: left out",
+				 cpu->apic_id, START_TIMEOUT_MS);
+	}
+	log_info("CPUs: %u of %u in use", nr_cpus, acpi->nr_cpus);
+}

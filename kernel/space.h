@@ -1,0 +1,25 @@
+/*
+ * The host's address space (boot/layout.h draws it). Built once at start-up from the memory map,
+ * shared by all CPUs; W^X and NX throughout.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct boot_info;
+
+/*
+ * Frames first, then the tables: the direct map of all RAM of the map, the image with its rights,
+ * then CR3. The boot page tables are out of use afterwards but for starting other processors.
+ */
+void space_init(const struct boot_info *info);
+
+/* Loads the host's tables on another processor. */
+void space_load(void);
+
+/* Maps size bytes of fresh zeroed frames at va, writable. 0 or E_NOMEM. */
+int space_map_new(u64 va, u64 size) __must_check;
+
+/* Memory of Roost's own: whole pages, zeroed, in the direct map. NULL without memory. */
+void *page_alloc(u64 size) __must_check;
+void page_free(void *pages, u64 size);

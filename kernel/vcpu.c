@@ -1,0 +1,314 @@
+/*
+ * The virtual CPU's life between exits: requests, events, exceptions, halting, INIT and SIPI, and
+ * the run loop. What happens on an exit itself is the back end's.
+ */
+#include "kernel/backend.h"
+#include "kernel/cpu.h"
+#include "kernel/guest.h"
+#include "kernel/smp.h"
+#include "kernel/vm.h"
+#include "lib/log.h"
+#include "lib/printf.h"
+#include "lib/x86.h"
+
+/* Requests that vcpu_prepare() serves itself; all others need the run loop. */
+#define REQ_LOCAL (REQ_EVENT | REQ_TLB_FLUSH | REQ_NMI | REQ_CLOCK)
+
+const struct backend *backend;
+
+void vcpu_request(struct vcpu *vcpu, u64 bits)
+{
+	atomic_fetch_or(&vcpu->requests, bits);
+	/* Its own CPU looks before the next entry; another one may be in the guest or asleep. */
+	smp_kick(cpus[vcpu->cpu]);
+}
+
+u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg)
+{
+	return vcpu->backend->reg(vcpu, reg);
+}
+
+void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
+{
+	vcpu->backend->set_reg(vcpu, reg, value);
+}
+
+void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
+{
+	vcpu->backend->segment(vcpu, seg, out);
+}
+
+void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
+{
+	vcpu->backend->set_segment(vcpu, seg, in);
+}
+
+u8 vcpu_cpl(struct vcpu *vcpu)
+{
+	return vcpu->backend->cpl(vcpu);
+}
+
+void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+{
+	vcpu->tsc_offset = offset;
+	vcpu->backend->set_tsc_offset(vcpu, offset);
+}
+
+/* Classes of exceptions for combining (APM 2 table 8-6). */
+static bool contributory(u8 vector)
+{
+	return vector == X86_DE || (vector >= X86_TS && vector <= X86_GP);
+}
+
+static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error, u32 error)
+{
+	struct vcpu_exception *e = &vcpu->exception;
+
+	if (e->pending) {
+		bool second = contributory(vector) || vector == X86_PF;
+
+		if (e->vector == X86_DF && second)
+			return vcpu_triple_fault(vcpu);
+		if ((contributory(e->vector) && contributory(vector)) ||
+		    (e->vector == X86_PF && second)) {
+			vector = X86_DF;
+			has_error = true;
+			error = 0;
+		}
+	}
+	e->pending = true;
+	e->vector = vector;
+	e->has_error = has_error;
+	e->error = error;
+	return INJECTED;
+}
+
+enum outcome inject_exception(struct vcpu *vcpu, u8 vector)
+{
+	return queue_exception(vcpu, vector, false, 0);
+}
+
+enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error)
+{
+	/* Real mode has no error codes (APM 2 8.2). */
+	bool has_error = vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PE;
+
+	return queue_exception(vcpu, vector, has_error, error);
+}
+
+enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error)
+{
+	vcpu_set_reg(vcpu, VREG_CR2, address);
+	return queue_exception(vcpu, X86_PF, true, error);
+}
+
+enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...)
+{
+	struct vm *vm = vcpu->vm;
+	va_list ap;
+
+	spin_lock(&vm->lock);
+	if (!vm->stop_reason[0]) {
+		int n = snprintf(vm->stop_reason, sizeof(vm->stop_reason), "vCPU %u: ", vcpu->id);
+
+		va_start(ap, fmt);
+		vsnprintf(vm->stop_reason + n, sizeof(vm->stop_reason) - (size_t)n, fmt, ap);
+		va_end(ap);
+	}
+	spin_unlock(&vm->lock);
+	vm_end(vm, VM_END_CRASH);
+	return STOP_VM;
+}
+
+enum outcome vcpu_triple_fault(struct vcpu *vcpu)
+{
+	return vcpu_stop_reason(vcpu, "triple fault at rip %lx", vcpu->rip);
+}
+
+void vcpu_single_step(struct vcpu *vcpu)
+{
+	vcpu_set_reg(vcpu, VREG_DR6, vcpu_reg(vcpu, VREG_DR6) | BIT(14));
+	inject_exception(vcpu, X86_DB);
+}
+
+/* An interrupt or NMI is there and RFLAGS lets it in; the shadow does not outlive HLT. */
+static bool can_wake(struct vcpu *vcpu)
+{
+	guest_before_events(vcpu);
+	if (atomic_load(&vcpu->nmi_pending))
+		return true;
+	if ((vcpu->rflags & X86_RFLAGS_IF) && irq_next(vcpu) >= 0)
+		return true;
+	return guest_take_kick(vcpu);
+}
+
+void vcpu_halt(struct vcpu *vcpu)
+{
+	if (can_wake(vcpu)) {
+		atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+		return;
+	}
+	atomic_store(&vcpu->mp_state, MP_HALTED);
+	atomic_fetch_or(&vcpu->requests, REQ_SCHED);
+}
+
+bool vcpu_runnable(struct vcpu *vcpu)
+{
+	u64 requests = atomic_load(&vcpu->requests);
+
+	if (atomic_load(&vcpu->vm->state) != VM_RUNNING)
+		return false;
+	if (requests & (REQ_INIT | REQ_SIPI))
+		return true;
+	switch (atomic_load(&vcpu->mp_state)) {
+	case MP_RUNNING:
+		return true;
+	case MP_HALTED:
+		if (!(requests & (REQ_EVENT | REQ_NMI)))
+			return false;
+		atomic_fetch_and(&vcpu->requests, ~(REQ_EVENT | REQ_NMI));
+		if (!can_wake(vcpu))
+			return false;
+		atomic_store(&vcpu->mp_state, MP_RUNNING);
+		atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool deliver_exception(struct vcpu *vcpu)
+{
+	struct vcpu_exception *e = &vcpu->exception;
+	struct event event = {
+		.type = EVENT_EXCEPTION,
+		.vector = e->vector,
+		.has_error = e->has_error,
+		.error = e->error,
+	};
+
+	if (!e->pending)
+		return false;
+	e->pending = false;
+	vcpu->backend->inject(vcpu, &event);
+	return true;
+}
+
+static bool deliver_nmi(struct vcpu *vcpu)
+{
+	static const struct event nmi = {.type = EVENT_NMI, .vector = X86_NMI};
+
+	if (!vcpu->backend->nmi_allowed(vcpu))
+		return false;
+	atomic_fetch_sub(&vcpu->nmi_pending, 1);
+	vcpu->backend->inject(vcpu, &nmi);
+	return true;
+}
+
+static bool deliver_interrupt(struct vcpu *vcpu)
+{
+	struct event event = {.type = EVENT_INTERRUPT};
+	int vector;
+
+	if (!vcpu->backend->interrupt_allowed(vcpu))
+		return false;
+	vector = irq_accept(vcpu);
+	if (vector < 0)
+		return false;
+	event.vector = (u8)vector;
+	vcpu->backend->inject(vcpu, &event);
+	guest_after_accept(vcpu);
+	return true;
+}
+
+/*
+ * At most one event enters the guest at a time (APM 2 8.5 gives the order); for what has to wait a
+ * window is opened, whose exit brings us here again.
+ */
+static void deliver_events(struct vcpu *vcpu)
+{
+	bool busy = vcpu->backend->event_queued(vcpu);
+
+	guest_before_events(vcpu);
+	busy = deliver_exception(vcpu) || busy;
+	if (unlikely(atomic_load(&vcpu->nmi_pending))) {
+		if (busy || !deliver_nmi(vcpu))
+			vcpu->backend->nmi_window(vcpu);
+		busy = true;
+	}
+	if (irq_next(vcpu) < 0)
+		return;
+	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0)
+		return;
+	vcpu->backend->interrupt_window(vcpu, true);
+}
+
+bool vcpu_prepare(struct vcpu *vcpu)
+{
+	u64 requests = atomic_load_explicit(&vcpu->requests, memory_order_relaxed);
+
+	if (requests & ~REQ_LOCAL)
+		return false;
+	if (requests)
+		requests = atomic_fetch_and(&vcpu->requests, ~REQ_LOCAL);
+	if (requests & REQ_TLB_FLUSH)
+		vcpu->backend->tlb_flush(vcpu);
+	if (requests & REQ_CLOCK)
+		guest_clock_update(vcpu);
+	deliver_events(vcpu);
+	return true;
+}
+
+/* SDM 3A 9.4: a SIPI is only heard after INIT; the vector is the page where real mode begins. */
+static void start_up(struct vcpu *vcpu)
+{
+	u32 page = atomic_load(&vcpu->sipi_vector) & 0xff;
+	struct segment cs;
+
+	if (atomic_load(&vcpu->mp_state) != MP_WAIT_SIPI)
+		return;
+	vcpu_segment(vcpu, SEG_CS, &cs);
+	cs.selector = (u16)(page << 8);
+	cs.base = (u64)page << 12;
+	vcpu_set_segment(vcpu, SEG_CS, &cs);
+	vcpu->rip = 0;
+	atomic_store(&vcpu->mp_state, MP_RUNNING);
+}
+
+static void take_init(struct vcpu *vcpu)
+{
+	vcpu->backend->vcpu_reset(vcpu, true);
+	guest_vcpu_init(vcpu);
+	atomic_store(&vcpu->nmi_pending, 0);
+	if (vcpu->id)
+		atomic_store(&vcpu->mp_state, MP_WAIT_SIPI);
+	else
+		vm_end(vcpu->vm, VM_END_RESET); /* the boot processor starts its firmware again */
+}
+
+/* Requests that are not for vcpu_prepare(). False: give the CPU back to the scheduler. */
+static bool serve_requests(struct vcpu *vcpu)
+{
+	u64 requests = atomic_load(&vcpu->requests);
+
+	if (requests & ~REQ_LOCAL)
+		requests = atomic_fetch_and(&vcpu->requests, REQ_LOCAL);
+	if (requests & REQ_INIT)
+		take_init(vcpu);
+	if (requests & REQ_SIPI)
+		start_up(vcpu);
+	if (requests & REQ_STOP)
+		return false;
+	return atomic_load(&vcpu->mp_state) == MP_RUNNING;
+}
+
+void vcpu_run(struct vcpu *vcpu, const bool *resched)
+{
+	for (;;) {
+		cpu_irq_window();
+		timers_run();
+		if (!serve_requests(vcpu) || *resched)
+			return;
+		vcpu->backend->run(vcpu);
+	}
+}

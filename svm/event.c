@@ -1,0 +1,152 @@
+/*
+ * Events into the guest (APM 2 15.20, 15.21): injection, windows, NMI masking, and events whose
+ * delivery an exit interrupted.
+ */
+#include "svm/svm.h"
+
+#include "kernel/vm.h"
+#include "lib/x86.h"
+
+bool svm_event_queued(struct vcpu *vcpu)
+{
+	return svm_of(vcpu)->vmcb->event_inj & EVENTINJ_VALID;
+}
+
+bool svm_interrupt_allowed(struct vcpu *vcpu)
+{
+	return (vcpu->rflags & X86_RFLAGS_IF) && !(svm_of(vcpu)->vmcb->int_state & INT_SHADOW);
+}
+
+bool svm_nmi_allowed(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	return !arch->nmi_masked && !(arch->vmcb->int_state & INT_SHADOW);
+}
+
+void svm_end_shadow(struct vcpu *vcpu)
+{
+	svm_of(vcpu)->vmcb->int_state &= ~INT_SHADOW;
+}
+
+void svm_inject(struct vcpu *vcpu, const struct event *event)
+{
+	static const u64 types[] = {
+		[EVENT_INTERRUPT] = EVENTINJ_INTR,
+		[EVENT_NMI] = EVENTINJ_NMI,
+		[EVENT_EXCEPTION] = EVENTINJ_EXCEPTION,
+	};
+	struct svm_vcpu *arch = svm_of(vcpu);
+	u64 inj = EVENTINJ_VALID | types[event->type] << EVENTINJ_TYPE_SHIFT | event->vector;
+
+	if (event->has_error)
+		inj |= EVENTINJ_ERROR | (u64)event->error << 32;
+	arch->vmcb->event_inj = inj;
+	if (event->type == EVENT_NMI) {
+		arch->nmi_masked = true;
+		arch->vmcb->intercept_misc1 |= INTERCEPT_IRET;
+	}
+}
+
+/*
+ * The window is a virtual interrupt of highest priority that is never delivered, because its
+ * intercept comes first (APM 2 15.21.4).
+ */
+void svm_interrupt_window(struct vcpu *vcpu, bool open)
+{
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+
+	if (open) {
+		vmcb->vintr |= V_IRQ | V_PRIO_MAX | V_IGN_TPR;
+		vmcb->intercept_misc1 |= INTERCEPT_VINTR;
+	} else {
+		vmcb->vintr &= (u32) ~(V_IRQ | V_PRIO_MAX | V_IGN_TPR);
+		vmcb->intercept_misc1 &= ~(u32)INTERCEPT_VINTR;
+	}
+}
+
+enum outcome svm_exit_vintr(struct vcpu *vcpu)
+{
+	svm_interrupt_window(vcpu, false);
+	atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+	return RESUME;
+}
+
+/*
+ * NMIs are masked until IRET has completed, but the intercept comes before it executes. One single
+ * step takes the guest over the IRET; the #DB after it is Roost's own.
+ */
+static void step_over_iret(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	arch->nmi_single_step = true;
+	arch->step_rflags = vcpu->rflags & X86_RFLAGS_TF;
+	vcpu->rflags |= X86_RFLAGS_TF;
+}
+
+enum outcome svm_exit_iret(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	arch->vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
+	if (atomic_load(&vcpu->nmi_pending))
+		step_over_iret(vcpu);
+	else
+		arch->nmi_masked = false;
+	return RESUME;
+}
+
+/* A blocked NMI waits either for IRET, whose intercept is on already, or for a shadow's end. */
+void svm_nmi_window(struct vcpu *vcpu)
+{
+	if (!svm_of(vcpu)->nmi_masked)
+		svm_interrupt_window(vcpu, true);
+}
+
+/* #DB is intercepted always: its delivery could fault for ever without an exit otherwise. */
+enum outcome svm_exit_db(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (arch->nmi_single_step) {
+		arch->nmi_single_step = false;
+		arch->nmi_masked = false;
+		atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+		/* The IRET has loaded the guest's own TF; the trap is the guest's only if it had TF
+		 * before. */
+		if (!arch->step_rflags) {
+			arch->vmcb->dr6 &= ~BIT(14);
+			return RESUME;
+		}
+	}
+	return inject_exception(vcpu, X86_DB);
+}
+
+/*
+ * The exit came while an event was being delivered. Software interrupts and exceptions restart with
+ * their instruction, RIP points at it; everything else must be delivered again.
+ */
+void svm_take_exit_event(struct vcpu *vcpu)
+{
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u64 info = vmcb->exit_int_info;
+	u64 type = info >> EVENTINJ_TYPE_SHIFT & 7;
+	u8 vector = (u8)info;
+
+	if (type == EVENTINJ_SOFT)
+		return;
+	if (type == EVENTINJ_EXCEPTION && vector < 32) {
+		if (vector == X86_BP || vector == 4)
+			return;
+		vcpu->exception.pending = true;
+		vcpu->exception.vector = vector;
+		vcpu->exception.has_error = info & EVENTINJ_ERROR;
+		vcpu->exception.error = (u32)(info >> 32);
+		return;
+	}
+	/* QEMU 7.2 reports a virtual interrupt as an exception with a vector of 32 and more. */
+	if (type == EVENTINJ_EXCEPTION)
+		info &= ~(7ul << EVENTINJ_TYPE_SHIFT);
+	vmcb->event_inj = info;
+}

@@ -1,0 +1,257 @@
+/*
+ * Exits: one table of {name, handler, length}, one way through it, one tail (kernel/backend.h).
+ *
+ * Handlers turn SVM's facts into neutral ones and call platform/. The length is that of the
+ * instruction without prefixes: where the CPU saves no nRIP, skip.c steps over it.
+ */
+#include "svm/exit.h"
+
+#include "kernel/vm.h"
+#include "lib/log.h"
+#include "lib/x86.h"
+#include "mm/gmem.h"
+#include "platform/bus.h"
+#include "platform/cpuid.h"
+#include "platform/cr.h"
+#include "platform/emulate.h"
+#include "platform/kvm_pv.h"
+#include "platform/lapic.h"
+#include "platform/msr.h"
+#include "svm/quirks.h"
+#include "svm/skip.h"
+#include "svm/svm.h"
+
+struct exit_entry {
+	const char *name;
+	enum outcome (*handler)(struct vcpu *vcpu);
+};
+
+/* Nothing to do here: the run loop takes the interrupt when GIF is set again. */
+static enum outcome exit_host_interrupt(struct vcpu *vcpu)
+{
+	svm_of(vcpu)->leave = true;
+	return RESUME;
+}
+
+static enum outcome exit_msr(struct vcpu *vcpu)
+{
+	return svm_of(vcpu)->vmcb->exit_info1 ? msr_write_exit(vcpu) : msr_read_exit(vcpu);
+}
+
+static enum outcome exit_io(struct vcpu *vcpu)
+{
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct bus *bus = vm_bus(vcpu->vm);
+	u32 info = (u32)vmcb->exit_info1;
+	u16 port = (u16)(info >> 16);
+	unsigned size = info >> 4 & 7; /* SZ8, SZ16, SZ32 are the size */
+	u64 rax = vcpu->gpr[RAX];
+	u32 value;
+
+	vcpu->next_rip = vmcb->exit_info2;
+	if (info & IOIO_STR)
+		return emulate_string_io(vcpu, port, size, info & IOIO_IN, info & IOIO_REP);
+	if (!(info & IOIO_IN)) {
+		bus_io_write(bus, vcpu, port, size, (u32)rax & (u32)(~0u >> (32 - 8 * size)));
+		return ADVANCE;
+	}
+	value = bus_io_read(bus, vcpu, port, size);
+	if (size == 4)
+		vcpu->gpr[RAX] = value;
+	else if (size == 2)
+		vcpu->gpr[RAX] = (rax & ~0xfffful) | (u16)value;
+	else
+		vcpu->gpr[RAX] = (rax & ~0xfful) | (u8)value;
+	return ADVANCE;
+}
+
+static enum outcome exit_hlt(struct vcpu *vcpu)
+{
+	vcpu_halt(vcpu);
+	return ADVANCE;
+}
+
+static enum outcome exit_nop(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return ADVANCE;
+}
+
+/* Instructions that the CPU model does not offer. */
+static enum outcome exit_ud(struct vcpu *vcpu)
+{
+	return inject_ud(vcpu);
+}
+
+static enum outcome exit_rdpmc(struct vcpu *vcpu)
+{
+	return inject_gp(vcpu, 0);
+}
+
+static enum outcome exit_xsetbv(struct vcpu *vcpu)
+{
+	return xsetbv_exit(vcpu);
+}
+
+static enum outcome exit_ac(struct vcpu *vcpu)
+{
+	return inject_exception_error(vcpu, X86_AC, (u32)svm_of(vcpu)->vmcb->exit_info1);
+}
+
+/* The host's machine check is taken after STGI; the guest has nothing to do with it. */
+static enum outcome exit_mc(struct vcpu *vcpu)
+{
+	return exit_host_interrupt(vcpu);
+}
+
+/* Triple fault: the machine would reset (APM 2 15.14.3; the VMCB's state is undefined now). */
+static enum outcome exit_shutdown(struct vcpu *vcpu)
+{
+	return vcpu_triple_fault(vcpu);
+}
+
+static enum outcome exit_npf(struct vcpu *vcpu)
+{
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u64 info = vmcb->exit_info1;
+	gpa_t gpa = vmcb->exit_info2;
+	bool write = info & NPF_WRITE;
+	bool fetch = info & NPF_FETCH;
+
+	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0)
+		return RESUME;
+	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
+	if (fetch)
+		return inject_ud(vcpu);
+	return emulate_mmio(vcpu, gpa, write, info & NPF_PAGE_WALK);
+}
+
+/* An exit that was not asked for: a hypervisor below this one may do that. */
+static enum outcome exit_unasked(struct vcpu *vcpu)
+{
+	log_guest("%s: exit %lx was not asked for, resumed", vcpu->vm->name,
+		  svm_of(vcpu)->vmcb->exit_code);
+	return RESUME;
+}
+
+/* Index of an exit code: 0x000 to 0x0bf as they are, 0x400 to 0x403 behind them. */
+#define INDEX_NPF     0xc0u
+#define INDEX_INVALID 0xc4u
+#define INDEX_UNKNOWN 0xc5u
+_Static_assert(SVM_NR_EXITS == INDEX_UNKNOWN + 1, "one counter an entry");
+
+static const struct exit_entry exits[SVM_NR_EXITS] = {
+	[EXIT_CR0_WRITE] = {"CR0 write", svm_exit_cr},
+	[EXIT_CR4_WRITE] = {"CR4 write", svm_exit_cr},
+	[EXIT_CR8_READ] = {"CR8 read", svm_exit_cr},
+	[EXIT_CR8_WRITE] = {"CR8 write", svm_exit_cr},
+	[EXIT_EXCEPTION + X86_DB] = {"#DB", svm_exit_db},
+	[EXIT_EXCEPTION + X86_AC] = {"#AC", exit_ac},
+	[EXIT_EXCEPTION + X86_MC] = {"#MC", exit_mc},
+	[EXIT_INTR] = {"interrupt", exit_host_interrupt},
+	[EXIT_NMI] = {"NMI", exit_host_interrupt},
+	[EXIT_SMI] = {"SMI", exit_host_interrupt},
+	[EXIT_INIT] = {"INIT", exit_host_interrupt},
+	[EXIT_VINTR] = {"interrupt window", svm_exit_vintr},
+	[EXIT_RDTSC] = {"RDTSC", exit_unasked},
+	[EXIT_RDPMC] = {"RDPMC", exit_rdpmc},
+	[EXIT_CPUID] = {"CPUID", cpuid_exit},
+	[EXIT_RSM] = {"RSM", exit_ud},
+	[EXIT_IRET] = {"IRET", svm_exit_iret},
+	[EXIT_INVD] = {"INVD", exit_nop},
+	[EXIT_PAUSE] = {"PAUSE", exit_nop},
+	[EXIT_HLT] = {"HLT", exit_hlt},
+	[EXIT_INVLPGA] = {"INVLPGA", exit_ud},
+	[EXIT_IOIO] = {"port I/O", exit_io},
+	[EXIT_MSR] = {"MSR", exit_msr},
+	[EXIT_FERR] = {"FERR freeze", exit_unasked},
+	[EXIT_SHUTDOWN] = {"shutdown", exit_shutdown},
+	[EXIT_VMRUN] = {"VMRUN", exit_ud},
+	[EXIT_VMMCALL] = {"VMMCALL", hypercall_exit},
+	[EXIT_VMLOAD] = {"VMLOAD", exit_ud},
+	[EXIT_VMSAVE] = {"VMSAVE", exit_ud},
+	[EXIT_STGI] = {"STGI", exit_ud},
+	[EXIT_CLGI] = {"CLGI", exit_ud},
+	[EXIT_SKINIT] = {"SKINIT", exit_ud},
+	[EXIT_WBINVD] = {"WBINVD", exit_nop},
+	[EXIT_MONITOR] = {"MONITOR", exit_ud},
+	[EXIT_MWAIT] = {"MWAIT", exit_ud},
+	[EXIT_XSETBV] = {"XSETBV", exit_xsetbv},
+	[INDEX_NPF] = {"nested page fault", exit_npf},
+	[INDEX_INVALID] = {"invalid", svm_exit_invalid},
+	[INDEX_UNKNOWN] = {"unknown", exit_unasked},
+};
+
+static u32 exit_index(u64 code)
+{
+	if (likely(code < INDEX_NPF))
+		return (u32)code;
+	if (code >= EXIT_NPF && code < EXIT_NPF + 4)
+		return (u32)(code - EXIT_NPF) + INDEX_NPF;
+	/* 64 bits of ones by the manual, 32 on QEMU 7.2. */
+	return (s32)code == -1 ? INDEX_INVALID : INDEX_UNKNOWN;
+}
+
+const char *svm_exit_name(u32 index)
+{
+	return index < SVM_NR_EXITS && exits[index].name ? exits[index].name : "unknown";
+}
+
+/* Registers that VMRUN takes from the VMCB. */
+void svm_write_back(struct vcpu *vcpu)
+{
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+
+	vmcb->rip = vcpu->rip;
+	vmcb->rflags = vcpu->rflags;
+	vmcb->rax = vcpu->gpr[RAX];
+	vmcb->rsp = vcpu->gpr[RSP];
+}
+
+static void note_exit(struct vcpu *vcpu, u32 index)
+{
+	struct vcpu_trace *t = &vcpu->trace[vcpu->nr_exits++ % VCPU_TRACE];
+
+	t->rip = vcpu->rip;
+	t->reason = index;
+	vcpu->exit_counts[index]++;
+}
+
+bool svm_exit(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct vmcb *vmcb = arch->vmcb;
+	u32 index = exit_index(vmcb->exit_code);
+	enum outcome (*handler)(struct vcpu *) = exits[index].handler;
+	enum outcome outcome;
+
+	vcpu->rip = vmcb->rip;
+	vcpu->rflags = vmcb->rflags;
+	vcpu->gpr[RAX] = vmcb->rax;
+	vcpu->gpr[RSP] = vmcb->rsp;
+	vcpu->next_rip = 0;
+	vmcb->event_inj = 0;
+	note_exit(vcpu, index);
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
+		svm_take_exit_event(vcpu);
+
+	outcome = likely(handler) ? handler(vcpu) : exit_unasked(vcpu);
+	if (outcome == ADVANCE) {
+		if (!vcpu->next_rip)
+			vcpu->next_rip = svm_next_rip(vcpu);
+		vcpu->rip = vcpu->next_rip;
+		vmcb->int_state &= ~INT_SHADOW;
+		if (unlikely(vcpu->rflags & X86_RFLAGS_TF))
+			vcpu_single_step(vcpu);
+	}
+	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
+		return false;
+	if (unlikely(arch->leave)) {
+		arch->leave = false;
+		return false;
+	}
+	svm_write_back(vcpu);
+	if (unlikely(arch->flush || vmcb->tlb_control))
+		svm_tlb_enter(vcpu);
+	return true;
+}

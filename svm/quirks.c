@@ -1,0 +1,32 @@
+/* Work-arounds for emulated machines; quirks.h lists all of them. */
+#include "svm/quirks.h"
+
+#include "kernel/vm.h"
+#include "lib/log.h"
+#include "lib/x86.h"
+#include "platform/emulate.h"
+#include "svm/svm.h"
+
+/*
+ * QEMU 7.2 ends a guest's MOV to CR3 with reserved bits set by VMEXIT_INVALID, with RIP at the
+ * instruction, where hardware raises #GP. Only what a guest can do so is taken for that.
+ */
+static bool is_mov_to_cr(struct vcpu *vcpu)
+{
+	struct insn insn;
+
+	return decode_current(vcpu, &insn) == 0 && insn.map == MAP_0F && insn.opcode == 0x22;
+}
+
+enum outcome svm_exit_invalid(struct vcpu *vcpu)
+{
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+
+	if (is_mov_to_cr(vcpu))
+		return inject_gp(vcpu, 0);
+	return vcpu_stop_reason(vcpu,
+				"VMRUN refused the state: cr0 %lx cr3 %lx cr4 %lx efer %lx rip %lx "
+				"rflags %lx event %lx asid %u",
+				vmcb->cr0, vmcb->cr3, vmcb->cr4, vmcb->efer, vmcb->rip,
+				vmcb->rflags, vmcb->event_inj, vmcb->asid);
+}

@@ -1,0 +1,309 @@
+/*
+ * The guest's registers in the VMCB by their neutral names, and their values after RESET and INIT
+ * (APM 2 14.1.3).
+ */
+#include "svm/svm.h"
+
+#include "kernel/vm.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/gmem.h"
+#include "mm/ptable.h"
+#include "svm/intercept.h"
+
+static u64 *reg_field(struct vmcb *vmcb, enum vreg reg)
+{
+	switch (reg) {
+	case VREG_CR0:
+		return &vmcb->cr0;
+	case VREG_CR2:
+		return &vmcb->cr2;
+	case VREG_CR3:
+		return &vmcb->cr3;
+	case VREG_CR4:
+		return &vmcb->cr4;
+	case VREG_DR6:
+		return &vmcb->dr6;
+	case VREG_DR7:
+		return &vmcb->dr7;
+	case VREG_GDTR_BASE:
+		return &vmcb->gdtr.base;
+	case VREG_IDTR_BASE:
+		return &vmcb->idtr.base;
+	case VREG_STAR:
+		return &vmcb->star;
+	case VREG_LSTAR:
+		return &vmcb->lstar;
+	case VREG_CSTAR:
+		return &vmcb->cstar;
+	case VREG_SFMASK:
+		return &vmcb->sfmask;
+	case VREG_KERNEL_GS_BASE:
+		return &vmcb->kernel_gs_base;
+	case VREG_SYSENTER_CS:
+		return &vmcb->sysenter_cs;
+	case VREG_SYSENTER_ESP:
+		return &vmcb->sysenter_esp;
+	case VREG_SYSENTER_EIP:
+		return &vmcb->sysenter_eip;
+	case VREG_PAT:
+		return &vmcb->g_pat;
+	case VREG_DEBUGCTL:
+		return &vmcb->debugctl;
+	default:
+		return NULL;
+	}
+}
+
+/*
+ * What VMLOAD and VMSAVE move (APM 3 VMSAVE): while the guest's run loop is on, the CPU holds
+ * these, not the VMCB.
+ */
+static bool in_vmsave_state(enum vreg reg)
+{
+	return reg >= VREG_STAR && reg <= VREG_SYSENTER_EIP;
+}
+
+static bool segment_in_vmsave_state(enum seg seg)
+{
+	return seg == SEG_FS || seg == SEG_GS || seg == SEG_LDTR || seg == SEG_TR;
+}
+
+static void vmsave(const struct svm_vcpu *arch)
+{
+	__asm__ volatile("vmsave" : : "a"(arch->vmcb_pa) : "memory");
+}
+
+static void vmload(const struct svm_vcpu *arch)
+{
+	__asm__ volatile("vmload" : : "a"(arch->vmcb_pa) : "memory");
+}
+
+u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (reg == VREG_EFER)
+		return arch->efer | (arch->vmcb->efer & X86_EFER_LMA);
+	if (reg == VREG_GDTR_LIMIT)
+		return arch->vmcb->gdtr.limit;
+	if (reg == VREG_IDTR_LIMIT)
+		return arch->vmcb->idtr.limit;
+	if (reg == VREG_TSC_AUX)
+		return arch->entered && cpu_features.rdtscp ? rdmsr(X86_MSR_TSC_AUX)
+							    : arch->tsc_aux;
+	if (arch->entered && in_vmsave_state(reg))
+		vmsave(arch);
+	return *reg_field(arch->vmcb, reg);
+}
+
+/*
+ * The VMCB's EFER. LME appears in it only together with CR4.PAE: QEMU 7.2 leaves its host with the
+ * guest's CR0 after an exit with LME set and PAE and PG clear. The architecture does not care,
+ * because LME has no effect before PG, which needs PAE; CR0 writes are intercepted in that time.
+ */
+void svm_update_efer(struct svm_vcpu *arch)
+{
+	struct vmcb *vmcb = arch->vmcb;
+	u64 efer = arch->efer | X86_EFER_SVME | (vmcb->efer & X86_EFER_LMA);
+
+	if (!(vmcb->cr4 & X86_CR4_PAE))
+		efer &= ~X86_EFER_LME;
+	vmcb->efer = efer;
+	svm_intercept_cr0(arch, (arch->efer & X86_EFER_LME) && !(vmcb->efer & X86_EFER_LMA));
+}
+
+static void set_cr0(struct svm_vcpu *arch, u64 value)
+{
+	struct vmcb *vmcb = arch->vmcb;
+
+	/* LMA = LME and PG (APM 2 14.6). */
+	if ((value & X86_CR0_PG) && (arch->efer & X86_EFER_LME))
+		vmcb->efer |= X86_EFER_LMA;
+	else
+		vmcb->efer &= ~X86_EFER_LMA;
+	vmcb->cr0 = value;
+	svm_update_efer(arch);
+}
+
+void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct vmcb *vmcb = arch->vmcb;
+
+	switch (reg) {
+	case VREG_EFER:
+		arch->efer = value & ~(X86_EFER_LMA | X86_EFER_SVME);
+		svm_update_efer(arch);
+		return;
+	case VREG_CR0:
+		set_cr0(arch, value);
+		svm_tlb_flush(vcpu);
+		return;
+	case VREG_CR4:
+		vmcb->cr4 = value;
+		svm_update_efer(arch);
+		svm_tlb_flush(vcpu);
+		return;
+	case VREG_CR3:
+		vmcb->cr3 = value;
+		svm_tlb_flush(vcpu);
+		return;
+	case VREG_GDTR_LIMIT:
+		vmcb->gdtr.limit = (u32)value;
+		return;
+	case VREG_IDTR_LIMIT:
+		vmcb->idtr.limit = (u32)value;
+		return;
+	case VREG_TSC_AUX:
+		arch->tsc_aux = value;
+		if (arch->loaded && cpu_features.rdtscp)
+			wrmsr(X86_MSR_TSC_AUX, value);
+		return;
+	case VREG_XCR0:
+		arch->xcr0 = value;
+		if (arch->loaded && cpu_features.xcr0)
+			xsetbv(0, value);
+		return;
+	default:
+		break;
+	}
+	if (arch->entered && in_vmsave_state(reg)) {
+		vmsave(arch);
+		*reg_field(vmcb, reg) = value;
+		vmload(arch);
+	} else {
+		*reg_field(vmcb, reg) = value;
+	}
+}
+
+static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg)
+{
+	switch (seg) {
+	case SEG_ES:
+		return &vmcb->es;
+	case SEG_CS:
+		return &vmcb->cs;
+	case SEG_SS:
+		return &vmcb->ss;
+	case SEG_DS:
+		return &vmcb->ds;
+	case SEG_FS:
+		return &vmcb->fs;
+	case SEG_GS:
+		return &vmcb->gs;
+	case SEG_LDTR:
+		return &vmcb->ldtr;
+	default:
+		return &vmcb->tr;
+	}
+}
+
+void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	const struct vmcb_segment *s = segment_field(arch->vmcb, seg);
+
+	if (arch->entered && segment_in_vmsave_state(seg))
+		vmsave(arch);
+	out->base = s->base;
+	out->limit = s->limit;
+	out->selector = s->selector;
+	out->attr = s->attr;
+}
+
+void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct vmcb_segment *s = segment_field(arch->vmcb, seg);
+	bool live = arch->entered && segment_in_vmsave_state(seg);
+
+	if (live)
+		vmsave(arch);
+	s->base = in->base;
+	s->limit = in->limit;
+	s->selector = in->selector;
+	s->attr = in->attr;
+	if (seg == SEG_SS)
+		arch->vmcb->cpl = (in->attr & SEG_ATTR_DPL) >> 5;
+	if (live)
+		vmload(arch);
+}
+
+/* Real mode and virtual-8086 mode have fixed levels; else it is SS's (QEMU leaves the field 0). */
+u8 svm_cpl(struct vcpu *vcpu)
+{
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+
+	if (!(vmcb->cr0 & X86_CR0_PE))
+		return 0;
+	if (vcpu->rflags & X86_RFLAGS_VM)
+		return 3;
+	return (vmcb->ss.attr & SEG_ATTR_DPL) >> 5;
+}
+
+void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+{
+	svm_of(vcpu)->vmcb->tsc_offset = offset;
+}
+
+static void reset_segments(struct vmcb *vmcb)
+{
+	static const struct vmcb_segment data = {.attr = 0x93, .limit = 0xffff};
+	static const struct vmcb_segment table = {.limit = 0xffff};
+
+	vmcb->es = vmcb->ss = vmcb->ds = vmcb->fs = vmcb->gs = data;
+	vmcb->cs = (struct vmcb_segment){
+		.selector = 0xf000, .attr = 0x9b, .limit = 0xffff, .base = 0xffff0000};
+	vmcb->gdtr = vmcb->idtr = table;
+	vmcb->ldtr = (struct vmcb_segment){.attr = 0x82, .limit = 0xffff};
+	vmcb->tr = (struct vmcb_segment){.attr = 0x8b, .limit = 0xffff};
+}
+
+/* What RESET clears and INIT leaves alone. */
+static void reset_msrs(struct svm_vcpu *arch)
+{
+	struct vmcb *vmcb = arch->vmcb;
+
+	vmcb->star = vmcb->lstar = vmcb->cstar = vmcb->sfmask = vmcb->kernel_gs_base = 0;
+	vmcb->sysenter_cs = vmcb->sysenter_esp = vmcb->sysenter_eip = 0;
+	vmcb->g_pat = 0x0007040600070406;
+	vmcb->debugctl = 0;
+	arch->tsc_aux = 0;
+	arch->xcr0 = 1;
+	svm_fpu_reset(arch);
+}
+
+void svm_vcpu_reset(struct vcpu *vcpu, bool init)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct vmcb *vmcb = arch->vmcb;
+	/* INIT keeps CD and NW (APM 2 table 14-1). */
+	u64 cache_bits = init ? vmcb->cr0 & (X86_CR0_CD | X86_CR0_NW) : X86_CR0_CD | X86_CR0_NW;
+
+	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
+	vcpu->gpr[RDX] = 0x600; /* family, model, stepping; the CPU model may say it better */
+	vcpu->rip = 0xfff0;
+	vcpu->rflags = X86_RFLAGS_FIXED;
+	vcpu->exception.pending = false;
+	reset_segments(vmcb);
+	if (!init)
+		reset_msrs(arch);
+	arch->efer = 0;
+	vmcb->efer = X86_EFER_SVME;
+	vmcb->cr0 = X86_CR0_ET | cache_bits;
+	vmcb->cr2 = vmcb->cr3 = vmcb->cr4 = 0;
+	vmcb->dr6 = 0xffff0ff0;
+	vmcb->dr7 = 0x400;
+	memset(arch->dr, 0, sizeof(arch->dr));
+	vmcb->cpl = 0;
+	vmcb->event_inj = 0;
+	vmcb->int_state = 0;
+	vmcb->tsc_offset = vcpu->tsc_offset;
+	arch->nmi_masked = arch->nmi_single_step = false;
+	vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
+	svm_interrupt_window(vcpu, false);
+	svm_update_efer(arch);
+	vmcb->ncr3 = vcpu->vm->gmem->pt.root;
+	svm_tlb_flush(vcpu);
+}

@@ -1,0 +1,177 @@
+/*
+ * The SVM back end: detection, per-CPU start, creation of vCPUs, and the run function around
+ * entry.S.
+ */
+#include "svm/svm.h"
+
+#include "kernel/panic.h"
+#include "kernel/space.h"
+#include "kernel/vm.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/direct.h"
+#include "mm/gmem.h"
+#include "mm/ptable.h"
+#include "svm/intercept.h"
+
+#define CPUID_SVM    0x8000000a
+#define VM_CR_SVMDIS BIT(4)
+
+_Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) == 0 &&
+		       offsetof(struct svm_vcpu, vmcb_pa) == 0,
+	       "entry.S knows these");
+
+struct svm_features svm_features;
+
+static int svm_probe(void)
+{
+	u32 r[4];
+
+	cpuid(0x80000001, 0, r);
+	if (!(r[2] & BIT(2))) {
+		log_error("this CPU has no SVM (AMD-V)");
+		return E_NOSUPP;
+	}
+	if (rdmsr(X86_MSR_VM_CR) & VM_CR_SVMDIS) {
+		log_error("SVM is disabled by the firmware (VM_CR.SVMDIS): enable it in the "
+			  "firmware's set-up");
+		return E_NOSUPP;
+	}
+	cpuid(CPUID_SVM, 0, r);
+	if (!(r[3] & BIT(0))) {
+		log_error("this CPU's SVM has no nested paging");
+		return E_NOSUPP;
+	}
+	svm_features = (struct svm_features){
+		.nrips = r[3] & BIT(3),
+		.clean_bits = r[3] & BIT(5),
+		.flush_by_asid = r[3] & BIT(6),
+		.decode_assists = r[3] & BIT(7),
+		.pause_filter = r[3] & BIT(10),
+		.vgif = r[3] & BIT(16),
+		.nr_asids = r[1],
+	};
+	if (svm_features.nr_asids < 2) {
+		log_error("this CPU's SVM has no ASID for a guest");
+		return E_NOSUPP;
+	}
+	log_info("SVM: %u ASIDs%s%s%s%s", svm_features.nr_asids, svm_features.nrips ? ", nRIP" : "",
+		 svm_features.decode_assists ? ", decode assists" : "",
+		 svm_features.flush_by_asid ? ", flush by ASID" : "",
+		 svm_features.vgif ? ", virtual GIF" : "");
+	return svm_intercept_init();
+}
+
+/* EFER.SVME, the host save area (each CPU its own), and what VMLOAD gives back to the host. */
+static int svm_cpu_on(struct cpu *cpu)
+{
+	void *hsave = page_alloc(PAGE_SIZE);
+	void *host = page_alloc(PAGE_SIZE);
+	struct svm_cpu *svm = page_alloc(PAGE_SIZE);
+
+	if (!hsave || !host || !svm)
+		return E_NOMEM;
+	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_SVME);
+	wrmsr(X86_MSR_VM_HSAVE_PA, virt_to_phys(hsave));
+	svm->host_vmcb_pa = virt_to_phys(host);
+	svm->next_asid = 1;
+	svm->asid_generation = 1;
+	cpu->backend_data = svm;
+	__asm__ volatile("vmsave" : : "a"(svm->host_vmcb_pa) : "memory");
+	return 0;
+}
+
+static void svm_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (!arch)
+		return;
+	svm_fpu_destroy(arch);
+	if (arch->vmcb)
+		page_free(arch->vmcb, PAGE_SIZE);
+	page_free(arch, PAGE_SIZE);
+	vcpu->arch = NULL;
+}
+
+static int svm_vcpu_create(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = page_alloc(PAGE_SIZE);
+
+	if (!arch)
+		return E_NOMEM;
+	vcpu->arch = arch;
+	arch->vmcb = page_alloc(PAGE_SIZE);
+	if (!arch->vmcb || svm_fpu_create(arch)) {
+		svm_vcpu_destroy(vcpu);
+		return E_NOMEM;
+	}
+	arch->vmcb_pa = virt_to_phys(arch->vmcb);
+	arch->asid_cpu = ~0u;
+	arch->vmcb->np_enable = 1;
+	svm_intercept_setup(arch->vmcb);
+	return 0;
+}
+
+static void svm_vmsave(hpa_t vmcb_pa)
+{
+	__asm__ volatile("vmsave" : : "a"(vmcb_pa) : "memory");
+}
+
+static void svm_vmload(hpa_t vmcb_pa)
+{
+	__asm__ volatile("vmload" : : "a"(vmcb_pa) : "memory");
+}
+
+/*
+ * IF is 1 while GIF is 0: with V_INTR_MASKING it is the host's IF that lets physical interrupts
+ * end VMRUN (APM 2 15.21.1), and none is taken before STGI, after the host's own TR is back.
+ */
+static void svm_run(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	const struct svm_cpu *svm = this_cpu()->backend_data;
+
+	if (!vcpu_prepare(vcpu))
+		return;
+	__asm__ volatile("clgi; sti" : : : "memory");
+	svm_vmload(arch->vmcb_pa);
+	arch->entered = true;
+	svm_write_back(vcpu);
+	svm_tlb_enter(vcpu);
+	svm_enter(vcpu);
+	arch->entered = false;
+	svm_vmsave(arch->vmcb_pa);
+	svm_vmload(svm->host_vmcb_pa);
+	__asm__ volatile("cli; stgi" : : : "memory");
+}
+
+const struct backend svm_backend = {
+	.name = "SVM",
+	.pt_format = &pt_format_npt,
+	.probe = svm_probe,
+	.cpu_on = svm_cpu_on,
+	.vcpu_create = svm_vcpu_create,
+	.vcpu_destroy = svm_vcpu_destroy,
+	.vcpu_reset = svm_vcpu_reset,
+	.load = svm_load,
+	.put = svm_put,
+	.run = svm_run,
+	.reg = svm_reg,
+	.set_reg = svm_set_reg,
+	.segment = svm_segment,
+	.set_segment = svm_set_segment,
+	.cpl = svm_cpl,
+	.set_tsc_offset = svm_set_tsc_offset,
+	.event_queued = svm_event_queued,
+	.interrupt_allowed = svm_interrupt_allowed,
+	.nmi_allowed = svm_nmi_allowed,
+	.inject = svm_inject,
+	.interrupt_window = svm_interrupt_window,
+	.nmi_window = svm_nmi_window,
+	.end_shadow = svm_end_shadow,
+	.tlb_flush = svm_tlb_flush,
+	.exit_name = svm_exit_name,
+	.nr_exit_reasons = SVM_NR_EXITS,
+};

@@ -1,0 +1,59 @@
+/*
+ * ASIDs and TLB flushes (APM 2 15.16), and the ledger of flushes.
+ *
+ * An ASID belongs to a CPU. A vCPU keeps its ASID while it stays on its CPU and that CPU has not
+ * started a new generation; a flush of one vCPU is a new ASID, or TLB_CONTROL 3 where the CPU can
+ * flush by ASID. When the ASIDs of a CPU have run out, everything is flushed and all start anew.
+ *
+ * The ledger: each vCPU notes the generation of its nested page table at its last flush. A change
+ * of the table that needs a flush raises the generation, so entering with an older note is a
+ * missing flush. No emulator shows such a bug; debug builds stop on it, and all builds flush.
+ */
+#include "svm/svm.h"
+
+#include "kernel/panic.h"
+#include "kernel/vm.h"
+#include "mm/gmem.h"
+#include "mm/ptable.h"
+
+void svm_tlb_flush(struct vcpu *vcpu)
+{
+	svm_of(vcpu)->flush = true;
+}
+
+static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu)
+{
+	if (cpu->next_asid >= svm_features.nr_asids) {
+		cpu->asid_generation++;
+		cpu->next_asid = 1;
+		arch->vmcb->tlb_control = TLB_FLUSH_ALL;
+	}
+	arch->vmcb->asid = cpu->next_asid++;
+	arch->asid_generation = cpu->asid_generation;
+}
+
+void svm_tlb_enter(struct vcpu *vcpu)
+{
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct cpu *cpu = this_cpu();
+	struct svm_cpu *svm = cpu->backend_data;
+	u64 generation = pt_generation(&vcpu->vm->gmem->pt);
+
+	arch->vmcb->tlb_control = 0;
+	if (arch->asid_cpu != cpu->id || arch->asid_generation != svm->asid_generation) {
+		new_asid(arch, svm);
+		arch->asid_cpu = cpu->id;
+	} else if (arch->flush || arch->flushed_generation != generation) {
+#ifdef ROOST_DEBUG
+		if (!arch->flush)
+			panic("vCPU %u entered with nested page tables changed and not flushed",
+			      vcpu->id);
+#endif
+		if (svm_features.flush_by_asid)
+			arch->vmcb->tlb_control = TLB_FLUSH_ASID;
+		else
+			new_asid(arch, svm);
+	}
+	arch->flush = false;
+	arch->flushed_generation = generation;
+}

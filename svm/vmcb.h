@@ -1,0 +1,227 @@
+/* The virtual machine control block (APM 2 appendix B), and the bits and codes of SVM. */
+#pragma once
+
+#include "lib/types.h"
+
+struct vmcb_segment {
+	u16 selector;
+	u16 attr; /* SEG_ATTR_* of kernel/vcpu.h: the VMCB's own format */
+	u32 limit;
+	u64 base;
+};
+
+struct vmcb {
+	/* Control area. */
+	u16 intercept_cr_read;
+	u16 intercept_cr_write;
+	u16 intercept_dr_read;
+	u16 intercept_dr_write;
+	u32 intercept_exceptions;
+	u32 intercept_misc1; /* 0x00c */
+	u32 intercept_misc2; /* 0x010 */
+	u32 intercept_misc3; /* 0x014 */
+	u8 reserved1[0x03c - 0x018];
+	u16 pause_threshold;
+	u16 pause_count;
+	u64 iopm_base;
+	u64 msrpm_base;
+	u64 tsc_offset;
+	u32 asid; /* 0x058 */
+	u8 tlb_control;
+	u8 reserved2[3];
+	u32 vintr; /* 0x060: V_TPR 7:0, V_IRQ 8, V_GIF 9, V_PRIO 19:16, V_IGN_TPR 20, V_MASK 24 */
+	u32 vintr_vector;
+	u64 int_state; /* 0x068: bit 0 interrupt shadow */
+	u64 exit_code;
+	u64 exit_info1;
+	u64 exit_info2;
+	u64 exit_int_info;
+	u64 np_enable; /* 0x090 */
+	u8 reserved3[0x0a8 - 0x098];
+	u64 event_inj; /* 0x0a8 */
+	u64 ncr3;
+	u64 lbr_enable; /* 0x0b8 */
+	u32 clean;
+	u32 reserved4;
+	u64 next_rip; /* 0x0c8 */
+	u8 insn_len;  /* 0x0d0 */
+	u8 insn_bytes[15];
+	u8 reserved5[0x400 - 0x0e0];
+
+	/* State save area. */
+	struct vmcb_segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+	u8 reserved6[0x4cb - 0x4a0];
+	u8 cpl;
+	u32 reserved7;
+	u64 efer; /* 0x4d0 */
+	u8 reserved8[0x548 - 0x4d8];
+	u64 cr4;
+	u64 cr3;
+	u64 cr0;
+	u64 dr7;
+	u64 dr6;
+	u64 rflags;
+	u64 rip; /* 0x578 */
+	u8 reserved9[0x5d8 - 0x580];
+	u64 rsp;
+	u8 reserved10[0x5f8 - 0x5e0];
+	u64 rax;
+	u64 star;
+	u64 lstar;
+	u64 cstar;
+	u64 sfmask;
+	u64 kernel_gs_base;
+	u64 sysenter_cs;
+	u64 sysenter_esp;
+	u64 sysenter_eip;
+	u64 cr2; /* 0x640 */
+	u8 reserved11[0x668 - 0x648];
+	u64 g_pat;
+	u64 debugctl;
+	u8 reserved12[0x1000 - 0x678];
+};
+
+#define VMCB_OFFSET(field, offset) \
+	_Static_assert(offsetof(struct vmcb, field) == (offset), "APM 2 appendix B: " #field)
+VMCB_OFFSET(intercept_cr_write, 0x002);
+VMCB_OFFSET(intercept_misc1, 0x00c);
+VMCB_OFFSET(pause_count, 0x03e);
+VMCB_OFFSET(iopm_base, 0x040);
+VMCB_OFFSET(tsc_offset, 0x050);
+VMCB_OFFSET(asid, 0x058);
+VMCB_OFFSET(vintr, 0x060);
+VMCB_OFFSET(int_state, 0x068);
+VMCB_OFFSET(exit_code, 0x070);
+VMCB_OFFSET(exit_int_info, 0x088);
+VMCB_OFFSET(np_enable, 0x090);
+VMCB_OFFSET(event_inj, 0x0a8);
+VMCB_OFFSET(ncr3, 0x0b0);
+VMCB_OFFSET(clean, 0x0c0);
+VMCB_OFFSET(next_rip, 0x0c8);
+VMCB_OFFSET(insn_len, 0x0d0);
+VMCB_OFFSET(es, 0x400);
+VMCB_OFFSET(gdtr, 0x460);
+VMCB_OFFSET(tr, 0x490);
+VMCB_OFFSET(cpl, 0x4cb);
+VMCB_OFFSET(efer, 0x4d0);
+VMCB_OFFSET(cr4, 0x548);
+VMCB_OFFSET(rflags, 0x570);
+VMCB_OFFSET(rip, 0x578);
+VMCB_OFFSET(rsp, 0x5d8);
+VMCB_OFFSET(rax, 0x5f8);
+VMCB_OFFSET(kernel_gs_base, 0x620);
+VMCB_OFFSET(cr2, 0x640);
+VMCB_OFFSET(g_pat, 0x668);
+_Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
+
+/* intercept_misc1 */
+#define INTERCEPT_INTR	   BIT(0)
+#define INTERCEPT_NMI	   BIT(1)
+#define INTERCEPT_SMI	   BIT(2)
+#define INTERCEPT_INIT	   BIT(3)
+#define INTERCEPT_VINTR	   BIT(4)
+#define INTERCEPT_RDPMC	   BIT(15)
+#define INTERCEPT_CPUID	   BIT(18)
+#define INTERCEPT_RSM	   BIT(19)
+#define INTERCEPT_IRET	   BIT(20)
+#define INTERCEPT_INVD	   BIT(22)
+#define INTERCEPT_HLT	   BIT(24)
+#define INTERCEPT_INVLPGA  BIT(26)
+#define INTERCEPT_IOIO	   BIT(27)
+#define INTERCEPT_MSR	   BIT(28)
+#define INTERCEPT_FERR	   BIT(30)
+#define INTERCEPT_SHUTDOWN BIT(31)
+
+/* intercept_misc2 */
+#define INTERCEPT_VMRUN	  BIT(0)
+#define INTERCEPT_VMMCALL BIT(1)
+#define INTERCEPT_VMLOAD  BIT(2)
+#define INTERCEPT_VMSAVE  BIT(3)
+#define INTERCEPT_STGI	  BIT(4)
+#define INTERCEPT_CLGI	  BIT(5)
+#define INTERCEPT_SKINIT  BIT(6)
+#define INTERCEPT_WBINVD  BIT(9)
+#define INTERCEPT_MONITOR BIT(10)
+#define INTERCEPT_MWAIT	  BIT(11)
+#define INTERCEPT_XSETBV  BIT(13)
+
+/* vintr */
+#define V_TPR_MASK 0xfful
+#define V_IRQ	   BIT(8)
+#define V_PRIO_MAX (0xful << 16)
+#define V_IGN_TPR  BIT(20)
+#define V_MASKING  BIT(24)
+
+#define INT_SHADOW BIT(0)
+
+/* event_inj, exit_int_info (APM 2 15.20) */
+#define EVENTINJ_TYPE_SHIFT 8
+#define EVENTINJ_INTR	    0ul
+#define EVENTINJ_NMI	    2ul
+#define EVENTINJ_EXCEPTION  3ul
+#define EVENTINJ_SOFT	    4ul
+#define EVENTINJ_ERROR	    BIT(11)
+#define EVENTINJ_VALID	    BIT(31)
+
+#define TLB_FLUSH_ALL	    1
+#define TLB_FLUSH_ASID	    3
+
+/* exit_code (APM 2 appendix C) */
+#define EXIT_CR8_READ	 0x008u
+#define EXIT_CR0_WRITE	 0x010u
+#define EXIT_CR3_WRITE	 0x013u
+#define EXIT_CR4_WRITE	 0x014u
+#define EXIT_CR8_WRITE	 0x018u
+#define EXIT_EXCEPTION	 0x040u
+#define EXIT_INTR	 0x060u
+#define EXIT_NMI	 0x061u
+#define EXIT_SMI	 0x062u
+#define EXIT_INIT	 0x063u
+#define EXIT_VINTR	 0x064u
+#define EXIT_RDTSC	 0x06eu
+#define EXIT_RDPMC	 0x06fu
+#define EXIT_CPUID	 0x072u
+#define EXIT_RSM	 0x073u
+#define EXIT_IRET	 0x074u
+#define EXIT_INVD	 0x076u
+#define EXIT_PAUSE	 0x077u
+#define EXIT_HLT	 0x078u
+#define EXIT_INVLPG	 0x079u
+#define EXIT_INVLPGA	 0x07au
+#define EXIT_IOIO	 0x07bu
+#define EXIT_MSR	 0x07cu
+#define EXIT_TASK_SWITCH 0x07du
+#define EXIT_FERR	 0x07eu
+#define EXIT_SHUTDOWN	 0x07fu
+#define EXIT_VMRUN	 0x080u
+#define EXIT_VMMCALL	 0x081u
+#define EXIT_VMLOAD	 0x082u
+#define EXIT_VMSAVE	 0x083u
+#define EXIT_STGI	 0x084u
+#define EXIT_CLGI	 0x085u
+#define EXIT_SKINIT	 0x086u
+#define EXIT_RDTSCP	 0x087u
+#define EXIT_ICEBP	 0x088u
+#define EXIT_WBINVD	 0x089u
+#define EXIT_MONITOR	 0x08au
+#define EXIT_MWAIT	 0x08bu
+#define EXIT_XSETBV	 0x08du
+#define EXIT_RDPRU	 0x08eu
+#define EXIT_INVLPGB	 0x0a0u
+#define EXIT_NPF	 0x400u
+
+/* exit_info1 of EXIT_NPF */
+#define NPF_PRESENT   BIT(0)
+#define NPF_WRITE     BIT(1)
+#define NPF_RESERVED  BIT(3)
+#define NPF_FETCH     BIT(4)
+#define NPF_FINAL     BIT(32)
+#define NPF_PAGE_WALK BIT(33)
+
+/* exit_info1 of EXIT_IOIO */
+#define IOIO_IN	  BIT(0)
+#define IOIO_STR  BIT(2)
+#define IOIO_REP  BIT(3)
+#define IOIO_SZ8  BIT(4)
+#define IOIO_SZ16 BIT(5)
+#define IOIO_SZ32 BIT(6)
