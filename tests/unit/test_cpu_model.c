@@ -203,6 +203,29 @@ static void test_xsave_sizes(void **state)
 	assert_int_equal(leaf(0xd, ~0u)->eax, 0);
 }
 
+static void no_xsavec(u32 nr, u32 sub, u32 out[4])
+{
+	fake_amd_cpuid(nr, sub, out);
+	if (nr == 0xd && sub == 1)
+		out[0] &= ~2u;
+}
+
+static void test_xsaves_needs_xsavec(void **state)
+{
+	struct cpu_model_host host = fake_amd;
+
+	(void)state;
+	build_on(&host, 1);
+	assert_int_equal(leaf(0xd, 1)->eax, 0xf);
+	assert_int_equal(leaf(0xd, 1)->live, CPUID_XSAVEC);
+	assert_true(model.has_xsaves);
+	host.host_cpuid = no_xsavec;
+	build_on(&host, 1);
+	assert_int_equal(leaf(0xd, 1)->eax, 5);
+	assert_int_equal(leaf(0xd, 1)->live, CPUID_STATIC);
+	assert_false(model.has_xsaves);
+}
+
 static void test_reserved_bits_follow_features(void **state)
 {
 	(void)state;
@@ -379,6 +402,16 @@ static void test_T_G1_leaves_are_sorted(void **state)
 		model.leaves[3].leaf = 0x7fffffff;
 		assert_int_equal(cpu_model_check(&model), E_FORMAT);
 		model.leaves[3] = saved;
+		for (u32 i = 2; i < model.nr_leaves; i++) {
+			struct cpuid_leaf *l = &model.leaves[i];
+
+			if (l[-1].leaf != l->leaf)
+				continue;
+			saved = *l;
+			l->subleaf = l[-1].subleaf;
+			assert_int_equal(cpu_model_check(&model), E_FORMAT);
+			*l = saved;
+		}
 		model.ext[8]++;
 		assert_int_equal(cpu_model_check(&model), E_FORMAT);
 		model.ext[8]--;
@@ -441,6 +474,7 @@ int main(void)
 		cmocka_unit_test(test_protection_keys_need_an_area),
 		cmocka_unit_test(test_avx512_is_whole_or_absent),
 		cmocka_unit_test(test_xsave_sizes),
+		cmocka_unit_test(test_xsaves_needs_xsavec),
 		cmocka_unit_test(test_reserved_bits_follow_features),
 		cmocka_unit_test(test_topology_is_one_socket_of_cores),
 		cmocka_unit_test(test_hypervisor_leaves),

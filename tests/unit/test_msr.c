@@ -558,6 +558,7 @@ static void test_firmware_mtrrs(void **state)
 			continue;
 		size = BIT(model.phys_bits) - (mask & ~0xffful);
 		assert_int_equal(base, 0xd0000000 + covered);
+		assert_int_equal(size & (size - 1), 0);
 		assert_int_equal(base & (size - 1), 0);
 		covered += size;
 	}
