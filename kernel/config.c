@@ -28,7 +28,7 @@ struct parser {
 	bool skip;	      /* in a section that is left out: its lines are not looked at */
 	u32 vm_line;	      /* where the section began */
 	u32 seen;	      /* a bit for each key of the section */
-	bool broken;	      /* the section's VM cannot be made */
+	u32 missing;	      /* a bit for each key without whose value there can be no VM */
 };
 
 static void log_mistake(void *context, const char *file, u32 line, const char *message)
@@ -116,7 +116,7 @@ static void list_modules(const struct boot_info *boot, char *to, size_t size)
 		str_copy(to, size, "no usable module");
 }
 
-/* The module of this name; NULL, reported, when there is none. The VM cannot be made then. */
+/* The module of this name; NULL, reported, when there is none. */
 static const struct boot_module *find_module(struct parser *p, struct text name)
 {
 	char there[120];
@@ -129,7 +129,6 @@ static const struct boot_module *find_module(struct parser *p, struct text name)
 	}
 	list_modules(p->boot, there, sizeof(there));
 	mistake(p, "no usable module has the name %.*s; there is %s", QUOTE(name), there);
-	p->broken = true;
 	return NULL;
 }
 
@@ -216,8 +215,6 @@ static enum verdict set_modules(struct parser *p, struct text value)
 		more = next_item(&value, &item);
 		verdict = add_module(p, item);
 	} while (more && verdict == GOOD);
-	if (verdict != GOOD)
-		p->broken = true;
 	return verdict;
 }
 
@@ -309,18 +306,20 @@ static const struct key {
 	const char *name;
 	enum verdict (*set)(struct parser *p, struct text value);
 	const char *expected;
+	bool own_quotes; /* the setter wants to see the quotes */
+	bool needed;	 /* without a good value, where one is given, there is no VM */
 } keys[] = {
-	{"kernel", set_kernel, "the name of a module"},
-	{"initrd", set_initrd, "the name of a module"},
-	{"cmdline", set_cmdline, "text"},
-	{"modules", set_modules, "a list such as: name arguments, name arguments"},
-	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G"},
-	{"cpus", set_cpus, "a number from 1 to 64"},
-	{"boot", set_boot, "auto, linux or multiboot"},
-	{"page-size", set_page_size, "4K, 2M or 1G"},
-	{"populate", set_populate, "eager or lazy"},
-	{"debug-exit", set_debug_exit, "yes or no"},
-	{"autostart", set_autostart, "yes or no"},
+	{"kernel", set_kernel, "the name of a module", false, true},
+	{"initrd", set_initrd, "the name of a module", false, true},
+	{"cmdline", set_cmdline, "text", true, false},
+	{"modules", set_modules, "a list such as: name arguments, name arguments", true, true},
+	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G", false, false},
+	{"cpus", set_cpus, "a number from 1 to 64", false, false},
+	{"boot", set_boot, "auto, linux or multiboot", false, false},
+	{"page-size", set_page_size, "4K, 2M or 1G", false, false},
+	{"populate", set_populate, "eager or lazy", false, false},
+	{"debug-exit", set_debug_exit, "yes or no", false, false},
+	{"autostart", set_autostart, "yes or no", false, false},
 };
 
 /*
@@ -338,6 +337,33 @@ static void unknown_key(struct parser *p, struct text name)
 	mistake(p, "unknown key %.*s; expected %s", QUOTE(name), known);
 }
 
+/* Without the quotes around it. */
+static struct text unquote(struct text value)
+{
+	if (value.len >= 2 && value.at[0] == '"' && value.at[value.len - 1] == '"')
+		return (struct text){value.at + 1, value.len - 2};
+	return value;
+}
+
+static void set_key(struct parser *p, u32 number, struct text value)
+{
+	const struct key *key = &keys[number];
+	u32 bit = 1u << number;
+	enum verdict verdict;
+
+	_Static_assert(ARRAY_SIZE(keys) <= 32, "a bit for each key");
+	if (p->seen & bit)
+		mistake(p, "%s is given twice; the second one counts", key->name);
+	p->seen |= bit;
+	p->missing &= ~bit;
+	verdict = key->set(p, key->own_quotes ? value : unquote(value));
+	if (verdict == BAD)
+		mistake(p, "%s cannot be %.*s; expected %s", key->name, QUOTE(value),
+			key->expected);
+	if (verdict != GOOD && key->needed)
+		p->missing |= bit;
+}
+
 static void parse_key(struct parser *p, struct text line)
 {
 	struct text name, value;
@@ -349,18 +375,10 @@ static void parse_key(struct parser *p, struct text line)
 	name = text_trim(name);
 	value = text_trim(value);
 	for (u32 i = 0; i < ARRAY_SIZE(keys); i++) {
-		enum verdict verdict;
-
-		if (!text_is(name, keys[i].name))
-			continue;
-		if (p->seen & 1u << i)
-			mistake(p, "%s is given twice; the second one counts", keys[i].name);
-		p->seen |= 1u << i;
-		verdict = keys[i].set(p, value);
-		if (verdict == BAD)
-			mistake(p, "%s cannot be %.*s; expected %s", keys[i].name, QUOTE(value),
-				keys[i].expected);
-		return;
+		if (text_is(name, keys[i].name)) {
+			set_key(p, i, value);
+			return;
+		}
 	}
 	unknown_key(p, name);
 }
@@ -372,12 +390,10 @@ static void end_section(struct parser *p)
 
 	if (!vm)
 		return;
-	if (!(p->seen & 1u)) {
+	if (!vm->kernel && !p->missing)
 		mistake_at(p, p->vm_line, "VM %s has no kernel; expected kernel = module",
 			   vm->name);
-		p->broken = true;
-	}
-	if (p->broken) {
+	if (!vm->kernel || p->missing) {
 		mistake_at(p, p->vm_line, "VM %s is left out", vm->name);
 		p->config->nr_vms--;
 	} else if (!vm->cmdline) {
@@ -444,7 +460,7 @@ static void parse_section(struct parser *p, struct text line)
 
 	end_section(p);
 	p->skip = true;
-	p->broken = false;
+	p->missing = 0;
 	p->seen = 0;
 	p->vm_line = p->line;
 	if (!inside.len || inside.at[inside.len - 1] != ']') {
