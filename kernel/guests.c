@@ -28,6 +28,7 @@
 #include "platform/kvm_pv.h"
 #include "platform/layout.h"
 #include "platform/load.h"
+#include "platform/msr.h"
 #include "platform/platform.h"
 
 #define MAX_GUESTS CONFIG_MAX_VMS
@@ -87,10 +88,11 @@ static void destroy(struct guest *g)
 	page_free(g, sizeof(*g));
 }
 
-/* A vCPU, its paravirtual part and its exit counters share one block of two pages. */
+/* A vCPU, its parts that the platform keeps and its exit counters share one block of two pages. */
 struct vcpu_block {
 	struct vcpu vcpu;
 	struct kvm_pv pv;
+	struct msr_state msrs;
 	u64 exit_counts[256];
 };
 
@@ -108,6 +110,7 @@ static int create_vcpu(struct vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->backend = backend;
 	vcpu->pv = &block->pv;
+	vcpu->msrs = &block->msrs;
 	vcpu->exit_counts = block->exit_counts;
 	vcpu->cpu = (vm->id + id) % nr_cpus;
 	if (backend->vcpu_create(vcpu)) {
@@ -259,8 +262,9 @@ static void reset_vcpus(struct vm *vm)
 		atomic_store(&vcpu->nmi_pending, 0);
 		atomic_store(&vcpu->mp_state, vcpu->id ? MP_WAIT_SIPI : MP_RUNNING);
 		memset(vcpu->pv, 0, sizeof(*vcpu->pv));
-		vcpu->tsc_adjust = 0;
 		vcpu->tsc_offset = 0 - vm->boot_tsc;
+		msr_reset(vcpu);
+		msr_firmware_mtrrs(vcpu, LAYOUT_PCI_HOLE);
 		vcpu->backend->vcpu_reset(vcpu, false);
 	}
 }

@@ -90,8 +90,9 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
 	if (reg == VREG_IDTR_LIMIT)
 		return arch->vmcb->idtr.limit;
 	if (reg == VREG_TSC_AUX)
-		return arch->entered && cpu_features.rdtscp ? rdmsr(X86_MSR_TSC_AUX)
-							    : arch->tsc_aux;
+		return arch->loaded && cpu_features.rdtscp ? rdmsr(X86_MSR_TSC_AUX) : arch->tsc_aux;
+	if (reg == VREG_XCR0)
+		return arch->loaded && cpu_features.xcr0 ? xgetbv(0) : arch->xcr0;
 	if (arch->entered && in_vmsave_state(reg))
 		vmsave(arch);
 	return *reg_field(arch->vmcb, reg);
