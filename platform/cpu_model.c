@@ -621,6 +621,18 @@ static void add_extended_leaves(struct builder *b)
 		add_amd_leaves(b);
 }
 
+/* Where the index of a leaf is kept, or NULL when the tables do not reach so far. */
+static u8 *leaf_slot(struct cpu_model *m, u32 leaf)
+{
+	if (leaf < CPUID_BASIC_SLOTS)
+		return &m->basic[leaf];
+	if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
+		return &m->ext[leaf - CPUID_EXT];
+	if (leaf - CPUID_HV < CPUID_HV_SLOTS)
+		return &m->hv[leaf - CPUID_HV];
+	return NULL;
+}
+
 /* Slots of leaves that do not exist within the tables: zeros below the maximum, else `beyond`. */
 static void build_index(struct builder *b)
 {
@@ -628,14 +640,10 @@ static void build_index(struct builder *b)
 	u32 top_basic = max_basic(b), top_ext = max_ext(b) - CPUID_EXT;
 
 	for (u32 i = m->nr_leaves - 1; i > 0; i--) {
-		u32 leaf = m->leaves[i].leaf;
+		u8 *slot = leaf_slot(m, m->leaves[i].leaf);
 
-		if (leaf >= CPUID_EXT)
-			m->ext[leaf - CPUID_EXT] = (u8)i;
-		else if (leaf >= CPUID_HV)
-			m->hv[leaf - CPUID_HV] = (u8)i;
-		else
-			m->basic[leaf] = (u8)i;
+		if (slot)
+			*slot = (u8)i;
 	}
 	if (!b->host->is_amd) /* SDM 2A CPUID: the data of the highest basic leaf */
 		m->beyond = m->basic[top_basic];
@@ -685,21 +693,6 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 	return cpu_model_check(model);
 }
 
-static bool leaf_in_tables(const struct cpu_model *m, u32 i)
-{
-	const struct cpuid_leaf *l = &m->leaves[i];
-	u32 first = i;
-
-	while (first > 1 && m->leaves[first - 1].leaf == l->leaf)
-		first--;
-	if (l->leaf >= CPUID_EXT)
-		return l->leaf - CPUID_EXT < CPUID_EXT_SLOTS &&
-		       m->ext[l->leaf - CPUID_EXT] == first;
-	if (l->leaf >= CPUID_HV)
-		return l->leaf - CPUID_HV < CPUID_HV_SLOTS && m->hv[l->leaf - CPUID_HV] == first;
-	return l->leaf < CPUID_BASIC_SLOTS && m->basic[l->leaf] == first;
-}
-
 int cpu_model_check(const struct cpu_model *m)
 {
 	if (m->nr_leaves < 2 || m->nr_leaves >= CPUID_MAX_LEAVES || m->beyond >= m->nr_leaves)
@@ -712,7 +705,7 @@ int cpu_model_check(const struct cpu_model *m)
 			return E_FORMAT;
 		if (i > 1 && before->leaf == l->leaf && !(before->flags & CPUID_SUBLEAVES))
 			return E_FORMAT;
-		if (!leaf_in_tables(m, i))
+		if (cpu_model_leaf(m, l->leaf, l->subleaf) != l)
 			return E_FORMAT;
 	}
 	return 0;

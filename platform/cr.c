@@ -89,7 +89,7 @@ static enum outcome set_cr0(struct vcpu *vcpu, u64 value)
 	changed = old ^ value;
 	if (changed & X86_CR0_PG) {
 		bool legal =
-			value & X86_CR0_PG ? may_enable_paging(vcpu) : may_disable_paging(vcpu);
+			(value & X86_CR0_PG) ? may_enable_paging(vcpu) : may_disable_paging(vcpu);
 
 		if (!legal)
 			return inject_gp(vcpu, 0);

@@ -215,18 +215,16 @@ static int write_xss(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
 
-#define MTRR_CAP_MSR	    0xfeu
-#define MTRR_VARIABLE_FIRST 0x200u
-#define MTRR_FIX64K	    0x250u
-#define MTRR_FIX16K	    0x258u
-#define MTRR_FIX4K	    0x268u
-#define MTRR_DEF_TYPE	    0x2ffu
+#define MTRR_CAP_MSR	  0xfeu
+#define MTRR_FIX64K	  0x250u
+#define MTRR_FIX4K	  0x268u
+#define MTRR_DEF_TYPE	  0x2ffu
 
-#define MTRR_CAP_FIXED	    BIT(8)
-#define MTRR_CAP_WC	    BIT(10)
-#define MTRR_ENABLE_FIXED   BIT(10)
-#define MTRR_ENABLE	    BIT(11)
-#define MTRR_MASK_VALID	    BIT(11)
+#define MTRR_CAP_FIXED	  BIT(8)
+#define MTRR_CAP_WC	  BIT(10)
+#define MTRR_ENABLE_FIXED BIT(10)
+#define MTRR_ENABLE	  BIT(11)
+#define MTRR_MASK_VALID	  BIT(11)
 
 static int read_mtrr_cap(struct vcpu *vcpu, u32 msr, u64 *value)
 {
@@ -242,13 +240,14 @@ static bool mtrr_type_valid(u64 type)
 	return type <= 6 && type != 2 && type != 3;
 }
 
+/* The tables' ranges start at multiples of their sizes, so the low bits are the index. */
 static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr)
 {
 	if (msr == MTRR_FIX64K)
 		return &vcpu->msrs->mtrr_fixed[0];
 	if (msr < MTRR_FIX4K)
-		return &vcpu->msrs->mtrr_fixed[1 + msr - MTRR_FIX16K];
-	return &vcpu->msrs->mtrr_fixed[3 + msr - MTRR_FIX4K];
+		return &vcpu->msrs->mtrr_fixed[1 + (msr & 1)];
+	return &vcpu->msrs->mtrr_fixed[3 + (msr & 7)];
 }
 
 static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value)
@@ -268,7 +267,7 @@ static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value)
 
 static int read_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 *value)
 {
-	*value = vcpu->msrs->mtrr_variable[msr - MTRR_VARIABLE_FIRST];
+	*value = vcpu->msrs->mtrr_variable[msr & 15];
 	return 0;
 }
 
@@ -277,10 +276,10 @@ static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	u64 reserved = not_frame_bits(vcpu);
 
-	reserved &= msr & 1 ? ~MTRR_MASK_VALID : ~0xfful;
+	reserved &= (msr & 1) ? ~MTRR_MASK_VALID : ~0xfful;
 	if ((value & reserved) || (!(msr & 1) && !mtrr_type_valid(value & 0xff)))
 		return E_INVAL;
-	vcpu->msrs->mtrr_variable[msr - MTRR_VARIABLE_FIRST] = value;
+	vcpu->msrs->mtrr_variable[msr & 15] = value;
 	return 0;
 }
 
@@ -334,8 +333,8 @@ static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable)
 		*writable = frames & ~(MiB(8) - 1);
 		return &s->top_mem2;
 	default: /* IORR base: read and write to memory; mask: valid */
-		*writable = frames | (msr & 1 ? BIT(11) : BIT(3) | BIT(4));
-		return &s->iorr[msr - 0xc0010016];
+		*writable = frames | ((msr & 1) ? BIT(11) : BIT(3) | BIT(4));
+		return &s->iorr[(msr - 0xc0010016) & 3];
 	}
 }
 
