@@ -89,12 +89,13 @@ static inline u64 us_to_tsc(u64 us)
 }
 
 /* Waits until the expression is true, at most so many microseconds; true when it became so. */
-#define wait_until(expression, us)                      \
-	({                                              \
-		u64 end_ = rdtsc() + us_to_tsc(us);     \
-		while (!(expression) && rdtsc() < end_) \
-			cpu_pause();                    \
-		(expression);                           \
+#define wait_until(expression, us)                                \
+	({                                                        \
+		u64 end_ = rdtsc() + us_to_tsc(us);               \
+		bool good_;                                       \
+		while (!(good_ = (expression)) && rdtsc() < end_) \
+			cpu_pause();                              \
+		good_;                                            \
 	})
 
 bool cpu_is_amd(void);
