@@ -25,7 +25,7 @@ struct parser {
 	void *context;
 	u32 line;
 	struct vm_config *vm; /* the section's; NULL before the first and in one that is left out */
-	bool skip;	      /* in a section that is left out: its lines are not looked at */
+	bool in_section;      /* of whatever kind: without a vm its lines are not looked at */
 	u32 vm_line;	      /* where the section began */
 	u32 seen;	      /* a bit for each key of the section */
 	u32 missing;	      /* a bit for each key without whose value there can be no VM */
@@ -47,9 +47,6 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
 	va_start(args, fmt);
 	vsnprintf(message, sizeof(message), fmt, args);
 	va_end(args);
-	for (char *c = message; *c; c++)
-		if ((u8)*c < ' ' || *c == 0x7f)
-			*c = '?';
 	p->report(p->context, p->file, line, message);
 }
 
@@ -163,7 +160,7 @@ static bool next_item(struct text *rest, struct text *item)
 	size_t i = 0;
 
 	for (; i < rest->len && (quoted || rest->at[i] != ','); i++) {
-		if (quoted && rest->at[i] == '\\' && i + 1 < rest->len)
+		if (quoted && rest->at[i] == '\\')
 			i++;
 		else if (rest->at[i] == '"')
 			quoted = !quoted;
@@ -448,7 +445,6 @@ static void begin_vm(struct parser *p, struct text name)
 		mistake(p, "too many VMs; expected at most %u", CONFIG_MAX_VMS);
 	} else {
 		p->vm = &config->vm[config->nr_vms++];
-		p->skip = false;
 		vm_defaults(p->vm, name.at, name.len);
 	}
 }
@@ -459,7 +455,7 @@ static void parse_section(struct parser *p, struct text line)
 	struct text kind, name;
 
 	end_section(p);
-	p->skip = true;
+	p->in_section = true;
 	p->missing = 0;
 	p->seen = 0;
 	p->vm_line = p->line;
@@ -514,7 +510,7 @@ static void parse_line(struct parser *p, struct text line)
 		parse_section(p, line);
 	else if (p->vm)
 		parse_key(p, line);
-	else if (!p->skip)
+	else if (!p->in_section)
 		mistake(p, "%.*s stands before any section; expected [vm NAME]", QUOTE(line));
 }
 

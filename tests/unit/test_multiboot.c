@@ -163,6 +163,7 @@ static void test_memmap_zero_and_wrapping(void **state)
 	assert_int_equal(memmap_add(map, MiB(1), ~0ul, MEM_USABLE), E_RANGE);
 	assert_int_equal(memmap_add(map, 1ul << 60, MiB(1), MEM_USABLE), E_RANGE);
 	assert_int_equal(map->count, 0);
+	assert_int_equal(memmap_add(map, 1ul << 60, MiB(1), MEM_RESERVED), 0);
 	assert_int_equal(memmap_add(map, ~0ul - 10, 0x5000, MEM_RESERVED), 0);
 	assert_int_equal(map->count, 0);
 	assert_int_equal(memmap_add(map, GiB(1), ~0ul, MEM_RESERVED), 0);
@@ -225,6 +226,25 @@ static void test_memmap_full_of_reserved(void **state)
 	 */
 	assert_int_equal(memmap_add(map, GiB(8), MiB(1), MEM_USABLE), 0);
 	assert_sane(map);
+}
+
+/* A full map closes its smallest hole; what has two types then is reserved. */
+static void test_memmap_full_closes_smallest_hole(void **state)
+{
+	struct memmap *map = &info.memory;
+
+	(void)state;
+	memmap_init(map);
+	for (u64 i = 0; i < MEMMAP_MAX - 1; i++)
+		assert_int_equal(memmap_add(map, i * MiB(2), KiB(4), MEM_RESERVED), 0);
+	assert_int_equal(memmap_add(map, MiB(200) - KiB(8), KiB(4), MEM_NVS), 0);
+	assert_int_equal(map->count, MEMMAP_MAX);
+	assert_int_equal(memmap_add(map, GiB(8), MiB(1), MEM_USABLE), 0);
+	assert_sane(map);
+	assert_int_equal(map->count, MEMMAP_MAX);
+	assert_true(memmap_is(map, MiB(200) - KiB(8), KiB(12), MEM_RESERVED));
+	assert_true(memmap_is(map, GiB(8), MiB(1), MEM_USABLE));
+	assert_false(memmap_is(map, MiB(198) + KiB(4), 1, MEM_RESERVED));
 }
 
 /* Every page against a plain array: the highest type wins, in random order. */
@@ -474,8 +494,10 @@ static void test_module_overlap_and_bounds(void **state)
 	mb1_module(5, MiB(20), MiB(20), "empty");
 	mb1_module(6, MiB(22), MiB(21), "backwards");
 	mb1_module(7, MiB(6), MiB(7), "touching");
+	mb1_module(8, MiB(19), MiB(23), "around-the-empty");
 	assert_int_equal(mb1_parse(), 0);
-	assert_int_equal(info.nr_modules, 8);
+	assert_int_equal(info.nr_modules, 9);
+	assert_int_equal(info.module[8].fault, MODULE_OK);
 	assert_int_equal(info.module[0].fault, MODULE_OK);
 	assert_int_equal(info.module[1].fault, MODULE_OVERLAP);
 	assert_int_equal(info.module[2].fault, MODULE_OVERLAP);
@@ -548,6 +570,7 @@ static void test_too_many_modules(void **state)
 	assert_int_equal(mb1_parse(), 0);
 	assert_int_equal(info.nr_modules, BOOT_MAX_MODULES);
 	assert_true(logged("64 are supported"));
+	assert_int_equal(nr_logged, 1 + 63); /* and one for each empty module */
 	assert_int_equal(info.module[0].fault, MODULE_OK);
 	assert_int_equal(info.module[63].fault, MODULE_EMPTY);
 	assert_string_equal(info.module[63].name, "module63");
@@ -747,6 +770,19 @@ static void test_mb2_old_rsdp(void **state)
 	assert_true(memmap_is(&info.memory, GiB(4), GiB(1), MEM_USABLE));
 }
 
+static void test_mb2_too_many_modules(void **state)
+{
+	(void)state;
+	mb2_begin();
+	mb2_memory_tag(24);
+	for (u32 i = 0; i < 70; i++)
+		mb2_module_tag((u32)MiB(16 + i), (u32)MiB(17 + i), "m");
+	assert_int_equal(mb2_parse(), 0);
+	assert_int_equal(info.nr_modules, BOOT_MAX_MODULES);
+	assert_int_equal(nr_logged, 6);
+	assert_int_equal(info.module[63].end, MiB(80));
+}
+
 static void test_mb2_basic_memory(void **state)
 {
 	u32 memory[2] = {639, 15 * 1024};
@@ -842,6 +878,7 @@ int main(void)
 		cmocka_unit_test_setup(test_memmap_holes, setup),
 		cmocka_unit_test_setup(test_memmap_overflow_is_conservative, setup),
 		cmocka_unit_test_setup(test_memmap_full_of_reserved, setup),
+		cmocka_unit_test_setup(test_memmap_full_closes_smallest_hole, setup),
 		cmocka_unit_test_setup(test_memmap_against_model, setup),
 		cmocka_unit_test_setup(test_memmap_type_names, setup),
 		cmocka_unit_test_setup(test_mb1_qemu, setup),
@@ -862,6 +899,7 @@ int main(void)
 		cmocka_unit_test_setup(test_framebuffer_nonsense, setup),
 		cmocka_unit_test_setup(test_mb2_grub_uefi, setup),
 		cmocka_unit_test_setup(test_mb2_old_rsdp, setup),
+		cmocka_unit_test_setup(test_mb2_too_many_modules, setup),
 		cmocka_unit_test_setup(test_mb2_basic_memory, setup),
 		cmocka_unit_test_setup(test_mb2_broken_tags, setup),
 		cmocka_unit_test_setup(test_mb2_short_payloads, setup),
