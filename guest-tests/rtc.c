@@ -49,6 +49,7 @@ static unsigned from_bcd(u8 value)
 
 static bool no_update(void)
 {
+	delay_us(20);
 	return !(get(REG_A) & A_UIP);
 }
 
@@ -92,7 +93,8 @@ static void test_time(void)
 	check_range("minute", from_bcd(get(2)), 0, 59);
 	second = get(0);
 	check_range("second", from_bcd(second), 0, 59);
-	check("the second changes within 1.5 s", wait_until(get(0) != second, 1500000));
+	check("the second changes within 1.5 s",
+	      wait_until((delay_us(100), get(0) != second), 1500000));
 }
 
 static void test_formats(void)
@@ -118,7 +120,7 @@ static void test_formats(void)
 	set(8, 0x02);
 	set(9, 0x24);
 	set(REG_B, b);
-	check("carry: the day changes", wait_until(get(7) == 0x29 && no_update(), 5000000));
+	check("carry: the day changes", wait_until(no_update() && get(7) == 0x29, 5000000));
 	check_eq("carry: 29 February 2024", get(8), 0x02);
 	check_eq("carry: hour", get(4), 0);
 	check_eq("carry: minute", get(2), 0);

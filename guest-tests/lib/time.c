@@ -33,10 +33,17 @@ u64 tsc_hz(void)
 	return hz;
 }
 
+/* Short runs without RDTSC or PAUSE, either of which ends a translated block of an emulator. */
+static void spin(unsigned rounds)
+{
+	while (rounds--)
+		__asm__ volatile("");
+}
+
 void delay_us(u64 us)
 {
-	u64 end = rdtsc() + us_to_tsc(us);
+	u64 end = rdtsc() + us_to_tsc(us), now;
 
-	while (rdtsc() < end)
-		cpu_pause();
+	while ((now = rdtsc()) < end)
+		spin(end - now > 2000 ? 500 : 5);
 }
