@@ -233,7 +233,6 @@ static int grow_runs(struct gmem *gm)
 	memcpy(larger, gm->runs, gm->nr_runs * sizeof(*larger));
 	free_own(gm->runs, gm->runs_order);
 	gm->runs = larger;
-	gm->last_run = larger;
 	gm->runs_order++;
 	return 0;
 }
@@ -386,14 +385,14 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size)
 		err = slot_index(gm, gpa, size, &at);
 	if (err)
 		return err;
-	gm->last_run = gm->runs;
 	err = add_blocks(gm, gpa, size);
 	if (!err && !gm->config.lazy)
 		err = map_slot(gm, gpa, size);
-	if (err) {
+	if (err)
 		remove_blocks(gm, gpa, size);
+	gm->last_run = gm->runs; /* runs have moved */
+	if (err)
 		return err;
-	}
 	memmove(&gm->slots[at + 1], &gm->slots[at], (gm->nr_slots - at) * sizeof(gm->slots[0]));
 	gm->slots[at] = (struct gmem_slot){gpa, size};
 	gm->nr_slots++;
