@@ -83,6 +83,14 @@ static inline u64 rdtsc(void)
 u32 pm_timer(void);
 u64 tsc_hz(void); /* measured once against the PM timer; 1 GHz when that stands still */
 void delay_us(u64 us);
+/*
+ * The counter's value with the TSC of the moment it was read. A reading that took long (the host
+ * had better to do) is repeated.
+ */
+struct sample {
+	u64 value, tsc;
+};
+struct sample take_sample(u64 (*read)(void));
 static inline u64 us_to_tsc(u64 us)
 {
 	return us * (tsc_hz() / 1000) / 1000;

@@ -6,22 +6,51 @@ u32 pm_timer(void)
 	return inl(PM_TIMER_PORT) & 0xffffff;
 }
 
-/* 10 ms of PM timer ticks; bounded for a timer that stands still. */
+/* Short runs without RDTSC or PAUSE, either of which ends a translated block of an emulator. */
+static void spin(unsigned rounds)
+{
+	while (rounds--)
+		__asm__ volatile("");
+}
+
+#define SAMPLE_TRIES 200
+#define SAMPLE_LIMIT 20000 /* ticks; 20 us at 1 GHz, less on a faster machine */
+
+struct sample take_sample(u64 (*read)(void))
+{
+	struct sample best = {0, 0};
+	u64 shortest = ~0ul;
+
+	for (unsigned i = 0; i < SAMPLE_TRIES && shortest > SAMPLE_LIMIT; i++) {
+		u64 before = rdtsc();
+		u64 value = read();
+		u64 after = rdtsc();
+
+		if (after - before < shortest) {
+			shortest = after - before;
+			best = (struct sample){value, before + shortest / 2};
+		}
+	}
+	return best;
+}
+
+static u64 read_pm_timer(void)
+{
+	return pm_timer();
+}
+
+/* Some 10 ms of PM timer ticks; bounded for a timer that stands still. */
 static u64 measure(void)
 {
-	const u32 ticks = PM_TIMER_HZ / 100;
-	u32 first = pm_timer(), now = first;
-	u64 start;
+	struct sample first = take_sample(read_pm_timer), last;
+	u64 ticks = 0;
 
-	for (unsigned i = 0; i < 100000 && now == first; i++)
-		now = pm_timer();
-	if (now == first)
-		return 1000000000;
-	first = now;
-	start = rdtsc();
-	for (unsigned i = 0; i < 100000000 && ((now - first) & 0xffffff) < ticks; i++)
-		now = pm_timer();
-	return (rdtsc() - start) * PM_TIMER_HZ / ((now - first) & 0xffffff);
+	for (unsigned i = 0; i < 10000 && ticks < PM_TIMER_HZ / 100; i++) {
+		spin(1000);
+		last = take_sample(read_pm_timer);
+		ticks = (last.value - first.value) & 0xffffff;
+	}
+	return ticks ? (last.tsc - first.tsc) * PM_TIMER_HZ / ticks : 1000000000;
 }
 
 u64 tsc_hz(void)
@@ -31,13 +60,6 @@ u64 tsc_hz(void)
 	if (!hz)
 		hz = measure();
 	return hz;
-}
-
-/* Short runs without RDTSC or PAUSE, either of which ends a translated block of an emulator. */
-static void spin(unsigned rounds)
-{
-	while (rounds--)
-		__asm__ volatile("");
 }
 
 void delay_us(u64 us)
