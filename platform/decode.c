@@ -22,25 +22,27 @@ static inline bool has(const struct cursor *c, unsigned n)
 	return likely(c->at + n <= c->len);
 }
 
-/* Little-endian and sign-extended; the caller has asked has(). */
-static s64 take(struct cursor *c, unsigned size)
+/* The next 1, 2, 4 or 8 bytes, little-endian and sign-extended; the caller has asked has(). */
+static inline u64 take(struct cursor *c, unsigned size)
 {
-	const u8 *p = c->bytes + c->at;
-	u64 value;
+	const u8 *from = c->bytes + c->at;
+	s16 value16;
+	s32 value32;
+	u64 value64;
 
 	c->at += size;
 	switch (size) {
 	case 1:
-		return (s8)p[0];
+		return (u64)(s64)(s8)*from;
 	case 2:
-		return (s16)(p[0] | p[1] << 8);
+		__builtin_memcpy(&value16, from, sizeof(value16));
+		return (u64)(s64)value16;
 	case 4:
-		return (s32)((u32)p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24);
+		__builtin_memcpy(&value32, from, sizeof(value32));
+		return (u64)(s64)value32;
 	default:
-		value = 0;
-		for (unsigned i = 0; i < 8; i++)
-			value |= (u64)p[i] << (8 * i);
-		return (s64)value;
+		__builtin_memcpy(&value64, from, sizeof(value64));
+		return value64;
 	}
 }
 
@@ -293,36 +295,39 @@ static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u
 	return 0;
 }
 
-static unsigned first_immediate_size(const struct insn *insn, u16 attr)
+/* Bytes of the first immediate; XOP's one is 4 bytes whatever the operand size. */
+static unsigned immediate_size(const struct insn *insn, u16 kind)
 {
-	if (attr & A_IMM16)
-		return 2;
-	if (attr & A_IMM8)
+	switch (kind) {
+	case A_IMM8:
 		return 1;
-	if (attr & A_MOFFS)
-		return insn->addr_size;
-	if (attr & A_IMMV)
+	case A_IMM16:
+	case A_IMM16_8:
+		return 2;
+	case A_IMMV:
 		return insn->op_size;
-	/* XOP's one immediate is 4 bytes whatever the operand size. */
-	return insn->op_size == 2 && insn->encoding == ENC_LEGACY ? 2 : 4;
+	case A_MOFFS:
+		return insn->addr_size;
+	default:
+		return insn->op_size == 2 && insn->encoding == ENC_LEGACY ? 2 : 4;
+	}
 }
 
 static int take_immediates(struct cursor *c, struct insn *insn, u16 attr)
 {
-	unsigned first = first_immediate_size(insn, attr), second = 0;
-	s64 value;
+	u16 kind = attr & A_IMM;
+	unsigned first = immediate_size(insn, kind);
+	unsigned second = kind == A_FAR ? 2 : kind == A_IMM16_8;
 
 	if (attr & A_GROUP3 && (insn->reg & 7) > 1)
 		return 0;
-	if (attr & A_FAR)
-		second = 2;
-	else if ((attr & (A_IMM16 | A_IMM8)) == (A_IMM16 | A_IMM8))
-		second = 1;
 	if (!has(c, first + second))
 		return missing(c, first + second);
-	value = take(c, first);
-	insn->imm = (u64)value;
-	if (attr & (A_MOFFS | A_IMM16) && first < 8)
+	insn->imm = take(c, first);
+	if (kind < A_IMM16)
+		return 0;
+	/* Addresses and the sizes that RET and ENTER have are not signed. */
+	if (first < 8)
 		insn->imm &= (1ul << (8 * first)) - 1;
 	if (second)
 		insn->imm2 = (u16)(take(c, second) & (second == 1 ? 0xff : 0xffff));
@@ -383,7 +388,7 @@ int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out)
 			attr |= A_D64;
 	}
 	out->op_size = operand_size(out, mode, attr);
-	if (attr & A_IMMEDIATES) {
+	if (attr & A_IMM) {
 		err = take_immediates(&c, out, attr);
 		if (err)
 			return err;

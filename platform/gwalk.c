@@ -34,59 +34,58 @@
 /* How often an entry may change under the walk before the guest gets to try again. */
 #define MAX_RETRIES 16
 
-/* The rights that a walk has collected, in the bits of an entry. */
-struct rights {
-	u64 all; /* AND of W and U */
-	u64 any; /* OR of NX */
-};
-
 static u64 reserved_bits(const struct gwalk *walk)
 {
-	u64 high = walk->phys_bits < 52 ? GENMASK(51, walk->phys_bits) : 0;
+	u64 high = ~0ul << walk->phys_bits & GENMASK(51, 0);
 
 	if (walk->levels == 3)
 		high |= GENMASK(62, 52);
-	return walk->flags & GWALK_NX ? high : high | PTE_NX;
+	return walk->nx ? high : high | PTE_NX;
 }
 
-static u8 paging_levels(u64 cr0, u64 cr4, u64 efer)
+/* Sets up the walk of everything but four-level and five-level tables. */
+static void init_legacy(struct gwalk *walk, u64 cr3)
 {
-	if (!(cr0 & CR0_PG))
-		return 0;
-	if (efer & EFER_LMA)
-		return cr4 & CR4_LA57 ? 5 : 4;
-	return cr4 & CR4_PAE ? 3 : 2;
+	walk->half = 0;
+	if (!(walk->cr0 & CR0_PG)) {
+		walk->levels = 0;
+	} else if (walk->cr4 & CR4_PAE) {
+		walk->levels = 3;
+		walk->root = cr3 & GENMASK(31, 5);
+	} else {
+		walk->levels = 2;
+		walk->root = cr3 & GENMASK(31, 12);
+		walk->nx = false;
+	}
 }
 
 void gwalk_init(struct gwalk *walk, struct vcpu *vcpu)
 {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
-	u64 cr0 = vcpu_reg(vcpu, VREG_CR0), cr4 = vcpu_reg(vcpu, VREG_CR4);
 	u64 cr3 = vcpu_reg(vcpu, VREG_CR3), efer = vcpu_reg(vcpu, VREG_EFER);
-	u32 flags = 0;
 
-	walk->gmem = vcpu->vm->gmem;
-	walk->levels = paging_levels(cr0, cr4, efer);
-	walk->phys_bits = model ? model->phys_bits : 52;
+	walk->cr0 = vcpu_reg(vcpu, VREG_CR0);
+	walk->cr4 = vcpu_reg(vcpu, VREG_CR4);
 	walk->user = vcpu_cpl(vcpu) == 3 ? ACCESS_USER : 0;
-	flags |= cr0 & CR0_WP ? GWALK_WP : 0;
-	flags |= cr4 & CR4_PSE ? GWALK_PSE : 0;
-	flags |= cr4 & CR4_SMEP ? GWALK_SMEP : 0;
-	flags |= cr4 & CR4_SMAP ? GWALK_SMAP : 0;
-	flags |= vcpu->rflags & RFLAGS_AC ? GWALK_AC : 0;
-	flags |= efer & EFER_NXE && walk->levels > 2 ? GWALK_NX : 0;
-	walk->flags = flags;
-	walk->root = walk->levels == 3 ? cr3 & GENMASK(31, 5) : cr3 & PTE_ADDR;
-	if (walk->levels == 2)
-		walk->root &= GENMASK(31, 12);
-	walk->reserved = walk->levels > 2 ? reserved_bits(walk) : 0;
+	walk->gmem = vcpu->vm->gmem;
+	walk->phys_bits = model ? model->phys_bits : 52;
+	walk->nx = efer & EFER_NXE;
+	walk->ac = vcpu->rflags & RFLAGS_AC;
+	if (likely(efer & EFER_LMA)) {
+		walk->levels = walk->cr4 & CR4_LA57 ? 5 : 4;
+		walk->half = walk->cr4 & CR4_LA57 ? BIT(56) : BIT(47);
+		walk->root = cr3 & PTE_ADDR;
+	} else {
+		init_legacy(walk, cr3);
+	}
+	walk->reserved = reserved_bits(walk);
 }
 
 /* The I bit of the error code means something only where a fetch can be refused. */
 static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 		      struct fault *fault)
 {
-	if (!(walk->flags & (GWALK_NX | GWALK_SMEP)))
+	if (!walk->nx && !(walk->cr4 & CR4_SMEP))
 		access &= ~ACCESS_FETCH;
 	fault->vector = VECTOR_PF;
 	fault->error = (access & (ACCESS_WRITE | ACCESS_USER | ACCESS_FETCH)) | bits;
@@ -94,24 +93,29 @@ static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 	return E_FAULT;
 }
 
-/* May this access pass, with the rights of all levels (APM 2 5.6, SDM 3A 4.6)? */
-static bool permitted(const struct gwalk *walk, struct rights rights, u32 access)
+/* A supervisor's access to a user page (APM 2 5.6.6, SDM 3A 4.6.1). */
+static bool supervisor_on_user_page(const struct gwalk *walk, u32 access)
 {
-	bool user_page = rights.all & PTE_U;
+	if (access & ACCESS_FETCH)
+		return !(walk->cr4 & CR4_SMEP);
+	return !(walk->cr4 & CR4_SMAP) || (walk->ac && !(access & ACCESS_IMPLICIT));
+}
 
-	if (access & ACCESS_FETCH && rights.any & PTE_NX)
+/*
+ * May this access pass (APM 2 5.6, SDM 3A 4.6)? rights is the AND over all levels of W, U and, in
+ * the place of NX, its inverse.
+ */
+static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access)
+{
+	bool writable = rights & PTE_W, user_page = rights & PTE_U;
+
+	if (access & ACCESS_FETCH && !(rights & PTE_NX))
 		return false;
 	if (access & ACCESS_USER)
-		return user_page && (!(access & ACCESS_WRITE) || rights.all & PTE_W);
-	if (access & ACCESS_WRITE && !(rights.all & PTE_W) && walk->flags & GWALK_WP)
+		return user_page && (!(access & ACCESS_WRITE) || writable);
+	if (access & ACCESS_WRITE && !writable && walk->cr0 & CR0_WP)
 		return false;
-	if (!user_page)
-		return true;
-	if (access & ACCESS_FETCH)
-		return !(walk->flags & GWALK_SMEP);
-	if (!(walk->flags & GWALK_SMAP))
-		return true;
-	return walk->flags & GWALK_AC && !(access & ACCESS_IMPLICIT);
+	return !user_page || supervisor_on_user_page(walk, access);
 }
 
 /*
@@ -146,13 +150,13 @@ static inline u64 leaf_bits(u32 access)
 static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_t gva, u32 access,
 		       gpa_t *gpa, struct fault *fault)
 {
-	struct rights rights = {.all = ~0ul, .any = 0};
+	u64 rights = ~0ul;
 	unsigned retries = 0;
 
 	while (retries < MAX_RETRIES) {
 		u64 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 511) * 8, 8);
 		u64 pte = likely(entry) ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
-		struct rights here = {rights.all & pte, rights.any | pte};
+		u64 here = rights & (pte ^ PTE_NX);
 
 		if (unlikely(!(pte & PTE_P)))
 			return page_fault(walk, gva, access, 0, fault);
@@ -185,8 +189,8 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 }
 
 /* PAE: four entries at the top without rights or an accessed bit (APM 2 5.2.2). */
-static int walk_pae(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
-		    struct fault *fault)
+static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *directory,
+			 struct fault *fault)
 {
 	const u64 *entry = gmem_ptr(walk->gmem, walk->root + (gva >> 30 & 3) * 8, 8);
 	u64 pdpte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
@@ -195,7 +199,8 @@ static int walk_pae(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		return page_fault(walk, gva, access, 0, fault);
 	if (pdpte & (walk->reserved | PDPTE_RESERVED))
 		return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
-	return walk_tables(walk, pdpte & PTE_ADDR, 21, gva, access, gpa, fault);
+	*directory = pdpte & PTE_ADDR;
+	return 0;
 }
 
 /* The address in a 4 MiB leaf; bits 20:13 are bits 39:32 of it (APM 2 5.2.1). */
@@ -217,15 +222,15 @@ static u32 pse36_reserved(const struct gwalk *walk)
 /* 32-bit paging: two levels of 4-byte entries, 4 MiB leaves when CR4.PSE is set. */
 static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa, struct fault *fault)
 {
-	struct rights rights = {.all = ~0ul, .any = 0};
+	u64 rights = ~0ul;
 	u64 table = walk->root;
 	unsigned shift = 22, retries = 0;
 
 	while (retries < MAX_RETRIES) {
 		u32 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 1023) * 4, 4);
 		u32 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0u;
-		bool large = shift == 22 && pte & PTE_PS && walk->flags & GWALK_PSE;
-		struct rights here = {rights.all & pte, 0};
+		bool large = shift == 22 && pte & PTE_PS && walk->cr4 & CR4_PSE;
+		u64 here = rights & (pte | PTE_NX);
 
 		if (!(pte & PTE_P))
 			return page_fault(walk, gva, access, 0, fault);
@@ -255,31 +260,25 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa, 
 int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		    struct fault *fault)
 {
+	u64 table = walk->root;
+	unsigned shift = walk->levels == 5 ? 48 : 39;
+	int err;
+
 	if (!(access & ACCESS_IMPLICIT))
 		access |= walk->user;
-	switch (walk->levels) {
-	case 0:
-		*gpa = gva;
-		return 0;
-	case 2:
-		return walk_32(walk, gva, access, gpa, fault);
-	case 3:
-		return walk_pae(walk, gva, access, gpa, fault);
-	default:
-		return walk_tables(walk, walk->root, walk->levels == 5 ? 48 : 39, gva, access, gpa,
-				   fault);
+	if (unlikely(walk->levels < 4)) {
+		if (!walk->levels) {
+			*gpa = gva;
+			return 0;
+		}
+		if (walk->levels == 2)
+			return walk_32(walk, gva, access, gpa, fault);
+		shift = 21;
+		err = pae_directory(walk, gva, access, &table, fault);
+		if (err)
+			return err;
 	}
-}
-
-bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len)
-{
-	unsigned unused = walk->levels == 5 ? 64 - 57 : 64 - 48;
-	u64 last = gva + len - 1;
-
-	if (walk->levels < 4)
-		return true;
-	return (u64)((s64)(gva << unused) >> unused) == gva &&
-	       (u64)((s64)(last << unused) >> unused) == last && !((gva ^ last) >> 63);
+	return walk_tables(walk, table, shift, gva, access, gpa, fault);
 }
 
 /* One page-bounded part of a linear range. */

@@ -43,19 +43,15 @@ struct fault {
 struct gwalk {
 	struct gmem *gmem;
 	u64 root;     /* gpa of the top table */
-	u64 reserved; /* bits that are 0 in every present entry */
-	u32 flags;    /* GWALK_ */
-	u32 user;     /* ACCESS_USER when the CPL is 3, else 0 */
+	u64 reserved; /* bits that are 0 in every present 8-byte entry */
+	u64 half;     /* size of either half of the canonical addresses; 0 outside long mode */
+	u64 cr0, cr4; /* as the guest sees them */
+	bool nx;      /* EFER.NXE in a mode with 8-byte entries */
+	bool ac;      /* RFLAGS.AC: supervisor may touch user pages under SMAP */
 	u8 levels;    /* 0: no paging; 2: 32-bit; 3: PAE; 4 and 5: long mode */
 	u8 phys_bits;
+	u32 user; /* ACCESS_USER when the CPL is 3, else 0 */
 };
-
-#define GWALK_WP   0x01u /* CR0.WP */
-#define GWALK_PSE  0x02u /* CR4.PSE */
-#define GWALK_SMEP 0x04u
-#define GWALK_SMAP 0x08u
-#define GWALK_AC   0x10u /* RFLAGS.AC: supervisor may touch user pages under SMAP */
-#define GWALK_NX   0x20u /* EFER.NXE with PAE or long mode */
 
 /* Takes CR0, CR3, CR4, EFER, RFLAGS.AC and the CPL as they are now. */
 void gwalk_init(struct gwalk *walk, struct vcpu *vcpu);
@@ -70,8 +66,18 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu);
 int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		    struct fault *fault) __must_check;
 
-/* True when all of [gva, gva + len) is canonical in this paging mode; len is at least 1. */
-bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len);
+/*
+ * True when all of [gva, gva + len) is canonical in this paging mode, and in one half; len is 1 to
+ * 4096. Outside long mode every address is.
+ */
+static inline bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len)
+{
+	u64 first = gva + walk->half, last = first + len - 1;
+
+	if (unlikely(!walk->half))
+		return true;
+	return last < 2 * walk->half && first <= last && !((first ^ last) & walk->half);
+}
 
 /*
  * Copy between Roost and guest RAM by linear address. The range may cross pages: all of it is
