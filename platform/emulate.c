@@ -28,7 +28,7 @@ enum cpu_mode vcpu_code_mode(struct vcpu *vcpu)
 }
 
 /* What emulation and fetch need to know of the vCPU; nothing fetched yet. */
-static int start(struct emul *e, struct vcpu *vcpu)
+static inline int start(struct emul *e, struct vcpu *vcpu)
 {
 	struct segment cs;
 	u64 ip = vcpu->rip;
@@ -55,27 +55,18 @@ static int start(struct emul *e, struct vcpu *vcpu)
 }
 
 /* Fetches on, to the end of the page at most. There is room for one byte or more. */
-static int fetch_page(struct emul *e)
+static inline int fetch_page(struct emul *e)
 {
 	gva_t at = e->fetch_at + e->nr_bytes;
-	unsigned len = e->room - e->nr_bytes;
+	u64 len = min_u64(e->room - e->nr_bytes, PAGE_SIZE - (at & ~PAGE_MASK));
 	const void *from;
 	gpa_t gpa;
-	int err;
+	int err = gwalk_translate(&e->walk, at, ACCESS_FETCH, &gpa, &e->fault);
 
-	if (unlikely(e->nr_bytes)) {
-		if (!gva_canonical(&e->walk, at, 1))
-			return emul_fault(e, VECTOR_GP);
-		if (e->mode != MODE_64)
-			at = (u32)at;
-	}
-	if (len > PAGE_SIZE - (at & ~PAGE_MASK))
-		len = (unsigned)(PAGE_SIZE - (at & ~PAGE_MASK));
-	err = gwalk_translate(&e->walk, at, ACCESS_FETCH, &gpa, &e->fault);
-	if (err)
+	if (unlikely(err))
 		return err;
 	from = gmem_ptr(e->walk.gmem, gpa, len);
-	if (!from)
+	if (unlikely(!from))
 		return E_RANGE;
 	if (likely(len == INSN_MAX_LEN))
 		__builtin_memcpy(e->bytes, from, INSN_MAX_LEN);
@@ -85,25 +76,47 @@ static int fetch_page(struct emul *e)
 	return 0;
 }
 
-int emul_begin(struct emul *e, struct vcpu *vcpu)
+/* The same from the page after the first. */
+static __noinline int fetch_next_page(struct emul *e)
 {
-	int err = start(e, vcpu);
+	gva_t at = e->fetch_at + e->nr_bytes;
 
-	if (!err)
-		err = fetch_page(e);
-	if (err)
-		return err;
-	err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
-	if (unlikely(err == E_TRUNC) && e->nr_bytes < e->room) {
-		err = fetch_page(e);
+	if (!gva_canonical(&e->walk, at, 1))
+		return emul_fault(e, VECTOR_GP);
+	if (e->mode != MODE_64 && at > 0xffffffff)
+		e->fetch_at -= 1ul << 32;
+	return fetch_page(e);
+}
+
+/* An instruction that the first page's bytes did not decode. */
+static __noinline int decode_more(struct emul *e, int err)
+{
+	if (err == E_TRUNC && e->nr_bytes < e->room) {
+		err = fetch_next_page(e);
 		if (err)
 			return err;
 		err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
 	}
 	/* It reaches past the segment's limit, or is longer than any instruction may be. */
-	if (unlikely(err == E_TRUNC || err == E_INVAL))
-		return emul_fault(e, VECTOR_GP);
-	return err;
+	return err == E_TRUNC || err == E_INVAL ? emul_fault(e, VECTOR_GP) : err;
+}
+
+/* In one piece with emulate_mmio(), which many exits go through. */
+static inline __attribute__((always_inline)) int begin(struct emul *e, struct vcpu *vcpu)
+{
+	int err = start(e, vcpu);
+
+	if (likely(!err))
+		err = fetch_page(e);
+	if (unlikely(err))
+		return err;
+	err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
+	return likely(!err) ? 0 : decode_more(e, err);
+}
+
+int emul_begin(struct emul *e, struct vcpu *vcpu)
+{
+	return begin(e, vcpu);
 }
 
 int fetch_insn(struct vcpu *vcpu, u8 bytes[INSN_MAX_LEN], unsigned *len, struct fault *fault)
@@ -118,7 +131,7 @@ int fetch_insn(struct vcpu *vcpu, u8 bytes[INSN_MAX_LEN], unsigned *len, struct 
 			*fault = e.fault;
 		return err;
 	}
-	if (e.nr_bytes < e.room && fetch_page(&e))
+	if (e.nr_bytes < e.room && fetch_next_page(&e))
 		e.room = e.nr_bytes;
 	__builtin_memcpy(bytes, e.bytes, e.nr_bytes);
 	*len = e.nr_bytes;
@@ -208,7 +221,7 @@ static int execute(struct emul *e)
 enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_walk)
 {
 	struct emul e;
-	int err = emul_begin(&e, vcpu);
+	int err = begin(&e, vcpu);
 
 	if (likely(!err)) {
 		e.direct = !page_walk;
@@ -275,7 +288,7 @@ int length_current(struct vcpu *vcpu, unsigned opcode_len)
 		return failed(&e, err);
 	len = insn_prefix_len(e.bytes, e.nr_bytes, e.mode);
 	if (unlikely(len == e.nr_bytes && len < e.room)) {
-		err = fetch_page(&e);
+		err = fetch_next_page(&e);
 		if (err)
 			return failed(&e, err);
 		len = insn_prefix_len(e.bytes, e.nr_bytes, e.mode);

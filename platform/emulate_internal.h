@@ -66,8 +66,7 @@ void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value);
 /* Writes a register as an address of the given size does: 2 keeps the rest, 4 clears it. */
 void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value);
 
-/* Offset of the memory operand in its segment, cut to the address size, plus delta; its segment. */
-u64 emul_offset(const struct emul *e, u64 delta);
+/* The segment of the memory operand: the override, else SS at RSP and RBP, else DS. */
 enum seg emul_data_segment(const struct emul *e);
 
 /* Segment and offset to linear, with the checks that belong to it. */

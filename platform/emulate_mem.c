@@ -56,7 +56,8 @@ void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 valu
 		*gpr = value & size_mask(addr_size);
 }
 
-u64 emul_offset(const struct emul *e, u64 delta)
+/* Offset of the memory operand in its segment, plus delta, cut to the address size. */
+static inline u64 operand_offset(const struct emul *e, u64 delta)
 {
 	const struct insn *insn = &e->insn;
 	const u64 *gpr = e->vcpu->gpr;
@@ -156,12 +157,31 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
 	return gwalk_translate(&e->walk, second, access, &op->gpa[1], &e->fault);
 }
 
+/*
+ * The common case: 64-bit mode, a flat segment, an aligned operand at the address of the fault. All
+ * that is left of the checks is that the address is canonical.
+ */
+static bool operand_is_device(struct emul *e, u64 offset, unsigned size, u32 access,
+			      struct operand *op)
+{
+	if (e->mode != MODE_64 || !e->direct || e->insn.seg != REG_NONE ||
+	    ((offset ^ e->device_gpa) & ~PAGE_MASK) || offset & (size - 1) ||
+	    (access & ACCESS_WRITE && !e->device_write) || !gva_canonical(&e->walk, offset, size))
+		return false;
+	*op = (struct operand){
+		.gpa = {e->device_gpa}, .size = (u8)size, .first = (u8)size, .device = true};
+	return true;
+}
+
 int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op)
 {
+	u64 offset = operand_offset(e, delta);
 	gva_t linear;
-	int err =
-		emul_linear(e, emul_data_segment(e), emul_offset(e, delta), size, access, &linear);
+	int err;
 
+	if (likely(operand_is_device(e, offset, size, access, op)))
+		return 0;
+	err = emul_linear(e, emul_data_segment(e), offset, size, access, &linear);
 	return err ? err : emul_translate(e, linear, size, access, op);
 }
 
@@ -171,12 +191,12 @@ static unsigned bus_size(unsigned len)
 	return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
 }
 
-static u64 read_part(struct emul *e, gpa_t gpa, unsigned len, bool device)
+static u64 read_part(struct emul *e, gpa_t gpa, unsigned len)
 {
 	struct vm *vm = e->vcpu->vm;
 	u64 value = 0;
 
-	if (!device && !gmem_read(vm->gmem, gpa, &value, len))
+	if (!gmem_read(vm->gmem, gpa, &value, len))
 		return value;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);
@@ -185,11 +205,11 @@ static u64 read_part(struct emul *e, gpa_t gpa, unsigned len, bool device)
 	return value;
 }
 
-static void write_part(struct emul *e, gpa_t gpa, unsigned len, bool device, u64 value)
+static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value)
 {
 	struct vm *vm = e->vcpu->vm;
 
-	if (!device && !gmem_write(vm->gmem, gpa, &value, len))
+	if (!gmem_write(vm->gmem, gpa, &value, len))
 		return;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);
@@ -200,18 +220,26 @@ static void write_part(struct emul *e, gpa_t gpa, unsigned len, bool device, u64
 
 u64 emul_read(struct emul *e, const struct operand *op)
 {
-	u64 value = read_part(e, op->gpa[0], op->first, op->device);
+	u64 value;
 
-	if (unlikely(op->first < op->size))
-		value |= read_part(e, op->gpa[1], op->size - op->first, false) << (8 * op->first);
-	return value & size_mask(op->size);
+	if (likely(op->device))
+		return bus_mmio_read(vm_bus(e->vcpu->vm), e->vcpu, op->gpa[0], op->size);
+	value = read_part(e, op->gpa[0], op->first);
+	if (op->first < op->size)
+		value |= read_part(e, op->gpa[1], op->size - op->first) << (8 * op->first);
+	return value;
 }
 
 void emul_write(struct emul *e, const struct operand *op, u64 value)
 {
-	write_part(e, op->gpa[0], op->first, op->device, value);
-	if (unlikely(op->first < op->size))
-		write_part(e, op->gpa[1], op->size - op->first, false, value >> (8 * op->first));
+	value &= size_mask(op->size);
+	if (likely(op->device)) {
+		bus_mmio_write(vm_bus(e->vcpu->vm), e->vcpu, op->gpa[0], op->size, value);
+		return;
+	}
+	write_part(e, op->gpa[0], op->first, value);
+	if (op->first < op->size)
+		write_part(e, op->gpa[1], op->size - op->first, value >> (8 * op->first));
 }
 
 /* Compare-exchange of 1, 2, 4 or 8 bytes in guest RAM; any alignment. */
