@@ -51,16 +51,21 @@ static void reg_write(u32 reg, u32 value)
 		wrmsr(X86_MSR_X2APIC + (reg >> 4), value);
 }
 
-void lapic_init_host(volatile void *regs, bool use_x2apic)
+void lapic_init_host(volatile void *regs)
+{
+	page = regs;
+	lapic_init_cpu();
+}
+
+void lapic_init_cpu(void)
 {
 	u64 base = rdmsr(X86_MSR_APIC_BASE);
 
 	/* EN is never cleared: that is one-way on more than one machine. */
 	base |= APIC_BASE_ENABLE;
-	if (use_x2apic)
+	if (!page)
 		base |= APIC_BASE_EXTD;
 	wrmsr(X86_MSR_APIC_BASE, base);
-	page = use_x2apic ? NULL : regs;
 
 	reg_write(REG_LVT_TIMER, LVT_MASKED);
 	reg_write(REG_LVT_LINT0, LVT_MASKED);

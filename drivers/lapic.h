@@ -4,10 +4,11 @@
 #include "lib/types.h"
 
 /*
- * Turns this CPU's local APIC on, in x2APIC mode where it is on already or all CPUs have it. The
- * boot processor calls first, with regs = the mapped register page (NULL when x2APIC is certain).
+ * Chooses the mode of all local APICs, xAPIC with its register page mapped at regs or x2APIC when
+ * regs is NULL, and sets up the boot processor's. The others call lapic_init_cpu().
  */
-void lapic_init_host(volatile void *regs, bool use_x2apic);
+void lapic_init_host(volatile void *regs);
+void lapic_init_cpu(void);
 
 u32 lapic_id_host(void);
 void lapic_eoi_host(void);

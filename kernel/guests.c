@@ -60,15 +60,19 @@ static struct guest *guest_of(struct vm *vm)
 	return container_of(vm, struct guest, vm);
 }
 
-void guest_input(struct vm *vm, u8 byte)
+bool guest_input(struct vm *vm, u8 byte)
 {
-	if (atomic_load(&vm->state) == VM_RUNNING)
-		uart_rx(&vm->platform->uart, byte);
+	return atomic_load(&vm->state) == VM_RUNNING && uart_rx(&vm->platform->uart, byte);
 }
 
 static void console_tx(void *ctx, u8 byte)
 {
 	host_io_guest_output(ctx, byte);
+}
+
+static void console_room(void *ctx)
+{
+	host_io_guest_room(ctx);
 }
 
 /* ---- making a VM ---- */
@@ -163,7 +167,7 @@ static int build(struct guest *g)
 		.memory = g->config->memory,
 		.phys_bits = cpu_features.phys_bits,
 		.debug_exit = g->config->debug_exit,
-		.console = {.tx = console_tx, .ctx = vm},
+		.console = {.tx = console_tx, .room = console_room, .ctx = vm},
 	};
 	int err = add_memory(g);
 

@@ -24,5 +24,5 @@ void guests_init(const struct boot_info *boot, const struct options *options);
 /* The i-th VM, NULL past the last. */
 struct vm *guests_get(u32 index);
 
-/* A byte from the console for the VM's first serial port. */
-void guest_input(struct vm *vm, u8 byte);
+/* A byte from the console for the VM's first serial port. False: no room now. */
+bool guest_input(struct vm *vm, u8 byte);

@@ -33,6 +33,11 @@
 static struct vm *_Atomic attached;
 static u16 port;
 
+/* Typed faster than the guest reads. */
+static u8 input[INPUT_SIZE];
+static u32 input_head, input_tail; /* modulo 2^32 */
+static struct spinlock input_lock;
+
 static void serial_console_write(const char *text, size_t len)
 {
 	size_t start = 0;
@@ -112,14 +117,35 @@ void host_consoles_late(const struct boot_info *boot, const struct acpi_info *ac
 	add_console(&vga_console);
 }
 
+/* Hands waiting bytes to the attached guest as far as its UART has room. */
+static void feed(struct vm *vm)
+{
+	spin_lock(&input_lock);
+	while (input_head != input_tail && guest_input(vm, input[input_tail % INPUT_SIZE]))
+		input_tail++;
+	spin_unlock(&input_lock);
+}
+
 static void on_byte(u8 byte)
 {
 	struct vm *vm = atomic_load(&attached);
 
-	if (vm)
-		guest_input(vm, byte);
-	else
+	if (!vm) {
 		shell_input(byte);
+		return;
+	}
+	spin_lock(&input_lock);
+	/* Full: the guest does not read; what comes now is lost, as on a real line. */
+	if (input_head - input_tail < INPUT_SIZE)
+		input[input_head++ % INPUT_SIZE] = byte;
+	spin_unlock(&input_lock);
+	feed(vm);
+}
+
+void host_io_guest_room(struct vm *vm)
+{
+	if (vm == atomic_load_explicit(&attached, memory_order_relaxed) && input_head != input_tail)
+		feed(vm);
 }
 
 static void on_serial_interrupt(void)
@@ -145,7 +171,10 @@ void host_io_init(const struct acpi_info *acpi)
 
 void host_io_attach(struct vm *vm)
 {
+	spin_lock(&input_lock);
+	input_tail = input_head;
 	atomic_store(&attached, vm);
+	spin_unlock(&input_lock);
 }
 
 struct vm *host_io_attached(void)

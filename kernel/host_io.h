@@ -30,3 +30,6 @@ struct vm *host_io_attached(void);
  * gathered and shown whole, behind the VM's name. Any CPU.
  */
 void host_io_guest_output(struct vm *vm, u8 byte);
+
+/* The VM's UART can take input again. Any CPU. */
+void host_io_guest_room(struct vm *vm);

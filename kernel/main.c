@@ -78,7 +78,7 @@ static void init_lapic(void)
 
 	if (!x2apic && !regs)
 		panic("no room to map the local APIC");
-	lapic_init_host(regs, x2apic);
+	lapic_init_host(regs);
 	pic_disable_host();
 	for (u32 i = 0; i < acpi.nr_ioapics; i++) {
 		volatile void *ioapic = mmio_map(acpi.ioapics[i].address, PAGE_SIZE);

@@ -74,7 +74,7 @@ void smp_ap_start(void)
 	struct cpu *cpu = this_cpu();
 
 	cpu_init_this();
-	lapic_init_host(NULL, false);
+	lapic_init_cpu();
 	time_init_cpu();
 	atomic_store(&cpu->online, 1);
 	smp_ap_main();

@@ -347,6 +347,12 @@ static bool write_thr(struct uart *uart, u8 value)
 	return uart->backend.tx;
 }
 
+static void tell_room(struct uart *uart)
+{
+	if (uart->backend.room)
+		uart->backend.room(uart->backend.ctx);
+}
+
 static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 {
 	struct uart *uart = dev;
@@ -363,6 +369,8 @@ static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	spin_lock(&uart->lock);
 	value = read_register(uart, reg);
 	spin_unlock(&uart->lock);
+	if (reg == RBR_THR)
+		tell_room(uart);
 	return value;
 }
 
@@ -383,6 +391,8 @@ static void uart_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u3
 	spin_unlock(&uart->lock);
 	if (send)
 		uart->backend.tx(uart->backend.ctx, (u8)value);
+	else if (reg == IIR_FCR || reg == MCR)
+		tell_room(uart);
 }
 
 void uart_reset(struct uart *uart)

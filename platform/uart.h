@@ -18,6 +18,8 @@ struct vm;
 struct uart_backend {
 	/* One byte that the guest has sent. Called on the vCPU's CPU, without locks of the UART. */
 	void (*tx)(void *ctx, u8 byte);
+	/* There may be room for uart_rx() again. Called in the same way; may be NULL. */
+	void (*room)(void *ctx);
 	void *ctx;
 };
 
