@@ -46,18 +46,3 @@ static inline void list_remove(struct list *node)
 	node->next->prev = node->prev;
 	list_init(node);
 }
-
-#define list_for_each(node, head) \
-	for (struct list *node = (head)->next; node != (head); node = node->next)
-
-/* The body may remove or free the current entry. */
-#define list_for_each_entry_safe(entry, next_, head, member)                            \
-	for ((entry) = container_of((head)->next, __typeof__(*(entry)), member),        \
-	    (next_) = container_of((entry)->member.next, __typeof__(*(entry)), member); \
-	     &(entry)->member != (head); (entry) = (next_),                             \
-	    (next_) = container_of((entry)->member.next, __typeof__(*(entry)), member))
-
-#define list_for_each_entry(entry, head, member)                                 \
-	for ((entry) = container_of((head)->next, __typeof__(*(entry)), member); \
-	     &(entry)->member != (head);                                         \
-	     (entry) = container_of((entry)->member.next, __typeof__(*(entry)), member))

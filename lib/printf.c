@@ -171,29 +171,24 @@ static const char *parse_length(const char *fmt, struct spec *spec)
 	}
 }
 
-/* A va_list passed on by address; as a parameter it would be an array and decay. */
-struct args {
-	va_list list;
-};
-
-static u32 star_width(struct args *args, struct spec *spec)
+static u32 star_width(va_list *args, struct spec *spec)
 {
-	int width = va_arg(args->list, int);
+	int width = va_arg(*args, int);
 
 	if (width < 0)
 		spec->left = true;
 	return (u32)min_u64(width < 0 ? 0 - (u64)(s64)width : (u64)width, WIDTH_MAX);
 }
 
-static s32 star_precision(struct args *args)
+static s32 star_precision(va_list *args)
 {
-	int precision = va_arg(args->list, int);
+	int precision = va_arg(*args, int);
 
 	return precision < 0 ? -1 : precision > WIDTH_MAX ? WIDTH_MAX : precision;
 }
 
 /* What stands behind a '%', flags to conversion. */
-static const char *parse_spec(const char *fmt, struct spec *spec, struct args *args)
+static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args)
 {
 	*spec = (struct spec){.precision = -1};
 	fmt = parse_flags(fmt, spec);
@@ -217,28 +212,28 @@ static const char *parse_spec(const char *fmt, struct spec *spec, struct args *a
 	return *fmt ? fmt + 1 : fmt;
 }
 
-static s64 signed_arg(struct args *args, enum length length)
+static s64 signed_arg(va_list *args, enum length length)
 {
+	int value;
+
 	if (length == LEN_LONG)
-		return va_arg(args->list, s64);
-
-	int value = va_arg(args->list, int);
-
+		return va_arg(*args, s64);
+	value = va_arg(*args, int);
 	return length == LEN_CHAR ? (s8)value : length == LEN_SHORT ? (s16)value : value;
 }
 
-static u64 unsigned_arg(struct args *args, enum length length)
+static u64 unsigned_arg(va_list *args, enum length length)
 {
+	u32 value;
+
 	if (length == LEN_LONG)
-		return va_arg(args->list, u64);
-
-	u32 value = va_arg(args->list, u32);
-
+		return va_arg(*args, u64);
+	value = va_arg(*args, u32);
 	return length == LEN_CHAR ? (u8)value : length == LEN_SHORT ? (u16)value : value;
 }
 
 /* False when the conversion is not known. */
-static bool convert(struct out *out, const struct spec *spec, struct args *args)
+static bool convert(struct out *out, const struct spec *spec, va_list *args)
 {
 	char c;
 
@@ -258,14 +253,14 @@ static bool convert(struct out *out, const struct spec *spec, struct args *args)
 		put_hex(out, spec, unsigned_arg(args, spec->length));
 		return true;
 	case 'p':
-		put_number(out, spec, (u64)va_arg(args->list, void *), 16, "0x");
+		put_number(out, spec, (u64)va_arg(*args, void *), 16, "0x");
 		return true;
 	case 'c':
-		c = (char)va_arg(args->list, int);
+		c = (char)va_arg(*args, int);
 		put_field(out, spec, "", 0, &c, 1);
 		return true;
 	case 's':
-		put_string(out, spec, va_arg(args->list, const char *));
+		put_string(out, spec, va_arg(*args, const char *));
 		return true;
 	case '%':
 		put(out, '%');
@@ -278,10 +273,10 @@ static bool convert(struct out *out, const struct spec *spec, struct args *args)
 int vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
 {
 	struct out out = {buf, size, 0};
-	struct args rest;
+	va_list rest;
 	struct spec spec;
 
-	va_copy(rest.list, args);
+	va_copy(rest, args);
 	while (*fmt) {
 		const char *start = fmt++;
 
@@ -293,7 +288,7 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
 		if (!convert(&out, &spec, &rest))
 			put_text(&out, start, (size_t)(fmt - start));
 	}
-	va_end(rest.list);
+	va_end(rest);
 	if (size)
 		buf[out.len < size ? out.len : size - 1] = 0;
 	return out.len > INT32_MAX ? INT32_MAX : (int)out.len;

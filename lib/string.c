@@ -77,16 +77,6 @@ int memcmp(const void *a, const void *b, size_t len)
 	return 0;
 }
 
-void *memchr(const void *mem, int value, size_t len)
-{
-	const u8 *x = mem;
-
-	for (size_t i = 0; i < len; i++)
-		if (x[i] == (u8)value)
-			return (void *)(u64)(x + i);
-	return NULL;
-}
-
 size_t strnlen(const char *s, size_t max)
 {
 	size_t len = 0;
@@ -115,40 +105,6 @@ int strncmp(const char *a, const char *b, size_t max)
 int strcmp(const char *a, const char *b)
 {
 	return strncmp(a, b, SIZE_MAX);
-}
-
-char *strchr(const char *s, int c)
-{
-	for (;; s++) {
-		if (*s == (char)c)
-			return (char *)(u64)s;
-		if (!*s)
-			return NULL;
-	}
-}
-
-char *strrchr(const char *s, int c)
-{
-	const char *last = NULL;
-
-	for (;; s++) {
-		if (*s == (char)c)
-			last = s;
-		if (!*s)
-			return (char *)(u64)last;
-	}
-}
-
-char *strstr(const char *s, const char *part)
-{
-	size_t len = strlen(part);
-
-	for (;; s++) {
-		if (strncmp(s, part, len) == 0)
-			return (char *)(u64)s;
-		if (!*s)
-			return NULL;
-	}
 }
 
 #endif

@@ -260,10 +260,12 @@ static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order)
 static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsigned order)
 {
 	u32 at = run_index(gm, gpa);
-	struct gmem_run *run = at ? &gm->runs[at - 1] : NULL;
+	struct gmem_run *run;
 
-	if (!run || run->gpa < slot || run->shift != PAGE_SHIFT + order ||
-	    run->count == GMEM_RUN_BLOCKS)
+	if (at == 0)
+		return new_run(gm, gpa, block, order);
+	run = &gm->runs[at - 1];
+	if (run->gpa < slot || run->shift != PAGE_SHIFT + order || run->count == GMEM_RUN_BLOCKS)
 		return new_run(gm, gpa, block, order);
 	if (!run->blocks) {
 		run->blocks = alloc_own(0);
