@@ -40,12 +40,15 @@ static void log_mistake(void *context, const char *file, u32 line, const char *m
 static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const char *fmt, ...)
 {
 	char message[224];
+	size_t used = 0;
 	va_list args;
 
 	if (p->config->mistakes++ >= CONFIG_ERRORS_MAX)
 		return;
+	if (p->vm)
+		used = (size_t)snprintf(message, sizeof(message), "vm %s: ", p->vm->name);
 	va_start(args, fmt);
-	vsnprintf(message, sizeof(message), fmt, args);
+	vsnprintf(message + used, sizeof(message) - used, fmt, args);
 	va_end(args);
 	p->report(p->context, p->file, line, message);
 }
@@ -388,10 +391,9 @@ static void end_section(struct parser *p)
 	if (!vm)
 		return;
 	if (!vm->kernel && !p->missing)
-		mistake_at(p, p->vm_line, "VM %s has no kernel; expected kernel = module",
-			   vm->name);
+		mistake_at(p, p->vm_line, "no kernel; expected kernel = module");
 	if (!vm->kernel || p->missing) {
-		mistake_at(p, p->vm_line, "VM %s is left out", vm->name);
+		mistake_at(p, p->vm_line, "left out");
 		p->config->nr_vms--;
 	} else if (!vm->cmdline) {
 		vm->cmdline = vm->kernel->args;

@@ -253,7 +253,7 @@ static void test_sizes(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		snprintf(text, sizeof(text), "[vm a]\nmemory=%s\nkernel=vmlinuz\n", bad[i]);
 		assert_int_equal(parse(text), 1);
-		assert_reported("roost.conf:2: memory cannot be");
+		assert_reported("roost.conf:2: vm a: memory cannot be");
 		assert_reported("expected a size");
 		assert_int_equal(config.nr_vms, 1);
 		assert_int_equal(config.vm[0].memory, 0);
@@ -386,7 +386,7 @@ static void test_duplicate_key(void **state)
 	assert_int_equal(parse("[vm a]\nkernel = gone\nkernel = vmlinuz\nmodules = initrd\n"
 			       "modules = tool.elf\n"),
 			 3);
-	assert_reported("roost.conf:3: kernel is given twice");
+	assert_reported("roost.conf:3: vm a: kernel is given twice");
 	assert_int_equal(config.nr_vms, 1);
 	assert_ptr_equal(config.vm[0].kernel, &boot.module[0]);
 	assert_int_equal(config.vm[0].nr_modules, 1);
@@ -411,7 +411,7 @@ static void test_missing_modules_leave_the_vm_out(void **state)
 		{"modules =\nkernel = vmlinuz", "expected a list"},
 		{"modules = \"initrd\nkernel = vmlinuz", "closing quote"},
 		{"modules = \" \"\nkernel = vmlinuz", "expected a list"},
-		{"memory = 64M", "roost.conf:4: VM b has no kernel"},
+		{"memory = 64M", "roost.conf:4: vm b: no kernel"},
 	};
 	char text[256];
 
@@ -422,7 +422,7 @@ static void test_missing_modules_leave_the_vm_out(void **state)
 			 bad[i].lines);
 		assert_int_equal(parse(text), 2);
 		assert_reported(bad[i].report);
-		assert_reported("roost.conf:4: VM b is left out");
+		assert_reported("roost.conf:4: vm b: left out");
 		assert_int_equal(config.nr_vms, 2);
 		assert_string_equal(config.vm[0].name, "a");
 		assert_string_equal(config.vm[1].name, "c");
@@ -534,7 +534,7 @@ static void test_default_report_is_the_log(void **state)
 	assert_int_equal(config_parse("roost.conf", text_of("[vm a]\nkernel = vmlinuz\nx = 1\n"),
 				      &boot, NULL, NULL, &config),
 			 1);
-	assert_non_null(strstr(log_text, "roost.conf:3: unknown key x"));
+	assert_non_null(strstr(log_text, "roost.conf:3: vm a: unknown key x"));
 }
 
 /* ---- without a file ---- */
