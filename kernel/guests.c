@@ -13,6 +13,7 @@
 #include "kernel/cpu.h"
 #include "kernel/host_io.h"
 #include "kernel/log.h"
+#include "kernel/panic.h"
 #include "kernel/power.h"
 #include "kernel/sched.h"
 #include "kernel/shell.h"
@@ -131,7 +132,8 @@ static int build_model(struct guest *g)
 	const struct cpu_model_host host = {
 		.host_cpuid = cpuid,
 		.host_xcr0 = cpu_features.xcr0,
-		.gpa_bits = cpu_features.phys_bits,
+		/* What four levels of nested paging translate. */
+		.gpa_bits = (u8)min_u64(cpu_features.phys_bits, 48),
 		.is_amd = cpu_features.amd,
 	};
 	const struct cpu_model_config model = {
@@ -163,9 +165,8 @@ static int add_memory(struct guest *g)
 static int build(struct guest *g)
 {
 	struct vm *vm = &g->vm;
-	const struct platform_options options = {
+	struct platform_options options = {
 		.memory = g->config->memory,
-		.phys_bits = cpu_features.phys_bits,
 		.debug_exit = g->config->debug_exit,
 		.console = {.tx = console_tx, .room = console_room, .ctx = vm},
 	};
@@ -173,6 +174,7 @@ static int build(struct guest *g)
 
 	if (!err)
 		err = build_model(g);
+	options.phys_bits = g->model.phys_bits;
 	for (u32 i = 0; i < g->config->cpus && !err; i++)
 		err = create_vcpu(vm, i);
 	return err ? err : platform_create(vm, &options);
@@ -457,7 +459,11 @@ static void start_all(void)
 void guests_init(const struct boot_info *info, const struct options *options)
 {
 	struct frame_stats stats;
+	u32 bad_msr;
 
+	bad_msr = msr_table_check(msr_table, msr_table_len);
+	if (bad_msr)
+		panic("entry %u of the MSR table is out of order", bad_msr);
 	boot = info;
 	on_idle = options->on_idle;
 	sched_vm_ended = on_ended;

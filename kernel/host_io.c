@@ -29,6 +29,7 @@
 #define VGA_COLUMNS 80
 #define VGA_ROWS    25
 #define VEC_SERIAL  VEC_DEVICE0
+#define INPUT_SIZE  4096u
 
 static struct vm *_Atomic attached;
 static u16 port;

@@ -139,16 +139,13 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 		return;
 	case VREG_CR0:
 		set_cr0(arch, value);
-		svm_tlb_flush(vcpu);
 		return;
 	case VREG_CR4:
 		vmcb->cr4 = value;
 		svm_update_efer(arch);
-		svm_tlb_flush(vcpu);
 		return;
 	case VREG_CR3:
 		vmcb->cr3 = value;
-		svm_tlb_flush(vcpu);
 		return;
 	case VREG_GDTR_LIMIT:
 		vmcb->gdtr.limit = (u32)value;
