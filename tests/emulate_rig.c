@@ -38,7 +38,7 @@ static u8 *device_byte(gpa_t gpa, unsigned size)
 	if (range_within(offset, size, 4096))
 		return rig_device + offset;
 	if (offset >= SECOND && range_within(offset - SECOND, size, 4096))
-		return rig_device + offset - SECOND + 4096;
+		return rig_device + (offset - SECOND + 4096);
 	return NULL;
 }
 
