@@ -5,6 +5,7 @@
  *
  * Tables are read where they lie, entry by entry, each entry once. An entry that is not in guest
  * RAM reads as all ones, as unclaimed physical memory does. Nothing is cached between calls.
+ * Protection keys are not applied: PKRU is guest vector state that Roost does not read.
  */
 #pragma once
 
