@@ -401,23 +401,29 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size)
 	return 0;
 }
 
+/* Maps the largest leaf around gpa, or a smaller one where a part of that is mapped already. */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec)
 {
 	u32 need = PT_READ | (write ? PT_WRITE : 0) | (exec ? PT_EXEC : 0);
 	const struct gmem_run *run = find_run(gm, gpa);
-	struct pt_mapping mapping;
 	unsigned level = gm->pt.max_leaf;
-	gpa_t page;
-	int err;
 
 	if (!run)
 		return E_FAULT;
-	if (pt_walk(&gm->pt, gpa, &mapping))
-		return need & ~mapping.attrs ? E_FAULT : 0;
 	while (pt_level_shift(level) > run->shift)
 		level--;
-	page = align_down(gpa, pt_level_size(level));
-	err = pt_map(&gm->pt, page, run_address(run, page), pt_level_size(level), GMEM_ATTRS);
-	/* Another vCPU was faster: the guest finds its mapping. */
-	return err == E_EXIST ? 0 : err;
+	for (;; level--) {
+		u64 size = pt_level_size(level);
+		gpa_t page = align_down(gpa, size);
+		int err = pt_map(&gm->pt, page, run_address(run, page), size, GMEM_ATTRS);
+		struct pt_mapping mapping;
+
+		if (err != E_EXIST)
+			return err;
+		if (pt_walk(&gm->pt, gpa, &mapping))
+			return need & ~mapping.attrs ? E_FAULT : 0;
+		if (level == 0)
+			return 0; /* mapped and unmapped again meanwhile: the guest tries once more
+				   */
+	}
 }

@@ -74,10 +74,10 @@ static u32 decode(const struct pt_format *f, u64 entry, unsigned level)
 	u64 write = f->write & ~f->accessed_dirty;
 	bool exec = f->exec ? (entry & f->exec) : !(entry & f->no_exec);
 	u32 attrs = PT_READ;
-	u32 i = PT_NR_TYPES - 1;
+	u32 i = 0;
 
-	while (i > 0 && types[i] != type)
-		i--;
+	while (i < PT_NR_TYPES - 1 && types[i] != type)
+		i++;
 	attrs |= i << PT_TYPE_SHIFT;
 	attrs |= entry & write ? PT_WRITE : 0;
 	attrs |= exec ? PT_EXEC : 0;

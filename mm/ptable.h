@@ -24,8 +24,8 @@
 #define PT_GLOBAL     0x008u /* host only; ignored elsewhere */
 #define PT_WB	      0x000u /* write-back */
 #define PT_WT	      0x100u
-#define PT_UC_MINUS   0x200u /* uncached, MTRRs may make it WC; on EPT the same as UC */
-#define PT_UC	      0x300u
+#define PT_UC	      0x200u /* uncached */
+#define PT_UC_MINUS   0x300u /* uncached, MTRRs may make it WC; on EPT the same as UC */
 #define PT_WC	      0x400u
 #define PT_WP	      0x500u
 #define PT_TYPE_MASK  0x700u

@@ -18,10 +18,10 @@
 #define X86_PAT_LARGE BIT(12)
 #define X86_NX	      BIT(63)
 
-/* In the order of PT_WB, PT_WT, PT_UC_MINUS, PT_UC, PT_WC, PT_WP: their indices in PT_PAT. */
+/* In the order of PT_WB, PT_WT, PT_UC, PT_UC_MINUS, PT_WC, PT_WP: their indices in PT_PAT. */
 #define X86_TYPES(pat)                                                          \
 	{                                                                       \
-		0, X86_PWT, X86_PCD, X86_PCD | X86_PWT, (pat), (pat) | X86_PWT, \
+		0, X86_PWT, X86_PCD | X86_PWT, X86_PCD, (pat), (pat) | X86_PWT, \
 	}
 
 const struct pt_format pt_format_host = {

@@ -294,6 +294,25 @@ static void test_lazy_mapping(void **state)
 	fault_all(&lazy_2m, 1);
 }
 
+/* Where a large leaf has been taken apart, the missing piece alone comes back. */
+static void test_fault_beside_small_leaves(void **state)
+{
+	struct pt_mapping m;
+
+	(void)state;
+	create(&lazy_2m);
+	assert_int_equal(gmem_add_ram(&gm, MiB(2), MiB(2)), 0);
+	assert_int_equal(gmem_fault(&gm, MiB(2), false, false), 0);
+	assert_int_equal(pt_unmap(&gm.pt, MiB(3), KiB(8)), 1);
+	assert_false(pt_walk(&gm.pt, MiB(3), &m));
+	assert_int_equal(gmem_fault(&gm, MiB(3) + 5, false, false), 0);
+	assert_true(pt_walk(&gm.pt, MiB(3), &m));
+	assert_int_equal(m.level, 0);
+	assert_ptr_equal(phys_to_virt(m.pa), gmem_ptr(&gm, MiB(3), 1));
+	assert_false(pt_walk(&gm.pt, MiB(3) + KiB(4), &m));
+	destroy();
+}
+
 static void *fault_everywhere(void *arg)
 {
 	u64 failed = 0;
@@ -511,6 +530,7 @@ int main(void)
 		TEST(test_bad_slots),
 		TEST(test_eager_mapping),
 		TEST(test_lazy_mapping),
+		TEST(test_fault_beside_small_leaves),
 		TEST(test_two_cpus_fault_at_once),
 		TEST(test_fault_respects_rights),
 		TEST(test_fragmented_memory_serves),
