@@ -49,6 +49,7 @@ static void init_legacy(struct gwalk *walk, u64 cr3)
 	walk->half = 0;
 	if (!(walk->cr0 & CR0_PG)) {
 		walk->levels = 0;
+		walk->root = 0;
 	} else if (walk->cr4 & CR4_PAE) {
 		walk->levels = 3;
 		walk->root = cr3 & GENMASK(31, 5);
