@@ -20,7 +20,8 @@ def elf32(code):
 
 def triple_fault():
     """lidt of an empty table, then a breakpoint."""
-    return elf32(b"\x31\xc0"              # xor %eax, %eax
+    return elf32(b"\xbc\x00\x08\x10\x00"  # mov $0x100800, %esp: behind the code
+                 b"\x31\xc0"              # xor %eax, %eax
                  b"\x50\x50"              # push %eax, twice
                  b"\x0f\x01\x1c\x24"      # lidt (%esp)
                  b"\xcc")                 # int3
@@ -38,12 +39,12 @@ DEBUG_EXIT = b"\xb8\x00\x00\x00\x00\x66\xba\xf4\x00\xef\xf4"  # mov $0, %eax; mo
 
 
 def touch_all(write):
-    """A word of every page of the 4 GiB that 32 bits reach is read, or written above 512 MiB, then
-    the debug exit."""
+    """A word every 20 KiB of the 4 GiB that 32 bits reach is read, or written above 512 MiB, then the
+    debug exit."""
     begin = 0x20000000 if write else 0
     access = b"\x89\x07" if write else b"\x8b\x07"  # mov %eax, (%edi) or mov (%edi), %eax
     return elf32(b"\xbf" + struct.pack("<I", begin) +  # mov $begin, %edi
                  access +
-                 b"\x81\xc7\x00\x10\x00\x00"          # add $4096, %edi
-                 b"\x75\xf6" +                        # jnz to the access
+                 b"\x81\xc7\x00\x50\x00\x00"          # add $20480, %edi
+                 b"\x73\xf6" +                        # jnc to the access
                  DEBUG_EXIT)

@@ -68,8 +68,10 @@ def broken_elf():
 
 
 # A machine that cannot run guests.
-bad_test("no-svm", GOOD, [r"no SVM"], good=False, quick=True, cpu="qemu64,-svm")
-bad_test("no-nested-paging", GOOD, [r"no nested paging"], good=False, cpu="EPYC,-npt")
+bad_test("no-svm", GOOD, [r"no SVM"], good=False, quick=True, cpu="qemu64,-svm",
+         words=RIG_WORDS)
+bad_test("no-nested-paging", GOOD, [r"no nested paging"], good=False, cpu="EPYC,-npt",
+         words=RIG_WORDS)
 
 # Kernels and initial file systems.
 bad_test("kernel-missing", vm(kernel="nothere"), [r"bad.*nothere"], quick=True)
