@@ -26,6 +26,7 @@
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
 #include "platform/demo.h"
+#include "platform/fetch.h"
 #include "platform/kvm_pv.h"
 #include "platform/layout.h"
 #include "platform/load.h"
@@ -98,6 +99,7 @@ struct vcpu_block {
 	struct vcpu vcpu;
 	struct kvm_pv pv;
 	struct msr_state msrs;
+	struct fetch_cache fetch;
 	u64 exit_counts[256];
 };
 
@@ -116,6 +118,7 @@ static int create_vcpu(struct vm *vm, u32 id)
 	vcpu->backend = backend;
 	vcpu->pv = &block->pv;
 	vcpu->msrs = &block->msrs;
+	vcpu->fetch = &block->fetch;
 	vcpu->exit_counts = block->exit_counts;
 	vcpu->cpu = (vm->id + id) % nr_cpus;
 	if (backend->vcpu_create(vcpu)) {
@@ -268,6 +271,7 @@ static void reset_vcpus(struct vm *vm)
 		atomic_store(&vcpu->nmi_pending, 0);
 		atomic_store(&vcpu->mp_state, vcpu->id ? MP_WAIT_SIPI : MP_RUNNING);
 		memset(vcpu->pv, 0, sizeof(*vcpu->pv));
+		memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
 		vcpu->tsc_offset = 0 - vm->boot_tsc;
 		msr_reset(vcpu);
 		msr_firmware_mtrrs(vcpu, LAYOUT_PCI_HOLE);

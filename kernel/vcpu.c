@@ -80,6 +80,7 @@ static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error
 	e->vector = vector;
 	e->has_error = has_error;
 	e->error = error;
+	vcpu_request_self(vcpu, REQ_EVENT);
 	return INJECTED;
 }
 
@@ -145,11 +146,11 @@ static bool can_wake(struct vcpu *vcpu)
 void vcpu_halt(struct vcpu *vcpu)
 {
 	if (can_wake(vcpu)) {
-		atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+		vcpu_request_self(vcpu, REQ_EVENT);
 		return;
 	}
 	atomic_store(&vcpu->mp_state, MP_HALTED);
-	atomic_fetch_or(&vcpu->requests, REQ_SCHED);
+	vcpu_request_self(vcpu, REQ_SCHED);
 }
 
 bool vcpu_runnable(struct vcpu *vcpu)
@@ -170,7 +171,7 @@ bool vcpu_runnable(struct vcpu *vcpu)
 		if (!can_wake(vcpu))
 			return false;
 		atomic_store(&vcpu->mp_state, MP_RUNNING);
-		atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+		vcpu_request_self(vcpu, REQ_EVENT);
 		return true;
 	default:
 		return false;

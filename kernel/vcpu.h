@@ -14,6 +14,7 @@ struct lapic;
 struct backend;
 struct kvm_pv;
 struct msr_state;
+struct fetch_cache;
 
 /* General registers, in the encoding order of ModRM (APM 3 1.4.2). */
 enum gpr {
@@ -100,6 +101,7 @@ enum outcome {
 #define REQ_NMI	      BIT(5) /* an NMI became pending (lapic.c, LINT, IPI) */
 #define REQ_SCHED     BIT(6) /* give the CPU back to the scheduler */
 #define REQ_CLOCK     BIT(7) /* rewrite the paravirtual clock */
+#define REQ_LOOP      BIT(8) /* back to the run loop: a host interrupt waits */
 
 /* Multi-processor state of a vCPU. */
 enum mp_state { MP_RUNNING, MP_HALTED, MP_WAIT_SIPI };
@@ -130,6 +132,7 @@ struct vcpu {
 	struct vm *vm;
 	struct lapic *lapic;
 	struct kvm_pv *pv;
+	struct fetch_cache *fetch;
 	struct msr_state *msrs;		 /* MSRs that no hardware holds (platform/msr.h) */
 	struct vcpu_exception exception; /* queued for the next entry */
 	u64 tsc_offset;			 /* guest TSC = host TSC + tsc_offset, modulo 2^64 */
@@ -195,9 +198,17 @@ bool vcpu_runnable(struct vcpu *vcpu);
 /* Runs the vCPU until it stops, halts, or *resched. On its own CPU, registers loaded. */
 void vcpu_run(struct vcpu *vcpu, const bool *resched);
 
+/*
+ * Makes the next look at requests happen on this vCPU's own CPU: it is not in the guest, so nobody
+ * needs to be kicked.
+ */
+static inline void vcpu_request_self(struct vcpu *vcpu, u64 bits)
+{
+	atomic_fetch_or_explicit(&vcpu->requests, bits, memory_order_relaxed);
+}
+
 /* True when vcpu_prepare() has something to do before the next entry. */
 static inline bool vcpu_needs_prepare(struct vcpu *vcpu)
 {
-	return atomic_load_explicit(&vcpu->requests, memory_order_relaxed) ||
-	       vcpu->exception.pending;
+	return atomic_load_explicit(&vcpu->requests, memory_order_relaxed);
 }

@@ -17,6 +17,19 @@ static bool valid_size(unsigned size, unsigned max)
 	return size && size <= max && !(size & (size - 1));
 }
 
+/* Devices lie on multiples of 4, and few of them 1 KiB apart. */
+static u8 port_hint(u16 port)
+{
+	return (u8)(port >> 2);
+}
+
+static void fill_hints(struct bus *bus)
+{
+	for (u32 i = bus->nr_io; i-- > 0;)
+		for (u32 port = bus->io[i].first; port <= bus->io[i].last; port++)
+			bus->io_hint[port_hint((u16)port)] = (u8)i;
+}
+
 int bus_add_io(struct bus *bus, const struct io_range *range)
 {
 	u32 at = 0;
@@ -33,6 +46,7 @@ int bus_add_io(struct bus *bus, const struct io_range *range)
 		bus->io[i] = bus->io[i - 1];
 	bus->io[at] = *range;
 	bus->nr_io++;
+	fill_hints(bus);
 	return 0;
 }
 
@@ -57,7 +71,7 @@ int bus_add_mmio(struct bus *bus, const struct mmio_range *range)
 	return 0;
 }
 
-static const struct io_range *find_io(const struct bus *bus, u16 port)
+static const struct io_range *search_io(const struct bus *bus, u16 port)
 {
 	u32 low = 0, high = bus->nr_io;
 
@@ -73,6 +87,16 @@ static const struct io_range *find_io(const struct bus *bus, u16 port)
 			return range;
 	}
 	return NULL;
+}
+
+/* An unused entry of the table, all zero, can only be hit by port 0: handlers tell. */
+static const struct io_range *find_io(const struct bus *bus, u16 port)
+{
+	const struct io_range *range = &bus->io[bus->io_hint[port_hint(port)]];
+
+	if (likely(port >= range->first && port <= range->last && range->read))
+		return range;
+	return search_io(bus, port);
 }
 
 static const struct mmio_range *find_mmio(const struct bus *bus, gpa_t gpa)

@@ -43,6 +43,8 @@ struct mmio_range {
 #define BUS_MAX_MMIO 32
 
 struct bus {
+	/* Where a port's range most likely is, by port_hint(): saves the search. */
+	u8 io_hint[256];
 	struct io_range io[BUS_MAX_IO];
 	struct mmio_range mmio[BUS_MAX_MMIO];
 	u32 nr_io, nr_mmio;

@@ -68,7 +68,7 @@ void svm_interrupt_window(struct vcpu *vcpu, bool open)
 enum outcome svm_exit_vintr(struct vcpu *vcpu)
 {
 	svm_interrupt_window(vcpu, false);
-	atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;
 }
 
@@ -112,7 +112,7 @@ enum outcome svm_exit_db(struct vcpu *vcpu)
 	if (arch->nmi_single_step) {
 		arch->nmi_single_step = false;
 		arch->nmi_masked = false;
-		atomic_fetch_or(&vcpu->requests, REQ_EVENT);
+		vcpu_request_self(vcpu, REQ_EVENT);
 		/* The IRET has loaded the guest's own TF; the trap is the guest's only if it had TF
 		 * before. */
 		if (!arch->step_rflags) {
@@ -140,6 +140,7 @@ void svm_take_exit_event(struct vcpu *vcpu)
 		if (vector == X86_BP || vector == 4)
 			return;
 		vcpu->exception.pending = true;
+		vcpu_request_self(vcpu, REQ_EVENT);
 		vcpu->exception.vector = vector;
 		vcpu->exception.has_error = info & EVENTINJ_ERROR;
 		vcpu->exception.error = (u32)(info >> 32);

@@ -29,7 +29,7 @@ struct exit_entry {
 /* Nothing to do here: the run loop takes the interrupt when GIF is set again. */
 static enum outcome exit_host_interrupt(struct vcpu *vcpu)
 {
-	svm_of(vcpu)->leave = true;
+	vcpu_request_self(vcpu, REQ_LOOP);
 	return RESUME;
 }
 
@@ -198,14 +198,17 @@ const char *svm_exit_name(u32 index)
 }
 
 /* Registers that VMRUN takes from the VMCB. */
-void svm_write_back(struct vcpu *vcpu)
+static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb)
 {
-	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-
 	vmcb->rip = vcpu->rip;
 	vmcb->rflags = vcpu->rflags;
 	vmcb->rax = vcpu->gpr[RAX];
 	vmcb->rsp = vcpu->gpr[RSP];
+}
+
+void svm_write_back(struct vcpu *vcpu)
+{
+	write_back(vcpu, svm_of(vcpu)->vmcb);
 }
 
 static void note_exit(struct vcpu *vcpu, u32 index)
@@ -237,21 +240,15 @@ bool svm_exit(struct vcpu *vcpu)
 
 	outcome = likely(handler) ? handler(vcpu) : exit_unasked(vcpu);
 	if (outcome == ADVANCE) {
-		if (!vcpu->next_rip)
-			vcpu->next_rip = svm_next_rip(vcpu);
-		vcpu->rip = vcpu->next_rip;
+		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu);
 		vmcb->int_state &= ~INT_SHADOW;
 		if (unlikely(vcpu->rflags & X86_RFLAGS_TF))
 			vcpu_single_step(vcpu);
 	}
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
 		return false;
-	if (unlikely(arch->leave)) {
-		arch->leave = false;
-		return false;
-	}
-	svm_write_back(vcpu);
-	if (unlikely(arch->flush || vmcb->tlb_control))
+	write_back(vcpu, vmcb);
+	if (unlikely(arch->tlb_work))
 		svm_tlb_enter(vcpu);
 	return true;
 }

@@ -29,11 +29,11 @@ struct svm_vcpu {
 	u64 efer;		/* as the guest sees it: the VMCB's LME may lag (svm/regs.c) */
 	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
 	u64 asid_generation;
-	u32 asid_cpu; /* whose ASID it is; ~0: none */
-	bool leave;   /* back to the run loop after this exit */
-	bool flush;   /* its TLB entries must go before the next entry */
-	bool loaded;  /* between svm_load() and svm_put(): the CPU holds the registers of fpu.c */
-	bool entered; /* the CPU, not the VMCB, holds what VMLOAD loads */
+	u32 asid_cpu;  /* whose ASID it is; ~0: none */
+	bool flush;    /* its TLB entries must go before the next entry */
+	bool tlb_work; /* svm_tlb_enter() has to be called before the next entry */
+	bool loaded;   /* between svm_load() and svm_put(): the CPU holds the registers of fpu.c */
+	bool entered;  /* the CPU, not the VMCB, holds what VMLOAD loads */
 	bool nmi_masked;
 	bool nmi_single_step; /* IRET is being stepped over to see NMIs unmasked */
 	u64 step_rflags;      /* TF as the guest had it */

@@ -13,12 +13,19 @@
 
 #include "kernel/panic.h"
 #include "kernel/vm.h"
+#include "lib/string.h"
 #include "mm/gmem.h"
 #include "mm/ptable.h"
+#include "platform/fetch.h"
 
 void svm_tlb_flush(struct vcpu *vcpu)
 {
-	svm_of(vcpu)->flush = true;
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	arch->flush = true;
+	arch->tlb_work = true;
+	/* What was found through the old tables is not to be found again. */
+	memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
 }
 
 static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu)
@@ -56,4 +63,6 @@ void svm_tlb_enter(struct vcpu *vcpu)
 	}
 	arch->flush = false;
 	arch->flushed_generation = generation;
+	/* The request to the CPU must not stay for the entry after the next. */
+	arch->tlb_work = arch->vmcb->tlb_control;
 }

@@ -1,0 +1,65 @@
+/*
+ * Where the code at RIP lies, remembered.
+ *
+ * Finding the bytes of an instruction means walking the guest's page tables, which costs more than
+ * most exits need in all. So each vCPU remembers, for a few code pages, the entries through which
+ * the walk went and what they held. As long as CR3 and every one of these entries are the same, a
+ * walk would find the same page: the check is exact, not a guess. Only the frames behind it may
+ * change unseen, so a flush of the vCPU's TLB empties the memory. Only 64-bit code with four levels
+ * is remembered.
+ */
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "lib/types.h"
+
+#define FETCH_PAGES  8 /* a power of two */
+#define FETCH_LEVELS 4
+
+struct fetch_page {
+	u64 page; /* linear address >> 12, plus one; 0: empty */
+	u64 cr3;
+	const u8 *code; /* the page's bytes */
+	/* Fewer levels than these, for a large page: the last one again. */
+	const u64 *entry[FETCH_LEVELS];
+	u64 seen[FETCH_LEVELS];
+	u64 unused[5]; /* makes the size a power of two */
+};
+
+_Static_assert(sizeof(struct fetch_page) == 128, "found by a shift");
+
+struct fetch_cache {
+	struct fetch_page pages[FETCH_PAGES];
+};
+
+static inline struct fetch_page *fetch_slot(struct vcpu *vcpu, gva_t gva)
+{
+	return &vcpu->fetch->pages[gva >> PAGE_SHIFT & (FETCH_PAGES - 1)];
+}
+
+static inline bool fetch_same(const struct fetch_page *p, u32 level)
+{
+	return __atomic_load_n(p->entry[level], __ATOMIC_RELAXED) == p->seen[level];
+}
+
+/*
+ * The byte at gva, with what follows up to the page's end, or NULL when it is not known. For 64-bit
+ * code only.
+ */
+static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3)
+{
+	const struct fetch_page *p = fetch_slot(vcpu, gva);
+
+	if (unlikely(p->page != (gva >> PAGE_SHIFT) + 1 || p->cr3 != cr3))
+		return NULL;
+	if (unlikely(!fetch_same(p, 0) || !fetch_same(p, 1) || !fetch_same(p, 2) ||
+		     !fetch_same(p, 3)))
+		return NULL;
+	return p->code + (gva & ~PAGE_MASK);
+}
+
+/*
+ * Walks and remembers, for a gva whose instruction the processor has just fetched. NULL when the
+ * walk meets anything but present entries in RAM: the ordinary way then says what is wrong.
+ */
+const u8 *fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3);
