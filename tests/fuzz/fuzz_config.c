@@ -1,5 +1,6 @@
 // sources: kernel/config.c kernel/cmdline.c lib/parse.c lib/string.c
-/* roost.conf, and the same bytes as Roost's command line. What comes out must be what the headers
+/*
+ * roost.conf, and the same bytes as Roost's command line. What comes out must be what the headers
  * say.
  *
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -DUNIT_TEST -I. tests/fuzz/fuzz_config.c
