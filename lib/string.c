@@ -91,20 +91,13 @@ size_t strlen(const char *s)
 	return strnlen(s, SIZE_MAX);
 }
 
-int strncmp(const char *a, const char *b, size_t max)
-{
-	for (size_t i = 0; i < max; i++) {
-		if (a[i] != b[i])
-			return (u8)a[i] < (u8)b[i] ? -1 : 1;
-		if (!a[i])
-			break;
-	}
-	return 0;
-}
-
 int strcmp(const char *a, const char *b)
 {
-	return strncmp(a, b, SIZE_MAX);
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return (u8)*a - (u8)*b;
 }
 
 #endif

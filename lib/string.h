@@ -14,7 +14,6 @@ int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *s);
 size_t strnlen(const char *s, size_t max);
 int strcmp(const char *a, const char *b);
-int strncmp(const char *a, const char *b, size_t max);
 
 /*
  * Copies src with its final 0 to dst, which has room for size bytes; what does not fit is cut off,

@@ -142,15 +142,6 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len)
 	return 0;
 }
 
-u64 gmem_ram_size(const struct gmem *gm)
-{
-	u64 size = 0;
-
-	for (u32 i = 0; i < gm->nr_slots; i++)
-		size += gm->slots[i].size;
-	return size;
-}
-
 /* A zeroed block for Roost's own use. */
 static void *alloc_own(unsigned order)
 {

@@ -73,9 +73,6 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) __must_check;
  */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) __must_check;
 
-/* Bytes of RAM in all slots. */
-u64 gmem_ram_size(const struct gmem *gm);
-
 /*
  * Copy between Roost and guest RAM. The range may cross pages and slots. Returns 0, or E_FAULT when
  * any byte is not RAM (nothing is written then).
