@@ -384,8 +384,8 @@ static void hostile_values(void **state)
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	rig_storm(vm, 0x40, 0x43, 200000);
-	rig_storm(vm, 0x40, 0x61, 200000);
+	rig_storm(vm, 0x40, 0x43, 50000);
+	rig_storm(vm, 0x40, 0x61, 50000);
 	rig_destroy(vm);
 }
 
