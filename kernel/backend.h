@@ -52,7 +52,8 @@ struct backend {
 	void (*set_reg)(struct vcpu *vcpu, enum vreg reg, u64 value);
 	void (*segment)(struct vcpu *vcpu, enum seg seg, struct segment *out);
 	void (*set_segment)(struct vcpu *vcpu, enum seg seg, const struct segment *in);
-	u8 (*cpl)(struct vcpu *vcpu);
+	/* The privilege level in bits 1:0, and whether the code is 64-bit code. */
+	u32 (*privilege)(struct vcpu *vcpu);
 	void (*set_tsc_offset)(struct vcpu *vcpu, u64 offset);
 
 	/* Events. inject() is for the very next entry and is called at most once for it. */
@@ -66,7 +67,7 @@ struct backend {
 	void (*end_shadow)(struct vcpu *vcpu);
 
 	void (*tlb_flush)(struct vcpu *vcpu);
-	const char *(*exit_name)(u32 reason); /* never NULL */
+	const char *(*exit_name)(u64 reason); /* never NULL */
 	u32 nr_exit_reasons;
 };
 

@@ -45,7 +45,12 @@ void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
 
 u8 vcpu_cpl(struct vcpu *vcpu)
 {
-	return vcpu->backend->cpl(vcpu);
+	return vcpu->backend->privilege(vcpu) & PRIV_CPL;
+}
+
+u32 vcpu_privilege(struct vcpu *vcpu)
+{
+	return vcpu->backend->privilege(vcpu);
 }
 
 void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset)

@@ -118,7 +118,7 @@ struct vcpu_exception {
 
 struct vcpu_trace {
 	u64 rip;
-	u32 reason; /* index in the back end's exit table */
+	u64 reason; /* index in the back end's exit table */
 };
 
 struct vcpu {
@@ -156,6 +156,11 @@ void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value);
 void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out);
 void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in);
 u8 vcpu_cpl(struct vcpu *vcpu);
+
+/* Privilege level and width of the running code in one: PRIV_CPL, PRIV_64BIT. */
+#define PRIV_CPL   0x3u
+#define PRIV_64BIT 0x4u
+u32 vcpu_privilege(struct vcpu *vcpu);
 
 /* Changes vcpu->tsc_offset, here and where the back end keeps it. On the vCPU's own CPU. */
 void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset);

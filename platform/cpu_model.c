@@ -712,30 +712,13 @@ int cpu_model_check(const struct cpu_model *m)
 }
 
 /* The walk ends at the next leaf, at the latest at the empty slot that add() leaves. */
-static const struct cpuid_leaf *find_subleaf(const struct cpu_model *m,
-					     const struct cpuid_leaf *first, u32 subleaf)
+const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *m,
+					   const struct cpuid_leaf *first, u32 subleaf)
 {
 	for (const struct cpuid_leaf *l = first; l->leaf == first->leaf; l++)
 		if (l->subleaf == subleaf || ((l->flags & CPUID_REST) && subleaf > l->subleaf))
 			return l;
 	return &m->leaves[0];
-}
-
-const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *m, u32 leaf, u32 subleaf)
-{
-	const struct cpuid_leaf *l;
-	u32 slot;
-
-	if (leaf < CPUID_BASIC_SLOTS)
-		slot = m->basic[leaf];
-	else if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
-		slot = m->ext[leaf - CPUID_EXT];
-	else if (leaf - CPUID_HV < CPUID_HV_SLOTS)
-		slot = m->hv[leaf - CPUID_HV];
-	else
-		slot = leaf >> 28 == 4 ? 0 : m->beyond;
-	l = &m->leaves[slot];
-	return l->flags & CPUID_SUBLEAVES ? find_subleaf(m, l, subleaf) : l;
 }
 
 u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0)

@@ -104,8 +104,28 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 /* Checks order, indices and bounds of the leaves. 0 or E_FORMAT. */
 int cpu_model_check(const struct cpu_model *model) __must_check;
 
+/* Among the entries of one leaf, from its first: the one for a sub-leaf. */
+const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *model,
+					   const struct cpuid_leaf *first, u32 subleaf);
+
 /* The entry for a leaf and sub-leaf; never NULL, zeros when there is none. */
-const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *model, u32 leaf, u32 subleaf);
+static inline const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *m, u32 leaf,
+						      u32 subleaf)
+{
+	const struct cpuid_leaf *l;
+	u32 slot;
+
+	if (leaf < CPUID_BASIC_SLOTS)
+		slot = m->basic[leaf];
+	else if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
+		slot = m->ext[leaf - CPUID_EXT];
+	else if (leaf - CPUID_HV < CPUID_HV_SLOTS)
+		slot = m->hv[leaf - CPUID_HV];
+	else
+		slot = leaf >> 28 == 4 ? 0 : m->beyond;
+	l = &m->leaves[slot];
+	return l->flags & CPUID_SUBLEAVES ? cpu_model_subleaf(m, l, subleaf) : l;
+}
 
 /* Bytes that XSAVE (standard) or XSAVEC (compacted) need for the components in xcr0. */
 u32 cpu_model_xsave_size(const struct cpu_model *model, u64 xcr0);

@@ -36,7 +36,7 @@ static void leaf7(struct vcpu *vcpu)
 }
 
 /* Out of line, so that the leaves that are the same for all pay one comparison. */
-static __noinline void show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf)
+static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf)
 {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 
@@ -70,9 +70,10 @@ static __noinline void show_live(struct vcpu *vcpu, enum cpuid_live live, u32 su
 		vcpu->gpr[RBX] = vcpu->id & 0xff;
 		break;
 	}
+	return ADVANCE;
 }
 
-void cpuid_emulate(struct vcpu *vcpu)
+enum outcome cpuid_exit(struct vcpu *vcpu)
 {
 	u32 subleaf = (u32)vcpu->gpr[RCX];
 	const struct cpuid_leaf *l =
@@ -82,12 +83,7 @@ void cpuid_emulate(struct vcpu *vcpu)
 	vcpu->gpr[RBX] = l->ebx;
 	vcpu->gpr[RCX] = l->ecx;
 	vcpu->gpr[RDX] = l->edx;
-	if (l->live)
-		show_live(vcpu, (enum cpuid_live)l->live, subleaf);
-}
-
-enum outcome cpuid_exit(struct vcpu *vcpu)
-{
-	cpuid_emulate(vcpu);
+	if (unlikely(l->live))
+		return show_live(vcpu, (enum cpuid_live)l->live, subleaf);
 	return ADVANCE;
 }

@@ -3,8 +3,8 @@
 
 #include "kernel/vcpu.h"
 
-/* Executes CPUID: leaf in EAX, sub-leaf in ECX; writes RAX, RBX, RCX and RDX, upper halves 0. */
-void cpuid_emulate(struct vcpu *vcpu);
-
-/* The exit. ADVANCE always: CPUID is legal at any privilege level. */
+/*
+ * Executes CPUID: leaf in EAX, sub-leaf in ECX; writes RAX, RBX, RCX and RDX, upper halves 0.
+ * ADVANCE always: CPUID is legal at any privilege level.
+ */
 enum outcome cpuid_exit(struct vcpu *vcpu);

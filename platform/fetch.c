@@ -10,7 +10,7 @@
 #define PTE_ADDR GENMASK(51, 12)
 #define TOP	 39 /* shift of the top level's index */
 
-const u8 *fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3)
+void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3)
 {
 	struct fetch_page *p = fetch_slot(vcpu, gva);
 	struct gmem *gmem = vcpu->vm->gmem;
@@ -25,7 +25,7 @@ const u8 *fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3)
 
 		/* An entry without its accessed bit is about to change. */
 		if ((pte & (PTE_P | PTE_A)) != (PTE_P | PTE_A))
-			return NULL;
+			return;
 		p->entry[level] = entry;
 		p->seen[level++] = pte;
 		table = pte & PTE_ADDR;
@@ -33,7 +33,7 @@ const u8 *fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3)
 			break;
 	}
 	if (shift > 30)
-		return NULL;
+		return;
 	for (; level < FETCH_LEVELS; level++) {
 		p->entry[level] = p->entry[level - 1];
 		p->seen[level] = p->seen[level - 1];
@@ -41,8 +41,7 @@ const u8 *fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3)
 	table = (table & ~(BIT(shift) - 1)) | (gva & (BIT(shift) - 1) & PAGE_MASK);
 	p->code = gmem_ptr(gmem, table, PAGE_SIZE);
 	if (!p->code)
-		return NULL;
+		return;
 	p->cr3 = cr3;
 	p->page = (gva >> PAGE_SHIFT) + 1;
-	return p->code + (gva & ~PAGE_MASK);
 }

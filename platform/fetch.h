@@ -59,7 +59,7 @@ static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3)
 }
 
 /*
- * Walks and remembers, for a gva whose instruction the processor has just fetched. NULL when the
- * walk meets anything but present entries in RAM: the ordinary way then says what is wrong.
+ * Walks and remembers, for a gva whose instruction the processor has just fetched. Nothing is
+ * remembered when the walk meets anything but present entries in RAM.
  */
-const u8 *fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3);
+void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3);

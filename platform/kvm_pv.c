@@ -263,16 +263,6 @@ enum hypercall { HC_POLL_IRQ = 1, HC_KICK_CPU = 5, HC_SEND_IPI = 10 };
 
 enum { DELIVERY_FIXED = 0, DELIVERY_NMI = 4 };
 
-static bool is_64bit(struct vcpu *vcpu)
-{
-	struct segment cs;
-
-	if (!(vcpu_reg(vcpu, VREG_EFER) & X86_EFER_LMA))
-		return false;
-	vcpu_segment(vcpu, SEG_CS, &cs);
-	return cs.attr & SEG_ATTR_L;
-}
-
 /* RCX: the APIC id, which is the vCPU's number. One that does not exist is nobody's concern. */
 static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id)
 {
@@ -314,19 +304,24 @@ static s64 send_ipi(struct vcpu *vcpu, const u64 map[2], u32 first, u64 icr, uns
 	return taken;
 }
 
+static __noinline s64 send_ipi_call(struct vcpu *vcpu, u64 mask, bool wide)
+{
+	u64 map[2] = {vcpu->gpr[RBX] & mask, vcpu->gpr[RCX] & mask};
+
+	return send_ipi(vcpu, map, (u32)vcpu->gpr[RDX], vcpu->gpr[RSI] & mask, wide ? 64 : 32);
+}
+
 static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
 {
 	u64 mask = wide ? ~0ul : UINT32_MAX;
-	u64 map[2] = {vcpu->gpr[RBX] & mask, vcpu->gpr[RCX] & mask};
 
 	switch (nr) {
 	case HC_POLL_IRQ:
 		return 0; /* the exit was all the guest wanted */
 	case HC_KICK_CPU:
-		return kick_cpu(vcpu, map[1]);
+		return kick_cpu(vcpu, vcpu->gpr[RCX] & mask);
 	case HC_SEND_IPI:
-		return send_ipi(vcpu, map, (u32)vcpu->gpr[RDX], vcpu->gpr[RSI] & mask,
-				wide ? 64 : 32);
+		return send_ipi_call(vcpu, mask, wide);
 	default:
 		return HC_ENOSYS;
 	}
@@ -334,9 +329,10 @@ static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
 
 enum outcome hypercall_exit(struct vcpu *vcpu)
 {
-	bool wide = is_64bit(vcpu);
+	u32 privilege = vcpu_privilege(vcpu);
+	bool wide = privilege & PRIV_64BIT;
 	u64 nr = wide ? vcpu->gpr[RAX] : (u32)vcpu->gpr[RAX];
-	s64 result = vcpu_cpl(vcpu) ? HC_EPERM : dispatch(vcpu, nr, wide);
+	s64 result = privilege & PRIV_CPL ? HC_EPERM : dispatch(vcpu, nr, wide);
 
 	vcpu->gpr[RAX] = wide ? (u64)result : (u32)result;
 	return ADVANCE;

@@ -140,6 +140,8 @@ static enum outcome exit_unasked(struct vcpu *vcpu)
 #define INDEX_UNKNOWN 0xc5u
 _Static_assert(SVM_NR_EXITS == INDEX_UNKNOWN + 1, "one counter an entry");
 
+#define UNASKED {"not asked for", exit_unasked}
+
 static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_CR0_WRITE] = {"CR0 write", svm_exit_cr},
 	[EXIT_CR4_WRITE] = {"CR4 write", svm_exit_cr},
@@ -179,22 +181,39 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_XSETBV] = {"XSETBV", exit_xsetbv},
 	[INDEX_NPF] = {"nested page fault", exit_npf},
 	[INDEX_INVALID] = {"invalid", svm_exit_invalid},
-	[INDEX_UNKNOWN] = {"unknown", exit_unasked},
+	[INDEX_UNKNOWN] = UNASKED,
+
+	[0x000 ... 0x007] = UNASKED, /* control register reads */
+	[0x009 ... 0x00f] = UNASKED,
+	[0x011 ... 0x013] = UNASKED, /* control register writes */
+	[0x015 ... 0x017] = UNASKED,
+	[0x019 ... 0x040] = UNASKED, /* debug registers */
+	[0x042 ... 0x050] = UNASKED, /* exceptions */
+	[0x053 ... 0x05f] = UNASKED,
+	[0x065 ... 0x06d] = UNASKED, /* descriptor tables */
+	[0x070 ... 0x071] = UNASKED, /* PUSHF, POPF */
+	[0x075] = UNASKED,	     /* INT n */
+	[0x079] = UNASKED,	     /* INVLPG */
+	[0x07d] = UNASKED,	     /* task switch */
+	[0x087 ... 0x088] = UNASKED, /* RDTSCP, ICEBP */
+	[0x08c] = UNASKED,	     /* conditional MWAIT */
+	[0x08e ... 0x0bf] = UNASKED, /* write traps, later additions */
+	[0x0c1 ... 0x0c3] = UNASKED, /* AVIC */
 };
 
-static u32 exit_index(u64 code)
+static inline u64 exit_index(u64 code)
 {
 	if (likely(code < INDEX_NPF))
-		return (u32)code;
+		return code;
 	if (code >= EXIT_NPF && code < EXIT_NPF + 4)
-		return (u32)(code - EXIT_NPF) + INDEX_NPF;
+		return code - EXIT_NPF + INDEX_NPF;
 	/* 64 bits of ones by the manual, 32 on QEMU 7.2. */
 	return (s32)code == -1 ? INDEX_INVALID : INDEX_UNKNOWN;
 }
 
-const char *svm_exit_name(u32 index)
+const char *svm_exit_name(u64 index)
 {
-	return index < SVM_NR_EXITS && exits[index].name ? exits[index].name : "unknown";
+	return index < SVM_NR_EXITS ? exits[index].name : "unknown";
 }
 
 /* Registers that VMRUN takes from the VMCB. */
@@ -211,11 +230,11 @@ void svm_write_back(struct vcpu *vcpu)
 	write_back(vcpu, svm_of(vcpu)->vmcb);
 }
 
-static void note_exit(struct vcpu *vcpu, u32 index)
+static inline void note_exit(struct vcpu *vcpu, u64 rip, u64 index)
 {
 	struct vcpu_trace *t = &vcpu->trace[vcpu->nr_exits++ % VCPU_TRACE];
 
-	t->rip = vcpu->rip;
+	t->rip = rip;
 	t->reason = index;
 	vcpu->exit_counts[index]++;
 }
@@ -224,23 +243,24 @@ bool svm_exit(struct vcpu *vcpu)
 {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb = arch->vmcb;
-	u32 index = exit_index(vmcb->exit_code);
+	u64 index = exit_index(vmcb->exit_code);
+	u64 rip = vmcb->rip;
 	enum outcome (*handler)(struct vcpu *) = exits[index].handler;
 	enum outcome outcome;
 
-	vcpu->rip = vmcb->rip;
+	vcpu->rip = rip;
 	vcpu->rflags = vmcb->rflags;
 	vcpu->gpr[RAX] = vmcb->rax;
 	vcpu->gpr[RSP] = vmcb->rsp;
 	vcpu->next_rip = 0;
 	vmcb->event_inj = 0;
-	note_exit(vcpu, index);
+	note_exit(vcpu, rip, index);
 	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
 		svm_take_exit_event(vcpu);
 
-	outcome = likely(handler) ? handler(vcpu) : exit_unasked(vcpu);
+	outcome = handler(vcpu);
 	if (outcome == ADVANCE) {
-		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu);
+		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu, vmcb);
 		vmcb->int_state &= ~INT_SHADOW;
 		if (unlikely(vcpu->rflags & X86_RFLAGS_TF))
 			vcpu_single_step(vcpu);

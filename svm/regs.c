@@ -229,15 +229,16 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
 }
 
 /* Real mode and virtual-8086 mode have fixed levels; else it is SS's (QEMU leaves the field 0). */
-u8 svm_cpl(struct vcpu *vcpu)
+u32 svm_privilege(struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u32 cpl = (vmcb->ss.attr & SEG_ATTR_DPL) >> 5;
 
+	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
+		return cpl | PRIV_64BIT;
 	if (!(vmcb->cr0 & X86_CR0_PE))
 		return 0;
-	if (vcpu->rflags & X86_RFLAGS_VM)
-		return 3;
-	return (vmcb->ss.attr & SEG_ATTR_DPL) >> 5;
+	return vcpu->rflags & X86_RFLAGS_VM ? 3 : cpl;
 }
 
 void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset)

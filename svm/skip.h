@@ -1,11 +1,49 @@
-/* Where an intercepted instruction ends, on CPUs with and without nRIP. */
+/*
+ * Where an intercepted instruction ends, on CPUs with and without nRIP.
+ *
+ * The exit code tells which instruction it is, so only prefixes can be in question; without nRIP
+ * the code is looked at. Inline, because nearly every exit needs it.
+ */
 #pragma once
 
-#include "kernel/vcpu.h"
+#include "lib/x86.h"
+#include "platform/fetch.h"
+#include "svm/svm.h"
+
+#define SKIP_LONGEST 3u /* of the instructions that skip_plain_length() knows */
+
+/* The ways that are rare: code not known yet, prefixes, code that is not 64-bit. */
+u64 svm_next_rip_slow(struct vcpu *vcpu);
+
+/*
+ * Length of an intercepted instruction that has no prefix and is not decoded anyway: HLT, the
+ * three-byte ones of group 7 (VMMCALL, XSETBV ...), and CPUID, RDMSR, WRMSR, WBINVD ... 0 when it
+ * begins with anything else.
+ */
+static inline unsigned skip_plain_length(const u8 *code)
+{
+	if (likely(code[0] == 0x0f))
+		return code[1] == 0x01 ? 3 : 2;
+	return code[0] == 0xf4 ? 1 : 0;
+}
 
 /*
  * RIP behind the instruction that exited; from the VMCB where the CPU saves it, else by reading the
  * instruction. When it cannot be read (another vCPU changed it meanwhile) RIP itself: the guest
  * then executes what is there now.
  */
-u64 svm_next_rip(struct vcpu *vcpu);
+static inline u64 svm_next_rip(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+	gva_t rip = vcpu->rip;
+	const u8 *code;
+	unsigned length;
+
+	if (svm_features.nrips)
+		return vmcb->next_rip;
+	if (unlikely(!(vmcb->cs.attr & SEG_ATTR_L) || !(vmcb->efer & X86_EFER_LMA) ||
+		     (rip & ~PAGE_MASK) > PAGE_SIZE - SKIP_LONGEST))
+		return svm_next_rip_slow(vcpu);
+	code = fetch_known(vcpu, rip, vmcb->cr3);
+	length = likely(code) ? skip_plain_length(code) : 0;
+	return likely(length) ? rip + length : svm_next_rip_slow(vcpu);
+}

@@ -49,7 +49,7 @@ static inline struct svm_vcpu *svm_of(struct vcpu *vcpu)
 }
 
 /* exit.c */
-const char *svm_exit_name(u32 index);
+const char *svm_exit_name(u64 index);
 void svm_write_back(struct vcpu *vcpu);
 bool svm_exit(struct vcpu *vcpu); /* called by entry.S; true: enter again */
 
@@ -74,7 +74,7 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg);
 void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value);
 void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out);
 void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in);
-u8 svm_cpl(struct vcpu *vcpu);
+u32 svm_privilege(struct vcpu *vcpu);
 void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset);
 void svm_vcpu_reset(struct vcpu *vcpu, bool init);
 void svm_update_efer(struct svm_vcpu *arch);

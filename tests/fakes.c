@@ -317,6 +317,16 @@ weak void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment
 	((struct fake_arch *)vcpu->arch)->segments[seg] = *in;
 }
 
+weak u32 vcpu_privilege(struct vcpu *vcpu)
+{
+	struct segment cs;
+
+	vcpu_segment(vcpu, SEG_CS, &cs);
+	if ((cs.attr & SEG_ATTR_L) && (vcpu_reg(vcpu, VREG_EFER) & (1ul << 10)))
+		return vcpu_cpl(vcpu) | PRIV_64BIT;
+	return vcpu_cpl(vcpu);
+}
+
 weak u8 vcpu_cpl(struct vcpu *vcpu)
 {
 	(void)vcpu;
