@@ -160,10 +160,19 @@ def linux_direct():
     return figures
 
 
-def own_memory(text):
-    """KiB that Roost says it keeps, in its message about memory."""
-    found = re.search(r"Roost keeps (\d+) KiB", text)
-    return int(found.group(1)) if found else None
+def own_memory():
+    """KiB that Roost keeps for itself beside one guest of 512 MiB: what the machine has, less the
+    guest, less what is still free. The free memory is told to a second guest that is too large."""
+    guest = machine.BUILD / "guest" / "hello.elf"
+    memory = LINUX_MEMORY + 64 * MIB
+    box = machine.Machine(OUT / "memory", cpu=machine.MAX, memory=memory)
+    config = machine.guest_config("one", kernel="guest.elf", memory=f"{LINUX_MEMORY // MIB}M")
+    config += machine.guest_config("large", kernel="guest.elf", memory="64G")
+    box.roost("on-idle=poweroff",
+              [box.stage("guest.elf", guest), box.stage("roost.conf", config)])
+    text = run(box, fresh_log("memory"), 60)
+    free = re.search(r"vm large: not enough memory: .*?(\d+) KiB free", text)
+    return (memory - LINUX_MEMORY) // 1024 - int(free.group(1)) if free else None
 
 
 def linux_roost():
@@ -179,7 +188,7 @@ def linux_roost():
     figures["linux-exit"] = round(count["host"] / max(1, count["entries"] - 1), 1)
     figures["linux-share"] = round(1000 * count["host"] / guest, 2)
     figures["start-up"] = count["before_first"] - count["start_total"]
-    figures["own-memory"] = own_memory(text)
+    figures["own-memory"] = own_memory()
     return figures
 
 
