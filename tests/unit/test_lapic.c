@@ -365,7 +365,7 @@ static void posting_needs_no_lock(void **state)
 	(void)state;
 	for (u32 i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, poster, vm);
-	for (u32 served = 0, idle = 0; served < 100000 && idle < 10000;) {
+	for (u32 served = 0, idle = 0; served < 300000 && idle < 10000;) {
 		bool some = serve(vcpu);
 
 		served += some;
