@@ -99,10 +99,13 @@ int lapic_pending_vector(struct vcpu *vcpu)
 	return (int)vector;
 }
 
-/* After PPR may have sunk. */
+/* After PPR may have sunk. Most often nothing waits at all. */
 static void look_again(struct lapic *lapic)
 {
-	if (lapic_pending_vector(lapic->vcpu) >= 0)
+	u64 any = load_relaxed(&lapic->irr[0]) | load_relaxed(&lapic->irr[1]) |
+		  load_relaxed(&lapic->irr[2]) | load_relaxed(&lapic->irr[3]);
+
+	if (any && lapic_pending_vector(lapic->vcpu) >= 0)
 		vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
@@ -607,18 +610,14 @@ static int write_icr(struct lapic *lapic, u64 value)
 	return 0;
 }
 
-int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
+/* Out of line, so that an EOI saves no registers. */
+static __noinline int write_msr(struct vcpu *vcpu, u32 reg, u64 value)
 {
 	struct lapic *lapic = vcpu->lapic;
-	u32 reg = msr - MSR_X2APIC_FIRST;
 
 	kvm_pv_eoi_sync(vcpu);
-	if (unlikely(load_relaxed(&lapic->mode) != LAPIC_X2APIC))
+	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC)
 		return E_INVAL;
-	if (likely(reg == REG_EOI && !value)) {
-		lapic_eoi(vcpu);
-		return 0;
-	}
 	if (reg == REG_ICR)
 		return write_icr(lapic, value);
 	if (value >> 32)
@@ -634,4 +633,14 @@ int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
 		return 0;
 	}
 	return write_register(lapic, reg, (u32)value);
+}
+
+int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	if (unlikely(msr != MSR_X2APIC_FIRST + REG_EOI || value ||
+		     load_relaxed(&vcpu->lapic->mode) != LAPIC_X2APIC))
+		return write_msr(vcpu, msr - MSR_X2APIC_FIRST, value);
+	kvm_pv_eoi_sync(vcpu);
+	lapic_eoi(vcpu);
+	return 0;
 }
