@@ -93,7 +93,6 @@ static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn
 		*attr = decode_map_1byte[byte];
 		if (likely(!(*attr & (A_PREFIX | A_REX)))) {
 			insn->opcode = byte;
-			insn->opcode_at = (u8)(c->at - 1);
 			return 0;
 		}
 		if (*attr & A_PREFIX) {
@@ -103,7 +102,6 @@ static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn
 			insn->rex = byte;
 		} else {
 			insn->opcode = byte;
-			insn->opcode_at = (u8)(c->at - 1);
 			return 0;
 		}
 	}
@@ -395,26 +393,4 @@ int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out)
 	}
 	out->length = (u8)c.at;
 	return 0;
-}
-
-unsigned insn_prefix_len(const u8 *bytes, unsigned len, enum cpu_mode mode)
-{
-	unsigned at = 0;
-
-	while (at < len) {
-		u16 attr = decode_map_1byte[bytes[at]];
-
-		if (!(attr & A_PREFIX) && !(attr & A_REX && mode == MODE_64))
-			break;
-		at++;
-	}
-	return at;
-}
-
-int insn_length(const u8 *bytes, unsigned len, enum cpu_mode mode)
-{
-	struct insn insn;
-	int err = decode(bytes, len, mode, &insn);
-
-	return err ? err : insn.length;
 }

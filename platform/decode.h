@@ -74,7 +74,6 @@ struct insn {
 	u8 base;      /* of the memory operand: a register, REG_RIP or REG_NONE */
 	u8 index;     /* a register or REG_NONE */
 	u8 scale;     /* 0 to 3: the index counts 1, 2, 4 or 8 times */
-	u8 opcode_at; /* how many bytes precede the opcode map's escape: the prefixes */
 };
 
 /*
@@ -83,15 +82,6 @@ struct insn {
  * opcode in this mode (#UD). *out is only meaningful with 0.
  */
 int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) __must_check;
-
-/*
- * How many of the first len bytes are legacy and REX prefixes, 0 to len. For callers that know what
- * instruction is there (the exit code says so) and only want to skip it.
- */
-unsigned insn_prefix_len(const u8 *bytes, unsigned len, enum cpu_mode mode);
-
-/* The length of an instruction, 1 to 15, or decode()'s error. */
-int insn_length(const u8 *bytes, unsigned len, enum cpu_mode mode) __must_check;
 
 /* True when the ModRM operand is in memory. */
 static inline bool insn_has_memory(const struct insn *insn)

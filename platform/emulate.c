@@ -6,6 +6,7 @@
 #include "kernel/vm.h"
 #include "mm/gmem.h"
 #include "platform/emulate_internal.h"
+#include "platform/fetch.h"
 
 #define CR0_PE BIT(0)
 
@@ -27,25 +28,23 @@ enum cpu_mode vcpu_code_mode(struct vcpu *vcpu)
 	return code_mode(&walk, &cs);
 }
 
-/* What emulation and fetch need to know of the vCPU; nothing fetched yet. */
-static inline int start(struct emul *e, struct vcpu *vcpu)
+/* Where the code is, and how wide, by CS and the paging mode; nothing fetched yet. */
+static int start(struct emul *e)
 {
+	struct vcpu *vcpu = e->vcpu;
 	struct segment cs;
 	u64 ip = vcpu->rip;
 
-	e->vcpu = vcpu;
-	e->direct = false;
 	e->real = false;
 	e->nr_bytes = 0;
 	e->room = INSN_MAX_LEN;
-	gwalk_init(&e->walk, vcpu);
 	vcpu_segment(vcpu, SEG_CS, &cs);
-	e->mode = code_mode(&e->walk, &cs);
-	if (likely(e->mode == MODE_64)) {
+	e->mode = code_mode(emul_walk(e), &cs);
+	if (e->mode == MODE_64) {
 		e->fetch_at = ip;
 		return gva_canonical(&e->walk, ip, 1) ? 0 : emul_fault(e, VECTOR_GP);
 	}
-	e->real = !(vcpu_reg(vcpu, VREG_CR0) & CR0_PE) || vcpu->rflags & RFLAGS_VM;
+	e->real = !(e->walk.cr0 & CR0_PE) || vcpu->rflags & RFLAGS_VM;
 	e->fetch_at = (u32)(cs.base + ip);
 	if (ip > cs.limit)
 		return emul_fault(e, VECTOR_GP);
@@ -55,7 +54,7 @@ static inline int start(struct emul *e, struct vcpu *vcpu)
 }
 
 /* Fetches on, to the end of the page at most. There is room for one byte or more. */
-static inline int fetch_page(struct emul *e)
+static int fetch_page(struct emul *e)
 {
 	gva_t at = e->fetch_at + e->nr_bytes;
 	u64 len = min_u64(e->room - e->nr_bytes, PAGE_SIZE - (at & ~PAGE_MASK));
@@ -63,21 +62,18 @@ static inline int fetch_page(struct emul *e)
 	gpa_t gpa;
 	int err = gwalk_translate(&e->walk, at, ACCESS_FETCH, &gpa, &e->fault);
 
-	if (unlikely(err))
+	if (err)
 		return err;
 	from = gmem_ptr(e->walk.gmem, gpa, len);
-	if (unlikely(!from))
+	if (!from)
 		return E_RANGE;
-	if (likely(len == INSN_MAX_LEN))
-		__builtin_memcpy(e->bytes, from, INSN_MAX_LEN);
-	else
-		__builtin_memcpy(e->bytes + e->nr_bytes, from, len);
+	__builtin_memcpy(e->bytes + e->nr_bytes, from, len);
 	e->nr_bytes = (u8)(e->nr_bytes + len);
 	return 0;
 }
 
 /* The same from the page after the first. */
-static __noinline int fetch_next_page(struct emul *e)
+static int fetch_next_page(struct emul *e)
 {
 	gva_t at = e->fetch_at + e->nr_bytes;
 
@@ -101,41 +97,58 @@ static __noinline int decode_more(struct emul *e, int err)
 	return err == E_TRUNC || err == E_INVAL ? emul_fault(e, VECTOR_GP) : err;
 }
 
+/* Fetch and decode with all checks; the page is remembered for the next time. */
+static __noinline int begin_by_walk(struct emul *e)
+{
+	int err = start(e);
+
+	if (!err)
+		err = fetch_page(e);
+	if (err)
+		return err;
+	if (e->mode == MODE_64 && e->walk.levels == FETCH_LEVELS)
+		fetch_remember(e->vcpu, e->vcpu->rip, vcpu_reg(e->vcpu, VREG_CR3));
+	err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
+	return err ? decode_more(e, err) : 0;
+}
+
+/* Takes the bytes at RIP from a remembered code page, all 15 of them or none. */
+static inline bool take_known_code(struct emul *e)
+{
+	struct vcpu *vcpu = e->vcpu;
+	u64 rip = vcpu->rip;
+	const u8 *code;
+
+	if (!(vcpu_privilege(vcpu) & PRIV_64BIT) || (rip & ~PAGE_MASK) > PAGE_SIZE - INSN_MAX_LEN)
+		return false;
+	code = fetch_known(vcpu, rip, vcpu_reg(vcpu, VREG_CR3));
+	if (!code)
+		return false;
+	__builtin_memcpy(e->bytes, code, INSN_MAX_LEN);
+	e->nr_bytes = e->room = INSN_MAX_LEN;
+	e->fetch_at = rip;
+	e->mode = MODE_64;
+	e->real = false;
+	return true;
+}
+
 /* In one piece with emulate_mmio(), which many exits go through. */
 static inline __attribute__((always_inline)) int begin(struct emul *e, struct vcpu *vcpu)
 {
-	int err = start(e, vcpu);
+	int err;
 
-	if (likely(!err))
-		err = fetch_page(e);
-	if (unlikely(err))
-		return err;
-	err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
+	e->vcpu = vcpu;
+	e->direct = false;
+	e->has_walk = false;
+	if (unlikely(!take_known_code(e)))
+		return begin_by_walk(e);
+	err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &e->insn);
 	return likely(!err) ? 0 : decode_more(e, err);
 }
 
 int emul_begin(struct emul *e, struct vcpu *vcpu)
 {
 	return begin(e, vcpu);
-}
-
-int fetch_insn(struct vcpu *vcpu, u8 bytes[INSN_MAX_LEN], unsigned *len, struct fault *fault)
-{
-	struct emul e;
-	int err = start(&e, vcpu);
-
-	if (!err)
-		err = fetch_page(&e);
-	if (err) {
-		if (err == E_FAULT)
-			*fault = e.fault;
-		return err;
-	}
-	if (e.nr_bytes < e.room && fetch_next_page(&e))
-		e.room = e.nr_bytes;
-	__builtin_memcpy(bytes, e.bytes, e.nr_bytes);
-	*len = e.nr_bytes;
-	return 0;
 }
 
 /* The bytes as text, two digits each. */
@@ -238,8 +251,12 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 	struct emul e;
 	struct operand op;
 	u64 value;
-	int err = start(&e, vcpu);
+	int err;
 
+	e.vcpu = vcpu;
+	e.direct = false;
+	e.has_walk = false;
+	err = start(&e);
 	e.insn = *insn;
 	if (!err)
 		err = emul_operand(&e, 0, size, ACCESS_READ, &op);
@@ -274,26 +291,4 @@ int decode_current(struct vcpu *vcpu, struct insn *out)
 		return failed(&e, err);
 	*out = e.insn;
 	return 0;
-}
-
-int length_current(struct vcpu *vcpu, unsigned opcode_len)
-{
-	struct emul e;
-	unsigned len;
-	int err = start(&e, vcpu);
-
-	if (!err)
-		err = fetch_page(&e);
-	if (err)
-		return failed(&e, err);
-	len = insn_prefix_len(e.bytes, e.nr_bytes, e.mode);
-	if (unlikely(len == e.nr_bytes && len < e.room)) {
-		err = fetch_next_page(&e);
-		if (err)
-			return failed(&e, err);
-		len = insn_prefix_len(e.bytes, e.nr_bytes, e.mode);
-	}
-	if (len + opcode_len > INSN_MAX_LEN)
-		return failed(&e, emul_fault(&e, VECTOR_GP));
-	return (int)(len + opcode_len);
 }

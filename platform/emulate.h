@@ -44,29 +44,15 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 enum cpu_mode vcpu_code_mode(struct vcpu *vcpu);
 
 /*
- * Copies the bytes at CS:RIP, up to 15: as far as the code segment's limit, the pages and guest RAM
- * go; *len is how many. 0 when there is at least one byte; otherwise E_FAULT with *fault to inject,
- * E_BUSY to enter again, E_RANGE when RIP points to what is not RAM.
- */
-int fetch_insn(struct vcpu *vcpu, u8 bytes[INSN_MAX_LEN], unsigned *len,
-	       struct fault *fault) __must_check;
-
-/*
- * Fetches and decodes the instruction at RIP. The next page is only touched when the instruction
- * reaches into it. 0: *out is valid. Otherwise everything is done already and the exit's handler
- * returns decode_outcome(error): E_FAULT, an exception is queued (a fault of the fetch, or #UD for
- * what is no instruction); E_BUSY, the guest enters again; E_RANGE, the VM stops because it runs
- * outside RAM.
+ * Fetches and decodes the instruction at RIP, which the processor has just fetched as well. The
+ * next page is only touched when the instruction reaches into it. 0: *out is valid. Otherwise
+ * everything is done already and the exit's handler returns decode_outcome(error): E_FAULT, an
+ * exception is queued (a fault of the fetch, or #UD for what is no instruction); E_BUSY, the guest
+ * enters again; E_RANGE, the VM stops because it runs outside RAM.
  */
 int decode_current(struct vcpu *vcpu, struct insn *out) __must_check;
 
-/*
- * For an instruction that the exit code has named: the length of its prefixes plus opcode_len,
- * without a full decode. 1 to 15, or an error of decode_current().
- */
-int length_current(struct vcpu *vcpu, unsigned opcode_len) __must_check;
-
-/* The outcome that belongs to an error of the two above. */
+/* The outcome that belongs to an error of decode_current(). */
 static inline enum outcome decode_outcome(int err)
 {
 	return err == E_FAULT ? INJECTED : err == E_BUSY ? RESUME : STOP_VM;

@@ -27,7 +27,8 @@
 /* One instruction on its way. */
 struct emul {
 	struct vcpu *vcpu;
-	struct gwalk walk;
+	struct gwalk walk; /* once has_walk says so: the common case does without */
+	bool has_walk;
 	enum cpu_mode mode;
 	bool real;	    /* real or virtual-8086 mode: segments have limits but no types */
 	bool direct;	    /* the one memory operand is at device_gpa if page offsets agree */
@@ -50,6 +51,16 @@ struct operand {
 };
 
 /* emulate_mem.c */
+
+/* The vCPU's paging state, taken when it is first needed. */
+static inline const struct gwalk *emul_walk(struct emul *e)
+{
+	if (!e->has_walk) {
+		gwalk_init(&e->walk, e->vcpu);
+		e->has_walk = true;
+	}
+	return &e->walk;
+}
 
 /* Records an exception; returns E_FAULT. */
 int emul_fault(struct emul *e, u8 vector);

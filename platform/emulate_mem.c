@@ -106,8 +106,8 @@ static bool limit_allows(const struct segment *seg, u64 offset, unsigned size)
 /* User data that is not aligned while CR0.AM and RFLAGS.AC ask for #AC (APM 2 8.2.18). */
 static bool misaligned(struct emul *e, gva_t linear, unsigned size)
 {
-	return unlikely(linear & (size - 1)) && e->walk.user && e->vcpu->rflags & RFLAGS_AC &&
-	       vcpu_reg(e->vcpu, VREG_CR0) & CR0_AM;
+	return linear & (size - 1) && e->vcpu->rflags & RFLAGS_AC && emul_walk(e)->user &&
+	       e->walk.cr0 & CR0_AM;
 }
 
 int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access, gva_t *linear)
@@ -119,7 +119,7 @@ int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 acc
 			vcpu_segment(e->vcpu, seg, &s);
 			offset += s.base;
 		}
-		if (unlikely(!gva_canonical(&e->walk, offset, size)))
+		if (unlikely(!gva_canonical(emul_walk(e), offset, size)))
 			return emul_fault(e, seg == SEG_SS ? VECTOR_SS : VECTOR_GP);
 		*linear = offset;
 	} else {
@@ -147,10 +147,10 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
 			op->device = true;
 			return 0;
 		}
-		return gwalk_translate(&e->walk, linear, access, &op->gpa[0], &e->fault);
+		return gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
 	}
 	op->first = (u8)first;
-	err = gwalk_translate(&e->walk, linear, access, &op->gpa[0], &e->fault);
+	err = gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
 	if (err)
 		return err;
 	second = e->mode == MODE_64 ? linear + first : (u32)(linear + first);
@@ -158,18 +158,20 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
 }
 
 /*
- * The common case: 64-bit mode, a flat segment, an aligned operand at the address of the fault. All
- * that is left of the checks is that the address is canonical.
+ * The common case: 64-bit mode, a flat segment, an aligned operand at the page offset of the fault.
+ * The processor has checked its address before it faulted there.
  */
-static bool operand_is_device(struct emul *e, u64 offset, unsigned size, u32 access,
-			      struct operand *op)
+static inline bool operand_is_device(const struct emul *e, u64 offset, unsigned size, u32 access,
+				     struct operand *op)
 {
 	if (e->mode != MODE_64 || !e->direct || e->insn.seg != REG_NONE ||
-	    ((offset ^ e->device_gpa) & ~PAGE_MASK) || offset & (size - 1) ||
-	    (access & ACCESS_WRITE && !e->device_write) || !gva_canonical(&e->walk, offset, size))
+	    (offset ^ e->device_gpa) & ~PAGE_MASK || offset & (size - 1) ||
+	    (access & ACCESS_WRITE && !e->device_write))
 		return false;
-	*op = (struct operand){
-		.gpa = {e->device_gpa}, .size = (u8)size, .first = (u8)size, .device = true};
+	op->gpa[0] = e->device_gpa;
+	op->size = (u8)size;
+	op->first = (u8)size;
+	op->device = true;
 	return true;
 }
 

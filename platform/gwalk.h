@@ -1,7 +1,6 @@
 /*
  * The guest's own page tables: from a guest linear address to a guest physical one, as the
- * processor's table walker would, with every right checked and accessed and dirty bits set; and
- * reads and writes of guest memory by linear address on top of it.
+ * processor's table walker would, with every right checked and accessed and dirty bits set.
  *
  * Tables are read where they lie, entry by entry, each entry once. An entry that is not in guest
  * RAM reads as all ones, as unclaimed physical memory does. Nothing is cached between calls.
@@ -79,17 +78,6 @@ static inline bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len)
 		return true;
 	return last < 2 * walk->half && first <= last && !((first ^ last) & walk->half);
 }
-
-/*
- * Copy between Roost and guest RAM by linear address. The range may cross pages: all of it is
- * translated and checked before the first byte is written. len is 1 to 4096; access is 0 or
- * ACCESS_IMPLICIT. 0; E_INVAL for a wrong len; E_FAULT with *fault set (#GP for an address that is
- * not canonical); E_BUSY as above; E_RANGE when the guest maps what is not RAM.
- */
-int linear_read(struct vcpu *vcpu, gva_t gva, void *to, size_t len, u32 access,
-		struct fault *fault) __must_check;
-int linear_write(struct vcpu *vcpu, gva_t gva, const void *from, size_t len, u32 access,
-		 struct fault *fault) __must_check;
 
 /* Queues the exception, one of the vectors above; returns INJECTED. */
 enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault);

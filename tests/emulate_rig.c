@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "platform/bus.h"
+#include "platform/fetch.h"
 
 #define RAM_SIZE KiB(512)
 #define PML4	 0x1000ul
@@ -21,6 +22,7 @@ u32 rig_port_in, rig_port_out[16];
 unsigned rig_nr_in, rig_nr_out, rig_port_size;
 u16 rig_port;
 void (*rig_gmem_hook)(void *at);
+static struct fetch_cache fetch;
 
 /* ---- the bus ---- */
 
@@ -146,6 +148,8 @@ int rig_setup(void **state)
 	fake_reset();
 	rig_vm = fake_vm_create(1, RAM_SIZE);
 	rig_vcpu = rig_vm->vcpus[0];
+	fetch = (struct fetch_cache){0};
+	rig_vcpu->fetch = &fetch;
 	map_two(CODE, CODE_GPA);
 	map_two(DATA, DATA_GPA);
 	map_two(STACK, STACK_GPA);

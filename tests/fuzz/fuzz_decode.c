@@ -33,13 +33,11 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	bytes = malloc(size);
 	check(bytes);
 	memcpy(bytes, data + 1, size);
-	check(insn_prefix_len(bytes, (unsigned)size, mode) <= size);
 	err = decode(bytes, (unsigned)size, mode, &insn);
 	if (err) {
 		check(err == E_INVAL || err == E_NOSUPP || (err == E_TRUNC && size < INSN_MAX_LEN));
 	} else {
 		check(insn.length >= 1 && insn.length <= INSN_MAX_LEN && insn.length <= size);
-		check(insn.opcode_at < insn.length);
 		check(insn.mod <= 3 && insn.reg < NR_GPRS && insn.rm < NR_GPRS && insn.scale <= 3);
 		check(insn.base <= REG_RIP || insn.base == REG_NONE);
 		check(insn.index < NR_GPRS || insn.index == REG_NONE);

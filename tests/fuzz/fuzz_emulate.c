@@ -1,6 +1,6 @@
 // sources: platform/emulate.c platform/emulate_alu.c platform/emulate_mem.c platform/emulate_ops.c
 // sources: platform/emulate_string.c platform/decode.c platform/decode_tables.c platform/gwalk.c
-// sources: tests/emulate_rig.c tests/fakes.c
+// sources: platform/fetch.c tests/emulate_rig.c tests/fakes.c
 /*
  * Fuzz target of the emulator: a hostile guest. The input is registers, control registers,
  * segments, page-table entries and code; each call must end soon with one of the four outcomes,

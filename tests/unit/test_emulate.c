@@ -1,6 +1,6 @@
 // sources: platform/emulate.c platform/emulate_alu.c platform/emulate_mem.c platform/emulate_ops.c
 // sources: platform/emulate_string.c platform/decode.c platform/decode_tables.c platform/gwalk.c
-// sources: tests/emulate_rig.c tests/fakes.c
+// sources: platform/fetch.c tests/emulate_rig.c tests/fakes.c
 /*
  * What the emulator does around an instruction: device accesses and their sizes, faults, limits,
  * modes, restarts. Results and flags are compared in test_emulate_native.c. T-E1, T-E6, T-S1.
@@ -227,7 +227,7 @@ static void addresses_that_are_not_canonical(void **state)
 	assert_int_equal(RUN(DEVICE_GPA, false, 0xff, 0x33), INJECTED);
 	expect_exception(12, 0);
 	gpr()[RBP] = BIT(47);
-	assert_int_equal(RUN(DEVICE_GPA, true, 0x89, 0x45, 0), INJECTED);
+	assert_int_equal(RUN(DEVICE_GPA + 8, true, 0x89, 0x45, 0), INJECTED);
 	expect_exception(12, 0);
 	assert_int_equal(RUN(DEVICE_GPA, true, 0x64, 0x89, 0x45, 0), INJECTED);
 	expect_exception(13, 0);
@@ -456,9 +456,6 @@ static void instruction_across_pages(void **state)
 static void instruction_at_the_limit(void **state)
 {
 	struct insn insn;
-	struct fault fault;
-	u8 bytes[INSN_MAX_LEN];
-	unsigned len;
 
 	(void)state;
 	rig_real_mode();
@@ -466,43 +463,105 @@ static void instruction_at_the_limit(void **state)
 	rig_code((const u8[]){0xc7, 0x07, 1, 2}, 4);
 	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
 	assert_int_equal(insn.length, 4);
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), 0);
-	assert_int_equal(len, 4);
 	edit_segment(SEG_CS, 0, 0x7c02, 0x9b);
 	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
 	expect_exception(13, 0);
 	edit_segment(SEG_CS, 0, 0x7bff, 0x9b);
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), E_FAULT);
-	assert_int_equal(fault.vector, 13);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_exception(13, 0);
 }
 
-static void fetch_of_all_bytes(void **state)
+static void fetch_that_is_refused(void **state)
 {
-	u8 bytes[INSN_MAX_LEN];
-	struct fault fault;
-	unsigned len;
+	struct insn insn;
 
 	(void)state;
-	for (unsigned i = 0; i < 16; i++)
-		*ram(i < 5 ? CODE_GPA + 0xffb + i : CODE_GPA + SECOND + i - 5) = (u8)i;
-	rig_vcpu->rip = CODE + 0xffb;
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), 0);
-	assert_int_equal(len, 15);
-	for (unsigned i = 0; i < 15; i++)
-		assert_int_equal(bytes[i], i);
-	rig_map(CODE + 4096, 0);
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), 0);
-	assert_int_equal(len, 5);
 	rig_vcpu->rip = BIT(47);
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), E_FAULT);
-	assert_int_equal(fault.vector, 13);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_exception(13, 0);
 	rig_vcpu->rip = UNMAPPED;
 	fake_cpl = 3;
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), E_FAULT);
-	assert_int_equal(fault.vector, 14);
-	assert_int_equal(fault.error, 0x14);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_page_fault(UNMAPPED, 0x14);
 	rig_vcpu->rip = DEVICE;
-	assert_int_equal(fetch_insn(rig_vcpu, bytes, &len, &fault), E_RANGE);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_RANGE);
+	assert_int_equal(decode_outcome(E_RANGE), STOP_VM);
+	assert_non_null(strstr(rig_vm->stop_reason, "not in RAM"));
+	assert_int_equal(decode_outcome(E_FAULT), INJECTED);
+	assert_int_equal(decode_outcome(E_BUSY), RESUME);
+}
+
+/* The last byte of canonical space is fetched; the one behind it does not exist. */
+static void instruction_at_the_end_of_canonical_space(void **state)
+{
+	u64 *pml4 = (u64 *)(void *)ram(0x1000);
+	struct insn insn;
+
+	(void)state;
+	/* the whole lower half's end leads to the second code page */
+	pml4[255] = 0x2000 | PTE_P | PTE_W | PTE_U;
+	((u64 *)(void *)ram(0x2000))[511] = 0x3000 | PTE_P | PTE_W | PTE_U;
+	((u64 *)(void *)ram(0x3000))[511] = 0x4000 | PTE_P | PTE_W | PTE_U;
+	((u64 *)(void *)ram(0x4000))[511] = (CODE_GPA + SECOND) | PTE_P | PTE_U;
+	rig_vcpu->rip = 0x7fffffffffff;
+	*ram(CODE_GPA + SECOND + 0xfff) = 0x90;
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.length, 1);
+	*ram(CODE_GPA + SECOND + 0xfff) = 0x0f;
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_exception(13, 0);
+}
+
+/* In 32-bit code the byte after the last is the first. */
+static void instruction_around_4_gib(void **state)
+{
+	struct insn insn;
+
+	(void)state;
+	rig_protected_mode();
+	edit_segment(SEG_CS, 0x1000, ~0u, 0xc9b);
+	*ram(0) = 0x03;
+	rig_vcpu->rip = 0xffffefff; /* linear 0xffffffff is not RAM */
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_RANGE);
+	/* with paging on it can be: 0xfffff000 to the code page, 0 to the data page */
+	((u32 *)(void *)ram(0x6000))[1023] = 0x7000 | PTE_P;
+	((u32 *)(void *)ram(0x6000))[0] = 0x7000 | PTE_P;
+	((u32 *)(void *)ram(0x7000))[1023] = (u32)(CODE_GPA | PTE_P);
+	((u32 *)(void *)ram(0x7000))[0] = (u32)(DATA_GPA | PTE_P);
+	vcpu_set_reg(rig_vcpu, VREG_CR3, 0x6000);
+	vcpu_set_reg(rig_vcpu, VREG_CR0, BIT(31) | 1);
+	*ram(CODE_GPA + 0xfff) = 0x89;
+	*ram(DATA_GPA) = 0x0b;
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.length, 2);
+	assert_int_equal(insn.base, RBX);
+}
+
+/* A code page that has been seen is found again, but never after it has changed in any way. */
+static void remembered_code(void **state)
+{
+	struct insn insn;
+
+	(void)state;
+	rig_code((const u8[]){0x89, 0x03}, 2);
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.opcode, 0x89);
+	*ram(CODE_GPA) = 0x8b;
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.opcode, 0x8b);
+	*ram(CODE_GPA + SECOND) = 0x90;
+	rig_map(CODE, (CODE_GPA + SECOND) | PTE_P | PTE_U);
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.opcode, 0x90);
+	memcpy(ram(0x8000), ram(0x1000), 4096); /* another top table, which has nothing */
+	memset(ram(0x8000), 0, 8);
+	vcpu_set_reg(rig_vcpu, VREG_CR3, 0x8000);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_page_fault(CODE, 0x10);
+	vcpu_set_reg(rig_vcpu, VREG_CR3, 0x1000);
+	rig_map(CODE, 0);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_page_fault(CODE, 0x10);
 }
 
 static void decoding_at_rip(void **state)
@@ -512,35 +571,30 @@ static void decoding_at_rip(void **state)
 
 	(void)state;
 	rig_code((const u8[]){0x44, 0x0f, 0x20, 0xc0}, 4); /* mov %cr8, %rax */
-	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
-	assert_int_equal(insn.reg, 8);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+		assert_int_equal(insn.reg, 8);
+	}
 	assert_int_equal(vcpu_code_mode(rig_vcpu), MODE_64);
 	rig_code((const u8[]){0x06}, 1);
 	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
 	expect_exception(6, 0);
-	assert_int_equal(decode_outcome(E_FAULT), INJECTED);
 	memset(prefixes, 0x66, sizeof(prefixes));
 	rig_code(prefixes, 16);
 	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
 	expect_exception(13, 0);
-	/* lengths by opcode length: CPUID with 13 prefixes is the longest there is */
+	/* CPUID with 13 prefixes is the longest there is */
 	memcpy(prefixes + 13, "\x0f\xa2", 2);
 	rig_code(prefixes, 15);
-	assert_int_equal(length_current(rig_vcpu, 2), 15);
-	rig_code((const u8[]){0x0f, 0xa2}, 2);
-	assert_int_equal(length_current(rig_vcpu, 2), 2);
-	rig_code(prefixes, 15);
-	assert_int_equal(length_current(rig_vcpu, 3), E_FAULT);
-	expect_exception(13, 0);
-	memcpy(ram(CODE_GPA + 0xffe), "\x66\x66", 2);
-	memcpy(ram(CODE_GPA + SECOND), "\x48\xf4", 2);
-	rig_vcpu->rip = CODE + 0xffe;
-	assert_int_equal(length_current(rig_vcpu, 1), 4);
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.length, 15);
 	/* compatibility mode under long mode */
 	edit_segment(SEG_CS, 0, ~0u, 0xc9b);
 	assert_int_equal(vcpu_code_mode(rig_vcpu), MODE_32);
 	edit_segment(SEG_CS, 0, ~0u, 0x89b);
 	assert_int_equal(vcpu_code_mode(rig_vcpu), MODE_16);
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.addr_size, 2);
 }
 
 static void reading_an_operand(void **state)
@@ -587,7 +641,10 @@ int main(void)
 		T(locked_operation_that_lost_a_race),
 		T(instruction_across_pages),
 		T(instruction_at_the_limit),
-		T(fetch_of_all_bytes),
+		T(fetch_that_is_refused),
+		T(instruction_at_the_end_of_canonical_space),
+		T(instruction_around_4_gib),
+		T(remembered_code),
 		T(decoding_at_rip),
 		T(reading_an_operand),
 	};

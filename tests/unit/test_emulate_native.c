@@ -1,6 +1,6 @@
 // sources: platform/emulate.c platform/emulate_alu.c platform/emulate_mem.c platform/emulate_ops.c
 // sources: platform/emulate_string.c platform/decode.c platform/decode_tables.c platform/gwalk.c
-// sources: tests/emulate_rig.c tests/fakes.c
+// sources: platform/fetch.c tests/emulate_rig.c tests/fakes.c
 /*
  * The emulator against the processor that the test runs on: each instruction is executed natively
  * on memory and emulated on a device at the same address, from the same random registers, flags and

@@ -1,6 +1,6 @@
 // sources: platform/emulate.c platform/emulate_alu.c platform/emulate_mem.c platform/emulate_ops.c
 // sources: platform/emulate_string.c platform/decode.c platform/decode_tables.c platform/gwalk.c
-// sources: tests/emulate_rig.c tests/fakes.c
+// sources: platform/fetch.c tests/emulate_rig.c tests/fakes.c
 /*
  * String instructions: an element is done once or not at all, whatever ends an exit: a fault, the
  * bound, a request, a single step. T-S1.

@@ -1,7 +1,7 @@
 // sources: platform/gwalk.c tests/fakes.c
 /*
  * The guest page-table walk in every paging mode: addresses, rights, reserved bits, error codes,
- * accessed and dirty bits, and access by linear address. T-P1 (nothing at any level).
+ * accessed and dirty bits. T-P1 (nothing at any level).
  */
 #include "tests/fakes.h"
 
@@ -510,71 +510,6 @@ static void canonical(void **state)
 	assert_false(gva_canonical(&walk, 0xffffffffffffff, 2));
 }
 
-/* GVA's page and the next one, mapped to two places that do not follow one another. */
-#define CROSS (GVA - 0x123 + 0xffc)
-
-static void linear_access_crosses_pages(void **state)
-{
-	struct fault fault;
-	char text[9] = {0};
-
-	(void)state;
-	long_mode(0);
-	*entry64(1, 5) = DATA2 | P | W;
-	assert_int_equal(linear_write(vcpu, CROSS, "abcdefgh", 8, 0, &fault), 0);
-	assert_memory_equal(fake_ram(vm) + DATA + 0xffc, "abcd", 4);
-	assert_memory_equal(fake_ram(vm) + DATA2, "efgh", 4);
-	assert_int_equal(linear_read(vcpu, CROSS, text, 8, 0, &fault), 0);
-	assert_string_equal(text, "abcdefgh");
-}
-
-/* T-S1: nothing is written when the second page refuses, and CR2 is its first byte. */
-static void linear_write_is_all_or_nothing(void **state)
-{
-	struct fault fault;
-
-	(void)state;
-	long_mode(0);
-	memset(fake_ram(vm) + DATA + 0xffc, 'x', 4);
-	assert_int_equal(linear_write(vcpu, CROSS, "abcdefgh", 8, 0, &fault), E_FAULT);
-	assert_int_equal(fault.vector, 14);
-	assert_int_equal(fault.error, PF_W);
-	assert_int_equal(fault.address, CROSS + 4);
-	*entry64(1, 5) = DATA2 | P;
-	assert_int_equal(linear_write(vcpu, CROSS, "abcdefgh", 8, 0, &fault), E_FAULT);
-	assert_int_equal(fault.error, PF_W | PF_P);
-	*entry64(1, 5) = RAM_SIZE | P | W;
-	assert_int_equal(linear_write(vcpu, CROSS, "abcdefgh", 8, 0, &fault), E_RANGE);
-	assert_memory_equal(fake_ram(vm) + DATA + 0xffc, "xxxx", 4);
-}
-
-static void linear_access_is_checked(void **state)
-{
-	static u8 buffer[4096];
-	struct fault fault;
-
-	(void)state;
-	long_mode(0);
-	assert_int_equal(linear_read(vcpu, 0x7ffffffffffc, buffer, 8, 0, &fault), E_FAULT);
-	assert_int_equal(fault.vector, 13);
-	assert_int_equal(fault.error, 0);
-	assert_int_equal(linear_read(vcpu, GVA, buffer, 0, 0, &fault), E_INVAL);
-	assert_int_equal(linear_read(vcpu, GVA, buffer, 4097, 0, &fault), E_INVAL);
-	assert_int_equal(linear_read(vcpu, GVA & PAGE_MASK, buffer, 4096, 0, &fault), 0);
-	/* CPL 3 and the system's own access to the same supervisor page */
-	*entry64(1, 4) &= ~U;
-	fake_cpl = 3;
-	assert_int_equal(linear_read(vcpu, GVA, buffer, 4, 0, &fault), E_FAULT);
-	assert_int_equal(fault.error, PF_P | PF_U);
-	assert_int_equal(linear_read(vcpu, GVA, buffer, 4, ACCESS_IMPLICIT, &fault), 0);
-	/* without long mode addresses wrap at 4 GiB */
-	fake_cpl = 0;
-	set_paging(0, 0, 0, 0);
-	memcpy(fake_ram(vm), "efgh", 4);
-	assert_int_equal(linear_read(vcpu, 0x100000000, buffer, 4, 0, &fault), 0);
-	assert_memory_equal(buffer, "efgh", 4);
-}
-
 static void faults_are_queued(void **state)
 {
 	const struct fault pf = {.vector = 14, .error = 7, .address = 0x1234};
@@ -614,9 +549,6 @@ int main(void)
 		T(tables_outside_ram),
 		T(no_update_is_lost),
 		T(canonical),
-		T(linear_access_crosses_pages),
-		T(linear_write_is_all_or_nothing),
-		T(linear_access_is_checked),
 		T(faults_are_queued),
 	};
 
