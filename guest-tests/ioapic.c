@@ -16,14 +16,15 @@ const char test_name[] = "ioapic";
 
 static unsigned hits, nmis;
 static u8 last;
-static bool quiet_uart, remote_seen;
+static unsigned quiet_after; /* the handler quiets the UART at this hit */
+static bool remote_seen;
 
 static void on_irq(struct regs *r)
 {
 	hits++;
 	last = (u8)r->vector;
 	remote_seen = (ioapic_read(0x10 + 2 * UART_PIN) & REMOTE_IRR) != 0;
-	if (quiet_uart)
+	if (hits >= quiet_after)
 		outb(COM1 + 1, 0);
 	lapic_eoi();
 }
@@ -165,7 +166,7 @@ static void test_nmi(u32 pin, u8 self)
 static void test_level(u8 self)
 {
 	hits = 0;
-	quiet_uart = true;
+	quiet_after = 1;
 	ioapic_route(UART_PIN, LEVEL | VECTOR, self);
 	raise_uart();
 	check("level: delivered", wait_hit());
@@ -178,7 +179,7 @@ static void test_level(u8 self)
 	lower_uart();
 
 	hits = 0;
-	quiet_uart = false;
+	quiet_after = 3;
 	raise_uart();
 	check("level: it comes again after EOI while the line is up",
 	      wait_until((cpu_irq_window(), hits >= 3), 500000));
@@ -192,11 +193,10 @@ static void test_level(u8 self)
 	raise_uart();
 	window();
 	check_eq("level: masked, nothing comes", hits, 0);
-	quiet_uart = true;
+	quiet_after = 1;
 	ioapic_write(0x10 + 2 * UART_PIN, (u32)(LEVEL | VECTOR));
 	check("level: unmasked while the line is up, it comes", wait_hit());
 	lower_uart();
-	quiet_uart = false;
 	ioapic_route(UART_PIN, LVT_MASKED, 0);
 }
 

@@ -43,17 +43,24 @@ static bool out2(void)
 static void test_latch(void)
 {
 	u16 first, again, later;
+	bool stood = false;
 
 	program(0, 2, 0);
 	delay_us(100);
 	first = latched(0);
-	outb(0x43, 0);
 	delay_us(500);
-	again = inb(0x40);
-	again = (u16)(again | inb(0x40) << 8);
 	later = latched(0);
 	check("the count runs down", (u16)(first - later) >= 500 && (u16)(first - later) < 60000);
-	check("a latched count stands still", (u16)(first - again) < 400);
+	/* More than one try: the host may take a break between the two latch commands. */
+	for (unsigned i = 0; i < 20 && !stood; i++) {
+		first = latched(0);
+		outb(0x43, 0);
+		delay_us(2000);
+		again = inb(0x40);
+		again = (u16)(again | inb(0x40) << 8);
+		stood = (u16)(first - again) < 2000;
+	}
+	check("a latched count stands still", stood);
 	outb(0x43, 0);
 	delay_us(200);
 	outb(0x43, 0); /* a second latch command before the read is ignored */

@@ -190,12 +190,14 @@ static void window(void)
 		cpu_irq_window();
 }
 
+/* Not in loopback: that turns OUT2 off, and with it the interrupt (16550D data sheet 8.6). */
 static void test_transmit_interrupt(void)
 {
 	unsigned first, second, third;
 	u8 iir;
 
-	enter_loop();
+	idle();
+	outb(MCR, 0x03 | MCR_OUT2);
 	hits = 0;
 	outb(IER, 2);
 	window();
@@ -203,11 +205,10 @@ static void test_transmit_interrupt(void)
 	iir = iirs[0];
 	window();
 	second = hits;
-	outb(RBR, 'x');
+	outb(RBR, '\n');
 	idle();
 	window();
 	third = hits;
-	(void)inb(RBR);
 	leave_loop();
 	check_eq("transmitter empty: interrupt when enabled", first, 1);
 	check_eq("transmitter empty: IIR", iir, 0xc2);
@@ -217,11 +218,10 @@ static void test_transmit_interrupt(void)
 
 static void test_receive_interrupt(void)
 {
-	unsigned below, at;
+	unsigned below;
 	u8 iir, timeout_iir, after;
 
 	enter_loop();
-	hits = 0;
 	outb(FCR, 0x47); /* trigger level 4 */
 	outb(IER, 1);
 	for (unsigned i = 0; i < 3; i++)
@@ -231,8 +231,6 @@ static void test_receive_interrupt(void)
 	outb(RBR, 3);
 	idle();
 	iir = inb(IIR);
-	window();
-	at = hits;
 	for (unsigned i = 0; i < 3; i++)
 		(void)inb(RBR);
 	/* One byte left: after four character times the timeout says so. */
@@ -244,7 +242,6 @@ static void test_receive_interrupt(void)
 	check("receive: nothing or only the timeout below the trigger level",
 	      below == 1 || below == 0x0c);
 	check_eq("receive: IIR at the trigger level", iir, 0xc4);
-	check_range("receive: interrupts", at, 1, 2);
 	check_eq("receive: timeout IIR", timeout_iir, 0xcc);
 	check_eq("receive: nothing once read", after, 0xc1);
 }

@@ -1,9 +1,11 @@
 /* The checks of a guest test, their count, and the end of the machine. */
 #include "guest-tests/lib/guest.h"
 
-#define DEBUG_EXIT_PORT 0xf4
-#define PM1A_CONTROL	0x604
-#define PM1A_SLEEP_S5	0x2000 /* SLP_EN with SLP_TYP 0, as both Roost and QEMU define S5 */
+#define DEBUG_EXIT_PORT	 0xf4
+#define PM1A_CONTROL	 0x604
+#define PM1A_SLEEP(type) ((u16)(0x2000 | (type) << 10)) /* SLP_EN and SLP_TYP */
+#define S5_ROOST	 5
+#define S5_QEMU		 0
 
 static u32 passed, failed, skipped;
 
@@ -63,7 +65,8 @@ void test_end(void)
 		print(", %u skipped", skipped);
 	print("\n");
 	outl(DEBUG_EXIT_PORT, failed);
-	outw(PM1A_CONTROL, PM1A_SLEEP_S5);
+	outw(PM1A_CONTROL, PM1A_SLEEP(S5_ROOST));
+	outw(PM1A_CONTROL, PM1A_SLEEP(S5_QEMU));
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
