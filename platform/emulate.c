@@ -132,18 +132,33 @@ static inline bool take_known_code(struct emul *e)
 	return true;
 }
 
+/* Decodes 15 bytes of 64-bit code, or finds what came of the same bytes before. */
+static inline int decode_known(struct emul *e)
+{
+	struct fetch_decoded *d = &e->vcpu->fetch->decoded[e->fetch_at & (FETCH_DECODED - 1)];
+	u64 low, high;
+	int err;
+
+	__builtin_memcpy(&low, e->bytes, 8);
+	__builtin_memcpy(&high, e->bytes + INSN_MAX_LEN - 8, 8);
+	if (likely(d->low == low && d->high == high && d->insn.length)) {
+		e->insn = d->insn;
+		return 0;
+	}
+	err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &e->insn);
+	if (err)
+		return decode_more(e, err);
+	*d = (struct fetch_decoded){low, high, e->insn};
+	return 0;
+}
+
 /* In one piece with emulate_mmio(), which many exits go through. */
 static inline __attribute__((always_inline)) int begin(struct emul *e, struct vcpu *vcpu)
 {
-	int err;
-
 	e->vcpu = vcpu;
 	e->direct = false;
 	e->has_walk = false;
-	if (unlikely(!take_known_code(e)))
-		return begin_by_walk(e);
-	err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &e->insn);
-	return likely(!err) ? 0 : decode_more(e, err);
+	return likely(take_known_code(e)) ? decode_known(e) : begin_by_walk(e);
 }
 
 int emul_begin(struct emul *e, struct vcpu *vcpu)

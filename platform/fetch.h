@@ -1,5 +1,5 @@
 /*
- * Where the code at RIP lies, remembered.
+ * Where the code at RIP lies, and what it decodes to, remembered.
  *
  * Finding the bytes of an instruction means walking the guest's page tables, which costs more than
  * most exits need in all. So each vCPU remembers, for a few code pages, the entries through which
@@ -12,9 +12,11 @@
 
 #include "kernel/vcpu.h"
 #include "lib/types.h"
+#include "platform/decode.h"
 
-#define FETCH_PAGES  8 /* a power of two */
-#define FETCH_LEVELS 4
+#define FETCH_PAGES   8 /* a power of two */
+#define FETCH_LEVELS  4
+#define FETCH_DECODED 8 /* a power of two */
 
 struct fetch_page {
 	u64 page; /* linear address >> 12, plus one; 0: empty */
@@ -28,8 +30,18 @@ struct fetch_page {
 
 _Static_assert(sizeof(struct fetch_page) == 128, "found by a shift");
 
+/*
+ * What the decoder has made of 15 bytes of 64-bit code. It depends on nothing but these bytes, so
+ * equal bytes are all that must be checked.
+ */
+struct fetch_decoded {
+	u64 low, high;	  /* bytes 0 to 7 and 7 to 14 */
+	struct insn insn; /* length 0: empty */
+};
+
 struct fetch_cache {
 	struct fetch_page pages[FETCH_PAGES];
+	struct fetch_decoded decoded[FETCH_DECODED]; /* by the low bits of RIP */
 };
 
 static inline struct fetch_page *fetch_slot(struct vcpu *vcpu, gva_t gva)

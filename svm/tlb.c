@@ -25,7 +25,7 @@ void svm_tlb_flush(struct vcpu *vcpu)
 	arch->flush = true;
 	arch->tlb_work = true;
 	/* What was found through the old tables is not to be found again. */
-	memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
+	memset(vcpu->fetch->pages, 0, sizeof(vcpu->fetch->pages));
 }
 
 static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu)

@@ -68,27 +68,37 @@ static void set_up(const struct input *in)
 	vcpu_set_segment(rig_vcpu, (enum seg)(in->segment % 6), &s);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+static void run(const struct input *in)
 {
-	struct input in = {0};
+	u64 rip = rig_vcpu->rip;
 	enum outcome outcome;
-	u64 rip;
 
-	memcpy(&in, data, size < sizeof(in) ? size : sizeof(in));
-	rig_setup(NULL);
-	set_up(&in);
-	rip = rig_vcpu->rip;
-	if (in.mode & 0x80)
-		outcome = emulate_string_io(rig_vcpu, in.port, 1u << (in.mode >> 5 & 1), in.cpl & 4,
-					    in.cpl & 8);
+	rig_nr_accesses = rig_nr_in = rig_nr_out = 0;
+	rig_vcpu->next_rip = 0;
+	rig_vcpu->exception.pending = false;
+	rig_vm->stop_reason[0] = 0;
+	if (in->mode & 0x80)
+		outcome = emulate_string_io(rig_vcpu, in->port, 1u << (in->mode >> 5 & 1),
+					    in->cpl & 4, in->cpl & 8);
 	else
-		outcome = emulate_mmio(rig_vcpu, DEVICE_GPA + (in.gpr[0] & 0xfff), in.mode & 0x40,
-				       in.mode & 0x20);
+		outcome = emulate_mmio(rig_vcpu, DEVICE_GPA + (in->gpr[0] & 0xfff), in->mode & 0x40,
+				       in->mode & 0x20);
 	check(rig_vcpu->rip == rip);
 	check(rig_nr_accesses < 4096 && rig_nr_in < 1024 && rig_nr_out < 1024);
 	check(outcome == ADVANCE || rig_vcpu->next_rip == 0);
 	check((outcome == INJECTED) == rig_vcpu->exception.pending);
 	check((outcome == STOP_VM) == (rig_vm->stop_reason[0] != 0));
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	struct input in = {0};
+
+	memcpy(&in, data, size < sizeof(in) ? size : sizeof(in));
+	rig_setup(NULL);
+	set_up(&in);
+	for (unsigned i = 0; i < 3; i++)
+		run(&in);
 	rig_teardown(NULL);
 	return 0;
 }

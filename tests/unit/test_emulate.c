@@ -537,24 +537,45 @@ static void instruction_around_4_gib(void **state)
 	assert_int_equal(insn.base, RBX);
 }
 
-/* A code page that has been seen is found again, but never after it has changed in any way. */
+/* The opcode at RIP; asked often enough to be remembered at every stage. */
+static u8 opcode_here(void)
+{
+	struct insn insn;
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	return insn.opcode;
+}
+
+/* Code that has been seen is found again, but never after anything about it has changed. */
 static void remembered_code(void **state)
 {
 	struct insn insn;
 
 	(void)state;
 	rig_code((const u8[]){0x89, 0x03}, 2);
-	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
-	assert_int_equal(insn.opcode, 0x89);
+	assert_int_equal(opcode_here(), 0x89);
 	*ram(CODE_GPA) = 0x8b;
+	assert_int_equal(opcode_here(), 0x8b);
+	/* a change that only the last bytes show */
+	rig_code((const u8[]){0xc7, 0x83, 0, 0, 0, 0, 1, 2, 3, 4}, 10);
+	assert_int_equal(opcode_here(), 0xc7);
+	*ram(CODE_GPA + 9) = 5;
 	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
-	assert_int_equal(insn.opcode, 0x8b);
+	assert_int_equal(insn.imm, 0x05030201);
 	*ram(CODE_GPA + SECOND) = 0x90;
 	rig_map(CODE, (CODE_GPA + SECOND) | PTE_P | PTE_U);
-	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
-	assert_int_equal(insn.opcode, 0x90);
-	memcpy(ram(0x8000), ram(0x1000), 4096); /* another top table, which has nothing */
-	memset(ram(0x8000), 0, 8);
+	assert_int_equal(opcode_here(), 0x90);
+	/* the same bytes in code of another width */
+	rig_map(CODE, CODE_GPA | PTE_P | PTE_U);
+	*ram(CODE_GPA) = 0x06;
+	edit_segment(SEG_CS, 0, ~0u, 0xc9b);
+	assert_int_equal(opcode_here(), 0x06);
+	edit_segment(SEG_CS, 0, ~0u, 0xa9b);
+	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
+	expect_exception(6, 0);
+	/* another top table, which has nothing */
+	memset(ram(0x8000), 0, 4096);
 	vcpu_set_reg(rig_vcpu, VREG_CR3, 0x8000);
 	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
 	expect_page_fault(CODE, 0x10);
