@@ -79,7 +79,7 @@ struct insn {
 /*
  * Decodes one instruction from the first len bytes. Returns 0; E_TRUNC when it goes on past len;
  * E_INVAL when it is longer than 15 bytes (#GP on a processor); E_NOSUPP when there is no such
- * opcode in this mode (#UD). *out is only meaningful with 0.
+ * opcode in this mode (#UD). *out is only meaningful with 0; else its length is 0.
  */
 int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) __must_check;
 

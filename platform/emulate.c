@@ -145,11 +145,11 @@ static inline int decode_known(struct emul *e)
 		e->insn = d->insn;
 		return 0;
 	}
-	err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &e->insn);
-	if (err)
-		return decode_more(e, err);
-	*d = (struct fetch_decoded){low, high, e->insn};
-	return 0;
+	d->low = low;
+	d->high = high;
+	err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &d->insn);
+	e->insn = d->insn;
+	return err ? decode_more(e, err) : 0;
 }
 
 /* In one piece with emulate_mmio(), which many exits go through. */
@@ -263,16 +263,11 @@ enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_wa
 int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, unsigned size,
 			 struct fault *fault)
 {
-	struct emul e;
+	struct emul e = {.vcpu = vcpu, .insn = *insn};
 	struct operand op;
 	u64 value;
-	int err;
+	int err = start(&e);
 
-	e.vcpu = vcpu;
-	e.direct = false;
-	e.has_walk = false;
-	err = start(&e);
-	e.insn = *insn;
 	if (!err)
 		err = emul_operand(&e, 0, size, ACCESS_READ, &op);
 	if (err) {

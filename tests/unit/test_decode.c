@@ -699,6 +699,7 @@ static void random_bytes(void **state)
 		err = decode_exactly(bytes, len, mode, &insn);
 		if (err) {
 			assert_true(err == E_TRUNC || err == E_NOSUPP || err == E_INVAL);
+			assert_int_equal(insn.length, 0);
 			continue;
 		}
 		assert_in_range(insn.length, 1, len);
