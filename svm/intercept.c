@@ -1,6 +1,6 @@
 /*
  * Intercepts (APM 2 15.9 to 15.14). Every port exits. An MSR exits unless it is the guest's own:
- * switched by VMLOAD and VMSAVE or by svm_load(), and of no meaning to Roost.
+ * switched by VMLOAD and VMSAVE or by fpu_load(), and of no meaning to Roost.
  */
 #include "svm/intercept.h"
 

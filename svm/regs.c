@@ -90,9 +90,9 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
 	if (reg == VREG_IDTR_LIMIT)
 		return arch->vmcb->idtr.limit;
 	if (reg == VREG_TSC_AUX)
-		return arch->loaded && cpu_features.rdtscp ? rdmsr(X86_MSR_TSC_AUX) : arch->tsc_aux;
+		return fpu_tsc_aux(&arch->fpu);
 	if (reg == VREG_XCR0)
-		return arch->loaded && cpu_features.xcr0 ? xgetbv(0) : arch->xcr0;
+		return fpu_xcr0(&arch->fpu);
 	if (arch->entered && in_vmsave_state(reg))
 		vmsave(arch);
 	return *reg_field(arch->vmcb, reg);
@@ -154,14 +154,10 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 		vmcb->idtr.limit = (u32)value;
 		return;
 	case VREG_TSC_AUX:
-		arch->tsc_aux = value;
-		if (arch->loaded && cpu_features.rdtscp)
-			wrmsr(X86_MSR_TSC_AUX, value);
+		fpu_set_tsc_aux(&arch->fpu, value);
 		return;
 	case VREG_XCR0:
-		arch->xcr0 = value;
-		if (arch->loaded && cpu_features.xcr0)
-			xsetbv(0, value);
+		fpu_set_xcr0(&arch->fpu, value);
 		return;
 	default:
 		break;
@@ -268,9 +264,7 @@ static void reset_msrs(struct svm_vcpu *arch)
 	vmcb->sysenter_cs = vmcb->sysenter_esp = vmcb->sysenter_eip = 0;
 	vmcb->g_pat = 0x0007040600070406;
 	vmcb->debugctl = 0;
-	arch->tsc_aux = 0;
-	arch->xcr0 = 1;
-	svm_fpu_reset(arch);
+	fpu_reset(&arch->fpu);
 }
 
 void svm_vcpu_reset(struct vcpu *vcpu, bool init)
@@ -294,7 +288,7 @@ void svm_vcpu_reset(struct vcpu *vcpu, bool init)
 	vmcb->cr2 = vmcb->cr3 = vmcb->cr4 = 0;
 	vmcb->dr6 = 0xffff0ff0;
 	vmcb->dr7 = 0x400;
-	memset(arch->dr, 0, sizeof(arch->dr));
+	memset(arch->fpu.dr, 0, sizeof(arch->fpu.dr));
 	vmcb->cpl = 0;
 	vmcb->event_inj = 0;
 	vmcb->int_state = 0;

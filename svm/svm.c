@@ -88,7 +88,7 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
 
 	if (!arch)
 		return;
-	svm_fpu_destroy(arch);
+	fpu_destroy(&arch->fpu);
 	if (arch->vmcb)
 		page_free(arch->vmcb, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
@@ -103,7 +103,7 @@ static int svm_vcpu_create(struct vcpu *vcpu)
 		return E_NOMEM;
 	vcpu->arch = arch;
 	arch->vmcb = page_alloc(PAGE_SIZE);
-	if (!arch->vmcb || svm_fpu_create(arch)) {
+	if (!arch->vmcb || fpu_create(&arch->fpu)) {
 		svm_vcpu_destroy(vcpu);
 		return E_NOMEM;
 	}
@@ -112,6 +112,16 @@ static int svm_vcpu_create(struct vcpu *vcpu)
 	arch->vmcb->np_enable = 1;
 	svm_intercept_setup(arch->vmcb);
 	return 0;
+}
+
+static void svm_load(struct vcpu *vcpu)
+{
+	fpu_load(&svm_of(vcpu)->fpu);
+}
+
+static void svm_put(struct vcpu *vcpu)
+{
+	fpu_put(&svm_of(vcpu)->fpu);
 }
 
 static void svm_vmsave(hpa_t vmcb_pa)

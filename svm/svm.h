@@ -3,6 +3,7 @@
 
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
+#include "kernel/fpu.h"
 #include "svm/exit.h"
 #include "svm/vmcb.h"
 
@@ -32,15 +33,11 @@ struct svm_vcpu {
 	u32 asid_cpu;  /* whose ASID it is; ~0: none */
 	bool flush;    /* its TLB entries must go before the next entry */
 	bool tlb_work; /* svm_tlb_enter() has to be called before the next entry */
-	bool loaded;   /* between svm_load() and svm_put(): the CPU holds the registers of fpu.c */
 	bool entered;  /* the CPU, not the VMCB, holds what VMLOAD loads */
 	bool nmi_masked;
 	bool nmi_single_step; /* IRET is being stepped over to see NMIs unmasked */
 	u64 step_rflags;      /* TF as the guest had it */
-	u64 dr[4];
-	u64 tsc_aux;
-	u64 xcr0;
-	void *fpu; /* XSAVE image */
+	struct guest_fpu fpu;
 };
 
 static inline struct svm_vcpu *svm_of(struct vcpu *vcpu)
@@ -82,10 +79,3 @@ void svm_update_efer(struct svm_vcpu *arch);
 /* tlb.c: ASIDs and the flush ledger */
 void svm_tlb_flush(struct vcpu *vcpu);
 void svm_tlb_enter(struct vcpu *vcpu); /* just before entry */
-
-/* fpu.c: the only place with vector instructions */
-void svm_load(struct vcpu *vcpu);
-void svm_put(struct vcpu *vcpu);
-int svm_fpu_create(struct svm_vcpu *arch) __must_check;
-void svm_fpu_destroy(struct svm_vcpu *arch);
-void svm_fpu_reset(struct svm_vcpu *arch);

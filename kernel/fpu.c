@@ -6,8 +6,9 @@
  * component the guest has switched off for the moment is lost; the guest's own XCR0 is loaded last
  * and saved first. Interrupts are off from the first step to the last.
  */
-#include "svm/svm.h"
+#include "kernel/fpu.h"
 
+#include "kernel/cpu.h"
 #include "kernel/space.h"
 #include "lib/string.h"
 #include "lib/x86.h"
@@ -25,33 +26,35 @@ static u64 image_size(void)
 	return align_up(max_u64(cpu_features.xsave_size, FXSAVE_SIZE + XSAVE_HEADER), PAGE_SIZE);
 }
 
-int svm_fpu_create(struct svm_vcpu *arch)
+int fpu_create(struct guest_fpu *fpu)
 {
 	if (image_size() > MAX_XSAVE)
 		return E_NOSUPP;
-	arch->fpu = page_alloc(image_size());
-	return arch->fpu ? 0 : E_NOMEM;
+	fpu->image = page_alloc(image_size());
+	return fpu->image ? 0 : E_NOMEM;
 }
 
-void svm_fpu_destroy(struct svm_vcpu *arch)
+void fpu_destroy(struct guest_fpu *fpu)
 {
-	if (arch->fpu)
-		page_free(arch->fpu, image_size());
-	arch->fpu = NULL;
+	if (fpu->image)
+		page_free(fpu->image, image_size());
+	fpu->image = NULL;
 }
 
-/* State after RESET (APM 2 14.1.3): an empty XSAVE header means initial values for the rest. */
-void svm_fpu_reset(struct svm_vcpu *arch)
+/* An empty XSAVE header means initial values for the rest (APM 2 14.1.3). */
+void fpu_reset(struct guest_fpu *fpu)
 {
 	u16 fcw = FCW_RESET;
 	u32 mxcsr = MXCSR_RESET;
-	u8 *image = arch->fpu;
+	u8 *image = fpu->image;
 	u64 x87_and_sse = cpu_features.xcr0 ? 3 : 0;
 
 	memset(image, 0, image_size());
 	memcpy(image + FCW_OFFSET, &fcw, sizeof(fcw));
 	memcpy(image + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
 	memcpy(image + FXSAVE_SIZE, &x87_and_sse, sizeof(x87_and_sse));
+	fpu->tsc_aux = 0;
+	fpu->xcr0 = 1;
 }
 
 static void save_image(void *image)
@@ -70,39 +73,59 @@ static void restore_image(const void *image)
 		__asm__ volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
 }
 
-void svm_load(struct vcpu *vcpu)
+void fpu_load(struct guest_fpu *fpu)
 {
-	struct svm_vcpu *arch = svm_of(vcpu);
-
 	if (cpu_features.xcr0)
 		xsetbv(0, cpu_features.xcr0);
-	restore_image(arch->fpu);
+	restore_image(fpu->image);
 	if (cpu_features.xcr0)
-		xsetbv(0, arch->xcr0);
-	write_dr0(arch->dr[0]);
-	write_dr1(arch->dr[1]);
-	write_dr2(arch->dr[2]);
-	write_dr3(arch->dr[3]);
+		xsetbv(0, fpu->xcr0);
+	write_dr0(fpu->dr[0]);
+	write_dr1(fpu->dr[1]);
+	write_dr2(fpu->dr[2]);
+	write_dr3(fpu->dr[3]);
 	if (cpu_features.rdtscp)
-		wrmsr(X86_MSR_TSC_AUX, arch->tsc_aux);
-	arch->loaded = true;
+		wrmsr(X86_MSR_TSC_AUX, fpu->tsc_aux);
+	fpu->loaded = true;
 }
 
-void svm_put(struct vcpu *vcpu)
+void fpu_put(struct guest_fpu *fpu)
 {
-	struct svm_vcpu *arch = svm_of(vcpu);
-
-	arch->loaded = false;
+	fpu->loaded = false;
 	if (cpu_features.rdtscp)
-		arch->tsc_aux = rdmsr(X86_MSR_TSC_AUX);
-	arch->dr[0] = read_dr0();
-	arch->dr[1] = read_dr1();
-	arch->dr[2] = read_dr2();
-	arch->dr[3] = read_dr3();
+		fpu->tsc_aux = rdmsr(X86_MSR_TSC_AUX);
+	fpu->dr[0] = read_dr0();
+	fpu->dr[1] = read_dr1();
+	fpu->dr[2] = read_dr2();
+	fpu->dr[3] = read_dr3();
 	if (cpu_features.xcr0) {
 		/* Read back, because QEMU 7.2 lets a guest change it without an exit. */
-		arch->xcr0 = xgetbv(0);
+		fpu->xcr0 = xgetbv(0);
 		xsetbv(0, cpu_features.xcr0);
 	}
-	save_image(arch->fpu);
+	save_image(fpu->image);
+}
+
+u64 fpu_tsc_aux(const struct guest_fpu *fpu)
+{
+	return fpu->loaded && cpu_features.rdtscp ? rdmsr(X86_MSR_TSC_AUX) : fpu->tsc_aux;
+}
+
+void fpu_set_tsc_aux(struct guest_fpu *fpu, u64 value)
+{
+	fpu->tsc_aux = value;
+	if (fpu->loaded && cpu_features.rdtscp)
+		wrmsr(X86_MSR_TSC_AUX, value);
+}
+
+u64 fpu_xcr0(const struct guest_fpu *fpu)
+{
+	return fpu->loaded && cpu_features.xcr0 ? xgetbv(0) : fpu->xcr0;
+}
+
+void fpu_set_xcr0(struct guest_fpu *fpu, u64 value)
+{
+	fpu->xcr0 = value;
+	if (fpu->loaded && cpu_features.xcr0)
+		xsetbv(0, value);
 }
