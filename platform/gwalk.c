@@ -28,8 +28,11 @@
 #define PTE_NX	  BIT(63)
 #define PTE_ADDR  GENMASK(51, 12)
 
-/* Bits 8:5 and 2:1 of a PAE page-directory-pointer entry (APM 2 figure 5-10). */
-#define PDPTE_RESERVED (GENMASK(8, 5) | GENMASK(2, 1) | PTE_NX)
+/*
+ * Bits 8:5 and 2:1 of a PAE page-directory-pointer entry (APM 2 figure 5-10), but for bit 5: QEMU
+ * 7.2 sets the accessed bit there when a guest walks its tables, as in any other entry.
+ */
+#define PDPTE_RESERVED (GENMASK(8, 6) | GENMASK(2, 1) | PTE_NX)
 
 /* How often an entry may change under the walk before the guest gets to try again. */
 #define MAX_RETRIES 16

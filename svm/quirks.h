@@ -1,9 +1,10 @@
 /*
  * Where emulated machines differ from the manual, and Roost works round it so that real hardware
- * gets the right behaviour: here and nowhere else, but for the two places that this names.
+ * gets the right behaviour: here and nowhere else, but for the places that this names.
  *
  * - QEMU 7.2: MOV to CR3 with reserved bits ends in VMEXIT_INVALID instead of #GP: quirks.c.
  * - QEMU 7.2: EFER.LME without CR4.PAE across an exit ruins the host: svm_update_efer() in regs.c.
+ * - QEMU 7.2: an accessed bit in PAE page-directory-pointer entries: platform/gwalk.c.
  * - QEMU 7.2: virtual interrupts in EXITINTINFO have the type of exceptions: event.c.
  */
 #pragma once
