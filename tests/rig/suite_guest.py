@@ -3,7 +3,11 @@
 A guest test prints `ok CHECK` or `not ok CHECK` for each check and ends with a RESULT line and a
 write of the number of failed checks to port 0xF4, which Roost reports. A comment `vm: KEY=VALUE ...`
 in the first lines of a test's source asks for another machine: cpus, host_cpus, memory, cmdline
-(its words separated by commas), limit in seconds, alone.
+(its words separated by commas), limit in seconds, clock=host.
+
+On one CPU the machine counts instructions instead of following the host's clock, so that a test of
+timing does not depend on what else this computer does. With more CPUs, or with clock=host for one
+that waits for whole seconds, it does not, and the test has this computer to itself.
 """
 
 import re
@@ -18,10 +22,14 @@ OTHERS = {"fail", "bench", "demo"}
 NAMES = sorted(p.stem for p in FOLDER.glob("*.c") if p.stem not in OTHERS)
 
 
+# What the machine of a test is unless its comment says otherwise.
+MACHINES = {"smp": {"cpus": "4"}, "rtc": {"clock": "host"}}
+
+
 def wishes(name):
     """The `vm:` comment of a test's source as a dictionary."""
     head = "\n".join((FOLDER / f"{name}.c").read_text().splitlines()[:25])
-    found = {}
+    found = dict(MACHINES.get(name, {}))
     for line in re.findall(r"\bvm: (.*?)(?:\*/)?\s*$", head, re.MULTILINE):
         for word in line.split():
             key, _, value = word.partition("=")
@@ -53,14 +61,21 @@ def verdict(t, text, exit_value):
         t.note(f"not checked: {reason}")
 
 
+def host_cpus(want):
+    return int(want.get("host_cpus", want.get("cpus", 1)))
+
+
+def counted(want):
+    """Whether time is counted in instructions. With more CPUs than one the emulator would run them
+    in turns, which is too slow."""
+    return host_cpus(want) == 1 and want.get("clock") != "host"
+
+
 def run_guest(t, name, model):
     want = wishes(name)
-    cpus = int(want.get("cpus", 1))
-    host_cpus = int(want.get("host_cpus", cpus))
-    # One CPU: time is counted in instructions, so a busy rig changes no result. With more, the
-    # emulator would run them in turns, which is too slow.
-    box = test_guest(t, guest_image(name), cpu=MODELS[model], cpus=cpus, host_cpus=host_cpus,
-                     options=machine.COUNTED if host_cpus == 1 else (),
+    box = test_guest(t, guest_image(name), cpu=MODELS[model], cpus=int(want.get("cpus", 1)),
+                     host_cpus=host_cpus(want),
+                     options=machine.COUNTED if counted(want) else (),
                      memory=machine.parse_size(want.get("memory", "64M")),
                      cmdline=want.get("cmdline", "").replace(",", " "))
     status, text = box.run(t.log, t.deadline.left())
@@ -75,7 +90,7 @@ def guest_test(name, model):
     want = wishes(name)
 
     @test(f"guest/{name}@{model}", limit=int(want.get("limit", 90)), quick=model == "epyc",
-          cores=0 if "alone" in want else min(2, int(want.get("cpus", 1))),
+          cores=1 if counted(want) else 0,
           needs=("build/gcc", "build/guest-tests"))
     def run(t):
         verdict(t, *run_guest(t, name, model))
