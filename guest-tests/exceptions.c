@@ -58,23 +58,6 @@ static void test_general_protection(void)
 		RAISE("null SS with RPL 3 in ring 0", "mov %%ecx, %%ss", X86_GP, 0, FAULT, "c"(3));
 }
 
-/* Checks that a hypervisor makes when it intercepts control register writes, and TCG does not. */
-static void test_control_registers(void)
-{
-	if (on_bare_tcg()) {
-		skip("invalid CR0, CR4 and CR8", "TCG takes them");
-		return;
-	}
-	RAISE("CR0 with PG and without PE", "mov %%rcx, %%cr0", X86_GP, 0, FAULT,
-	      "c"(read_cr0() & ~X86_CR0_PE));
-	RAISE("CR0 with NW and without CD", "mov %%rcx, %%cr0", X86_GP, 0, FAULT,
-	      "c"((read_cr0() | X86_CR0_NW) & ~X86_CR0_CD));
-	RAISE("CR0 bits 63:32", "mov %%rcx, %%cr0", X86_GP, 0, FAULT, "c"(read_cr0() | BIT(32)));
-	RAISE("CR4 without PAE in long mode", "mov %%rcx, %%cr4", X86_GP, 0, FAULT,
-	      "c"(read_cr4() & ~X86_CR4_PAE));
-	RAISE("CR8 = 16", "mov %%rcx, %%cr8", X86_GP, 0, FAULT, "c"(16ul));
-}
-
 /* A non-canonical address through RBP or RSP is a stack fault (SDM 3A 6.15, #SS). */
 static void test_stack(void)
 {
@@ -487,7 +470,6 @@ void test_main(void)
 {
 	test_simple();
 	test_general_protection();
-	test_control_registers();
 	test_stack();
 	test_page_faults();
 	test_single_step();
