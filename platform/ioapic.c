@@ -49,6 +49,7 @@ static void send_level(struct ioapic *ioapic, unsigned pin)
 {
 	u64 *entry = &ioapic->entries[pin];
 
+	lock_assert_held(&ioapic->lock);
 	if ((*entry & (ENTRY_LEVEL | ENTRY_MASKED | ENTRY_REMOTE_IRR)) == ENTRY_LEVEL &&
 	    ioapic->lines >> pin & 1)
 		send(ioapic, entry);

@@ -82,6 +82,7 @@ static void update(struct pic *pic)
 {
 	bool output;
 
+	lock_assert_held(&pic->lock);
 	set_input(&pic->chip[0], CASCADE, requested(&pic->chip[1], false) < 8);
 	output = requested(&pic->chip[0], true) < 8;
 	if (output != pic->output) {

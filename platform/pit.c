@@ -138,6 +138,7 @@ static void arm_irq(struct pit *pit, u64 after)
 	struct pit_counter *c = &pit->counter[0];
 	u64 periods, first = c->start + c->count;
 
+	lock_assert_held(&pit->lock);
 	if (!c->armed || triggered(c)) {
 		disarm_irq(pit);
 	} else if (periodic(c)) {

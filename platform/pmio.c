@@ -48,6 +48,7 @@ static void update(struct pmio *pmio)
 	u64 carry = timer_now(pmio) >> TIMER_TOP_SHIFT, next;
 	bool sci;
 
+	lock_assert_held(&pmio->lock);
 	if (carry != pmio->carry) {
 		pmio->carry = carry;
 		pmio->status |= PM1_TIMER;

@@ -350,6 +350,7 @@ static void update(struct rtc *rtc)
 	u64 now = guest_ns(rtc), next = ~0ul;
 	bool line;
 
+	lock_assert_held(&rtc->lock);
 	if (running(rtc))
 		collect(rtc, now);
 	line = rtc->cmos[REG_B] & rtc->cmos[REG_C] & C_FLAGS;

@@ -98,6 +98,7 @@ static void update(struct uart *uart)
 	bool level = uart->ier && interrupt_id(uart) != IIR_NONE &&
 		     (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
 
+	lock_assert_held(&uart->lock);
 	if (level != uart->line) {
 		uart->line = level;
 		irq_set(uart->vm, uart->gsi, level);
@@ -121,7 +122,7 @@ static void restart_timeout(struct uart *uart)
 	uart->timeout = false;
 	if (fifos(uart) && uart->count && uart->count < trigger_level(uart))
 		timer_arm(&uart->rx_timer, time_tsc() + ns_to_tsc(timeout_ns(uart)));
-	else if (uart->rx_timer.queued)
+	else
 		timer_cancel(&uart->rx_timer);
 }
 
