@@ -74,7 +74,7 @@ def script(sh, t, cpus):
 
 
 def linux_test(model, cpus, quick):
-    @test(f"linux/{cpus}-cpu@{model}", limit=240, quick=quick, cores=0 if cpus > 1 else 2,
+    @test(f"linux/{cpus}-cpu@{model}", limit=240, quick=quick, cores=0 if cpus > 1 else 1,
           needs=("build/gcc", "build/guest-files"))
     def run(t):
         box, talk = shell_guest(t, cpu=MODELS[model], cpus=cpus, memory=MEMORY,
