@@ -33,11 +33,14 @@ def image_sources():
 
 @test("build/gcc", limit=300, quick=True, cores=2)
 def gcc(t):
+    """T-X6, T-V2: warnings are errors, of either compiler; among them are those for stores that
+    nobody reads and for functions that should be static."""
     t.make("-j2", f"BUILD={machine.BUILD}", "image")
 
 
 @test("build/clang", limit=300, quick=True, cores=2)
 def clang(t):
+    """T-X6, T-V2: as with gcc."""
     t.make("-j2", f"BUILD={machine.BUILD}/clang", "CC=clang", "image")
 
 
@@ -169,3 +172,34 @@ def segments(t):
         t.check(any("E" in f for f in loads), "no executable segment found")
         for flags in loads:
             t.check(not ("W" in flags and "E" in flags), f"{image} has a segment {flags}")
+
+
+@test("build/T-A3-locks-are-taken", quick=True)
+def locks_are_taken(t):
+    """T-A3: every lock that is declared is taken somewhere and released somewhere."""
+    text = "\n".join(p.read_text() for p in image_sources())
+    locks = set(re.findall(r"^\s*(?:static )?struct spinlock (\w+)\s*[;=]", text, re.MULTILINE))
+    t.check(locks, "no locks found")
+    for lock in sorted(locks):
+        for what in ("spin_lock", "spin_unlock"):
+            used = re.search(rf"\b{what}\(&?[\w>.\[\]()-]*\b{lock}\)", text)
+            t.sub(f"{lock}: {what}", bool(used), "is never called")
+
+
+@test("build/T-E7-emulator-has-one-entry", quick=True, needs=("build/gcc",))
+def emulator_has_one_entry(t):
+    """T-E7: what is outside of the emulator calls only what platform/emulate.h declares."""
+    objects = sorted((machine.BUILD / "obj").rglob("*.c.o"))
+    inside = [o for o in objects if o.name.startswith("emulate")]
+    outside = [o for o in objects if o not in inside]
+    t.check(len(inside) > 1, "the emulator's objects were not found")
+
+    def symbols(files, kinds):
+        done = t.run(["nm", *files])
+        return set(re.findall(rf"^\s*[0-9a-f]* [{kinds}] (\w+)$", done.stdout, re.MULTILINE))
+
+    public = (machine.ROOT / "platform" / "emulate.h").read_text()
+    called = symbols(inside, "TDRB") & symbols(outside, "U")
+    t.check(called, "nobody calls the emulator")
+    for name in sorted(called):
+        t.sub(name, bool(re.search(rf"\b{name}\b", public)), "is called but not in emulate.h")
