@@ -59,7 +59,12 @@ trampoline_end:
 	.text
 	.code64
 trampoline_high:
-	movq trampoline_stack(%rip), %rsp
+	/* Taken by one CPU only: one that comes late, after it was given up, gets nothing. */
+	xorl %eax, %eax
+	xchgq %rax, trampoline_stack(%rip)
+	testq %rax, %rax
+	jz 1f
+	movq %rax, %rsp
 	movq trampoline_cr3(%rip), %rdi
 	movl $MSR_EFER, %ecx
 	rdmsr

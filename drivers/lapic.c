@@ -77,6 +77,11 @@ void lapic_init_cpu(void)
 	ready = true;
 }
 
+bool lapic_is_x2apic(void)
+{
+	return !page;
+}
+
 u32 lapic_id_host(void)
 {
 	u32 id = reg_read(REG_ID);

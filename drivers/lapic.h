@@ -10,6 +10,9 @@
 void lapic_init_host(volatile void *regs);
 void lapic_init_cpu(void);
 
+/* x2APIC mode, the only one whose IPIs reach APIC ids above 254. */
+bool lapic_is_x2apic(void);
+
 u32 lapic_id_host(void);
 void lapic_eoi_host(void);
 

@@ -29,18 +29,13 @@
 static u16 base;
 static u8 buffer[BUFFER_SIZE];
 static u32 head, tail; /* written, sent; modulo 2^32 */
-static u32 dropped;
 static u8 ier;
 static struct spinlock lock;
+static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
 bool serial_present(void)
 {
 	return base != 0;
-}
-
-u32 serial_dropped(void)
-{
-	return dropped;
 }
 
 int serial_init(u16 port, u32 baud)
@@ -85,22 +80,36 @@ static void push_out(void)
 
 static void put(u8 byte)
 {
-	if (head - tail == BUFFER_SIZE) {
-		dropped++;
-		return;
-	}
-	buffer[head++ % BUFFER_SIZE] = byte;
+	if (head - tail < BUFFER_SIZE)
+		buffer[head++ % BUFFER_SIZE] = byte;
+}
+
+void serial_panic_mode(void)
+{
+	unlocked = true;
+}
+
+static void take_lock(void)
+{
+	if (!unlocked)
+		spin_lock(&lock);
+}
+
+static void drop_lock(void)
+{
+	if (!unlocked)
+		spin_unlock(&lock);
 }
 
 void serial_write(const char *text, size_t len)
 {
 	if (!base)
 		return;
-	spin_lock(&lock);
+	take_lock();
 	for (size_t i = 0; i < len; i++)
 		put((u8)text[i]);
 	push_out();
-	spin_unlock(&lock);
+	drop_lock();
 }
 
 void serial_poll(void (*rx)(u8 byte))
@@ -131,6 +140,9 @@ void serial_drain(void)
 {
 	if (!base)
 		return;
-	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++)
+	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++) {
+		take_lock();
 		push_out();
+		drop_lock();
+	}
 }

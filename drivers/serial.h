@@ -8,7 +8,7 @@ int serial_init(u16 port, u32 baud) __must_check;
 
 /*
  * Queues bytes as they are. Never waits: what the transmitter does not take at once stays in a
- * 64 KiB buffer, and what that cannot hold is dropped and counted. Any CPU.
+ * 64 KiB buffer, and what that cannot hold is dropped. Any CPU.
  */
 void serial_write(const char *text, size_t len);
 
@@ -23,5 +23,5 @@ void serial_drain(void);
 
 bool serial_present(void);
 
-/* Bytes dropped so far because the line was slower than the output. */
-u32 serial_dropped(void);
+/* From now on output takes no lock; for panic(). */
+void serial_panic_mode(void);

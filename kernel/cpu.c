@@ -66,8 +66,10 @@ void cpu_detect(void)
 	f->pages_1g = r[3] & BIT(26);
 	f->rdtscp = r[3] & BIT(27);
 	f->phys_bits = 36;
+	f->x87_leak = f->amd;
 	if (f->max_ext_leaf >= 0x80000008) {
 		cpuid(0x80000008, 0, r);
+		f->x87_leak = f->amd && !(r[1] & BIT(2));
 		f->phys_bits = (u8)min_u64(r[0] & 0xff, 52);
 	}
 	detect_leaf7();

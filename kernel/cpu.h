@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "boot/layout.h"
+#include "kernel/sched.h"
 #include "kernel/time.h"
 #include "lib/spinlock.h"
 #include "lib/types.h"
@@ -54,19 +55,16 @@ struct cpu {
 
 	/* Scheduler (kernel/sched.c). */
 	struct spinlock queue_lock;
-	struct vcpu *queue[64];
+	struct vcpu *queue[SCHED_QUEUE];
 	u32 nr_queue;
 	u32 next; /* round robin position */
 	struct timer slice;
-	bool resched;
-
-	/* Cross-CPU call (kernel/smp.c). */
-	_Atomic(void (*)(void *)) call_fn;
-	void *call_arg;
+	bool resched; /* any CPU sets it */
 
 	_Atomic u32 online;
 	u32 trap_depth; /* nested traps; a second one in a panic stops the report */
 	u64 irq_count;
+	u32 nmis, nmis_reported; /* that nobody of Roost has sent */
 
 	void *backend_data; /* the back end's per-CPU state */
 	u64 gdt[5];
@@ -81,6 +79,7 @@ struct cpu_features {
 	bool intel;
 	bool nx, pages_1g, smep, smap, umip, pge, x2apic, xsave, xsaves, tsc_deadline, rdtscp;
 	bool fsgsbase;
+	bool x87_leak; /* the last x87 instruction's addresses outlive FXRSTOR and XRSTOR */
 	u8 phys_bits;
 	u64 xcr0;	/* all the components XCR0 may enable; 0 without XSAVE */
 	u32 xsave_size; /* bytes for all of xcr0 (and XSS 0), standard format */

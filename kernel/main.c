@@ -90,15 +90,16 @@ static void init_lapic(void)
 
 static bool find_backend(void)
 {
-	backend = &svm_backend;
+	backend = cpu_features.intel ? &vmx_backend : &svm_backend;
 	return backend->probe() == 0;
 }
 
-static void ap_main(void)
+static bool ap_ready(void)
 {
-	if (backend && backend->cpu_on(this_cpu()))
-		log_error("CPU %u cannot run guests", this_cpu()->id);
-	sched_loop();
+	if (!backend || !backend->cpu_on(this_cpu()))
+		return true;
+	log_error("CPU %u cannot run guests", this_cpu()->id);
+	return false;
 }
 
 /* The second half, on the boot processor's own stack. */
@@ -114,7 +115,8 @@ static void start_on_own_stack(void)
 		power_debug_exit(EXIT_NO_GUESTS);
 		backend = NULL;
 	}
-	smp_ap_main = ap_main;
+	smp_ap_ready = ap_ready;
+	smp_ap_main = sched_loop;
 	smp_init(&acpi, trampoline_page, options.max_cpus);
 	host_io_init(&acpi);
 	print_memory();

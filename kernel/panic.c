@@ -5,6 +5,7 @@
 #include "kernel/panic.h"
 
 #include "drivers/lapic.h"
+#include "drivers/serial.h"
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/log.h"
@@ -111,6 +112,7 @@ static void begin(const struct cpu *cpu)
 	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1))
 		halt_cpu();
 	log_panic_mode();
+	serial_panic_mode();
 	lapic_nmi_others();
 }
 
@@ -157,6 +159,17 @@ bool panic_nmi(void)
 {
 	if (atomic_load(&panicking))
 		halt_cpu();
-	log_warn("CPU %u: NMI from the machine, ignored", this_cpu()->id);
+	/* What it interrupted may hold the log's lock. */
+	this_cpu()->nmis++;
 	return true;
+}
+
+void panic_report_nmis(struct cpu *cpu)
+{
+	u32 nmis = __atomic_load_n(&cpu->nmis, __ATOMIC_RELAXED);
+
+	if (likely(nmis == cpu->nmis_reported))
+		return;
+	cpu->nmis_reported = nmis;
+	log_warn("CPU %u: NMI from the machine, ignored; %u so far", cpu->id, nmis);
 }

@@ -4,6 +4,8 @@
 #include "kernel/traps.h"
 #include "lib/types.h"
 
+struct cpu;
+
 /* Prints the message and all that helps to find the cause, stops every CPU. Any context. */
 __noreturn void panic(const char *fmt, ...) __format_printf(1, 2);
 
@@ -12,6 +14,9 @@ __noreturn void panic_trap(const struct trap_frame *frame);
 
 /* True when the NMI was sent by a panicking CPU's report or is nobody's: the trap is over then. */
 bool panic_nmi(void);
+
+/* Says what NMIs have come to this CPU; where no lock is held. */
+void panic_report_nmis(struct cpu *cpu);
 
 /* Name of the function that holds a code address, and the offset in it; NULL when it is no code. */
 const char *symbol_name(u64 address, u64 *offset, unsigned *length);

@@ -14,7 +14,11 @@
 #define SLICE_NS 5000000ul
 
 void (*sched_vm_ended)(struct vm *vm);
-void (*sched_poll)(void);
+
+static void set_resched(struct cpu *cpu, bool value)
+{
+	__atomic_store_n(&cpu->resched, value, __ATOMIC_SEQ_CST);
+}
 
 int sched_add(struct vcpu *vcpu)
 {
@@ -27,8 +31,11 @@ int sched_add(struct vcpu *vcpu)
 	else
 		cpu->queue[cpu->nr_queue++] = vcpu;
 	spin_unlock(&cpu->queue_lock);
-	if (!err)
+	if (!err) {
+		/* Who runs there alone has no time slice yet. */
+		set_resched(cpu, true);
 		smp_kick(cpu);
+	}
 	return err;
 }
 
@@ -39,14 +46,9 @@ static void remove_at(struct cpu *cpu, u32 index)
 	cpu->nr_queue--;
 }
 
-void sched_again(void)
-{
-	this_cpu()->resched = true;
-}
-
 static void slice_over(struct timer *timer)
 {
-	cpus[timer->cpu]->resched = true;
+	set_resched(cpus[timer->cpu], true);
 }
 
 /* Takes a vCPU of a stopped VM off this CPU for good. */
@@ -101,9 +103,11 @@ static void switch_to(struct cpu *cpu, struct vcpu *vcpu)
 
 static void run(struct cpu *cpu, struct vcpu *vcpu)
 {
-	bool shared = cpu->nr_queue > 1;
+	bool shared;
 
-	cpu->resched = false;
+	/* In this order: a vCPU that is added meanwhile is counted, or sets it again. */
+	set_resched(cpu, false);
+	shared = __atomic_load_n(&cpu->nr_queue, __ATOMIC_SEQ_CST) > 1;
 	if (shared)
 		timer_arm(&cpu->slice, time_tsc() + ns_to_tsc(SLICE_NS));
 	switch_to(cpu, vcpu);
@@ -124,8 +128,6 @@ void sched_loop(void)
 
 		cpu_irq_window();
 		timers_run();
-		if (cpu->id == 0 && sched_poll)
-			sched_poll();
 		vcpu = pick(cpu);
 		if (vcpu)
 			run(cpu, vcpu);

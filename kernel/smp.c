@@ -16,27 +16,17 @@
 #include "mm/direct.h"
 
 #define START_TIMEOUT_MS 3000u
-#define CALL_TIMEOUT_MS	 1000u
+#define XAPIC_ID_MAX	 254u
 
 extern const char trampoline_start[], trampoline_end[], trampoline_gdt[], trampoline_gdt_base[];
 extern u64 trampoline_stack, trampoline_cr3, trampoline_efer;
 
+bool (*smp_ap_ready)(void);
 void (*smp_ap_main)(void);
 
 static void on_kick(void)
 {
 	/* Leaving the guest or idle was all. */
-}
-
-static void on_call(void)
-{
-	struct cpu *cpu = this_cpu();
-	void (*fn)(void *) = atomic_load(&cpu->call_fn);
-
-	if (fn) {
-		fn(cpu->call_arg);
-		atomic_store(&cpu->call_fn, NULL);
-	}
 }
 
 void smp_kick(struct cpu *cpu)
@@ -45,40 +35,27 @@ void smp_kick(struct cpu *cpu)
 		lapic_send_ipi(cpu->apic_id, VEC_KICK);
 }
 
-void smp_call_others(void (*fn)(void *arg), void *arg)
+void smp_kick_self(void)
 {
-	u64 limit = rdtsc() + CALL_TIMEOUT_MS * tsc_khz;
-	struct cpu *cpu;
-
-	for_each_cpu(cpu) {
-		if (cpu == this_cpu() || !atomic_load(&cpu->online))
-			continue;
-		cpu->call_arg = arg;
-		atomic_store(&cpu->call_fn, fn);
-		lapic_send_ipi(cpu->apic_id, VEC_CALL);
-	}
-	for_each_cpu(cpu) {
-		while (cpu != this_cpu() && atomic_load(&cpu->call_fn)) {
-			if (rdtsc() > limit) {
-				log_error("CPU %u did not answer a cross-CPU call", cpu->id);
-				break;
-			}
-			cpu_irq_window();
-			cpu_pause();
-		}
-	}
+	lapic_send_ipi(this_cpu()->apic_id, VEC_KICK);
 }
 
+/*
+ * A CPU that comes too late finds another one's stack, or none (trampoline.S): it stays off.
+ * Everything that can fail is done before the CPU counts.
+ */
 void smp_ap_start(void)
 {
 	struct cpu *cpu = this_cpu();
 
+	space_load();
 	cpu_init_this();
 	lapic_init_cpu();
 	time_init_cpu();
+	if (lapic_id_host() != cpu->apic_id || !smp_ap_ready())
+		return;
 	atomic_store(&cpu->online, 1);
 	smp_ap_main();
-	panic("CPU %u came back from its loop", cpu->id);
 }
 
 /* Copies the trampoline to its page and completes its addresses. */
@@ -107,14 +84,25 @@ static bool wait_online(struct cpu *cpu, u64 ms)
 
 static bool start_one(struct cpu *cpu, hpa_t page)
 {
-	trampoline_stack = (u64)cpu + CPU_AREA_SIZE;
+	__atomic_store_n(&trampoline_stack, (u64)cpu + CPU_AREA_SIZE, __ATOMIC_SEQ_CST);
 	lapic_send_init(cpu->apic_id);
 	time_delay_us(10000);
 	lapic_send_startup(cpu->apic_id, (u8)(page >> 12));
 	if (wait_online(cpu, 2))
 		return true;
 	lapic_send_startup(cpu->apic_id, (u8)(page >> 12));
-	return wait_online(cpu, START_TIMEOUT_MS);
+	if (wait_online(cpu, START_TIMEOUT_MS))
+		return true;
+	/* It waits for a start-up IPI again, instead of coming when another one is expected. */
+	lapic_send_init(cpu->apic_id);
+	return false;
+}
+
+/* Enabled, not this one, and an id that IPIs can name. */
+static bool can_start(const struct acpi_cpu *cpu)
+{
+	return cpu->enabled && cpu->apic_id != cpus[0]->apic_id &&
+	       (lapic_is_x2apic() || cpu->apic_id <= XAPIC_ID_MAX);
 }
 
 static void add_boot_cpu(void)
@@ -129,12 +117,10 @@ static void add_boot_cpu(void)
 
 void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus)
 {
-
 	u32 slot = 1; /* one that did not start may still do so: its stack is never used again */
 
 	add_boot_cpu();
 	irq_install(VEC_KICK, on_kick);
-	irq_install(VEC_CALL, on_call);
 	irq_install(VEC_TIMER, timer_interrupt);
 	time_init_cpu();
 	if (acpi->nr_cpus > 1 && max_cpus > 1 && !page) {
@@ -146,7 +132,7 @@ void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus)
 	for (u32 i = 0; i < acpi->nr_cpus && nr_cpus < max_cpus && nr_cpus < MAX_CPUS; i++) {
 		struct cpu *cpu;
 
-		if (!acpi->cpus[i].enabled || acpi->cpus[i].apic_id == cpus[0]->apic_id)
+		if (!can_start(&acpi->cpus[i]))
 			continue;
 		cpu = cpu_area_create(slot++, nr_cpus, acpi->cpus[i].apic_id);
 		if (!cpu) {

@@ -15,13 +15,14 @@ void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus);
 /* Makes a CPU leave its guest or wake from idle. Cheap; any CPU but for itself no effect. */
 void smp_kick(struct cpu *cpu);
 
-/*
- * Calls fn(arg) on every other CPU, with interrupts off there, and waits until all are done: at
- * most a second, then the CPU that did not answer is named. Not from within a call.
- */
-void smp_call_others(void (*fn)(void *arg), void *arg);
+/* An interrupt for the CPU itself: its guest leaves at the next boundary that takes interrupts. */
+void smp_kick_self(void);
 
-/* Called by an AP on its own stack once its area is ready; does not return. Set by main. */
+/*
+ * Called by an AP on its own stack. First, while the boot processor waits: may this CPU be used?
+ * Then its loop, which does not return. Set by main.
+ */
+extern bool (*smp_ap_ready)(void);
 extern void (*smp_ap_main)(void);
 
 /* From trampoline.S. */

@@ -80,6 +80,7 @@ void trap_dispatch(struct trap_frame *frame)
 
 	if (vector >= 32) {
 		this_cpu()->irq_count++;
+		panic_report_nmis(this_cpu());
 		if (vector != VEC_SPURIOUS)
 			lapic_eoi_host();
 		if (irq_handlers[vector])

@@ -7,7 +7,6 @@
 #define VEC_SPURIOUS 0xff
 #define VEC_TIMER    0xf1 /* LAPIC timer: a deadline of this CPU has come */
 #define VEC_KICK     0xf0 /* leave the guest, or idle, and look at what others want */
-#define VEC_CALL     0xe0 /* cross-CPU call */
 #define VEC_DEVICE0  0x30 /* first of 16 for devices (drivers/ioapic.c) */
 
 /* What traps.S pushes, lowest address first. */
