@@ -50,6 +50,7 @@ static _Atomic u32 nr_alive;
 static const struct boot_info *boot;
 static enum on_idle on_idle;
 static bool any_crash;
+static u32 planned[MAX_CPUS]; /* vCPUs made for each CPU, which its queue has room for */
 static struct config config;
 
 struct vm *guests_get(u32 index)
@@ -87,6 +88,7 @@ static void destroy(struct guest *g)
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *vcpu = vm->vcpus[i];
 
+		planned[vcpu->cpu]--;
 		backend->vcpu_destroy(vcpu);
 		page_free(vcpu, 2 * PAGE_SIZE);
 	}
@@ -121,10 +123,11 @@ static int create_vcpu(struct vm *vm, u32 id)
 	vcpu->fetch = &block->fetch;
 	vcpu->exit_counts = block->exit_counts;
 	vcpu->cpu = (vm->id + id) % nr_cpus;
-	if (backend->vcpu_create(vcpu)) {
+	if (planned[vcpu->cpu] == SCHED_QUEUE || backend->vcpu_create(vcpu)) {
 		page_free(block, 2 * PAGE_SIZE);
 		return E_NOMEM;
 	}
+	planned[vcpu->cpu]++;
 	vm->vcpus[id] = vcpu;
 	vm->nr_vcpus = id + 1;
 	return 0;
@@ -303,10 +306,8 @@ static bool start(struct guest *g)
 	atomic_store(&vm->active, vm->nr_vcpus);
 	atomic_store(&vm->state, VM_RUNNING);
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
-		if (sched_add(vm->vcpus[i])) {
-			log_error("vm %s: no room for vCPU %u on its CPU", vm->name, i);
-			return false;
-		}
+		if (sched_add(vm->vcpus[i]))
+			panic("no room for vCPU %u of '%s' in its CPU's queue", i, vm->name);
 	return true;
 }
 
@@ -345,8 +346,26 @@ static void report_crash(const struct vm *vm)
 	}
 }
 
+/* How often which exit came, for those who ask for it by loglevel=debug. */
+static void report_exits(const struct vm *vm)
+{
+	for (u32 reason = 0; reason < backend->nr_exit_reasons; reason++) {
+		u64 count = 0;
+
+		for (u32 v = 0; v < vm->nr_vcpus; v++)
+			count += vm->vcpus[v]->exit_counts[reason];
+		if (count)
+			log_debug("vm %s: %lu exits: %s", vm->name, count,
+				  backend->exit_name(reason));
+	}
+}
+
 static void report_end(struct vm *vm)
 {
+	/* A guest can reset itself for ever. */
+	static struct log_limit resets = {0, 64};
+
+	report_exits(vm);
 	switch (vm->end) {
 	case VM_END_POWEROFF:
 		log_info("vm %s: powered off", vm->name);
@@ -355,7 +374,8 @@ static void report_end(struct vm *vm)
 		log_info("vm %s: debug exit %u", vm->name, vm->debug_exit_value);
 		break;
 	case VM_END_RESET:
-		log_info("vm %s: reset", vm->name);
+		if (log_allowed(&resets))
+			log_info("vm %s: reset", vm->name);
 		break;
 	default:
 		any_crash = true;
