@@ -128,6 +128,8 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 		return false;
 	passed = sample(read, &tsc1);
 	passed = (ref->down ? start - passed : passed - start) & ref->mask;
+	if (!passed)
+		return false;
 	out->lapic_ticks = lapic0 - lapic_timer_count_left();
 	out->source = ref->name;
 	out->tsc_ticks = tsc1 - tsc0;

@@ -65,12 +65,34 @@ static void save_image(void *image)
 		__asm__ volatile("fxsave64 (%0)" : : "r"(image) : "memory");
 }
 
+/*
+ * AMD processors before XSaveErPtr leave the last x87 instruction's addresses alone when the image
+ * has no pending exception: they would be the guest's that ran before. Any x87 load overwrites them
+ * (APM 5 FXRSTOR, APM 3 Fn8000_0008_EBX[2]).
+ */
+static void forget_x87_pointers(void)
+{
+	static const u32 zero;
+
+	__asm__ volatile("fnclex; emms; fildl %0" : : "m"(zero));
+}
+
 static void restore_image(const void *image)
 {
+	if (cpu_features.x87_leak)
+		forget_x87_pointers();
 	if (cpu_features.xcr0)
 		__asm__ volatile("xrstor64 (%0)" : : "r"(image), "a"(~0u), "d"(~0u) : "memory");
 	else
 		__asm__ volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
+}
+
+static void load_debug_registers(const struct guest_fpu *fpu)
+{
+	write_dr0(fpu->dr[0]);
+	write_dr1(fpu->dr[1]);
+	write_dr2(fpu->dr[2]);
+	write_dr3(fpu->dr[3]);
 }
 
 void fpu_load(struct guest_fpu *fpu)
@@ -80,10 +102,7 @@ void fpu_load(struct guest_fpu *fpu)
 	restore_image(fpu->image);
 	if (cpu_features.xcr0)
 		xsetbv(0, fpu->xcr0);
-	write_dr0(fpu->dr[0]);
-	write_dr1(fpu->dr[1]);
-	write_dr2(fpu->dr[2]);
-	write_dr3(fpu->dr[3]);
+	load_debug_registers(fpu);
 	if (cpu_features.rdtscp)
 		wrmsr(X86_MSR_TSC_AUX, fpu->tsc_aux);
 	fpu->loaded = true;
@@ -104,6 +123,13 @@ void fpu_put(struct guest_fpu *fpu)
 		xsetbv(0, cpu_features.xcr0);
 	}
 	save_image(fpu->image);
+}
+
+void fpu_clear_debug(struct guest_fpu *fpu)
+{
+	memset(fpu->dr, 0, sizeof(fpu->dr));
+	if (fpu->loaded)
+		load_debug_registers(fpu);
 }
 
 u64 fpu_tsc_aux(const struct guest_fpu *fpu)

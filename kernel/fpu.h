@@ -28,6 +28,9 @@ void fpu_reset(struct guest_fpu *fpu);
 void fpu_load(struct guest_fpu *fpu);
 void fpu_put(struct guest_fpu *fpu);
 
+/* INIT: the debug registers become 0. */
+void fpu_clear_debug(struct guest_fpu *fpu);
+
 u64 fpu_tsc_aux(const struct guest_fpu *fpu);
 void fpu_set_tsc_aux(struct guest_fpu *fpu, u64 value);
 u64 fpu_xcr0(const struct guest_fpu *fpu);

@@ -55,7 +55,7 @@ u64 time_ns(void)
 static void set_frequency(u64 khz)
 {
 	tsc_khz = khz;
-	ns_per_tick = (1000000ul << 32) / khz;
+	ns_per_tick = ((1000000ul << 32) + khz / 2) / khz;
 	ticks_per_ns = mul_div(khz, 1ul << 32, 1000000);
 }
 
@@ -110,7 +110,8 @@ static void program(struct cpu *cpu)
 		return;
 	cpu->programmed = deadline;
 	if (use_deadline) {
-		lapic_timer_deadline(deadline == TIMER_NEVER ? 0 : deadline);
+		/* 0 would stop the timer instead of firing at once. */
+		lapic_timer_deadline(deadline == TIMER_NEVER ? 0 : max_u64(deadline, 1));
 		return;
 	}
 	if (deadline == TIMER_NEVER) {
