@@ -96,10 +96,7 @@ enum outcome inject_exception(struct vcpu *vcpu, u8 vector)
 
 enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error)
 {
-	/* Real mode has no error codes (APM 2 8.2). */
-	bool has_error = vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PE;
-
-	return queue_exception(vcpu, vector, has_error, error);
+	return queue_exception(vcpu, vector, true, error);
 }
 
 enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error)
@@ -131,17 +128,22 @@ enum outcome vcpu_triple_fault(struct vcpu *vcpu)
 	return vcpu_stop_reason(vcpu, "triple fault at rip %lx", vcpu->rip);
 }
 
-void vcpu_single_step(struct vcpu *vcpu)
+void vcpu_end_instruction(struct vcpu *vcpu)
 {
+	vcpu->rflags &= ~X86_RFLAGS_RF;
+	if (!(vcpu->rflags & X86_RFLAGS_TF))
+		return;
 	vcpu_set_reg(vcpu, VREG_DR6, vcpu_reg(vcpu, VREG_DR6) | BIT(14));
 	inject_exception(vcpu, X86_DB);
 }
 
-/* An interrupt or NMI is there and RFLAGS lets it in; the shadow does not outlive HLT. */
+/* An event is there that can be delivered now; HLT itself may have trapped (RFLAGS.TF). */
 static bool can_wake(struct vcpu *vcpu)
 {
 	guest_before_events(vcpu);
-	if (atomic_load(&vcpu->nmi_pending))
+	if (vcpu->exception.pending)
+		return true;
+	if (atomic_load(&vcpu->nmi_pending) && vcpu->backend->nmi_allowed(vcpu))
 		return true;
 	if ((vcpu->rflags & X86_RFLAGS_IF) && irq_next(vcpu) >= 0)
 		return true;
@@ -150,6 +152,8 @@ static bool can_wake(struct vcpu *vcpu)
 
 void vcpu_halt(struct vcpu *vcpu)
 {
+	/* STI's shadow does not outlive HLT. */
+	vcpu->backend->end_shadow(vcpu);
 	if (can_wake(vcpu)) {
 		vcpu_request_self(vcpu, REQ_EVENT);
 		return;
@@ -196,6 +200,12 @@ static bool deliver_exception(struct vcpu *vcpu)
 	if (!e->pending)
 		return false;
 	e->pending = false;
+	/* Real mode has no error codes (APM 2 8.2). */
+	if (!(vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PE))
+		event.has_error = false;
+	/* #DB ends general detection: its handler needs the debug registers (APM 2 13.1.1). */
+	if (e->vector == X86_DB)
+		vcpu_set_reg(vcpu, VREG_DR7, vcpu_reg(vcpu, VREG_DR7) & ~X86_DR7_GD);
 	vcpu->backend->inject(vcpu, &event);
 	return true;
 }
@@ -313,7 +323,7 @@ void vcpu_run(struct vcpu *vcpu, const bool *resched)
 	for (;;) {
 		cpu_irq_window();
 		timers_run();
-		if (!serve_requests(vcpu) || *resched)
+		if (!serve_requests(vcpu) || __atomic_load_n(resched, __ATOMIC_RELAXED))
 			return;
 		vcpu->backend->run(vcpu);
 	}

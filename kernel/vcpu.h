@@ -190,8 +190,8 @@ enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) __format_
 /* A third fault while a double fault was to be delivered: the VM ends. Returns STOP_VM. */
 enum outcome vcpu_triple_fault(struct vcpu *vcpu);
 
-/* #DB of a finished instruction with TF set; DR6.BS is set. */
-void vcpu_single_step(struct vcpu *vcpu);
+/* An instruction is done and RFLAGS.RF or TF are set: RF ends, TF raises #DB with DR6.BS. */
+void vcpu_end_instruction(struct vcpu *vcpu);
 
 /* HLT: sleeps until an interrupt, unless one is there. The caller moves RIP past the instruction.
  */

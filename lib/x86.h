@@ -53,6 +53,8 @@
 #define X86_RFLAGS_VM	       BIT(17)
 #define X86_RFLAGS_AC	       BIT(18)
 
+#define X86_DR7_GD	       BIT(13)
+
 #define X86_MSR_APIC_BASE      0x0000001bu
 #define X86_MSR_SYSENTER_CS    0x00000174u
 #define X86_MSR_PAT	       0x00000277u

@@ -4,6 +4,7 @@
  */
 #include "svm/svm.h"
 
+#include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
 
@@ -21,6 +22,9 @@ bool svm_nmi_allowed(struct vcpu *vcpu)
 {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
+	/* An IRET that has faulted unmasks as well. */
+	if (arch->iret_seen && vcpu->rip != arch->iret_rip)
+		arch->nmi_masked = arch->iret_seen = false;
 	return !arch->nmi_masked && !(arch->vmcb->int_state & INT_SHADOW);
 }
 
@@ -44,6 +48,7 @@ void svm_inject(struct vcpu *vcpu, const struct event *event)
 	arch->vmcb->event_inj = inj;
 	if (event->type == EVENT_NMI) {
 		arch->nmi_masked = true;
+		arch->iret_seen = false;
 		arch->vmcb->intercept_misc1 |= INTERCEPT_IRET;
 	}
 }
@@ -73,13 +78,16 @@ enum outcome svm_exit_vintr(struct vcpu *vcpu)
 }
 
 /*
- * NMIs are masked until IRET has completed, but the intercept comes before it executes. One single
- * step takes the guest over the IRET; the #DB after it is Roost's own.
+ * NMIs are masked until IRET has completed, but the intercept comes before it executes. When
+ * another NMI waits, one single step takes the guest over the IRET; the #DB after it is Roost's
+ * own.
  */
 static void step_over_iret(struct vcpu *vcpu)
 {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
+	if (arch->nmi_single_step)
+		return;
 	arch->nmi_single_step = true;
 	arch->step_rflags = vcpu->rflags & X86_RFLAGS_TF;
 	vcpu->rflags |= X86_RFLAGS_TF;
@@ -90,18 +98,31 @@ enum outcome svm_exit_iret(struct vcpu *vcpu)
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	arch->vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
+	arch->iret_seen = true;
+	arch->iret_rip = vcpu->rip;
 	if (atomic_load(&vcpu->nmi_pending))
 		step_over_iret(vcpu);
-	else
-		arch->nmi_masked = false;
 	return RESUME;
 }
 
-/* A blocked NMI waits either for IRET, whose intercept is on already, or for a shadow's end. */
+/*
+ * A blocked NMI waits for IRET, whose intercept is on or has come; or for the end of a shadow or of
+ * another event's delivery. Neither is seen by a window for interrupts, which asks for IF: an
+ * interrupt that this CPU sends to itself ends the guest's run right behind them.
+ */
 void svm_nmi_window(struct vcpu *vcpu)
 {
-	if (!svm_of(vcpu)->nmi_masked)
-		svm_interrupt_window(vcpu, true);
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (arch->nmi_masked) {
+		if (arch->iret_seen)
+			step_over_iret(vcpu);
+		return;
+	}
+	vcpu_request_self(vcpu, REQ_EVENT);
+	/* Not again when the delivery itself was what an interrupt came before. */
+	if (!(arch->vmcb->exit_int_info & EVENTINJ_VALID))
+		smp_kick_self();
 }
 
 /* #DB is intercepted always: its delivery could fault for ever without an exit otherwise. */
@@ -111,7 +132,7 @@ enum outcome svm_exit_db(struct vcpu *vcpu)
 
 	if (arch->nmi_single_step) {
 		arch->nmi_single_step = false;
-		arch->nmi_masked = false;
+		arch->nmi_masked = arch->iret_seen = false;
 		vcpu_request_self(vcpu, REQ_EVENT);
 		/* The IRET has loaded the guest's own TF; the trap is the guest's only if it had TF
 		 * before. */

@@ -6,6 +6,7 @@
  */
 #include "svm/exit.h"
 
+#include "kernel/panic.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/x86.h"
@@ -98,10 +99,13 @@ static enum outcome exit_ac(struct vcpu *vcpu)
 	return inject_exception_error(vcpu, X86_AC, (u32)svm_of(vcpu)->vmcb->exit_info1);
 }
 
-/* The host's machine check is taken after STGI; the guest has nothing to do with it. */
+/*
+ * The machine's own failure, whoever ran: the exit has consumed the exception, none follows it
+ * (APM 2 15.12.15).
+ */
 static enum outcome exit_mc(struct vcpu *vcpu)
 {
-	return exit_host_interrupt(vcpu);
+	panic("machine check while vCPU %u of '%s' ran", vcpu->id, vcpu->vm->name);
 }
 
 /* Triple fault: the machine would reset (APM 2 15.14.3; the VMCB's state is undefined now). */
@@ -117,9 +121,15 @@ static enum outcome exit_npf(struct vcpu *vcpu)
 	gpa_t gpa = vmcb->exit_info2;
 	bool write = info & NPF_WRITE;
 	bool fetch = info & NPF_FETCH;
+	int err = gmem_fault(vcpu->vm->gmem, gpa, write, fetch);
 
-	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0)
+	if (err == 0)
 		return RESUME;
+	if (unlikely(err == E_NOMEM))
+		return vcpu_stop_reason(vcpu, "no memory to map address %lx", gpa);
+	/* The access was the processor's, not that of the instruction at RIP. */
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
+		return vcpu_stop_reason(vcpu, "an event's stack or table at %lx is not RAM", gpa);
 	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
 	if (fetch)
 		return inject_ud(vcpu);
@@ -155,6 +165,7 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_SMI] = {"SMI", exit_host_interrupt},
 	[EXIT_INIT] = {"INIT", exit_host_interrupt},
 	[EXIT_VINTR] = {"interrupt window", svm_exit_vintr},
+	[EXIT_CR0_SEL] = {"CR0 write, selective", svm_exit_cr},
 	[EXIT_RDTSC] = {"RDTSC", exit_unasked},
 	[EXIT_RDPMC] = {"RDPMC", exit_rdpmc},
 	[EXIT_CPUID] = {"CPUID", cpuid_exit},
@@ -179,6 +190,7 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_MONITOR] = {"MONITOR", exit_ud},
 	[EXIT_MWAIT] = {"MWAIT", exit_ud},
 	[EXIT_XSETBV] = {"XSETBV", exit_xsetbv},
+	[EXIT_RDPRU] = {"RDPRU", exit_ud},
 	[INDEX_NPF] = {"nested page fault", exit_npf},
 	[INDEX_INVALID] = {"invalid", svm_exit_invalid},
 	[INDEX_UNKNOWN] = UNASKED,
@@ -190,14 +202,14 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[0x019 ... 0x040] = UNASKED, /* debug registers */
 	[0x042 ... 0x050] = UNASKED, /* exceptions */
 	[0x053 ... 0x05f] = UNASKED,
-	[0x065 ... 0x06d] = UNASKED, /* descriptor tables */
+	[0x066 ... 0x06d] = UNASKED, /* descriptor tables */
 	[0x070 ... 0x071] = UNASKED, /* PUSHF, POPF */
 	[0x075] = UNASKED,	     /* INT n */
 	[0x079] = UNASKED,	     /* INVLPG */
 	[0x07d] = UNASKED,	     /* task switch */
 	[0x087 ... 0x088] = UNASKED, /* RDTSCP, ICEBP */
 	[0x08c] = UNASKED,	     /* conditional MWAIT */
-	[0x08e ... 0x0bf] = UNASKED, /* write traps, later additions */
+	[0x08f ... 0x0bf] = UNASKED, /* write traps, later additions */
 	[0x0c1 ... 0x0c3] = UNASKED, /* AVIC */
 };
 
@@ -262,8 +274,8 @@ bool svm_exit(struct vcpu *vcpu)
 	if (outcome == ADVANCE) {
 		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu, vmcb);
 		vmcb->int_state &= ~INT_SHADOW;
-		if (unlikely(vcpu->rflags & X86_RFLAGS_TF))
-			vcpu_single_step(vcpu);
+		if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)))
+			vcpu_end_instruction(vcpu);
 	}
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
 		return false;

@@ -224,17 +224,18 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
 		vmload(arch);
 }
 
-/* Real mode and virtual-8086 mode have fixed levels; else it is SS's (QEMU leaves the field 0). */
+/*
+ * The level is a field of its own, right in every mode (APM 2 15.5.1); SS's DPL is not: SYSRET
+ * leaves it as the kernel had it (APM 3 SYSRET).
+ */
 u32 svm_privilege(struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-	u32 cpl = (vmcb->ss.attr & SEG_ATTR_DPL) >> 5;
+	u32 cpl = vmcb->cpl & PRIV_CPL;
 
 	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
 		return cpl | PRIV_64BIT;
-	if (!(vmcb->cr0 & X86_CR0_PE))
-		return 0;
-	return vcpu->rflags & X86_RFLAGS_VM ? 3 : cpl;
+	return cpl;
 }
 
 void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset)
@@ -288,12 +289,12 @@ void svm_vcpu_reset(struct vcpu *vcpu, bool init)
 	vmcb->cr2 = vmcb->cr3 = vmcb->cr4 = 0;
 	vmcb->dr6 = 0xffff0ff0;
 	vmcb->dr7 = 0x400;
-	memset(arch->fpu.dr, 0, sizeof(arch->fpu.dr));
+	fpu_clear_debug(&arch->fpu);
 	vmcb->cpl = 0;
 	vmcb->event_inj = 0;
 	vmcb->int_state = 0;
 	vmcb->tsc_offset = vcpu->tsc_offset;
-	arch->nmi_masked = arch->nmi_single_step = false;
+	arch->nmi_masked = arch->iret_seen = arch->nmi_single_step = false;
 	vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
 	svm_interrupt_window(vcpu, false);
 	svm_update_efer(arch);

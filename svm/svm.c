@@ -75,7 +75,7 @@ static int svm_cpu_on(struct cpu *cpu)
 	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_SVME);
 	wrmsr(X86_MSR_VM_HSAVE_PA, virt_to_phys(hsave));
 	svm->host_vmcb_pa = virt_to_phys(host);
-	svm->next_asid = 1;
+	svm->next_asid = svm_features.nr_asids; /* the first entry flushes what was there before */
 	svm->asid_generation = 1;
 	cpu->backend_data = svm;
 	__asm__ volatile("vmsave" : : "a"(svm->host_vmcb_pa) : "memory");

@@ -35,8 +35,10 @@ struct svm_vcpu {
 	bool tlb_work; /* svm_tlb_enter() has to be called before the next entry */
 	bool entered;  /* the CPU, not the VMCB, holds what VMLOAD loads */
 	bool nmi_masked;
-	bool nmi_single_step; /* IRET is being stepped over to see NMIs unmasked */
-	u64 step_rflags;      /* TF as the guest had it */
+	bool iret_seen;	      /* the IRET that unmasks NMIs stands at iret_rip, or is done */
+	bool nmi_single_step; /* it is being stepped over to see NMIs unmasked */
+	u64 iret_rip;
+	u64 step_rflags; /* TF as the guest had it */
 	struct guest_fpu fpu;
 };
 
