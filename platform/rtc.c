@@ -97,23 +97,32 @@ static bool running(const struct rtc *rtc)
 	return (rtc->cmos[REG_A] & A_DIVIDER) == A_DIVIDER_ON && !(rtc->cmos[REG_B] & B_SET);
 }
 
-/* The guest's time in ns since 1970; the clock runs. */
-static u64 guest_ns(const struct rtc *rtc)
+/* The host's wall clock, shifted so that the guest's seconds begin where these do. */
+static u64 local_ns(const struct rtc *rtc)
 {
-	return (platform_wall_clock_ns() + rtc->offset) % (END_OF_TIME * SECOND_NS);
+	return platform_wall_clock_ns() + rtc->phase;
 }
 
-static void set_guest_ns(struct rtc *rtc, u64 ns)
+/* The guest's time in seconds since 1970 at a local time; the clock runs. */
+static u64 guest_seconds(const struct rtc *rtc, u64 local)
 {
-	rtc->offset = ns - platform_wall_clock_ns();
-	rtc->seen = ns;
+	return (local / SECOND_NS + rtc->offset) % END_OF_TIME;
+}
+
+static void set_guest_time(struct rtc *rtc, u64 seconds, u64 fraction_ns)
+{
+	u64 wall = platform_wall_clock_ns();
+
+	rtc->phase = (fraction_ns + SECOND_NS - wall % SECOND_NS) % SECOND_NS;
+	rtc->seen = wall + rtc->phase;
+	rtc->offset = seconds - rtc->seen / SECOND_NS;
 }
 
 /* What the time registers hold. */
 static void get_time(const struct rtc *rtc, struct rtc_time *time)
 {
 	if (running(rtc))
-		rtc_from_unix(guest_ns(rtc) / SECOND_NS, time);
+		rtc_from_unix(guest_seconds(rtc, local_ns(rtc)), time);
 	else
 		*time = rtc->held;
 }
@@ -180,7 +189,7 @@ static u32 clamp(u32 value, u32 low, u32 high)
 /* Starts the clock with what its registers hold; days past a month's end are of the next. */
 static void start_clock(struct rtc *rtc, u64 fraction_ns)
 {
-	set_guest_ns(rtc, rtc_to_unix(&rtc->held) * SECOND_NS + fraction_ns);
+	set_guest_time(rtc, rtc_to_unix(&rtc->held), fraction_ns);
 }
 
 /* Takes over one register of the time; what no clock can show becomes the nearest it can. */
@@ -220,12 +229,12 @@ static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
 	if (time->year < 1970) /* before what the host's clock can count */
 		time->year = time->year % 100 + 2000;
 	if (running(rtc))
-		start_clock(rtc, guest_ns(rtc) % SECOND_NS);
+		start_clock(rtc, local_ns(rtc) % SECOND_NS);
 }
 
 static u8 update_in_progress(const struct rtc *rtc)
 {
-	return running(rtc) && guest_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS ? A_UIP : 0;
+	return running(rtc) && local_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS ? A_UIP : 0;
 }
 
 /* ---- flags and the interrupt ---- */
@@ -309,7 +318,7 @@ static u64 next_alarm(const struct rtc *rtc, u64 after)
 	return at < DAY ? day + DAY + at : ~0ul;
 }
 
-/* Sets the flags for what has happened up to now. */
+/* Sets the flags for what has happened up to now, a local time. */
 static void collect(struct rtc *rtc, u64 now)
 {
 	u64 period = period_ns(rtc), seen = rtc->seen;
@@ -321,25 +330,26 @@ static void collect(struct rtc *rtc, u64 now)
 		rtc->cmos[REG_C] |= C_PERIODIC;
 	if (now / SECOND_NS != seen / SECOND_NS) {
 		rtc->cmos[REG_C] |= C_UPDATE;
-		if (next_alarm(rtc, seen / SECOND_NS) <= now / SECOND_NS)
+		if (next_alarm(rtc, guest_seconds(rtc, seen)) <= guest_seconds(rtc, now))
 			rtc->cmos[REG_C] |= C_ALARM;
 	}
 }
 
-/* Guest time of the next event that is enabled and not yet flagged; ~0 when there is none. */
+/* Local time of the next event that is enabled and not yet flagged; ~0 when there is none. */
 static u64 next_event(const struct rtc *rtc, u64 now)
 {
 	u8 want = rtc->cmos[REG_B] & (u8)~rtc->cmos[REG_C] & C_FLAGS;
-	u64 next = ~0ul, period = period_ns(rtc), alarm;
+	u64 next = ~0ul, period = period_ns(rtc), seconds, alarm;
 
 	if (want & C_PERIODIC && period)
 		next = (now / period + 1) * period;
 	if (want & C_UPDATE)
 		next = min_u64(next, (now / SECOND_NS + 1) * SECOND_NS);
 	if (want & C_ALARM) {
-		alarm = next_alarm(rtc, now / SECOND_NS);
-		if (alarm < END_OF_TIME)
-			next = min_u64(next, alarm * SECOND_NS);
+		seconds = guest_seconds(rtc, now);
+		alarm = next_alarm(rtc, seconds);
+		if (alarm != ~0ul)
+			next = min_u64(next, (now / SECOND_NS + alarm - seconds) * SECOND_NS);
 	}
 	return next;
 }
@@ -347,7 +357,7 @@ static u64 next_event(const struct rtc *rtc, u64 now)
 /* Brings flags, line and timer up to date. */
 static void update(struct rtc *rtc)
 {
-	u64 now = guest_ns(rtc), next = ~0ul;
+	u64 now = local_ns(rtc), next = ~0ul;
 	bool line;
 
 	lock_assert_held(&rtc->lock);
@@ -383,14 +393,14 @@ static void write_control(struct rtc *rtc, unsigned reg, u8 value)
 {
 	bool was_running = running(rtc);
 	bool divider_held = (rtc->cmos[REG_A] & A_DIVIDER) != A_DIVIDER_ON;
-	u64 now = guest_ns(rtc);
+	u64 now = local_ns(rtc);
 
 	if (reg == REG_A)
 		rtc->cmos[REG_A] = value & (u8)~A_UIP;
 	else /* setting SET clears UIE */
 		rtc->cmos[REG_B] = value & B_SET ? value & (u8)~B_UIE : value;
 	if (was_running && !running(rtc)) {
-		rtc_from_unix(now / SECOND_NS, &rtc->held);
+		rtc_from_unix(guest_seconds(rtc, now), &rtc->held);
 		rtc->held_ns = now % SECOND_NS;
 	} else if (!was_running && running(rtc)) {
 		start_clock(rtc, divider_held ? SECOND_NS / 2 : rtc->held_ns);

@@ -27,10 +27,11 @@ struct rtc_time {
 struct rtc {
 	struct spinlock lock; /* guards the rest */
 	struct vm *vm;
-	u64 offset;	      /* guest's time - platform_wall_clock_ns(), modulo 2^64 */
+	u64 phase;	      /* 0 to 999999999: local time = platform_wall_clock_ns() + phase */
+	u64 offset;	      /* guest's time - local time, in seconds modulo 2^64 */
 	struct rtc_time held; /* the time registers while the clock is stopped */
 	u64 held_ns;
-	u64 seen;	    /* guest's time up to which the flags in register C are known */
+	u64 seen;	    /* local time in ns up to which the flags in register C are known */
 	struct timer timer; /* next interrupt that is enabled */
 	u8 index;
 	bool line;

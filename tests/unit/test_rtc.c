@@ -26,8 +26,11 @@ static bool line(struct vm *vm)
 
 static void set_clock(struct vm *vm, u64 unix_seconds)
 {
-	vm->platform->rtc.offset = unix_seconds * 1000000000 - platform_wall_clock_ns();
-	vm->platform->rtc.seen = unix_seconds * 1000000000;
+	u64 wall = platform_wall_clock_ns();
+
+	vm->platform->rtc.phase = (1000000000 - wall % 1000000000) % 1000000000;
+	vm->platform->rtc.seen = wall + vm->platform->rtc.phase;
+	vm->platform->rtc.offset = unix_seconds - vm->platform->rtc.seen / 1000000000;
 	wr(vm, 0x7f, 0); /* anything that makes it look at its timer again */
 }
 
@@ -146,6 +149,13 @@ static void setting(void **state)
 	assert_int_equal(rd(vm, MONTH), 1);
 	assert_int_equal(rd(vm, DAY), 1);
 	assert_int_equal(rd(vm, WEEKDAY), 6);
+	/* Far ahead, too. */
+	wr(vm, YEAR, 0x99);
+	wr(vm, CENTURY, 0x99);
+	fake_advance_ns(3000000000);
+	assert_int_equal(rd(vm, YEAR), 0x99);
+	assert_int_equal(rd(vm, CENTURY), 0x99);
+	assert_int_equal(rd(vm, SEC), 0x03);
 	/* What no clock shows. */
 	wr(vm, MIN, 0xff);
 	assert_int_equal(rd(vm, MIN), 0x59);
