@@ -1,6 +1,7 @@
 /*
  * Several CPUs: start by INIT and SIPI, IPIs of all kinds and destination modes, NMI, coherence of
  * atomic operations, the paravirtual IPI (T-X4). Needs two CPUs or more.
+ * vm: cpus=4 host_cpus=2 limit=120
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/smp.h"
