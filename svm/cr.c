@@ -7,6 +7,7 @@
 #include "lib/x86.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
+#include "svm/skip.h"
 #include "svm/svm.h"
 
 #define INFO_MOV      BIT(63) /* a MOV, and bits 3:0 are the general register */
@@ -15,10 +16,25 @@
 #define OPCODE_FROM   0x20u
 #define OPCODE_TO     0x22u
 #define LMSW	      6u
+#define REX_B_PREFIX  0x41u
+
+/* Bits of CR0 that stand for themselves: changing them is always legal and flushes nothing. */
+#define CR0_FREE (X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM)
+
+/* The common write of CR0: WP off and on around a store. False: cr_write() has to look. */
+static bool quick_cr0(struct vcpu *vcpu, u64 value)
+{
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+
+	if ((vmcb->cr0 ^ value) & ~CR0_FREE)
+		return false;
+	vmcb->cr0 = value;
+	return true;
+}
 
 static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gpr)
 {
-	bool wide = vcpu_code_mode(vcpu) == MODE_64;
+	bool wide = vcpu_privilege(vcpu) & PRIV_64BIT;
 	enum outcome outcome;
 	u64 value = 0;
 
@@ -28,6 +44,29 @@ static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gp
 	if (outcome == ADVANCE)
 		vcpu->gpr[gpr] = wide ? value : (u32)value;
 	return outcome;
+}
+
+/*
+ * MOV to and from CR in 64-bit code, without prefixes but REX.B: all that compilers make, and read
+ * where svm_next_rip() reads. Returns the general register, or -1 for the decoder to look.
+ */
+static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+	gva_t rip = vcpu->rip;
+	const u8 *code;
+	unsigned high;
+
+	if (!skip_in_known_code(vmcb, rip))
+		return -1;
+	code = fetch_known(vcpu, rip, vmcb->cr3);
+	if (!code)
+		return -1;
+	high = code[0] == REX_B_PREFIX;
+	code += high;
+	if (code[0] != 0x0f || (code[1] != OPCODE_FROM && code[1] != OPCODE_TO))
+		return -1;
+	vcpu->next_rip = rip + high + 3;
+	return (int)(code[2] & 7u) | (int)(high << 3);
 }
 
 /* LMSW with a memory operand: the word is read as the instruction would. */
@@ -51,14 +90,19 @@ enum outcome svm_exit_cr(struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	bool write = vmcb->exit_code >= EXIT_CR0_WRITE;
-	unsigned cr = (unsigned)vmcb->exit_code & 0xf;
+	unsigned cr = vmcb->exit_code == EXIT_CR0_SEL ? 0 : (unsigned)vmcb->exit_code & 0xf;
 	struct insn insn;
-	int err;
+	int err, gpr;
 
 	if (svm_features.decode_assists && svm_features.nrips && (vmcb->exit_info1 & INFO_MOV)) {
 		vcpu->next_rip = vmcb->next_rip;
 		return move(vcpu, cr, write, vmcb->exit_info1 & 0xf);
 	}
+	gpr = plain_move(vcpu, vmcb);
+	if (gpr >= 0 && cr == 0 && quick_cr0(vcpu, vcpu->gpr[gpr]))
+		return ADVANCE;
+	if (gpr >= 0)
+		return move(vcpu, cr, write, (unsigned)gpr);
 	err = decode_current(vcpu, &insn);
 	if (err)
 		return decode_outcome(err);

@@ -165,6 +165,7 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_SMI] = {"SMI", exit_host_interrupt},
 	[EXIT_INIT] = {"INIT", exit_host_interrupt},
 	[EXIT_VINTR] = {"interrupt window", svm_exit_vintr},
+	[EXIT_CR0_SEL] = {"CR0 write, selective", svm_exit_cr},
 	[EXIT_RDTSC] = {"RDTSC", exit_unasked},
 	[EXIT_RDPMC] = {"RDPMC", exit_rdpmc},
 	[EXIT_CPUID] = {"CPUID", cpuid_exit},
@@ -201,7 +202,7 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[0x019 ... 0x040] = UNASKED, /* debug registers */
 	[0x042 ... 0x050] = UNASKED, /* exceptions */
 	[0x053 ... 0x05f] = UNASKED,
-	[0x065 ... 0x06d] = UNASKED, /* descriptor tables */
+	[0x066 ... 0x06d] = UNASKED, /* descriptor tables */
 	[0x070 ... 0x071] = UNASKED, /* PUSHF, POPF */
 	[0x075] = UNASKED,	     /* INT n */
 	[0x079] = UNASKED,	     /* INVLPG */
@@ -250,26 +251,26 @@ static inline void note_exit(struct vcpu *vcpu, u64 rip, u64 index)
 	vcpu->exit_counts[index]++;
 }
 
+/* The order keeps few values alive across calls: each would cost a register saved and restored. */
 bool svm_exit(struct vcpu *vcpu)
 {
-	struct svm_vcpu *arch = svm_of(vcpu);
-	struct vmcb *vmcb = arch->vmcb;
-	u64 index = exit_index(vmcb->exit_code);
-	u64 rip = vmcb->rip;
-	enum outcome (*handler)(struct vcpu *) = exits[index].handler;
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	enum outcome outcome;
+	u64 index, rip;
 
+	vmcb->event_inj = 0;
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
+		svm_take_exit_event(vcpu);
+	rip = vmcb->rip;
 	vcpu->rip = rip;
 	vcpu->rflags = vmcb->rflags;
 	vcpu->gpr[RAX] = vmcb->rax;
 	vcpu->gpr[RSP] = vmcb->rsp;
 	vcpu->next_rip = 0;
-	vmcb->event_inj = 0;
+	index = exit_index(vmcb->exit_code);
 	note_exit(vcpu, rip, index);
-	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
-		svm_take_exit_event(vcpu);
 
-	outcome = handler(vcpu);
+	outcome = exits[index].handler(vcpu);
 	if (outcome == ADVANCE) {
 		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu, vmcb);
 		vmcb->int_state &= ~INT_SHADOW;
@@ -279,7 +280,7 @@ bool svm_exit(struct vcpu *vcpu)
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
 		return false;
 	write_back(vcpu, vmcb);
-	if (unlikely(arch->tlb_work))
+	if (unlikely(svm_of(vcpu)->tlb_work))
 		svm_tlb_enter(vcpu);
 	return true;
 }

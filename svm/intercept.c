@@ -8,6 +8,7 @@
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/direct.h"
+#include "svm/quirks.h"
 
 #define IOPM_SIZE  (3 * PAGE_SIZE)
 #define MSRPM_SIZE (2 * PAGE_SIZE)
@@ -62,6 +63,8 @@ void svm_intercept_setup(struct vmcb *vmcb)
 		      INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
 		      INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_FERR |
 		      INTERCEPT_SHUTDOWN);
+	if (svm_quirk_cr0_unchecked())
+		vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
 	vmcb->intercept_misc2 =
 		(u32)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |
 		      INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |

@@ -2,7 +2,7 @@
 #include "svm/quirks.h"
 
 #include "kernel/vm.h"
-#include "lib/log.h"
+#include "lib/string.h"
 #include "lib/x86.h"
 #include "platform/emulate.h"
 #include "svm/svm.h"
@@ -16,6 +16,18 @@ static bool is_mov_to_cr(struct vcpu *vcpu)
 	struct insn insn;
 
 	return decode_current(vcpu, &insn) == 0 && insn.map == MAP_0F && insn.opcode == 0x22;
+}
+
+/* The TCG says so in the first hypervisor leaf. */
+bool svm_quirk_cr0_unchecked(void)
+{
+	u32 r[4];
+
+	cpuid(1, 0, r);
+	if (!(r[2] & BIT(31)))
+		return false;
+	cpuid(0x40000000, 0, r);
+	return !memcmp(&r[1], "TCGTCGTCGTCG", 12);
 }
 
 enum outcome svm_exit_invalid(struct vcpu *vcpu)

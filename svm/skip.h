@@ -10,7 +10,7 @@
 #include "platform/fetch.h"
 #include "svm/svm.h"
 
-#define SKIP_LONGEST 3u /* of the instructions that skip_plain_length() knows */
+#define SKIP_LONGEST 4u /* of the instructions that are looked for there */
 
 /* The ways that are rare: code not known yet, prefixes, code that is not 64-bit. */
 u64 svm_next_rip_slow(struct vcpu *vcpu);
@@ -27,6 +27,13 @@ static inline unsigned skip_plain_length(const u8 *code)
 	return code[0] == 0xf4 ? 1 : 0;
 }
 
+/* 64-bit code that lies in one page as far as it is looked at. */
+static inline bool skip_in_known_code(const struct vmcb *vmcb, gva_t rip)
+{
+	return (vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA) &&
+	       (rip & ~PAGE_MASK) <= PAGE_SIZE - SKIP_LONGEST;
+}
+
 /*
  * RIP behind the instruction that exited; from the VMCB where the CPU saves it, else by reading the
  * instruction. When it cannot be read (another vCPU changed it meanwhile) RIP itself: the guest
@@ -40,8 +47,7 @@ static inline u64 svm_next_rip(struct vcpu *vcpu, const struct vmcb *vmcb)
 
 	if (svm_features.nrips)
 		return vmcb->next_rip;
-	if (unlikely(!(vmcb->cs.attr & SEG_ATTR_L) || !(vmcb->efer & X86_EFER_LMA) ||
-		     (rip & ~PAGE_MASK) > PAGE_SIZE - SKIP_LONGEST))
+	if (unlikely(!skip_in_known_code(vmcb, rip)))
 		return svm_next_rip_slow(vcpu);
 	code = fetch_known(vcpu, rip, vmcb->cr3);
 	length = likely(code) ? skip_plain_length(code) : 0;

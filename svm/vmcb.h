@@ -120,6 +120,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define INTERCEPT_SMI	   BIT(2)
 #define INTERCEPT_INIT	   BIT(3)
 #define INTERCEPT_VINTR	   BIT(4)
+#define INTERCEPT_CR0_SEL  BIT(5) /* bits of CR0 but TS and MP change */
 #define INTERCEPT_RDPMC	   BIT(15)
 #define INTERCEPT_CPUID	   BIT(18)
 #define INTERCEPT_RSM	   BIT(19)
@@ -179,6 +180,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define EXIT_SMI	 0x062u
 #define EXIT_INIT	 0x063u
 #define EXIT_VINTR	 0x064u
+#define EXIT_CR0_SEL	 0x065u
 #define EXIT_RDTSC	 0x06eu
 #define EXIT_RDPMC	 0x06fu
 #define EXIT_CPUID	 0x072u
