@@ -27,7 +27,7 @@ ifeq ($(DEBUG),1)
 CFLAGS += -DROOST_DEBUG
 endif
 
-ROOMS := boot kernel svm mm platform drivers lib
+ROOMS := boot kernel svm vmx mm platform drivers lib
 SRCS := $(sort $(foreach room,$(ROOMS),$(wildcard $(room)/*.c $(room)/*.S)))
 OBJS := $(addprefix $(BUILD)/obj/,$(addsuffix .o,$(SRCS)))
 HDRS := $(foreach room,$(ROOMS),$(wildcard $(room)/*.h))

@@ -71,7 +71,7 @@ struct backend {
 	u32 nr_exit_reasons;
 };
 
-extern const struct backend svm_backend;
+extern const struct backend svm_backend, vmx_backend;
 
 /* The back end of this machine; set by main before any VM exists. */
 extern const struct backend *backend;

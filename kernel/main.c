@@ -90,7 +90,7 @@ static void init_lapic(void)
 
 static bool find_backend(void)
 {
-	backend = &svm_backend;
+	backend = cpu_features.intel ? &vmx_backend : &svm_backend;
 	return backend->probe() == 0;
 }
 

@@ -7,7 +7,7 @@ import subprocess
 import machine
 from harness import test
 
-ROOMS = ("boot", "kernel", "svm", "mm", "platform", "drivers", "lib")
+ROOMS = ("boot", "kernel", "svm", "vmx", "mm", "platform", "drivers", "lib")
 # The image's own flags that the analysers need to know.
 FLAGS = ["-std=gnu17", "-ffreestanding", "-mcmodel=kernel", "-mno-red-zone", "-I.",
          f"-I{machine.BUILD}"]

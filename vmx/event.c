@@ -1,0 +1,180 @@
+/*
+ * Events into the guest (SDM 3C 26.6, 26.7): injection, windows, and events whose delivery an exit
+ * interrupted. NMI blocking is the CPU's own, by virtual NMIs.
+ */
+#include "kernel/vm.h"
+#include "lib/x86.h"
+#include "vmx/vmx.h"
+
+#define DR6_ALL 0xe00ful /* B0 to B3, BD, BS, BT: what the qualification of #DB tells */
+#define DR6_BD	BIT(13)
+#define DR7_GD	BIT(13)
+
+static void set_proc(struct vmx_vcpu *arch, u32 value)
+{
+	if (arch->proc == value)
+		return;
+	arch->proc = value;
+	vmwrite(VMCS_PROC_CONTROLS, value);
+}
+
+bool vmx_event_queued(struct vcpu *vcpu)
+{
+	return vmx_of(vcpu)->event;
+}
+
+bool vmx_interrupt_allowed(struct vcpu *vcpu)
+{
+	return (vcpu->rflags & X86_RFLAGS_IF) && !(vmread(VMCS_GUEST_SHADOW) & SHADOW_NEXT);
+}
+
+bool vmx_nmi_allowed(struct vcpu *vcpu)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+	u64 shadow = vmread(VMCS_GUEST_SHADOW);
+
+	vmx_give_back(loan);
+	return !(shadow & (SHADOW_NEXT | SHADOW_NMI));
+}
+
+void vmx_end_shadow(struct vcpu *vcpu)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+	u64 shadow = vmread(VMCS_GUEST_SHADOW);
+
+	if (shadow & SHADOW_NEXT)
+		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NEXT);
+	vmx_give_back(loan);
+}
+
+static void queue(struct vmx_vcpu *arch, u64 info)
+{
+	arch->event = true;
+	vmwrite(VMCS_ENTRY_EVENT, info);
+}
+
+void vmx_inject(struct vcpu *vcpu, const struct event *event)
+{
+	static const u64 types[] = {
+		[EVENT_INTERRUPT] = EVENT_TYPE_INTERRUPT,
+		[EVENT_NMI] = EVENT_TYPE_NMI,
+		[EVENT_EXCEPTION] = EVENT_TYPE_EXCEPTION,
+	};
+	u64 info = EVENT_VALID | types[event->type] << EVENT_TYPE_SHIFT | event->vector;
+
+	if (event->has_error) {
+		info |= EVENT_HAS_ERROR;
+		vmwrite(VMCS_ENTRY_ERROR, event->error);
+	}
+	/* An exception ends the instruction, and with it the shadow before it. */
+	if (event->type == EVENT_EXCEPTION)
+		vmx_end_shadow(vcpu);
+	queue(vmx_of(vcpu), info);
+}
+
+void vmx_interrupt_window(struct vcpu *vcpu, bool open)
+{
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	set_proc(arch, open ? arch->proc | (u32)PROC_INTERRUPT_WINDOW
+			    : arch->proc & (u32)~PROC_INTERRUPT_WINDOW);
+}
+
+enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu)
+{
+	vmx_interrupt_window(vcpu, false);
+	vcpu_request_self(vcpu, REQ_EVENT);
+	return RESUME;
+}
+
+void vmx_nmi_window(struct vcpu *vcpu)
+{
+	set_proc(vmx_of(vcpu), vmx_of(vcpu)->proc | (u32)PROC_NMI_WINDOW);
+}
+
+enum outcome vmx_exit_nmi_window(struct vcpu *vcpu)
+{
+	set_proc(vmx_of(vcpu), vmx_of(vcpu)->proc & (u32)~PROC_NMI_WINDOW);
+	vcpu_request_self(vcpu, REQ_EVENT);
+	return RESUME;
+}
+
+/* ---- exceptions that exit ---- */
+
+/*
+ * #DB exits always: its delivery could fault for ever without an exit otherwise. The CPU has left
+ * DR6 alone and tells in the qualification what it would have set there (SDM 3C 27.1).
+ */
+static enum outcome debug_exception(struct vcpu *vcpu)
+{
+	u64 why = vmx_of(vcpu)->qualification & DR6_ALL;
+	u64 dr6 = vmx_reg(vcpu, VREG_DR6) & ~0xful; /* B0 to B3 tell of this exception alone */
+
+	vmx_set_reg(vcpu, VREG_DR6, dr6 | why);
+	return inject_exception(vcpu, X86_DB);
+}
+
+/* The host's own event came in the guest's time: its handler runs now, and IRET unblocks NMIs. */
+static enum outcome host_nmi(void)
+{
+	__asm__ volatile("int $2" : : : "memory");
+	return RESUME;
+}
+
+static enum outcome host_machine_check(void)
+{
+	__asm__ volatile("int $18" : : : "memory");
+	return RESUME;
+}
+
+enum outcome vmx_exit_exception(struct vcpu *vcpu)
+{
+	u64 info = vmread(VMCS_EXIT_EVENT);
+	u8 vector = (u8)info;
+
+	if (EVENT_TYPE(info) == EVENT_TYPE_NMI)
+		return host_nmi();
+	if (vector == X86_MC)
+		return host_machine_check();
+	if (info & EVENT_NMI_UNBLOCKED)
+		vmwrite(VMCS_GUEST_SHADOW, vmread(VMCS_GUEST_SHADOW) | SHADOW_NMI);
+	if (vector == X86_DB)
+		return debug_exception(vcpu);
+	if (info & EVENT_HAS_ERROR)
+		return inject_exception_error(vcpu, vector, (u32)vmread(VMCS_EXIT_ERROR));
+	return inject_exception(vcpu, vector);
+}
+
+/*
+ * The exit came while an event was being delivered. Software interrupts and exceptions restart with
+ * their instruction, RIP points at it; everything else must be delivered again.
+ */
+void vmx_take_exit_event(struct vcpu *vcpu)
+{
+	u64 info = vmread(VMCS_VECTORING_EVENT);
+	u64 shadow;
+
+	if (likely(!(info & EVENT_VALID)))
+		return;
+	switch (EVENT_TYPE(info)) {
+	case EVENT_TYPE_NMI:
+		/* It is not blocked by itself. */
+		shadow = vmread(VMCS_GUEST_SHADOW);
+		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NMI);
+		__attribute__((fallthrough));
+	case EVENT_TYPE_INTERRUPT:
+		queue(vmx_of(vcpu), info & (EVENT_VALID | 0x7fful));
+		break;
+	case EVENT_TYPE_EXCEPTION:
+		vcpu->exception.pending = true;
+		vcpu->exception.vector = (u8)info;
+		/* Bochs 2.7 reports error codes of real mode, which has none. */
+		vcpu->exception.has_error =
+			(info & EVENT_HAS_ERROR) && (vmx_reg(vcpu, VREG_CR0) & X86_CR0_PE);
+		vcpu->exception.error = (u32)vmread(VMCS_VECTORING_ERROR);
+		vcpu_request_self(vcpu, REQ_EVENT);
+		break;
+	default:
+		break;
+	}
+}

@@ -1,0 +1,361 @@
+/*
+ * The guest's registers by their neutral names: in the VMCS, or in the CPU while the vCPU is
+ * loaded, and their values after RESET and INIT (SDM 3A 9.1.1).
+ */
+#include "kernel/vm.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/gmem.h"
+#include "platform/cr.h"
+#include "vmx/vmx.h"
+
+static const u32 guest_msr[NR_GUEST_MSRS] = {
+	[MSR_STAR] = X86_MSR_STAR,
+	[MSR_LSTAR] = X86_MSR_LSTAR,
+	[MSR_CSTAR] = X86_MSR_CSTAR,
+	[MSR_SFMASK] = X86_MSR_SFMASK,
+	[MSR_KERNEL_GS] = X86_MSR_KERNEL_GS_BASE,
+};
+
+static u64 read_dr6(void)
+{
+	u64 v;
+
+	__asm__ volatile("mov %%db6, %0" : "=r"(v));
+	return v;
+}
+
+static void write_dr6(u64 v)
+{
+	__asm__ volatile("mov %0, %%db6" : : "r"(v));
+}
+
+/* CR2 and DR6 are in no VMCS; Roost itself uses neither. */
+void vmx_load_msrs(struct vmx_vcpu *arch)
+{
+	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
+		wrmsr(guest_msr[i], arch->msr[i]);
+	write_cr2(arch->cr2);
+	write_dr6(arch->dr6);
+}
+
+void vmx_put_msrs(struct vmx_vcpu *arch)
+{
+	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
+		arch->msr[i] = rdmsr(guest_msr[i]);
+	arch->cr2 = read_cr2();
+	arch->dr6 = read_dr6();
+}
+
+/* Which of the MSRs above; NR_GUEST_MSRS: another register. */
+static unsigned msr_index(enum vreg reg)
+{
+	switch (reg) {
+	case VREG_STAR:
+		return MSR_STAR;
+	case VREG_LSTAR:
+		return MSR_LSTAR;
+	case VREG_CSTAR:
+		return MSR_CSTAR;
+	case VREG_SFMASK:
+		return MSR_SFMASK;
+	case VREG_KERNEL_GS_BASE:
+		return MSR_KERNEL_GS;
+	default:
+		return NR_GUEST_MSRS;
+	}
+}
+
+/* Registers that are a field of the VMCS and nothing else. */
+static struct vmcs_field plain_field(enum vreg reg)
+{
+	switch (reg) {
+	case VREG_CR3:
+		return VMCS_GUEST_CR3;
+	case VREG_EFER:
+		return VMCS_GUEST_EFER;
+	case VREG_DR7:
+		return VMCS_GUEST_DR7;
+	case VREG_GDTR_BASE:
+		return VMCS_GUEST_GDTR_BASE;
+	case VREG_GDTR_LIMIT:
+		return VMCS_GUEST_GDTR_LIMIT;
+	case VREG_IDTR_BASE:
+		return VMCS_GUEST_IDTR_BASE;
+	case VREG_IDTR_LIMIT:
+		return VMCS_GUEST_IDTR_LIMIT;
+	case VREG_SYSENTER_CS:
+		return VMCS_GUEST_SYSENTER_CS;
+	case VREG_SYSENTER_ESP:
+		return VMCS_GUEST_SYSENTER_ESP;
+	case VREG_SYSENTER_EIP:
+		return VMCS_GUEST_SYSENTER_EIP;
+	case VREG_PAT:
+		return VMCS_GUEST_PAT;
+	default:
+		return VMCS_GUEST_DEBUGCTL;
+	}
+}
+
+static u64 read_cr0_seen(const struct vmx_vcpu *arch)
+{
+	return (vmread(VMCS_GUEST_CR0) & arch->cr0_owned) |
+	       (vmread(VMCS_CR0_SHADOW) & ~arch->cr0_owned);
+}
+
+static u64 read_cr4_seen(const struct vmx_vcpu *arch)
+{
+	return (vmread(VMCS_GUEST_CR4) & arch->cr4_owned) |
+	       (vmread(VMCS_CR4_SHADOW) & ~arch->cr4_owned);
+}
+
+static u64 get(struct vmx_vcpu *arch, enum vreg reg)
+{
+	unsigned msr = msr_index(reg);
+
+	if (msr < NR_GUEST_MSRS)
+		return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
+	switch (reg) {
+	case VREG_CR0:
+		return read_cr0_seen(arch);
+	case VREG_CR4:
+		return read_cr4_seen(arch);
+	case VREG_CR2:
+		return arch->loaded ? read_cr2() : arch->cr2;
+	case VREG_DR6:
+		return arch->loaded ? read_dr6() : arch->dr6;
+	case VREG_TSC_AUX:
+		return fpu_tsc_aux(&arch->fpu);
+	case VREG_XCR0:
+		return fpu_xcr0(&arch->fpu);
+	default:
+		return vmread(plain_field(reg));
+	}
+}
+
+/* EFER.LMA and the entry control that says the same (SDM 3C 26.3.1.1). */
+static void set_long_mode(bool on)
+{
+	u64 efer = vmread(VMCS_GUEST_EFER);
+	u64 entry = vmread(VMCS_ENTRY_CONTROLS);
+
+	vmwrite(VMCS_GUEST_EFER, on ? efer | X86_EFER_LMA : efer & ~X86_EFER_LMA);
+	vmwrite(VMCS_ENTRY_CONTROLS, on ? entry | ENTRY_IA32E : entry & ~ENTRY_IA32E);
+}
+
+/* LMA = LME and PG (SDM 3A 9.8.5). CD and NW are kept for the guest to see, and have no effect. */
+static void set_cr0(u64 value)
+{
+	vmwrite(VMCS_CR0_SHADOW, value);
+	vmwrite(VMCS_GUEST_CR0,
+		(value | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
+	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS_GUEST_EFER) & X86_EFER_LME));
+}
+
+static void set_cr4(u64 value)
+{
+	vmwrite(VMCS_CR4_SHADOW, value);
+	vmwrite(VMCS_GUEST_CR4, value | vmx_config.cr4_fixed | X86_CR4_MCE);
+}
+
+static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value)
+{
+	unsigned msr = msr_index(reg);
+
+	if (msr < NR_GUEST_MSRS) {
+		arch->msr[msr] = value;
+		if (arch->loaded)
+			wrmsr(guest_msr[msr], value);
+		return;
+	}
+	switch (reg) {
+	case VREG_CR0:
+		set_cr0(value);
+		return;
+	case VREG_CR4:
+		set_cr4(value);
+		return;
+	case VREG_EFER:
+		value &= ~X86_EFER_LMA;
+		vmwrite(VMCS_GUEST_EFER, value | (vmread(VMCS_GUEST_EFER) & X86_EFER_LMA));
+		return;
+	case VREG_CR2:
+		arch->cr2 = value;
+		if (arch->loaded)
+			write_cr2(value);
+		return;
+	case VREG_DR6:
+		arch->dr6 = value;
+		if (arch->loaded)
+			write_dr6(value);
+		return;
+	case VREG_TSC_AUX:
+		fpu_set_tsc_aux(&arch->fpu, value);
+		return;
+	case VREG_XCR0:
+		fpu_set_xcr0(&arch->fpu, value);
+		return;
+	default:
+		vmwrite(plain_field(reg), value);
+		return;
+	}
+}
+
+u64 vmx_reg(struct vcpu *vcpu, enum vreg reg)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+	u64 value = get(vmx_of(vcpu), reg);
+
+	vmx_give_back(loan);
+	return value;
+}
+
+void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+
+	set(vmx_of(vcpu), reg, value);
+	vmx_give_back(loan);
+}
+
+/* ---- segments ---- */
+
+static u32 access_of(u16 attr)
+{
+	return attr & SEG_ATTR_P ? (attr & 0xffu) | (attr & 0xf00u) << 4
+				 : (attr & 0xffu) | (u32)ACCESS_UNUSABLE;
+}
+
+static u16 attr_of(u64 access)
+{
+	u64 attr = (access & 0xff) | (access >> 4 & 0xf00);
+
+	return (u16)(access & ACCESS_UNUSABLE ? attr & ~(u64)SEG_ATTR_P : attr);
+}
+
+void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+
+	out->base = vmread(VMCS_GUEST_BASE(seg));
+	out->limit = (u32)vmread(VMCS_GUEST_LIMIT(seg));
+	out->selector = (u16)vmread(VMCS_GUEST_SELECTOR(seg));
+	out->attr = attr_of(vmread(VMCS_GUEST_ACCESS(seg)));
+	vmx_give_back(loan);
+}
+
+static void write_segment(enum seg seg, const struct segment *in)
+{
+	vmwrite(VMCS_GUEST_BASE(seg), in->base);
+	vmwrite(VMCS_GUEST_LIMIT(seg), in->limit);
+	vmwrite(VMCS_GUEST_SELECTOR(seg), in->selector);
+	vmwrite(VMCS_GUEST_ACCESS(seg), access_of(in->attr));
+}
+
+void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+
+	write_segment(seg, in);
+	vmx_give_back(loan);
+}
+
+/* SS's level is the CPL in every mode (SDM 3C 24.4.1). */
+u32 vmx_privilege(struct vcpu *vcpu)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+	u32 privilege = attr_of(vmread(VMCS_GUEST_ACCESS(SEG_SS))) >> 5 & PRIV_CPL;
+
+	if ((attr_of(vmread(VMCS_GUEST_ACCESS(SEG_CS))) & SEG_ATTR_L) &&
+	    (vmread(VMCS_GUEST_EFER) & X86_EFER_LMA))
+		privilege |= PRIV_64BIT;
+	vmx_give_back(loan);
+	return privilege;
+}
+
+void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+{
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+
+	vmwrite(VMCS_TSC_OFFSET, offset);
+	vmx_give_back(loan);
+}
+
+/* ---- RESET and INIT ---- */
+
+static void reset_segments(void)
+{
+	static const struct segment code = {
+		.base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .attr = 0x9b};
+	static const struct segment data = {.limit = 0xffff, .attr = 0x93};
+	static const struct segment ldt = {.limit = 0xffff, .attr = 0x82};
+	static const struct segment tss = {.limit = 0xffff, .attr = 0x8b};
+
+	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
+		write_segment(seg, seg == SEG_CS ? &code : &data);
+	write_segment(SEG_LDTR, &ldt);
+	write_segment(SEG_TR, &tss);
+	vmwrite(VMCS_GUEST_GDTR_BASE, 0);
+	vmwrite(VMCS_GUEST_GDTR_LIMIT, 0xffff);
+	vmwrite(VMCS_GUEST_IDTR_BASE, 0);
+	vmwrite(VMCS_GUEST_IDTR_LIMIT, 0xffff);
+}
+
+/* What RESET clears and INIT leaves alone. */
+static void reset_msrs(struct vmx_vcpu *arch)
+{
+	memset(arch->msr, 0, sizeof(arch->msr));
+	vmwrite(VMCS_GUEST_SYSENTER_CS, 0);
+	vmwrite(VMCS_GUEST_SYSENTER_ESP, 0);
+	vmwrite(VMCS_GUEST_SYSENTER_EIP, 0);
+	vmwrite(VMCS_GUEST_PAT, RESET_PAT);
+	vmwrite(VMCS_GUEST_DEBUGCTL, 0);
+	fpu_reset(&arch->fpu);
+}
+
+static void reset_debug(struct vmx_vcpu *arch)
+{
+	set(arch, VREG_DR6, RESET_DR6);
+	vmwrite(VMCS_GUEST_DR7, RESET_DR7);
+	fpu_clear_debug(&arch->fpu);
+}
+
+static void reset_events(struct vmx_vcpu *arch)
+{
+	arch->event = false;
+	arch->proc = vmx_config.proc;
+	vmwrite(VMCS_PROC_CONTROLS, arch->proc);
+	vmwrite(VMCS_ENTRY_EVENT, 0);
+	vmwrite(VMCS_GUEST_SHADOW, 0);
+	vmwrite(VMCS_GUEST_ACTIVITY, 0);
+	vmwrite(VMCS_GUEST_PENDING_DB, 0);
+}
+
+void vmx_vcpu_reset(struct vcpu *vcpu, bool init)
+{
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmcs_loan loan = vmx_borrow(vcpu);
+	/* INIT keeps CD and NW (SDM 3A table 9-1). */
+	u64 cache_bits = X86_CR0_CD | X86_CR0_NW;
+
+	if (init)
+		cache_bits &= read_cr0_seen(arch);
+	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
+	vcpu->gpr[RDX] = 0x600; /* family, model, stepping; the CPU model may say it better */
+	vcpu->rip = RESET_RIP;
+	vcpu->rflags = RESET_RFLAGS;
+	vcpu->exception.pending = false;
+	reset_segments();
+	if (!init)
+		reset_msrs(arch);
+	reset_debug(arch);
+	reset_events(arch);
+	vmwrite(VMCS_GUEST_EFER, 0);
+	set_cr0(X86_CR0_ET | cache_bits);
+	set(arch, VREG_CR2, 0);
+	vmwrite(VMCS_GUEST_CR3, 0);
+	set_cr4(0);
+	vmwrite(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+	vmx_tlb_flush(vcpu);
+	vmx_give_back(loan);
+}

@@ -1,0 +1,77 @@
+/*
+ * VPIDs and TLB flushes (SDM 3C 28.3), and the ledger of flushes.
+ *
+ * Every vCPU has a VPID of its own for life, so its translations are told from all others. A change
+ * of the nested page tables needs INVEPT; the guest's translations through them go with INVVPID.
+ *
+ * The ledger: each vCPU notes the generation of its nested page table at its last flush. A change
+ * of the table that needs a flush raises the generation, so entering with an older note is a
+ * missing flush. Bochs, which flushes at every entry, cannot show such a bug.
+ */
+#include "kernel/vm.h"
+#include "lib/string.h"
+#include "mm/gmem.h"
+#include "mm/ptable.h"
+#include "platform/fetch.h"
+#include "vmx/vmx.h"
+
+#define LAST_VPID 0xffffu
+#define INV_ONE	  1ul /* INVEPT and INVVPID: one context */
+#define INV_ALL	  2ul /* all of them, but for VPID 0 */
+
+struct invalidation {
+	u64 context, address;
+};
+
+static _Atomic u32 last_vpid;
+
+int vmx_new_vpid(struct vmx_vcpu *arch)
+{
+	u32 vpid;
+
+	if (!(vmx_config.proc2 & PROC2_VPID))
+		return 0;
+	vpid = atomic_fetch_add(&last_vpid, 1) + 1;
+	if (vpid > LAST_VPID)
+		return E_NOMEM;
+	arch->vpid = (u16)vpid;
+	return 0;
+}
+
+static void invept(u64 eptp)
+{
+	struct invalidation which = {.context = eptp};
+	u64 type = vmx_config.invept_context ? INV_ONE : INV_ALL;
+
+	__asm__ volatile("invept %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
+}
+
+static void invvpid(u16 vpid)
+{
+	struct invalidation which = {.context = vpid};
+	u64 type = vmx_config.invvpid_context ? INV_ONE : INV_ALL;
+
+	__asm__ volatile("invvpid %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
+}
+
+void vmx_tlb_flush(struct vcpu *vcpu)
+{
+	vmx_of(vcpu)->flush = true;
+	/* What was found through the old tables is not to be found again. */
+	memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
+}
+
+void vmx_tlb_enter(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct ptable *pt = &vcpu->vm->gmem->pt;
+	u64 generation = pt_generation(pt);
+
+	if (arch->moved || arch->flushed_generation != generation)
+		invept(pt->root | vmx_config.ept_flags);
+	/* Without VPIDs every entry and exit does this. */
+	if (arch->vpid)
+		invvpid(arch->vpid);
+	arch->flush = arch->moved = false;
+	arch->flushed_generation = generation;
+}

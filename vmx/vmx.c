@@ -1,0 +1,253 @@
+/*
+ * The VMX back end: detection, per-CPU start, creation of vCPUs, which VMCS is current where, and
+ * the run function around entry.S.
+ *
+ * A VMCS is active on at most one CPU: between vmx_load() and vmx_put(). Others who need a vCPU's
+ * registers, when it is made or reset, borrow its VMCS for a moment (SDM 3C 24.11.1).
+ */
+#include "vmx/vmx.h"
+
+#include "kernel/space.h"
+#include "kernel/vm.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/direct.h"
+#include "mm/gmem.h"
+#include "mm/ptable.h"
+
+#define CPUID_1_ECX_VMX	       BIT(5)
+#define MSR_FEATURE_CONTROL    0x3au
+#define FEATURE_CONTROL_LOCKED BIT(0)
+#define FEATURE_CONTROL_VMX    BIT(2)
+#define MSR_EPT_VPID	       0x48cu
+#define EPT_CAP_2M	       BIT(16)
+#define EPT_CAP_1G	       BIT(17)
+
+_Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) == 0 &&
+		       offsetof(struct vmx_vcpu, launched) == 0 &&
+		       offsetof(struct vmx_vcpu, host_rsp) == 8,
+	       "entry.S knows these");
+
+/* EPT with the leaves that this CPU has. */
+static struct pt_format ept_format;
+
+static int vmx_probe(void)
+{
+	u32 r[4];
+	u64 ept;
+	int err;
+
+	cpuid(1, 0, r);
+	if (!(r[2] & CPUID_1_ECX_VMX)) {
+		log_error("this CPU has no VMX (Intel VT-x)");
+		return E_NOSUPP;
+	}
+	err = vmx_negotiate();
+	if (err)
+		return err;
+	ept = rdmsr(MSR_EPT_VPID);
+	ept_format = pt_format_ept;
+	ept_format.max_leaf = ept & EPT_CAP_1G	 ? PT_LEVEL_1G
+			      : ept & EPT_CAP_2M ? PT_LEVEL_2M
+						 : PT_LEVEL_4K;
+	log_info("VMX: EPT%s, unrestricted guest%s%s",
+		 vmx_config.ept_flags & BIT(6) ? " with accessed and dirty bits" : "",
+		 vmx_config.proc2 & PROC2_VPID ? ", VPID" : "",
+		 vmx_config.pin & PIN_TICK ? ", preemption timer" : "");
+	return vmx_msr_bitmap_init();
+}
+
+/* Firmware opens VMX and locks it, or leaves both to us (SDM 3C 23.7). */
+static int open_vmx(u32 cpu)
+{
+	u64 control = rdmsr(MSR_FEATURE_CONTROL);
+
+	if (!(control & FEATURE_CONTROL_LOCKED)) {
+		control |= FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX;
+		wrmsr(MSR_FEATURE_CONTROL, control);
+	}
+	if (control & FEATURE_CONTROL_VMX)
+		return 0;
+	log_error("CPU %u: VMX is switched off and locked by the firmware (FEATURE_CONTROL): "
+		  "enable virtualization in the firmware's set-up",
+		  cpu);
+	return E_NOSUPP;
+}
+
+/* VMXON and VMPTRLD take the address of the address; both report failure in CF and ZF. */
+static bool vmxon(hpa_t region)
+{
+	bool failed;
+
+	__asm__ volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region) : "memory");
+	return !failed;
+}
+
+static void vmclear(hpa_t vmcs)
+{
+	__asm__ volatile("vmclear %0" : : "m"(vmcs) : "cc", "memory");
+}
+
+static void vmptrld(hpa_t vmcs)
+{
+	__asm__ volatile("vmptrld %0" : : "m"(vmcs) : "cc", "memory");
+}
+
+static int vmx_cpu_on(struct cpu *cpu)
+{
+	u32 *region = page_alloc(PAGE_SIZE);
+	struct vmx_cpu *vmx = page_alloc(PAGE_SIZE);
+
+	if (!region || !vmx)
+		return E_NOMEM;
+	if (open_vmx(cpu->id) || vmx_check_cpu(cpu->id))
+		return E_NOSUPP;
+	*region = vmx_config.revision;
+	write_cr0(read_cr0() | vmx_config.cr0_fixed);
+	write_cr4(read_cr4() | vmx_config.cr4_fixed);
+	if (!vmxon(virt_to_phys(region))) {
+		log_error("CPU %u: VMXON failed", cpu->id);
+		return E_NOSUPP;
+	}
+	cpu->backend_data = vmx;
+	return 0;
+}
+
+/* ---- which VMCS is current ---- */
+
+static void make_current(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = this_cpu()->backend_data;
+
+	vmx->current = vcpu;
+	if (vcpu)
+		vmptrld(vmx_of(vcpu)->vmcs_pa);
+}
+
+static void make_clear(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = this_cpu()->backend_data;
+
+	vmclear(vmx_of(vcpu)->vmcs_pa);
+	vmx_of(vcpu)->launched = 0;
+	if (vmx->current == vcpu)
+		vmx->current = NULL;
+}
+
+struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = this_cpu()->backend_data;
+	struct vmcs_loan loan = {.lent = vcpu, .back = vmx->current};
+
+	if (vmx->current == vcpu)
+		return (struct vmcs_loan){NULL, NULL};
+	make_current(vcpu);
+	return loan;
+}
+
+void vmx_give_back_slow(struct vmcs_loan loan)
+{
+	make_clear(loan.lent);
+	make_current(loan.back);
+}
+
+/* ---- vCPUs ---- */
+
+static void vmx_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	if (!arch)
+		return;
+	fpu_destroy(&arch->fpu);
+	if (arch->vmcs)
+		page_free(arch->vmcs, PAGE_SIZE);
+	page_free(arch, PAGE_SIZE);
+	vcpu->arch = NULL;
+}
+
+static int vmx_vcpu_create(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *arch = page_alloc(PAGE_SIZE);
+	struct vmcs_loan loan;
+
+	if (!arch)
+		return E_NOMEM;
+	vcpu->arch = arch;
+	arch->vmcs = page_alloc(PAGE_SIZE);
+	if (!arch->vmcs || fpu_create(&arch->fpu) || vmx_new_vpid(arch)) {
+		vmx_vcpu_destroy(vcpu);
+		return E_NOMEM;
+	}
+	memcpy(arch->vmcs, &vmx_config.revision, sizeof(vmx_config.revision));
+	arch->vmcs_pa = virt_to_phys(arch->vmcs);
+	vmclear(arch->vmcs_pa);
+	loan = vmx_borrow(vcpu);
+	vmx_setup_controls(vcpu);
+	vmx_give_back(loan);
+	return 0;
+}
+
+static void vmx_load(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	make_current(vcpu);
+	vmx_setup_host(this_cpu());
+	arch->host_rsp = 0;
+	/* What this CPU remembers of an earlier stay may be stale. */
+	arch->moved = arch->flush = true;
+	fpu_load(&arch->fpu);
+	vmx_load_msrs(arch);
+	arch->loaded = true;
+}
+
+static void vmx_put(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	arch->loaded = false;
+	vmx_put_msrs(arch);
+	fpu_put(&arch->fpu);
+	make_clear(vcpu);
+}
+
+static void vmx_run(struct vcpu *vcpu)
+{
+	if (!vcpu_prepare(vcpu))
+		return;
+	vmx_write_back(vcpu);
+	if (vmx_of(vcpu)->flush)
+		vmx_tlb_enter(vcpu);
+	vmx_enter(vcpu);
+}
+
+const struct backend vmx_backend = {
+	.name = "VMX",
+	.pt_format = &ept_format,
+	.probe = vmx_probe,
+	.cpu_on = vmx_cpu_on,
+	.vcpu_create = vmx_vcpu_create,
+	.vcpu_destroy = vmx_vcpu_destroy,
+	.vcpu_reset = vmx_vcpu_reset,
+	.load = vmx_load,
+	.put = vmx_put,
+	.run = vmx_run,
+	.reg = vmx_reg,
+	.set_reg = vmx_set_reg,
+	.segment = vmx_segment,
+	.set_segment = vmx_set_segment,
+	.privilege = vmx_privilege,
+	.set_tsc_offset = vmx_set_tsc_offset,
+	.event_queued = vmx_event_queued,
+	.interrupt_allowed = vmx_interrupt_allowed,
+	.nmi_allowed = vmx_nmi_allowed,
+	.inject = vmx_inject,
+	.interrupt_window = vmx_interrupt_window,
+	.nmi_window = vmx_nmi_window,
+	.end_shadow = vmx_end_shadow,
+	.tlb_flush = vmx_tlb_flush,
+	.exit_name = vmx_exit_name,
+	.nr_exit_reasons = VMX_NR_EXITS,
+};

@@ -1,0 +1,145 @@
+/* What the files of the VMX back end share. */
+#pragma once
+
+#include "kernel/backend.h"
+#include "kernel/cpu.h"
+#include "kernel/fpu.h"
+#include "vmx/vmcs.h"
+
+/* The last index of the exit table is for reasons that no manual named yet. */
+#define VMX_NR_EXITS (NR_REASONS + 1u)
+
+/* What all CPUs agreed on: control words that set every bit Roost wants, and what is optional. */
+struct vmx_config {
+	u32 revision; /* of VMCSs */
+	u32 pin, proc, proc2, exit, entry;
+	u64 cr0_fixed, cr4_fixed; /* bits that must be 1 in VMX operation */
+	u64 ept_flags;		  /* of the EPT pointer: memory type, walk length, A/D */
+	bool invvpid_context, invept_context;
+	u8 tick_shift; /* the preemption timer counts when this bit of the TSC changes */
+};
+
+extern struct vmx_config vmx_config;
+
+/* Per-CPU state. */
+struct vmx_cpu {
+	struct vcpu *current; /* whose VMCS VMREAD and VMWRITE reach */
+};
+
+/* MSRs that Roost itself never uses: the CPU holds the guest's until another vCPU comes. */
+enum { MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS, NR_GUEST_MSRS };
+
+/* The back end's part of a vCPU: vcpu->arch. entry.S knows the first two fields. */
+struct vmx_vcpu {
+	u8 launched;  /* 0: VMRESUME instead of VMLAUNCH */
+	u64 host_rsp; /* 8: what HOST_RSP holds; 0: nothing yet */
+	void *vmcs;
+	hpa_t vmcs_pa;
+
+	/* Of the exit that is being handled. */
+	u64 qualification;
+	u32 reason;
+	u64 saved_rsp; /* what GUEST_RSP holds, when rsp_known */
+	u32 length;    /* of the instruction; 0: the CPU does not say */
+	bool rsp_known;
+
+	bool event;		/* VMCS_ENTRY_EVENT is set for the next entry */
+	bool flush;		/* its TLB entries must go before the next entry */
+	bool moved;		/* the CPU may hold entries of earlier times there */
+	bool loaded;		/* between vmx_load() and vmx_put() */
+	u16 vpid;		/* 0: the CPU has none */
+	u32 proc;		/* what VMCS_PROC_CONTROLS holds */
+	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
+	u64 cr2;
+	u64 dr6;
+	u64 cr0_owned, cr4_owned; /* bits that the guest changes without an exit */
+	u64 msr[NR_GUEST_MSRS];
+	struct guest_fpu fpu;
+};
+
+static inline struct vmx_vcpu *vmx_of(struct vcpu *vcpu)
+{
+	return vcpu->arch;
+}
+
+/* vmx.c: makes the vCPU's VMCS the current one for a moment, from a CPU that does not run it. */
+struct vmcs_loan {
+	struct vcpu *lent, *back;
+};
+
+struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu);
+void vmx_give_back_slow(struct vmcs_loan loan);
+
+static inline struct vmcs_loan vmx_borrow(struct vcpu *vcpu)
+{
+	if (likely(vmx_of(vcpu)->loaded))
+		return (struct vmcs_loan){NULL, NULL};
+	return vmx_borrow_slow(vcpu);
+}
+
+static inline void vmx_give_back(struct vmcs_loan loan)
+{
+	if (unlikely(loan.lent))
+		vmx_give_back_slow(loan);
+}
+
+/* controls.c: what the CPU offers against what Roost needs. E_NOSUPP after a message. */
+int vmx_negotiate(void) __must_check;
+int vmx_check_cpu(u32 cpu) __must_check; /* the same on a further CPU, against vmx_config */
+int vmx_msr_bitmap_init(void) __must_check;
+void vmx_setup_controls(struct vcpu *vcpu); /* VMCS current */
+void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a CPU */
+
+/*
+ * Ticks of the preemption timer in 1 ms: so long a guest may run at most before Roost looks at its
+ * timers and at what other CPUs want. Bochs 2.7 needs it, where interrupts do not end the guest
+ * that was entered with IF clear; elsewhere it is a second line of defence.
+ */
+static inline u32 vmx_tick(void)
+{
+	return (u32)min_u64(tsc_khz >> vmx_config.tick_shift, ~0u);
+}
+
+/* entry.S: enters and handles exits until vmx_exit() says false. Interrupts are off. */
+void vmx_enter(struct vcpu *vcpu);
+void vmx_exit_entry(void); /* where the CPU goes on after an exit */
+
+/* exit.c */
+bool vmx_exit(struct vcpu *vcpu);	   /* called by entry.S; true: enter again */
+bool vmx_entry_refused(struct vcpu *vcpu); /* the same, after VMLAUNCH or VMRESUME failed */
+void vmx_write_back(struct vcpu *vcpu);
+const char *vmx_exit_name(u64 index);
+void vmx_need_rsp(struct vcpu *vcpu); /* reads RSP for those who want to know it */
+
+/* cr.c */
+enum outcome vmx_exit_cr(struct vcpu *vcpu);
+bool vmx_load_pdptes(struct vcpu *vcpu);
+
+/* event.c */
+bool vmx_event_queued(struct vcpu *vcpu);
+bool vmx_interrupt_allowed(struct vcpu *vcpu);
+bool vmx_nmi_allowed(struct vcpu *vcpu);
+void vmx_inject(struct vcpu *vcpu, const struct event *event);
+void vmx_interrupt_window(struct vcpu *vcpu, bool open);
+void vmx_nmi_window(struct vcpu *vcpu);
+void vmx_end_shadow(struct vcpu *vcpu);
+void vmx_take_exit_event(struct vcpu *vcpu);
+enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu);
+enum outcome vmx_exit_nmi_window(struct vcpu *vcpu);
+enum outcome vmx_exit_exception(struct vcpu *vcpu);
+
+/* regs.c */
+u64 vmx_reg(struct vcpu *vcpu, enum vreg reg);
+void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value);
+void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out);
+void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in);
+u32 vmx_privilege(struct vcpu *vcpu);
+void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset);
+void vmx_vcpu_reset(struct vcpu *vcpu, bool init);
+void vmx_load_msrs(struct vmx_vcpu *arch);
+void vmx_put_msrs(struct vmx_vcpu *arch);
+
+/* tlb.c: VPIDs and the flush ledger */
+int vmx_new_vpid(struct vmx_vcpu *arch) __must_check;
+void vmx_tlb_flush(struct vcpu *vcpu);
+void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry, when flush is set */
