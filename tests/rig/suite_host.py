@@ -89,7 +89,7 @@ def stop_in_host(t, monitor, tries=200):
 
 
 def wx_test(name, cpu):
-    @test(f"host/wx-{name}", limit=90, quick=name == "max", needs=("build/gcc",))
+    @test(f"host/wx-{name}", limit=90, quick=name == "max", needs=("build/gcc", "build/guest-tests"))
     def run(t):
         """The host's page tables while a guest that exits all the time runs."""
         socket_path = t.dir / "qmp"
