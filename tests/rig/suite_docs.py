@@ -17,7 +17,7 @@ from harness import test
 README = machine.ROOT / "README.md"
 DOCUMENTS = [README, *sorted((machine.ROOT / "docs").glob("*.md")),
              machine.ROOT / "guest-tests" / "README.md"]
-ROOMS = ("boot", "kernel", "svm", "mm", "platform", "drivers", "lib", "guest-tests", "tests",
+ROOMS = ("boot", "kernel", "svm", "vmx", "mm", "platform", "drivers", "lib", "guest-tests", "tests",
          "tools", "docs")
 TYPED = re.compile(r"(\$|guest#|roost>) (.+)")
 # What terminals and the emulator add to what is said.
