@@ -6,6 +6,7 @@ starts dies with the test, at the latest when its time is up.
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,10 @@ BUILD = Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 IMAGE = BUILD / "roost.elf"
 KERNEL = BUILD / "linux" / "vmlinuz"
 INITRD = BUILD / "linux" / "initrd.img"
+
+# The folders that the image is built from, as the Makefile lists them.
+ROOMS = tuple(re.search(r"^ROOMS := (.*)$", (ROOT / "Makefile").read_text(),
+                        re.MULTILINE).group(1).split())
 
 # The two processors that everything is tried on: one with nested paging only, one with all that
 # the emulator has.
@@ -163,7 +168,7 @@ def host_memory(guest_bytes, *modules):
 
 
 def linux_guest(workdir, kernel=KERNEL, initrd=INITRD, cmdline=GUEST_CMDLINE, cpu=EPYC, cpus=1,
-                host_cpus=None, memory=512 * MIB, words="on-idle=poweroff", options=()):
+                host_cpus=None, memory=512 * MIB, words="on-idle=poweroff", options=(), image=None):
     """Roost with one Linux guest, as `make run` starts it."""
     files = [kernel] + ([initrd] if initrd else [])
     machine = Machine(workdir, cpu=cpu, cpus=host_cpus or cpus,
@@ -174,7 +179,7 @@ def linux_guest(workdir, kernel=KERNEL, initrd=INITRD, cmdline=GUEST_CMDLINE, cp
     config = guest_config(kernel="kernel", initrd="initrd" if initrd else None, cmdline=cmdline,
                           memory=f"{memory // MIB}M", cpus=cpus)
     modules.append(machine.stage("roost.conf", config))
-    return machine.roost(words, modules)
+    return machine.roost(words, modules, image)
 
 
 class Deadline:

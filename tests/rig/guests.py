@@ -12,19 +12,20 @@ def guest_image(name):
     return machine.BUILD / "guest" / f"{name}.elf"
 
 
-def test_guest(t, image, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 20, cmdline="",
-               name="test", options=(), config=None, extra=(), words=RIG_WORDS):
-    """A machine with Roost and one multiboot guest; image is a path. extra: (name, content) of
+def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 20, cmdline="",
+               name="test", options=(), config=None, extra=(), words=RIG_WORDS,
+               image=None):
+    """A machine with Roost and one multiboot guest, whose path is given. extra: (name, content) of
     further modules; config: text instead of the usual roost.conf."""
     box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus,
-                          memory=machine.host_memory(memory, image), options=options)
-    modules = [box.stage("guest.elf", image)]
+                          memory=machine.host_memory(memory, guest), options=options)
+    modules = [box.stage("guest.elf", guest)]
     modules += [box.stage(n, content) for n, content in extra]
     if config is None:
         config = machine.guest_config(name, kernel="guest.elf", cmdline=cmdline or None, cpus=cpus,
                                       memory=f"{memory >> 20}M", debug_exit="yes")
     modules.append(box.stage("roost.conf", config))
-    return box.roost(words, modules)
+    return box.roost(words, modules, image)
 
 
 def shell_guest(t, **kwargs):

@@ -8,7 +8,7 @@ from pathlib import Path
 import machine
 from harness import test
 
-ROOMS = ("boot", "kernel", "svm", "vmx", "mm", "platform", "drivers", "lib")
+ROOMS = machine.ROOMS
 MAX_STRIPPED = 300 * 1024
 MAX_IMAGE_LINES = 25_000
 MAX_FILE_LINES = 800

@@ -7,7 +7,7 @@ import subprocess
 import machine
 from harness import test
 
-ROOMS = ("boot", "kernel", "svm", "vmx", "mm", "platform", "drivers", "lib")
+ROOMS = machine.ROOMS
 # The image's own flags that the analysers need to know.
 FLAGS = ["-std=gnu17", "-ffreestanding", "-mcmodel=kernel", "-mno-red-zone", "-I.",
          f"-I{machine.BUILD}"]

@@ -93,6 +93,22 @@ def linux_test(model, cpus, quick):
             box.kill()
 
 
+@test("linux/debug-build", limit=240, cores=0, needs=("build/debug", "build/guest-files"))
+def debug_build(t):
+    """The image with assertions: locks held, no flush forgotten. It runs the same script."""
+    box, talk = shell_guest(t, cpu=machine.MAX, cpus=2, memory=MEMORY,
+                            options=["-rtc", "base=utc"],
+                            image=machine.BUILD / "debug" / "roost.elf")
+    try:
+        sh = Shell(t, talk)
+        sh.begin()
+        script(sh, t, 2)
+        talk.sendline("poweroff")
+        t.check(box.wait(30) == 0, "poweroff in the guest did not end the run cleanly")
+    finally:
+        box.kill()
+
+
 for each_model in MODELS:
     for each_cpus in (1, 2, 4):
         linux_test(each_model, each_cpus, quick=(each_model, each_cpus) == ("epyc", 1))

@@ -10,7 +10,7 @@ from harness import Failure, test
 
 OUT = machine.BUILD / "unit"
 UNITS = sorted((machine.ROOT / "tests" / "unit").glob("test_*.c"))
-ROOMS = ("boot", "kernel", "svm", "vmx", "mm", "platform", "drivers", "lib")
+ROOMS = machine.ROOMS
 
 
 def make(t, *targets):
