@@ -63,7 +63,7 @@ static void leave_loop(void)
 
 static void test_registers(void)
 {
-	u8 divisor_low, divisor_high, scratch[2], ier, lcr;
+	u8 divisor_low, divisor_high, low, high, scratch[2], ier, lcr;
 
 	idle();
 	outb(SCR, 0x5a);
@@ -75,8 +75,8 @@ static void test_registers(void)
 	divisor_high = inb(IER);
 	outb(RBR, 0x34);
 	outb(IER, 0x12);
-	check_eq("divisor, low byte", inb(RBR), 0x34);
-	check_eq("divisor, high byte", inb(IER), 0x12);
+	low = inb(RBR);
+	high = inb(IER);
 	outb(RBR, divisor_low);
 	outb(IER, divisor_high);
 	outb(LCR, 3);
@@ -84,6 +84,8 @@ static void test_registers(void)
 	outb(IER, 0xf0);
 	ier = inb(IER);
 	outb(IER, 0);
+	check_eq("divisor, low byte", low, 0x34);
+	check_eq("divisor, high byte", high, 0x12);
 	check_eq("scratch 0x5a", scratch[0], 0x5a);
 	check_eq("scratch 0xa5", scratch[1], 0xa5);
 	check_eq("LCR reads back", lcr, 3);

@@ -117,6 +117,23 @@ static const struct mmio_range *find_mmio(const struct bus *bus, gpa_t gpa)
 	return NULL;
 }
 
+/* As the ISA bus does for an 8-bit device: one cycle a byte, low byte first. */
+static __noinline u32 read_bytes(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
+{
+	u32 value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= bus_io_read(bus, vcpu, (u16)(port + i), 1) << 8 * i;
+	return value;
+}
+
+static __noinline void write_bytes(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size,
+				   u32 value)
+{
+	for (unsigned i = 0; i < size; i++)
+		bus_io_write(bus, vcpu, (u16)(port + i), 1, value >> 8 * i & 0xff);
+}
+
 u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 {
 	const struct io_range *range = find_io(bus, port);
@@ -124,7 +141,9 @@ u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 
 	if (unlikely(!valid_size(size, 4)))
 		return ~0u;
-	if (likely(range))
+	if (unlikely(size > 1 && range && range->bytes))
+		value = read_bytes(bus, vcpu, port, size);
+	else if (likely(range))
 		value = range->read(vcpu, range->dev, port, size);
 	else if (bus->pci)
 		pci_bar_io_read(bus->pci, vcpu, port, size, &value);
@@ -138,7 +157,9 @@ void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u
 	if (unlikely(!valid_size(size, 4)))
 		return;
 	value &= (u32)ones(size);
-	if (likely(range))
+	if (unlikely(size > 1 && range && range->bytes))
+		write_bytes(bus, vcpu, port, size, value);
+	else if (likely(range))
 		range->write(vcpu, range->dev, port, size, value);
 	else if (bus->pci)
 		pci_bar_io_write(bus->pci, vcpu, port, size, value);

@@ -28,6 +28,8 @@ struct io_range {
 	io_write_fn write;
 	void *dev;
 	const char *name;
+	bool bytes; /* an 8-bit device: wider accesses become byte accesses to the ports that follow
+		     */
 };
 
 struct mmio_range {

@@ -366,6 +366,7 @@ int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus)
 			.write = ports[i].write,
 			.dev = pic,
 			.name = "pic",
+			.bytes = true,
 		};
 		int error = bus_add_io(bus, &range);
 

@@ -425,7 +425,8 @@ int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus)
 				    .read = pit_read,
 				    .write = pit_write,
 				    .dev = pit,
-				    .name = "pit"};
+				    .name = "pit",
+				    .bytes = true};
 	struct io_range gate = {.first = PORT_61,
 				.last = PORT_61,
 				.read = port61_read,

@@ -528,7 +528,8 @@ int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high
 				 .read = rtc_read,
 				 .write = rtc_write,
 				 .dev = rtc,
-				 .name = "rtc"};
+				 .name = "rtc",
+				 .bytes = true};
 
 	rtc->vm = vm;
 	timer_init(&rtc->timer, timer_expired, vm->vcpus[0]->cpu);

@@ -422,7 +422,8 @@ int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 g
 				 .read = uart_read,
 				 .write = uart_write,
 				 .dev = uart,
-				 .name = "uart"};
+				 .name = "uart",
+				 .bytes = true};
 
 	uart->vm = vm;
 	uart->port = port;

@@ -315,9 +315,9 @@ static void access_modes(void **state)
 	outb(vm, CONTROL, 0xc0 | 8);
 	assert_int_equal(inb(vm, 0x42), 0x30);
 	assert_int_equal(both(vm, 0x42), 0x8000 - 99);
-	/* Control is write-only; wider accesses find nothing. */
+	/* Control is write-only; a word is two bytes, of two ports. */
 	assert_int_equal(inb(vm, CONTROL), 0xff);
-	assert_int_equal(in(vm, 0x42, 2), 0xffff);
+	assert_int_equal(in(vm, 0x42, 2) & 0xff00, 0xff00);
 	rig_destroy(vm);
 }
 

@@ -38,8 +38,8 @@ static void reset_state(void **state)
 	assert_int_equal(inb(vm, LSR), 0x60);
 	assert_int_equal(inb(vm, MSR), 0xb0);
 	assert_false(line(vm));
-	for (u16 port = BASE; port < BASE + 8; port++)
-		assert_int_equal(in(vm, port, 4), 0xffffffff);
+	/* A wider access is one to each register in turn: IER, IIR, LCR, MCR. */
+	assert_int_equal(in(vm, IER, 4), 0x00000100);
 	rig_destroy(vm);
 }
 
