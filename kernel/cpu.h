@@ -90,6 +90,9 @@ extern struct cpu_features cpu_features;
 extern struct cpu *cpus[MAX_CPUS];
 extern u32 nr_cpus; /* CPUs in use, boot processor included */
 
+#ifdef UNIT_TEST
+struct cpu *this_cpu(void);
+#else
 static inline struct cpu *this_cpu(void)
 {
 	u64 sp;
@@ -97,6 +100,7 @@ static inline struct cpu *this_cpu(void)
 	__asm__("mov %%rsp, %0" : "=r"(sp));
 	return (struct cpu *)(sp & ~((u64)CPU_AREA_SIZE - 1));
 }
+#endif
 
 /* Fills cpu_features. */
 void cpu_detect(void);

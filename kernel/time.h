@@ -10,6 +10,9 @@
 /* Host TSC frequency in kHz; set once at start-up by time_init(), never 0 afterwards. */
 extern u64 tsc_khz;
 
+#ifdef UNIT_TEST
+u64 rdtsc(void);
+#else
 static inline u64 rdtsc(void)
 {
 	u32 lo, hi;
@@ -17,6 +20,7 @@ static inline u64 rdtsc(void)
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return (u64)hi << 32 | lo;
 }
+#endif
 
 /* Now, in host TSC ticks. A function of its own so that unit tests can replace the clock. */
 u64 time_tsc(void);

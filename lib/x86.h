@@ -90,6 +90,13 @@ enum x86_vector {
 	X86_MC = 18,
 };
 
+#ifdef UNIT_TEST
+/* Unit tests play the machine. */
+u8 inb(u16 port);
+void outb(u16 port, u8 v);
+void cpu_irq_window(void);
+void cpu_sti_hlt_cli(void);
+#else
 static inline u8 inb(u16 port)
 {
 	u8 v;
@@ -97,6 +104,24 @@ static inline u8 inb(u16 port)
 	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
 }
+
+static inline void outb(u16 port, u8 v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+/* Takes what is pending, with interrupts off again afterwards. */
+static inline void cpu_irq_window(void)
+{
+	__asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
+/* Sleeps until an interrupt; STI's shadow makes the pair atomic (APM 3 STI). */
+static inline void cpu_sti_hlt_cli(void)
+{
+	__asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+#endif
 
 static inline u16 inw(u16 port)
 {
@@ -112,11 +137,6 @@ static inline u32 inl(u16 port)
 
 	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
-}
-
-static inline void outb(u16 port, u8 v)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
 }
 
 static inline void outw(u16 port, u16 v)
@@ -255,18 +275,6 @@ static inline void cpu_cli(void)
 static inline void cpu_sti(void)
 {
 	__asm__ volatile("sti" : : : "memory");
-}
-
-/* Takes what is pending, with interrupts off again afterwards. */
-static inline void cpu_irq_window(void)
-{
-	__asm__ volatile("sti; nop; cli" : : : "memory");
-}
-
-/* Sleeps until an interrupt; STI's shadow makes the pair atomic (APM 3 STI). */
-static inline void cpu_sti_hlt_cli(void)
-{
-	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
 static inline u32 mmio_read32(const volatile void *addr)

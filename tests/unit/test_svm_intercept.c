@@ -1,0 +1,205 @@
+// sources: svm/intercept.c
+/*
+ * What exits, as a list: every bit of the intercept words and of the permission maps. A change here
+ * is a change of what a guest may touch.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/space.h"
+#include "lib/error.h"
+#include "mm/direct.h"
+#include "svm/intercept.h"
+#include "svm/quirks.h"
+
+u64 direct_base_;
+struct cpu_features cpu_features;
+
+static void *blocks[2];
+static unsigned nr_blocks, fail_at, freed;
+static bool quirk;
+
+bool svm_quirk_cr0_unchecked(void)
+{
+	return quirk;
+}
+
+void *page_alloc(u64 size)
+{
+	void *block;
+
+	if (nr_blocks + 1 == fail_at)
+		return NULL;
+	block = aligned_alloc(PAGE_SIZE, size);
+	memset(block, 0x5a, size);
+	blocks[nr_blocks++ % 2] = block;
+	return block;
+}
+
+void page_free(void *pages, u64 size)
+{
+	(void)size;
+	freed++;
+	free(pages);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	nr_blocks = fail_at = freed = 0;
+	quirk = false;
+	cpu_features.rdtscp = true;
+	return 0;
+}
+
+static void free_blocks(void)
+{
+	for (unsigned i = 0; i < nr_blocks; i++)
+		free(blocks[i]);
+}
+
+static bool bit(const u8 *map, u64 n)
+{
+	return map[n / 8] >> n % 8 & 1;
+}
+
+/* APM 2 15.11: where the two bits of an MSR are; the third range ends with its 2 KiB. */
+static u64 msr_bit(u32 msr)
+{
+	if (msr < 0x2000)
+		return msr * 2ul;
+	if (msr >= 0xc0000000 && msr < 0xc0002000)
+		return 0x800 * 8 + (msr - 0xc0000000) * 2ul;
+	return 0x1000 * 8 + (msr - 0xc0010000) * 2ul;
+}
+
+static void check_msrs(const u8 *map, bool tsc_aux)
+{
+	static const u32 passed[] = {
+		0x174,	    0x175,	0x176,	    /* SYSENTER */
+		0xc0000081, 0xc0000082, 0xc0000083, /* STAR, LSTAR, CSTAR */
+		0xc0000084, 0xc0000100, 0xc0000101, /* SFMASK, FS, GS */
+		0xc0000102, 0xc0000103,		    /* KernelGSbase, TSC_AUX */
+	};
+	u8 expected[2 * PAGE_SIZE];
+
+	memset(expected, 0xff, sizeof(expected));
+	for (unsigned i = 0; i < ARRAY_SIZE(passed); i++) {
+		u64 n = msr_bit(passed[i]);
+
+		if (passed[i] == 0xc0000103 && !tsc_aux)
+			continue;
+		expected[n / 8] &= (u8) ~(3u << n % 8);
+	}
+	for (u64 n = 0; n < sizeof(expected) * 8; n++)
+		if (bit(map, n) != bit(expected, n))
+			fail_msg("bit %#lx of the MSR map is %d", n, bit(map, n));
+}
+
+static void test_permission_maps(void **state)
+{
+	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
+	const u8 *io;
+
+	(void)state;
+	memset(vmcb, 0, PAGE_SIZE);
+	assert_int_equal(svm_intercept_init(), 0);
+	svm_intercept_setup(vmcb);
+	io = phys_to_virt(vmcb->iopm_base);
+	for (u64 n = 0; n < 0x10000 + 3; n++) /* an access may reach beyond the last port */
+		assert_true(bit(io, n));
+	check_msrs(phys_to_virt(vmcb->msrpm_base), true);
+	assert_int_equal(vmcb->iopm_base & ~PAGE_MASK, 0);
+	assert_int_equal(vmcb->msrpm_base & ~PAGE_MASK, 0);
+	free_blocks();
+	free(vmcb);
+}
+
+static void test_tsc_aux_only_where_it_exists(void **state)
+{
+	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
+
+	(void)state;
+	memset(vmcb, 0, PAGE_SIZE);
+	cpu_features.rdtscp = false;
+	assert_int_equal(svm_intercept_init(), 0);
+	svm_intercept_setup(vmcb);
+	check_msrs(phys_to_virt(vmcb->msrpm_base), false);
+	free_blocks();
+	free(vmcb);
+}
+
+/* The numbers are APM 2 appendix B's, on purpose not the names of vmcb.h. */
+static void test_intercept_words(void **state)
+{
+	static const u8 word3[] = {0, 1, 3, 15, 18, 19, 22, 24, 26, 27, 28, 30, 31};
+	static const u8 word4[] = {0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 13, 14};
+	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
+	u32 misc1 = 0, misc2 = 0;
+
+	(void)state;
+	memset(vmcb, 0, PAGE_SIZE);
+	svm_intercept_setup(vmcb);
+	for (unsigned i = 0; i < sizeof(word3); i++)
+		misc1 |= 1u << word3[i];
+	for (unsigned i = 0; i < sizeof(word4); i++)
+		misc2 |= 1u << word4[i];
+	assert_int_equal(vmcb->intercept_cr_read, 0x100);
+	assert_int_equal(vmcb->intercept_cr_write, 0x110);
+	assert_int_equal(vmcb->intercept_dr_read, 0);
+	assert_int_equal(vmcb->intercept_dr_write, 0);
+	assert_int_equal(vmcb->intercept_exceptions, 1u << 1 | 1u << 17 | 1u << 18);
+	assert_int_equal(vmcb->intercept_misc1, misc1);
+	assert_int_equal(vmcb->intercept_misc2, misc2);
+	assert_int_equal(vmcb->intercept_misc3, 0);
+	assert_int_equal(vmcb->vintr, 1u << 24);
+	quirk = true;
+	svm_intercept_setup(vmcb);
+	assert_int_equal(vmcb->intercept_misc1, misc1 | 1u << 5);
+	free(vmcb);
+}
+
+static void test_cr0_writes(void **state)
+{
+	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
+	struct svm_vcpu arch = {.vmcb = vmcb};
+
+	(void)state;
+	memset(vmcb, 0, PAGE_SIZE);
+	svm_intercept_setup(vmcb);
+	svm_intercept_cr0(&arch, true);
+	assert_int_equal(vmcb->intercept_cr_write, 0x111);
+	svm_intercept_cr0(&arch, false);
+	assert_int_equal(vmcb->intercept_cr_write, 0x110);
+	free(vmcb);
+}
+
+static void test_no_memory(void **state)
+{
+	(void)state;
+	fail_at = 1;
+	assert_int_equal(svm_intercept_init(), E_NOMEM);
+	assert_int_equal(freed, nr_blocks);
+	setup(state);
+	fail_at = 2;
+	assert_int_equal(svm_intercept_init(), E_NOMEM);
+	assert_int_equal(freed, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_permission_maps, setup),
+		cmocka_unit_test_setup(test_tsc_aux_only_where_it_exists, setup),
+		cmocka_unit_test_setup(test_intercept_words, setup),
+		cmocka_unit_test_setup(test_cr0_writes, setup),
+		cmocka_unit_test_setup(test_no_memory, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
