@@ -102,6 +102,11 @@ struct vmcs_field {
 #define VMCS_HOST_SYSENTER_EIP	VMCS_FIELD(0x6c12)
 #define VMCS_HOST_RIP		VMCS_FIELD(0x6c16) /* entry.S writes HOST_RSP */
 
+#ifdef UNIT_TEST
+/* Unit tests play the VMCS. */
+u64 vmread(struct vmcs_field field);
+void vmwrite(struct vmcs_field field, u64 value);
+#else
 /* Of the current VMCS. All fields named above exist once vmx_probe() has been content. */
 static inline u64 vmread(struct vmcs_field field)
 {
@@ -118,6 +123,7 @@ static inline void vmwrite(struct vmcs_field field, u64 value)
 			 : "r"((u64)field.encoding), "r"(value)
 			 : "cc", "memory");
 }
+#endif
 
 /* Pin-based controls (SDM 3C 24.6.1). */
 #define PIN_INTERRUPT BIT(0)

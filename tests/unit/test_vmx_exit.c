@@ -1,0 +1,437 @@
+// sources: vmx/exit.c vmx/event.c
+/* The way through an exit on VMX: what it costs in VMREADs and VMWRITEs, and what it leaves. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "kernel/vm.h"
+#include "lib/x86.h"
+#include "mm/gmem.h"
+#include "platform/bus.h"
+#include "platform/cpuid.h"
+#include "platform/cr.h"
+#include "platform/emulate.h"
+#include "platform/kvm_pv.h"
+#include "platform/msr.h"
+#include "vmx/vmx.h"
+
+#define MAX_READS  6u
+#define MAX_WRITES 3u
+#define RIP	   0x401000ul
+
+static u64 fields[0x7000];
+static unsigned reads, writes;
+
+static struct vm vm;
+static struct vcpu vcpu;
+static struct vmx_vcpu arch;
+static struct gmem gmem;
+static u64 counts[VMX_NR_EXITS];
+static bool ram_there;
+static unsigned stopped, mmio, halts, queued, flushes;
+static u64 long_mode;
+
+struct vmx_config vmx_config = {.tick_shift = 5};
+u64 tsc_khz = 3200000;
+
+u64 vmread(struct vmcs_field field)
+{
+	reads++;
+	return fields[field.encoding];
+}
+
+void vmwrite(struct vmcs_field field, u64 value)
+{
+	writes++;
+	fields[field.encoding] = value;
+}
+
+/* ---- what exits lead to ---- */
+
+enum outcome cpuid_exit(struct vcpu *v)
+{
+	v->gpr[RAX] = 0x16;
+	return ADVANCE;
+}
+
+enum outcome msr_read_exit(struct vcpu *v)
+{
+	v->gpr[RAX] = 1;
+	return ADVANCE;
+}
+
+enum outcome msr_write_exit(struct vcpu *v)
+{
+	(void)v;
+	return ADVANCE;
+}
+
+enum outcome hypercall_exit(struct vcpu *v)
+{
+	(void)v;
+	return ADVANCE;
+}
+
+enum outcome xsetbv_exit(struct vcpu *v)
+{
+	(void)v;
+	return ADVANCE;
+}
+
+enum outcome vmx_exit_cr(struct vcpu *v)
+{
+	(void)v;
+	return ADVANCE;
+}
+
+enum outcome emulate_string_io(struct vcpu *v, u16 port, unsigned size, bool in, bool rep)
+{
+	(void)v, (void)port, (void)size, (void)in, (void)rep;
+	return RESUME;
+}
+
+enum outcome emulate_mmio(struct vcpu *v, gpa_t gpa, bool write, bool page_walk)
+{
+	(void)gpa, (void)write, (void)page_walk;
+	mmio++;
+	v->gpr[RSP] += 8; /* as POP would */
+	v->next_rip = v->rip + 4;
+	return ADVANCE;
+}
+
+int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec)
+{
+	(void)gm, (void)gpa, (void)write, (void)exec;
+	return ram_there ? 0 : E_FAULT;
+}
+
+u32 bus_io_read(struct bus *bus, struct vcpu *v, u16 port, unsigned size)
+{
+	(void)bus, (void)v, (void)size;
+	return port == 0x70 ? 0xaabbccdd : ~0u;
+}
+
+void bus_io_write(struct bus *bus, struct vcpu *v, u16 port, unsigned size, u32 value)
+{
+	(void)bus, (void)v, (void)port, (void)size, (void)value;
+}
+
+struct bus *vm_bus(struct vm *v)
+{
+	(void)v;
+	return NULL;
+}
+
+void vcpu_halt(struct vcpu *v)
+{
+	(void)v;
+	halts++;
+}
+
+enum outcome vcpu_triple_fault(struct vcpu *v)
+{
+	(void)v;
+	stopped++;
+	return STOP_VM;
+}
+
+enum outcome vcpu_stop_reason(struct vcpu *v, const char *fmt, ...)
+{
+	(void)v, (void)fmt;
+	stopped++;
+	return STOP_VM;
+}
+
+enum outcome inject_exception(struct vcpu *v, u8 vector)
+{
+	(void)v;
+	queued = vector;
+	return INJECTED;
+}
+
+enum outcome inject_exception_error(struct vcpu *v, u8 vector, u32 error)
+{
+	(void)error;
+	return inject_exception(v, vector);
+}
+
+void vcpu_end_instruction(struct vcpu *v)
+{
+	v->rflags &= ~X86_RFLAGS_RF;
+}
+
+bool vcpu_prepare(struct vcpu *v)
+{
+	return !(atomic_load(&v->requests) & REQ_LOOP);
+}
+
+u64 vmx_reg(struct vcpu *v, enum vreg reg)
+{
+	(void)v;
+	return reg == VREG_CR0 ? X86_CR0_PE : 0;
+}
+
+void vmx_set_reg(struct vcpu *v, enum vreg reg, u64 value)
+{
+	(void)v, (void)reg, (void)value;
+}
+
+u32 vmx_privilege(struct vcpu *v)
+{
+	(void)v;
+	return (u32)long_mode;
+}
+
+void vmx_tlb_enter(struct vcpu *v)
+{
+	vmx_of(v)->flush = false;
+	flushes++;
+}
+
+struct vmcs_loan vmx_borrow_slow(struct vcpu *v)
+{
+	(void)v;
+	return (struct vmcs_loan){NULL, NULL};
+}
+
+void vmx_give_back_slow(struct vmcs_loan loan)
+{
+	(void)loan;
+}
+
+/* ---- the tests ---- */
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(fields, 0, sizeof(fields));
+	memset(&vcpu, 0, sizeof(vcpu));
+	memset(&arch, 0, sizeof(arch));
+	memset(counts, 0, sizeof(counts));
+	vm.gmem = &gmem;
+	vcpu.vm = &vm;
+	vcpu.arch = &arch;
+	vcpu.exit_counts = counts;
+	arch.loaded = true;
+	ram_there = true;
+	stopped = mmio = halts = flushes = 0;
+	queued = ~0u;
+	long_mode = PRIV_64BIT;
+	fields[VMCS_GUEST_RIP.encoding] = RIP;
+	fields[VMCS_GUEST_RSP.encoding] = 0x7000;
+	fields[VMCS_GUEST_RFLAGS.encoding] = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
+	fields[VMCS_INSTRUCTION_LENGTH.encoding] = 2;
+	return 0;
+}
+
+static bool leave(u32 reason)
+{
+	fields[VMCS_EXIT_REASON.encoding] = reason;
+	reads = writes = 0;
+	return vmx_exit(&vcpu);
+}
+
+static void check_cheap(u32 reason)
+{
+	setup(NULL);
+	assert_true(leave(reason));
+	assert_in_range(reads, 1, MAX_READS);
+	assert_in_range(writes, 0, MAX_WRITES);
+}
+
+static void test_common_exits_are_cheap(void **state)
+{
+	static const u32 reasons[] = {REASON_CPUID,
+				      REASON_HLT,
+				      REASON_VMCALL,
+				      REASON_IO,
+				      REASON_RDMSR,
+				      REASON_WRMSR,
+				      REASON_CR,
+				      REASON_WBINVD,
+				      REASON_EPT_VIOLATION,
+				      REASON_INTERRUPT_WINDOW};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(reasons); i++)
+		check_cheap(reasons[i]);
+}
+
+static void test_an_instruction_ends(void **state)
+{
+	(void)state;
+	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_STI | SHADOW_NMI;
+	fields[VMCS_GUEST_RFLAGS.encoding] |= X86_RFLAGS_RF;
+	assert_true(leave(REASON_CPUID));
+	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], RIP + 2);
+	assert_int_equal(fields[VMCS_GUEST_SHADOW.encoding], SHADOW_NMI);
+	assert_int_equal(fields[VMCS_GUEST_RFLAGS.encoding], X86_RFLAGS_FIXED | X86_RFLAGS_IF);
+	assert_int_equal(counts[REASON_CPUID], 1);
+}
+
+static void test_rip_wraps_outside_of_64_bit_code(void **state)
+{
+	(void)state;
+	fields[VMCS_GUEST_RIP.encoding] = 0xffffffff;
+	long_mode = 0;
+	leave(REASON_CPUID);
+	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], 1);
+
+	fields[VMCS_GUEST_RIP.encoding] = 0xffffffff;
+	long_mode = PRIV_64BIT;
+	leave(REASON_CPUID);
+	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], 0x100000001);
+}
+
+static void test_port_reads_by_size(void **state)
+{
+	static const struct {
+		u64 info, rax;
+	} cases[] = {
+		{0x70ul << 16 | BIT(3) | 0, 0x11111111111111dd},
+		{0x70ul << 16 | BIT(3) | 1, 0x111111111111ccdd},
+		{0x70ul << 16 | BIT(3) | 3, 0xaabbccdd},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		vcpu.gpr[RAX] = 0x1111111111111111;
+		fields[VMCS_QUALIFICATION.encoding] = cases[i].info;
+		leave(REASON_IO);
+		assert_int_equal(vcpu.gpr[RAX], cases[i].rax);
+	}
+}
+
+static void test_rsp_goes_both_ways_for_the_emulator(void **state)
+{
+	(void)state;
+	ram_there = false;
+	fields[VMCS_QUALIFICATION.encoding] = EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
+	assert_true(leave(REASON_EPT_VIOLATION));
+	assert_int_equal(mmio, 1);
+	assert_int_equal(fields[VMCS_GUEST_RSP.encoding], 0x7008);
+	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], RIP + 4);
+}
+
+static void test_code_from_nowhere_is_undefined(void **state)
+{
+	(void)state;
+	ram_there = false;
+	fields[VMCS_QUALIFICATION.encoding] = EPT_QUAL_FETCH | EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
+	leave(REASON_EPT_VIOLATION);
+	assert_int_equal(mmio, 0);
+	assert_int_equal(queued, X86_UD);
+}
+
+/* SDM 3C 27.2.4: what an exit interrupted. */
+static void test_interrupted_delivery(void **state)
+{
+	const u64 interrupt = EVENT_VALID | 0x31, nmi = EVENT_VALID | 2ul << 8 | 2;
+	const u64 soft = EVENT_VALID | 4ul << 8 | 0x80;
+	const u64 fault = EVENT_VALID | EVENT_HAS_ERROR | 3ul << 8 | X86_PF;
+
+	(void)state;
+	fields[VMCS_VECTORING_EVENT.encoding] = interrupt;
+	leave(REASON_EPT_VIOLATION);
+	assert_true(vmx_event_queued(&vcpu));
+	assert_int_equal(fields[VMCS_ENTRY_EVENT.encoding], interrupt);
+
+	setup(NULL);
+	fields[VMCS_VECTORING_EVENT.encoding] = nmi;
+	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_NMI;
+	leave(REASON_EPT_VIOLATION);
+	assert_int_equal(fields[VMCS_ENTRY_EVENT.encoding], nmi);
+	assert_int_equal(fields[VMCS_GUEST_SHADOW.encoding], 0);
+
+	setup(NULL);
+	fields[VMCS_VECTORING_EVENT.encoding] = soft;
+	leave(REASON_EPT_VIOLATION);
+	assert_false(vmx_event_queued(&vcpu));
+
+	setup(NULL);
+	fields[VMCS_VECTORING_EVENT.encoding] = fault;
+	fields[VMCS_VECTORING_ERROR.encoding] = 7;
+	leave(REASON_EPT_VIOLATION);
+	assert_false(vmx_event_queued(&vcpu));
+	assert_true(vcpu.exception.pending && vcpu.exception.has_error);
+	assert_int_equal(vcpu.exception.vector, X86_PF);
+	assert_int_equal(vcpu.exception.error, 7);
+}
+
+static void test_injection_word(void **state)
+{
+	static const struct event fault = {
+		.type = EVENT_EXCEPTION, .vector = X86_GP, .has_error = true, .error = 0x18};
+
+	(void)state;
+	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_MOV_SS;
+	vmx_inject(&vcpu, &fault);
+	assert_int_equal(fields[VMCS_ENTRY_EVENT.encoding], 0x80000b0d);
+	assert_int_equal(fields[VMCS_ENTRY_ERROR.encoding], 0x18);
+	assert_int_equal(fields[VMCS_GUEST_SHADOW.encoding], 0);
+	assert_true(vmx_event_queued(&vcpu));
+	leave(REASON_INTERRUPT_WINDOW);
+	assert_false(vmx_event_queued(&vcpu));
+}
+
+static void test_what_may_enter(void **state)
+{
+	(void)state;
+	vcpu.rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
+	assert_true(vmx_interrupt_allowed(&vcpu) && vmx_nmi_allowed(&vcpu));
+	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_NMI;
+	assert_true(vmx_interrupt_allowed(&vcpu) && !vmx_nmi_allowed(&vcpu));
+	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_STI;
+	assert_false(vmx_interrupt_allowed(&vcpu) || vmx_nmi_allowed(&vcpu));
+	vmx_end_shadow(&vcpu);
+	assert_true(vmx_interrupt_allowed(&vcpu));
+	vcpu.rflags = X86_RFLAGS_FIXED;
+	assert_false(vmx_interrupt_allowed(&vcpu));
+}
+
+static void test_the_tick_leaves_the_guest(void **state)
+{
+	(void)state;
+	assert_false(leave(REASON_TICK));
+	assert_int_equal(fields[VMCS_TICK.encoding], tsc_khz >> vmx_config.tick_shift);
+	assert_int_equal(vcpu.gpr[RSP], 0x7000);
+}
+
+static void test_every_reason_has_a_handler(void **state)
+{
+	(void)state;
+	for (u32 i = 0; i < VMX_NR_EXITS; i++) {
+		setup(NULL);
+		assert_non_null(vmx_exit_name(i));
+		if (i != REASON_EXCEPTION) /* may be the host's own NMI or #MC */
+			leave(i);
+	}
+	setup(NULL);
+	leave(0xffff);
+	assert_int_equal(stopped, 1);
+	setup(NULL);
+	leave((u32)REASON_ENTRY_FAILED | REASON_BAD_STATE);
+	assert_int_equal(stopped, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_common_exits_are_cheap, setup),
+		cmocka_unit_test_setup(test_an_instruction_ends, setup),
+		cmocka_unit_test_setup(test_rip_wraps_outside_of_64_bit_code, setup),
+		cmocka_unit_test_setup(test_port_reads_by_size, setup),
+		cmocka_unit_test_setup(test_rsp_goes_both_ways_for_the_emulator, setup),
+		cmocka_unit_test_setup(test_code_from_nowhere_is_undefined, setup),
+		cmocka_unit_test_setup(test_interrupted_delivery, setup),
+		cmocka_unit_test_setup(test_injection_word, setup),
+		cmocka_unit_test_setup(test_what_may_enter, setup),
+		cmocka_unit_test_setup(test_the_tick_leaves_the_guest, setup),
+		cmocka_unit_test_setup(test_every_reason_has_a_handler, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
