@@ -30,7 +30,7 @@ struct exit_entry {
 	const char *name;
 	enum outcome (*handler)(struct vcpu *vcpu);
 	u32 reads;
-};
+} __aligned(32); /* an index is a shift */
 
 void vmx_need_rsp(struct vcpu *vcpu)
 {
@@ -160,15 +160,15 @@ static enum outcome exit_bad_state(struct vcpu *vcpu)
 
 static enum outcome exit_bad_entry(struct vcpu *vcpu)
 {
-	return vcpu_stop_reason(vcpu, "VM entry failed: reason %x, qualification %lx",
-				vmx_of(vcpu)->reason, vmread(VMCS_QUALIFICATION));
+	return vcpu_stop_reason(vcpu, "VM entry failed: reason %lx, qualification %lx",
+				vmread(VMCS_EXIT_REASON), vmread(VMCS_QUALIFICATION));
 }
 
-/* An exit that was not asked for: a hypervisor below this one may do that. */
+/* Nobody knows what the guest waits for. */
 static enum outcome exit_unasked(struct vcpu *vcpu)
 {
-	return vcpu_stop_reason(vcpu, "exit reason %x, which was not asked for, at rip %lx",
-				vmx_of(vcpu)->reason, vcpu->rip);
+	return vcpu_stop_reason(vcpu, "exit reason %lx, which was not asked for, at rip %lx",
+				vmread(VMCS_EXIT_REASON), vcpu->rip);
 }
 
 #define UNASKED                                  \
@@ -284,20 +284,27 @@ static inline void advance(struct vcpu *vcpu, const struct vmx_vcpu *arch)
 		vcpu_end_instruction(vcpu);
 }
 
+/* The basic reason of an entry that failed; else a reason that no manual names yet. */
+static u64 odd_reason(u64 reason)
+{
+	return reason & REASON_ENTRY_FAILED ? min_u64((u16)reason, NR_REASONS) : NR_REASONS;
+}
+
 bool vmx_exit(struct vcpu *vcpu)
 {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	u32 reason = (u32)vmread(VMCS_EXIT_REASON);
-	u64 index = min_u64(reason & ~REASON_ENTRY_FAILED, NR_REASONS);
-	const struct exit_entry *entry = &exits[index];
+	u64 index = vmread(VMCS_EXIT_REASON);
 	u64 rip = vmread(VMCS_GUEST_RIP);
 	u64 rflags = vmread(VMCS_GUEST_RFLAGS);
+	const struct exit_entry *entry;
 	enum outcome outcome;
 
+	if (unlikely(index >= NR_REASONS))
+		index = odd_reason(index);
+	entry = &exits[index];
 	vcpu->rip = rip;
 	vcpu->rflags = rflags;
 	vcpu->next_rip = 0;
-	arch->reason = reason;
 	arch->rsp_known = false;
 	arch->event = false;
 	note_exit(vcpu, rip, index);

@@ -38,7 +38,6 @@ struct vmx_vcpu {
 
 	/* Of the exit that is being handled. */
 	u64 qualification;
-	u32 reason;
 	u64 saved_rsp; /* what GUEST_RSP holds, when rsp_known */
 	u32 length;    /* of the instruction; 0: the CPU does not say */
 	bool rsp_known;
