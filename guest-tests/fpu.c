@@ -86,8 +86,8 @@ static void make_image(struct image *image, u64 tag)
 	u64 state = tag;
 
 	memset(image, 0, sizeof(*image));
-	image->fcw =
-		(u16)(0x037f | (tag & 3) << 10); /* masked, bit 6 reads as 1; the rounding varies */
+	/* All exceptions masked; bit 6 reads as 1 (SDM 1 8.1.5); the rounding varies. */
+	image->fcw = (u16)(0x037f | (tag & 3) << 10);
 	image->ftw = 0xff;
 	image->mxcsr = 0x1f80 | (u32)(tag & 3) << 13;
 	for (unsigned i = 0; i < 8; i++) {
