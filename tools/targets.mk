@@ -4,13 +4,14 @@ PYTHON := /usr/bin/python3
 GUEST_FILES := $(BUILD)/linux/vmlinuz $(BUILD)/linux/initrd.img
 C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],$(ROOMS) guest-tests guest-tests/* tests tests/* tools/bench)))
 
-.PHONY: setup guest run test test-quick unit lint format bench bench-check bench-keep coverage clean \
+.PHONY: setup guest run run-intel test test-quick unit lint format bench bench-check bench-keep coverage clean \
 	distclean help
 
 help:
 	@echo 'make run         Roost on the emulated AMD machine with a Debian guest, in this terminal'
 	@echo '                 KERNEL= INITRD= CMDLINE= CPUS= MEMORY= for your own guest;'
 	@echo '                 CPU= the emulated processor, ROOST= words for the command line of Roost'
+	@echo 'make run-intel   the same on the emulated Intel machine, which is slower; CPU= its processor'
 	@echo 'make test        everything that can be checked; ONLY=REGEX chooses tests by name'
 	@echo 'make test-quick  the part that takes under two minutes'
 	@echo 'make unit        the unit tests alone; make coverage adds the lines they reach, file by file'
@@ -30,12 +31,16 @@ guest: $(GUEST_FILES)
 $(BUILD)/linux/vmlinuz:
 	CACHE=$(BUILD)/cache tools/fetch_kernel.sh $@
 
-$(BUILD)/linux/initrd.img: tools/make_initramfs.sh tools/initramfs/init
+$(BUILD)/linux/initrd.img: tools/make_initramfs.sh tools/initramfs/init tools/initramfs/profile
 	tools/make_initramfs.sh $@
 
 run: setup
 	@$(MAKE) --no-print-directory image $(if $(KERNEL),,guest)
 	@BUILD=$(BUILD) $(PYTHON) tools/run.py
+
+run-intel: setup
+	@$(MAKE) --no-print-directory image $(if $(KERNEL),,guest)
+	@BUILD=$(BUILD) $(PYTHON) tools/bochs.py
 
 test: setup
 	@BUILD=$(BUILD) $(PYTHON) tools/test.py $(if $(ONLY),--only '$(ONLY)')
