@@ -205,14 +205,3 @@ u64 memmap_total(const struct memmap *map, enum mem_type type)
 			total += map->range[i].length;
 	return total;
 }
-
-const char *mem_type_name(enum mem_type type)
-{
-	static const char *const names[NR_MEM_TYPES] = {
-		[MEM_USABLE] = "usable", [MEM_ACPI] = "ACPI tables", [MEM_MODULE] = "boot module",
-		[MEM_ROOST] = "Roost",	 [MEM_NVS] = "ACPI NVS",     [MEM_RESERVED] = "reserved",
-		[MEM_BAD] = "defective",
-	};
-
-	return type < NR_MEM_TYPES ? names[type] : "?";
-}

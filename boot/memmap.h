@@ -53,6 +53,3 @@ bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type t
 
 /* Bytes of all ranges of a type. */
 u64 memmap_total(const struct memmap *map, enum mem_type type);
-
-/* "usable", "reserved", ...; "?" for what is no type. */
-const char *mem_type_name(enum mem_type type);

@@ -10,6 +10,7 @@
 #include "lib/muldiv.h"
 #include "lib/x86.h"
 
+#define SAMPLES		7u
 #define MEASURE_US	8000u
 #define HPET_CAPS	0x000
 #define HPET_CONFIG	0x010
@@ -87,52 +88,59 @@ static void start_pit(struct reference *ref)
 }
 
 /*
- * A sample is the pair (reference, TSC) of the quickest of a few tries, so that an SMI or a slow
- * bus access between the two reads does not count.
+ * The three clocks at one moment, from the quickest of a few tries: what comes between the reads,
+ * an SMI, a slow bus or a host that lets this CPU wait, must not count as time of one clock alone.
  */
-static u64 sample(u64 (*read)(void), u64 *tsc)
+struct moment {
+	u64 reference, tsc;
+	u32 lapic; /* counts down */
+};
+
+static struct moment sample(u64 (*read)(void))
 {
-	u64 best = ~0ul, value = 0;
+	struct moment found = {0};
+	u64 best = ~0ul;
 
-	for (unsigned i = 0; i < 5; i++) {
-		u64 before, after, v;
+	for (unsigned i = 0; i < SAMPLES; i++) {
+		u64 before = __builtin_ia32_rdtsc();
+		u64 reference = read();
+		u32 lapic = lapic_timer_count_left();
+		u64 took = __builtin_ia32_rdtsc() - before;
 
-		before = __builtin_ia32_rdtsc();
-		v = read();
-		after = __builtin_ia32_rdtsc();
-		if (after - before < best) {
-			best = after - before;
-			value = v;
-			*tsc = before + best / 2;
+		if (took < best) {
+			best = took;
+			found = (struct moment){reference, before + took / 2, lapic};
 		}
 	}
-	return value;
+	return found;
+}
+
+static u64 passed_since(const struct reference *ref, u64 start, u64 now)
+{
+	return (ref->down ? start - now : now - start) & ref->mask;
 }
 
 static bool measure(const struct reference *ref, u64 (*read)(void), struct clock_measure *out)
 {
 	u64 wanted = ref->hz * MEASURE_US / 1000000;
-	u64 tsc0 = 0, tsc1 = 0, start, passed = 0;
-	u32 lapic0;
+	struct moment start, end;
+	u64 passed = 0;
 
 	lapic_timer_count(~0u);
-	start = sample(read, &tsc0);
-	lapic0 = lapic_timer_count_left();
+	start = sample(read);
 	for (u32 i = 0; i < MAX_ROUNDS && passed < wanted; i++) {
-		u64 now = read();
-
-		passed = (ref->down ? start - now : now - start) & ref->mask;
+		passed = passed_since(ref, start.reference, read());
 		cpu_pause();
 	}
 	if (passed < wanted)
 		return false;
-	passed = sample(read, &tsc1);
-	passed = (ref->down ? start - passed : passed - start) & ref->mask;
+	end = sample(read);
+	passed = passed_since(ref, start.reference, end.reference);
 	if (!passed)
 		return false;
-	out->lapic_ticks = lapic0 - lapic_timer_count_left();
+	out->lapic_ticks = start.lapic - end.lapic;
 	out->source = ref->name;
-	out->tsc_ticks = tsc1 - tsc0;
+	out->tsc_ticks = end.tsc - start.tsc;
 	out->tsc_khz = mul_div(out->tsc_ticks, ref->hz, passed) / 1000;
 	return out->tsc_khz != 0;
 }

@@ -152,7 +152,7 @@ static const struct option {
 	{"console", set_console,
 	 "none, or a list of com1 to com4 or a port (0x3f8), its speed (115200), and vga"},
 	{"loglevel", set_log_level, "error, warn, info or debug"},
-	{"cpus", set_cpus, "a number from 1 to 256"},
+	{"cpus", set_cpus, "a number from 1 to 64"},
 	{"on-idle", set_on_idle, "shell, poweroff or reboot"},
 	{"debug-exit", set_debug_exit, "an I/O port such as 0xf4, or 0 for none"},
 };

@@ -9,7 +9,7 @@
 
 struct boot_info;
 
-#define OPTIONS_MAX_CPUS 256
+#define OPTIONS_MAX_CPUS 64 /* what kernel/cpu.h has room for */
 
 /* What happens when the last guest has ended. */
 enum on_idle { IDLE_SHELL, IDLE_POWEROFF, IDLE_REBOOT };

@@ -10,8 +10,12 @@
 struct vcpu;
 struct vm;
 
-/* Next interrupt without accepting it: vector or -1; and accepting it (platform/lapic.h). */
+/* Next interrupt for this vCPU without accepting it: its vector, or -1. An external (PIC) one comes
+ * before the local APIC's. Does not look at RFLAGS.IF. */
 int irq_next(struct vcpu *vcpu);
+
+/* Accepts the next interrupt, as the processor's acknowledge cycle does, and returns its vector, or
+ * -1 when a PIC line has dropped since irq_next(). The vector may differ from irq_next()'s. */
 int irq_accept(struct vcpu *vcpu);
 
 /* Around the two: what a paravirtual EOI left to do, and the offer of the next one. */

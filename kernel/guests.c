@@ -384,16 +384,22 @@ static void report_end(struct vm *vm)
 	}
 }
 
-static void all_ended(void)
+/* Nothing runs and nothing will: what the command line wants then. */
+static void idle(void)
 {
-	log_info("no guest is running");
-	power_debug_exit(any_crash ? EXIT_CRASHED : EXIT_ALL_ENDED);
 	if (on_idle == IDLE_POWEROFF)
 		power_off();
 	if (on_idle == IDLE_REBOOT)
 		power_reboot();
 	host_io_attach(NULL);
 	shell_prompt();
+}
+
+static void all_ended(void)
+{
+	log_info("no guest is running");
+	power_debug_exit(any_crash ? EXIT_CRASHED : EXIT_ALL_ENDED);
+	idle();
 }
 
 /* On the CPU of the vCPU that left last; no vCPU of the VM runs any more. */
@@ -492,7 +498,7 @@ void guests_init(const struct boot_info *info, const struct options *options)
 	on_idle = options->on_idle;
 	sched_vm_ended = on_ended;
 	if (!backend) {
-		shell_prompt();
+		idle();
 		return;
 	}
 	frame_stats(&stats);

@@ -188,11 +188,6 @@ void host_io_attach(struct vm *vm)
 	spin_unlock(&input_lock);
 }
 
-struct vm *host_io_attached(void)
-{
-	return atomic_load(&attached);
-}
-
 void host_io_guest_output(struct vm *vm, u8 byte)
 {
 	char c = (char)byte;

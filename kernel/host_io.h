@@ -23,7 +23,6 @@ void host_io_init(const struct acpi_info *acpi);
 
 /* Where received bytes go: the VM's UART, or Roost's own shell when vm is NULL. */
 void host_io_attach(struct vm *vm);
-struct vm *host_io_attached(void);
 
 /*
  * A byte that a guest's UART sent. The attached VM's go out as they are; lines of others are

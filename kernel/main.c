@@ -37,6 +37,8 @@ __noreturn void kernel_start(u32 magic, u32 info_address);
 static struct boot_info boot;
 static struct acpi_info acpi;
 static struct options options;
+
+_Static_assert(OPTIONS_MAX_CPUS == MAX_CPUS, "cpus= names as many as there is room for");
 static hpa_t trampoline_page;
 
 /* Firmware's tables, while the start-up tables still map the first 4 GiB. */

@@ -12,6 +12,7 @@
 #include "kernel/power.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
+#include "lib/spinlock.h"
 #include "lib/x86.h"
 
 extern const u8 symbol_table[], symbol_table_end[];
@@ -173,3 +174,10 @@ void panic_report_nmis(struct cpu *cpu)
 	cpu->nmis_reported = nmis;
 	log_warn("CPU %u: NMI from the machine, ignored; %u so far", cpu->id, nmis);
 }
+
+#ifdef ROOST_DEBUG
+void lock_assert_failed(const char *what)
+{
+	panic("%s is not held", what);
+}
+#endif

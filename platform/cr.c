@@ -245,11 +245,6 @@ int efer_set(struct vcpu *vcpu, u64 value)
 	return 0;
 }
 
-enum outcome efer_write(struct vcpu *vcpu, u64 value)
-{
-	return efer_set(vcpu, value) ? inject_gp(vcpu, 0) : ADVANCE;
-}
-
 /* APM 2 11.5.2, SDM 1 13.3: x87 always, AVX not without SSE, AVX-512 whole and not without AVX. */
 bool xcr0_valid(struct vcpu *vcpu, u64 value)
 {

@@ -35,8 +35,7 @@ enum outcome cr_clts(struct vcpu *vcpu);
 /* LMSW: the low four bits of CR0, of which PE cannot be cleared. */
 enum outcome cr_lmsw(struct vcpu *vcpu, u16 value);
 
-/* EFER. efer_set() for callers that raise the fault themselves: 0, or E_INVAL for #GP(0). */
-enum outcome efer_write(struct vcpu *vcpu, u64 value);
+/* EFER. 0, or E_INVAL, with nothing changed, where WRMSR raises #GP(0). */
 int efer_set(struct vcpu *vcpu, u64 value) __must_check;
 
 /* XSETBV, with the index in ECX and the value in EDX:EAX. Checks CPL and CR4.OSXSAVE itself. */

@@ -18,16 +18,6 @@ static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *c
 	return cs->attr & SEG_ATTR_DB ? MODE_32 : MODE_16;
 }
 
-enum cpu_mode vcpu_code_mode(struct vcpu *vcpu)
-{
-	struct segment cs;
-	struct gwalk walk;
-
-	gwalk_init(&walk, vcpu);
-	vcpu_segment(vcpu, SEG_CS, &cs);
-	return code_mode(&walk, &cs);
-}
-
 /* Where the code is, and how wide, by CS and the paging mode; nothing fetched yet. */
 static int start(struct emul *e)
 {

@@ -40,9 +40,6 @@ enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool 
 int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, unsigned size,
 			 struct fault *fault) __must_check;
 
-/* The width of the code at RIP: CS.L with EFER.LMA, else CS.D. */
-enum cpu_mode vcpu_code_mode(struct vcpu *vcpu);
-
 /*
  * Fetches and decodes the instruction at RIP, which the processor has just fetched as well. The
  * next page is only touched when the instruction reaches into it. 0: *out is valid. Otherwise

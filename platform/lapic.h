@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "kernel/guest.h"
 #include "kernel/time.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
@@ -97,13 +98,7 @@ void lapic_init_reset(struct vcpu *vcpu);
 
 /* ---- for the run loop, on the vCPU's own CPU ---- */
 
-/* Next interrupt for this vCPU without accepting it: its vector, or -1. An external (PIC) one comes
- * before the local APIC's. Does not look at RFLAGS.IF. */
-int irq_next(struct vcpu *vcpu);
-
-/* Accepts the next interrupt, as the processor's acknowledge cycle does, and returns its vector, or
- * -1 when a PIC line has dropped since irq_next(). The vector may differ from irq_next()'s. */
-int irq_accept(struct vcpu *vcpu);
+/* irq_next() and irq_accept() are what kernel/guest.h asks for. */
 
 /* Highest vector in IRR whose class is above that of PPR, or -1. */
 int lapic_pending_vector(struct vcpu *vcpu);

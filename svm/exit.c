@@ -150,7 +150,10 @@ static enum outcome exit_unasked(struct vcpu *vcpu)
 #define INDEX_UNKNOWN 0xc5u
 _Static_assert(SVM_NR_EXITS == INDEX_UNKNOWN + 1, "one counter an entry");
 
-#define UNASKED {"not asked for", exit_unasked}
+#define UNASKED                               \
+	{                                     \
+		"not asked for", exit_unasked \
+	}
 
 static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_CR0_WRITE] = {"CR0 write", svm_exit_cr},

@@ -3,8 +3,8 @@
  * gets the right behaviour: here and nowhere else, but for the places that this names.
  *
  * - QEMU 7.2: MOV to CR3 with reserved bits ends in VMEXIT_INVALID instead of #GP: quirks.c.
- * - QEMU 7.2: no #GP for MOV to CR0 with reserved combinations of bits; the next VMRUN refuses them.
- *   There, writes of CR0 exit, and platform/cr.c checks them: svm_quirk_cr0_unchecked().
+ * - QEMU 7.2: no #GP for MOV to CR0 with reserved combinations of bits; the next VMRUN refuses
+ * them. There, writes of CR0 exit, and platform/cr.c checks them: svm_quirk_cr0_unchecked().
  * - QEMU 7.2: EFER.LME without CR4.PAE across an exit ruins the host: svm_update_efer() in regs.c.
  * - QEMU 7.2: an accessed bit in PAE page-directory-pointer entries: platform/gwalk.c.
  * - QEMU 7.2: virtual interrupts in EXITINTINFO have the type of exceptions: event.c.

@@ -23,7 +23,7 @@ done
 cp "$here/initramfs/init" "$root/init"
 chmod 755 "$root/init"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-echo "export PS1='guest# '" >"$root/etc/profile"
+cp "$here/initramfs/profile" "$root/etc/profile"
 find "$root" -exec touch -h -d @0 {} +
 
 mkdir -p "$(dirname "$output")"

@@ -55,6 +55,12 @@ static int tear_down(void **state)
 
 #define reg(r) vcpu_reg(vcpu, VREG_##r)
 
+/* As WRMSR's handler does it. */
+static enum outcome write_efer(struct vcpu *target, u64 value)
+{
+	return efer_set(target, value) ? inject_gp(target, 0) : ADVANCE;
+}
+
 static void accepted(enum outcome outcome)
 {
 	assert_int_equal(outcome, ADVANCE);
@@ -94,7 +100,7 @@ static void enter_long_mode(void)
 {
 	accepted(cr_write(vcpu, 0, X86_CR0_PE));
 	accepted(cr_write(vcpu, 4, X86_CR4_PAE));
-	accepted(efer_write(vcpu, X86_EFER_LME));
+	accepted(write_efer(vcpu, X86_EFER_LME));
 	accepted(cr_write(vcpu, 3, 0x1000));
 	accepted(cr_write(vcpu, 0, X86_CR0_PE | X86_CR0_PG));
 	set_cs(SEG_ATTR_L | SEG_ATTR_P);
@@ -288,26 +294,26 @@ static void test_efer_bits(void **state)
 				continue;
 			vcpu_set_reg(vcpu, VREG_EFER, 0);
 			if (model.efer_allowed & value)
-				accepted(efer_write(vcpu, value));
+				accepted(write_efer(vcpu, value));
 			else
-				faults(efer_write(vcpu, value), X86_GP);
+				faults(write_efer(vcpu, value), X86_GP);
 			assert_int_equal(reg(EFER), model.efer_allowed & value);
 		}
 	}
-	faults(efer_write(vcpu, X86_EFER_SVME), X86_GP);
+	faults(write_efer(vcpu, X86_EFER_SVME), X86_GP);
 }
 
 static void test_efer_LMA_is_derived(void **state)
 {
 	(void)state;
 	use_host(&fake_amd);
-	faults(efer_write(vcpu, X86_EFER_LMA), X86_GP); /* AMD: must not differ */
+	faults(write_efer(vcpu, X86_EFER_LMA), X86_GP); /* AMD: must not differ */
 	enter_long_mode();
-	faults(efer_write(vcpu, X86_EFER_LME), X86_GP);
-	accepted(efer_write(vcpu, X86_EFER_LME | X86_EFER_LMA | X86_EFER_SCE));
+	faults(write_efer(vcpu, X86_EFER_LME), X86_GP);
+	accepted(write_efer(vcpu, X86_EFER_LME | X86_EFER_LMA | X86_EFER_SCE));
 	assert_int_equal(reg(EFER), X86_EFER_LME | X86_EFER_LMA | X86_EFER_SCE);
 	use_host(&fake_intel);
-	accepted(efer_write(vcpu, X86_EFER_LME)); /* Intel: ignored */
+	accepted(write_efer(vcpu, X86_EFER_LME)); /* Intel: ignored */
 	assert_int_equal(reg(EFER), X86_EFER_LME | X86_EFER_LMA);
 }
 
@@ -315,12 +321,12 @@ static void test_efer_LME_is_fixed_under_paging(void **state)
 {
 	(void)state;
 	accepted(cr_write(vcpu, 0, X86_CR0_PE | X86_CR0_PG));
-	faults(efer_write(vcpu, X86_EFER_LME), X86_GP);
-	accepted(efer_write(vcpu, X86_EFER_SCE));
+	faults(write_efer(vcpu, X86_EFER_LME), X86_GP);
+	accepted(write_efer(vcpu, X86_EFER_SCE));
 	accepted(cr_write(vcpu, 0, X86_CR0_PE));
-	accepted(efer_write(vcpu, X86_EFER_LME));
+	accepted(write_efer(vcpu, X86_EFER_LME));
 	fake_take_requests(vcpu);
-	accepted(efer_write(vcpu, X86_EFER_LME | X86_EFER_NXE));
+	accepted(write_efer(vcpu, X86_EFER_LME | X86_EFER_NXE));
 	assert_int_equal(fake_take_requests(vcpu), REQ_TLB_FLUSH);
 }
 

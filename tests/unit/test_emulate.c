@@ -596,7 +596,6 @@ static void decoding_at_rip(void **state)
 		assert_int_equal(decode_current(rig_vcpu, &insn), 0);
 		assert_int_equal(insn.reg, 8);
 	}
-	assert_int_equal(vcpu_code_mode(rig_vcpu), MODE_64);
 	rig_code((const u8[]){0x06}, 1);
 	assert_int_equal(decode_current(rig_vcpu, &insn), E_FAULT);
 	expect_exception(6, 0);
@@ -611,9 +610,9 @@ static void decoding_at_rip(void **state)
 	assert_int_equal(insn.length, 15);
 	/* compatibility mode under long mode */
 	edit_segment(SEG_CS, 0, ~0u, 0xc9b);
-	assert_int_equal(vcpu_code_mode(rig_vcpu), MODE_32);
+	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	assert_int_equal(insn.addr_size, 4);
 	edit_segment(SEG_CS, 0, ~0u, 0x89b);
-	assert_int_equal(vcpu_code_mode(rig_vcpu), MODE_16);
 	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
 	assert_int_equal(insn.addr_size, 2);
 }

@@ -237,14 +237,6 @@ static void test_memmap_against_model(void **state)
 	}
 }
 
-static void test_memmap_type_names(void **state)
-{
-	(void)state;
-	for (u32 i = 0; i < NR_MEM_TYPES; i++)
-		assert_true(strlen(mem_type_name((enum mem_type)i)) > 2);
-	assert_string_equal(mem_type_name(NR_MEM_TYPES), "?");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,7 +249,6 @@ int main(void)
 		cmocka_unit_test(test_memmap_full_of_reserved),
 		cmocka_unit_test(test_memmap_full_closes_smallest_hole),
 		cmocka_unit_test(test_memmap_against_model),
-		cmocka_unit_test(test_memmap_type_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

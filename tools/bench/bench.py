@@ -95,7 +95,9 @@ def operations():
     box = machine.Machine(OUT / "operations", cpu=machine.MAX, options=machine.COUNTED,
                           memory=machine.host_memory(memory, guest))
     config = machine.guest_config("bench", kernel="guest.elf", memory="128M", cpus=1,
-                                  debug_exit="yes")
+                                  debug_exit="yes",
+                                  # Else all memory is mapped beforehand, and no page is filled.
+                                  populate="lazy", page_size="4K")
     box.roost("on-idle=poweroff debug-exit=0xf4 loglevel=warn",
               [box.stage("guest.elf", guest), box.stage("roost.conf", config)])
     text = run(box, fresh_log("operations"), 120)
