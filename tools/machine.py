@@ -7,6 +7,7 @@ starts dies with the test, at the latest when its time is up.
 import ctypes
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -116,7 +117,7 @@ class Machine:
     def run(self, log, limit):
         """Runs to the end or the limit in seconds. Returns (exit status or None, serial text)."""
         with open(log, "ab") as out:
-            out.write((" ".join(self.argv()) + "\n").encode())
+            out.write((shlex.join(self.argv()) + "\n").encode())
             out.flush()
             begin = out.tell()
             child = start(self.argv(), cwd=self.workdir, stdin=subprocess.DEVNULL, stdout=out,

@@ -3,7 +3,7 @@
 import machine
 
 PROMPT = "guest# "
-# Roost's own end of a run, for rigs: see docs/testing.md.
+# Roost's own end of a run, for rigs: see docs/test-rigs.md.
 RIG_WORDS = "on-idle=poweroff debug-exit=0xf4"
 MODELS = {"epyc": machine.EPYC, "max": machine.MAX}
 
