@@ -58,7 +58,7 @@ class Bochs(machine.Machine):
     """machine.Machine on the other emulator. Modules are files of the CD image."""
 
     def __init__(self, workdir, cpu=SKYLAKE, cpus=1, memory=256 * machine.MIB, limit=600,
-                 time0=946681200):
+                 time0=1704067200):
         super().__init__(workdir, cpu=cpu, cpus=cpus, memory=memory)
         self.limit = limit
         self.time0 = time0

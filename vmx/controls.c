@@ -126,8 +126,8 @@ static int choose_words(struct vmx_config *c)
 	err |= choose(first + 1, proc_controls, &c->proc);
 	err |= choose(first + 2, exit_controls, &c->exit);
 	err |= choose(first + 3, entry_controls, &c->entry);
-	if (!err)
-		err = choose(MSR_PROC2, proc2_controls, &c->proc2);
+	if (c->proc & PROC_SECONDARY)
+		err |= choose(MSR_PROC2, proc2_controls, &c->proc2);
 	return err ? E_NOSUPP : 0;
 }
 

@@ -85,3 +85,23 @@ for each_name in NAMES:
 for each_model in (bochs.SKYLAKE, bochs.ICELAKE, bochs.HASWELL):
     linux_test(each_model, 1)
 linux_test(bochs.SKYLAKE, 2)
+
+
+def refusal_test(name, model, pattern):
+    @test(f"intel/{name}", limit=120, needs=("build/gcc", "build/guest-tests"))
+    def run(t):
+        """A machine that cannot run guests is told so in one plain line, and nothing panics."""
+        need_bochs(t)
+        box = bochs.Bochs(t.dir / "machine", cpu=model, limit=120)
+        box.roost("on-idle=poweroff", [box.stage("guest.elf", guest_image("hello"))])
+        status, text = box.run(t.log, t.deadline.left())
+        t.check(status is not None, "the machine did not end in time")
+        t.expect(text, pattern, "what this processor lacks")
+        t.expect(text, r"Roost cannot run guests on this machine", "the consequence")
+        t.check("PANIC" not in text, "Roost panicked")
+
+
+refusal_test("no-vmx", "p4_prescott_celeron_336", r"this CPU has no VMX \(Intel VT-x\)")
+refusal_test("no-ept", "core2_penryn_t9600", r"this CPU's VMX has no EPT \(nested paging\)")
+refusal_test("no-unrestricted-guest", "corei5_lynnfield_750",
+             r"this CPU's VMX has no unrestricted guest \(real mode\)")
