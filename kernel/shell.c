@@ -4,6 +4,7 @@
 #include "kernel/cpu.h"
 #include "kernel/guests.h"
 #include "kernel/log.h"
+#include "kernel/panic.h"
 #include "kernel/power.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
@@ -63,10 +64,16 @@ static void cmd_reboot(void)
 	power_reboot();
 }
 
+static void cmd_panic(void)
+{
+	panic("asked for at the console");
+}
+
 static const struct command commands[] = {
 	{"cpus", "the CPUs in use", cmd_cpus},
 	{"help", "this list", cmd_help},
 	{"memory", "how much there is", cmd_memory},
+	{"panic", "stop with a report, to see one", cmd_panic},
 	{"poweroff", "switch the machine off", cmd_poweroff},
 	{"reboot", "restart the machine", cmd_reboot},
 	{"vms", "the guests and their states", cmd_vms},

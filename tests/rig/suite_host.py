@@ -6,6 +6,7 @@ import socket
 import time
 
 import machine
+import pexpect
 from guests import Shell, shell_guest, test_guest, guest_image
 from harness import test
 
@@ -117,3 +118,22 @@ def wx_test(name, cpu):
 
 wx_test("epyc", machine.EPYC)
 wx_test("max", machine.MAX)
+
+
+
+@test("host/panic-report", limit=60, quick=True, needs=("build/gcc", "build/guest-tests"))
+def panic_report(t):
+    """What a panic says: the CPU, the reason, the stack by the names of functions."""
+    box = test_guest(t, guest_image("hello"), cpu=machine.MAX, words="on-idle=shell")
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        shell = Shell(t, talk)
+        shell.expect("roost> ", "Roost's shell")
+        talk.send("panic\r")
+        for line in (r"PANIC on CPU 0: asked for at the console", r"stack from [0-9a-f]{16}:",
+                     r"  [0-9a-f]{16} shell_input\+0x[0-9a-f]+", r"  [0-9a-f]{16} sched_loop\+0x",
+                     r"Roost has stopped"):
+            found = talk.expect([line, pexpect.EOF, pexpect.TIMEOUT], timeout=15)
+            t.check(found == 0, f"the report has no line like {line}")
+    finally:
+        box.kill()
