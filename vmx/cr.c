@@ -62,7 +62,7 @@ static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, boo
 
 enum outcome vmx_exit_cr(struct vcpu *vcpu)
 {
-	u64 info = vmx_of(vcpu)->qualification;
+	u64 info = vmread(VMCS_QUALIFICATION);
 	unsigned cr = info & 0xf, gpr = info >> 8 & 0xf;
 	enum outcome outcome;
 	u64 value = 0;

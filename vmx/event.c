@@ -107,7 +107,7 @@ enum outcome vmx_exit_nmi_window(struct vcpu *vcpu)
  */
 static enum outcome debug_exception(struct vcpu *vcpu)
 {
-	u64 why = vmx_of(vcpu)->qualification & DR6_ALL;
+	u64 why = vmread(VMCS_QUALIFICATION) & DR6_ALL;
 	u64 dr6 = vmx_reg(vcpu, VREG_DR6) & ~0xful; /* B0 to B3 tell of this exception alone */
 
 	vmx_set_reg(vcpu, VREG_DR6, dr6 | why);
@@ -136,6 +136,7 @@ enum outcome vmx_exit_exception(struct vcpu *vcpu)
 		return host_nmi();
 	if (vector == X86_MC)
 		return host_machine_check();
+	vmx_take_exit_event(vcpu);
 	if (info & EVENT_NMI_UNBLOCKED)
 		vmwrite(VMCS_GUEST_SHADOW, vmread(VMCS_GUEST_SHADOW) | SHADOW_NMI);
 	if (vector == X86_DB)

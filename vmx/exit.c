@@ -1,8 +1,9 @@
 /*
- * Exits: one table of {name, handler, what to read}, one way through it, one tail.
+ * Exits: one table of {name, handler}, one way through it, one tail (kernel/backend.h).
  *
- * VMREAD and VMWRITE are the cost of an exit. RIP, RFLAGS and the reason are always read; the table
- * says what else a handler needs. In the tail RIP, RFLAGS and RSP are written when they changed.
+ * VMREAD and VMWRITE are the cost of an exit. RIP, RFLAGS and the reason are always read, all else
+ * by the handler that needs it: the instruction's length by the tail, after ADVANCE only, where it
+ * is valid (SDM 3C 27.2.5). In the tail RIP, RFLAGS and RSP are written when they changed.
  */
 #include "kernel/vm.h"
 #include "lib/log.h"
@@ -17,20 +18,10 @@
 #include "platform/msr.h"
 #include "vmx/vmx.h"
 
-/* What is read before the handler is called. */
-#define READ_LENGTH	   1u /* valid for this reason (SDM 3C 27.2.5) */
-#define READ_QUALIFICATION 2u
-#define READ_EVENT	   4u /* the exit may have come while an event was delivered */
-
-#define LEN		   READ_LENGTH
-#define QUAL		   READ_QUALIFICATION
-#define EVENT		   READ_EVENT
-
 struct exit_entry {
 	const char *name;
 	enum outcome (*handler)(struct vcpu *vcpu);
-	u32 reads;
-} __aligned(32); /* an index is a shift */
+};
 
 void vmx_need_rsp(struct vcpu *vcpu)
 {
@@ -89,9 +80,8 @@ static enum outcome exit_rdpmc(struct vcpu *vcpu)
 
 static enum outcome exit_io(struct vcpu *vcpu)
 {
-	const struct vmx_vcpu *arch = vmx_of(vcpu);
+	u64 info = vmread(VMCS_QUALIFICATION);
 	struct bus *bus = vm_bus(vcpu->vm);
-	u64 info = arch->qualification;
 	u16 port = (u16)(info >> 16);
 	unsigned size = (info & 7) + 1;
 	bool in = info & BIT(3);
@@ -116,15 +106,15 @@ static enum outcome exit_io(struct vcpu *vcpu)
 
 static enum outcome exit_ept_violation(struct vcpu *vcpu)
 {
-	const struct vmx_vcpu *arch = vmx_of(vcpu);
-	u64 info = arch->qualification;
+	u64 info = vmread(VMCS_QUALIFICATION);
 	gpa_t gpa = vmread(VMCS_GUEST_PA);
 	bool write = info & EPT_QUAL_WRITE;
 	bool fetch = info & EPT_QUAL_FETCH;
 	bool page_walk = !(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL);
 
+	vmx_take_exit_event(vcpu);
 	/* The IRET that ended NMI blocking runs again (SDM 3C 27.2.3). */
-	if (unlikely((info & EPT_QUAL_NMI_UNBLOCKED) && !arch->event))
+	if (unlikely((info & EPT_QUAL_NMI_UNBLOCKED) && !vmx_of(vcpu)->event))
 		vmwrite(VMCS_GUEST_SHADOW, vmread(VMCS_GUEST_SHADOW) | SHADOW_NMI);
 	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0)
 		return RESUME;
@@ -171,60 +161,60 @@ static enum outcome exit_unasked(struct vcpu *vcpu)
 				vmread(VMCS_EXIT_REASON), vcpu->rip);
 }
 
-#define UNASKED                                  \
-	{                                        \
-		"not asked for", exit_unasked, 0 \
+#define UNASKED                               \
+	{                                     \
+		"not asked for", exit_unasked \
 	}
 
 static const struct exit_entry exits[VMX_NR_EXITS] = {
-	[REASON_EXCEPTION] = {"exception", vmx_exit_exception, QUAL | EVENT},
-	[REASON_INTERRUPT] = {"interrupt", exit_host_interrupt, 0},
-	[REASON_TRIPLE_FAULT] = {"triple fault", exit_triple_fault, 0},
-	[REASON_INIT] = {"INIT", exit_host_interrupt, 0},
-	[REASON_SIPI] = {"SIPI", exit_host_interrupt, 0},
-	[REASON_IO_SMI] = {"SMI", exit_host_interrupt, 0},
-	[REASON_SMI] = {"SMI", exit_host_interrupt, 0},
-	[REASON_INTERRUPT_WINDOW] = {"interrupt window", vmx_exit_interrupt_window, 0},
-	[REASON_NMI_WINDOW] = {"NMI window", vmx_exit_nmi_window, 0},
-	[REASON_TASK_SWITCH] = {"task switch", exit_task_switch, QUAL | EVENT},
-	[REASON_CPUID] = {"CPUID", cpuid_exit, LEN},
-	[REASON_GETSEC] = {"GETSEC", exit_ud, 0},
-	[REASON_HLT] = {"HLT", exit_hlt, LEN},
-	[REASON_INVD] = {"INVD", exit_nop, LEN},
+	[REASON_EXCEPTION] = {"exception", vmx_exit_exception},
+	[REASON_INTERRUPT] = {"interrupt", exit_host_interrupt},
+	[REASON_TRIPLE_FAULT] = {"triple fault", exit_triple_fault},
+	[REASON_INIT] = {"INIT", exit_host_interrupt},
+	[REASON_SIPI] = {"SIPI", exit_host_interrupt},
+	[REASON_IO_SMI] = {"SMI", exit_host_interrupt},
+	[REASON_SMI] = {"SMI", exit_host_interrupt},
+	[REASON_INTERRUPT_WINDOW] = {"interrupt window", vmx_exit_interrupt_window},
+	[REASON_NMI_WINDOW] = {"NMI window", vmx_exit_nmi_window},
+	[REASON_TASK_SWITCH] = {"task switch", exit_task_switch},
+	[REASON_CPUID] = {"CPUID", cpuid_exit},
+	[REASON_GETSEC] = {"GETSEC", exit_ud},
+	[REASON_HLT] = {"HLT", exit_hlt},
+	[REASON_INVD] = {"INVD", exit_nop},
 	[REASON_INVLPG] = UNASKED,
-	[REASON_RDPMC] = {"RDPMC", exit_rdpmc, 0},
+	[REASON_RDPMC] = {"RDPMC", exit_rdpmc},
 	[REASON_RDTSC] = UNASKED,
-	[REASON_RSM] = {"RSM", exit_ud, 0},
-	[REASON_VMCALL] = {"VMCALL", hypercall_exit, LEN},
-	[REASON_VMX_FIRST... REASON_VMX_LAST] = {"VMX instruction", exit_ud, 0},
-	[REASON_CR] = {"control register", vmx_exit_cr, LEN | QUAL},
+	[REASON_RSM] = {"RSM", exit_ud},
+	[REASON_VMCALL] = {"VMCALL", hypercall_exit},
+	[REASON_VMX_FIRST... REASON_VMX_LAST] = {"VMX instruction", exit_ud},
+	[REASON_CR] = {"control register", vmx_exit_cr},
 	[REASON_DR] = UNASKED,
-	[REASON_IO] = {"port I/O", exit_io, LEN | QUAL},
-	[REASON_RDMSR] = {"RDMSR", msr_read_exit, LEN},
-	[REASON_WRMSR] = {"WRMSR", msr_write_exit, LEN},
-	[REASON_BAD_STATE] = {"invalid state", exit_bad_state, 0},
-	[REASON_BAD_MSR] = {"MSR loading", exit_bad_entry, 0},
+	[REASON_IO] = {"port I/O", exit_io},
+	[REASON_RDMSR] = {"RDMSR", msr_read_exit},
+	[REASON_WRMSR] = {"WRMSR", msr_write_exit},
+	[REASON_BAD_STATE] = {"invalid state", exit_bad_state},
+	[REASON_BAD_MSR] = {"MSR loading", exit_bad_entry},
 	[35] = UNASKED,
-	[REASON_MWAIT] = {"MWAIT", exit_ud, 0},
+	[REASON_MWAIT] = {"MWAIT", exit_ud},
 	[REASON_TRAP_FLAG] = UNASKED,
 	[38] = UNASKED,
-	[REASON_MONITOR] = {"MONITOR", exit_ud, 0},
-	[REASON_PAUSE] = {"PAUSE", exit_nop, LEN},
-	[REASON_MACHINE_CHECK] = {"machine check", exit_bad_entry, 0},
+	[REASON_MONITOR] = {"MONITOR", exit_ud},
+	[REASON_PAUSE] = {"PAUSE", exit_nop},
+	[REASON_MACHINE_CHECK] = {"machine check", exit_bad_entry},
 	[42] = UNASKED,
 	[REASON_TPR] = UNASKED,
 	[REASON_APIC_ACCESS] = UNASKED,
 	[REASON_EOI] = UNASKED,
 	[REASON_DESCRIPTOR_TABLE] = UNASKED,
 	[REASON_LDTR_TR] = UNASKED,
-	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation, QUAL | EVENT},
-	[REASON_EPT_MISCONFIG] = {"EPT misconfiguration", exit_ept_misconfig, 0},
-	[REASON_INVEPT] = {"INVEPT", exit_ud, 0},
+	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation},
+	[REASON_EPT_MISCONFIG] = {"EPT misconfiguration", exit_ept_misconfig},
+	[REASON_INVEPT] = {"INVEPT", exit_ud},
 	[REASON_RDTSCP] = UNASKED,
-	[REASON_TICK] = {"tick", exit_tick, 0},
-	[REASON_INVVPID] = {"INVVPID", exit_ud, 0},
-	[REASON_WBINVD] = {"WBINVD", exit_nop, LEN},
-	[REASON_XSETBV] = {"XSETBV", xsetbv_exit, LEN},
+	[REASON_TICK] = {"tick", exit_tick},
+	[REASON_INVVPID] = {"INVVPID", exit_ud},
+	[REASON_WBINVD] = {"WBINVD", exit_nop},
+	[REASON_XSETBV] = {"XSETBV", xsetbv_exit},
 	[REASON_APIC_WRITE... NR_REASONS] = UNASKED,
 };
 
@@ -260,12 +250,12 @@ static u64 wrapped(struct vcpu *vcpu, u64 rip)
 	return vmx_privilege(vcpu) & PRIV_64BIT ? rip : (u32)rip;
 }
 
-static u64 next_rip(struct vcpu *vcpu, const struct vmx_vcpu *arch)
+static inline u64 next_rip(struct vcpu *vcpu)
 {
 	u64 next = vcpu->next_rip;
 
 	if (!next) {
-		next = vcpu->rip + arch->length;
+		next = vcpu->rip + vmread(VMCS_INSTRUCTION_LENGTH);
 		if (unlikely((next ^ vcpu->rip) >> 32))
 			next = wrapped(vcpu, next);
 	}
@@ -273,11 +263,11 @@ static u64 next_rip(struct vcpu *vcpu, const struct vmx_vcpu *arch)
 }
 
 /* The instruction is done: what was for it alone ends (SDM 3B 17.3.1.1, 3A 6.8.3). */
-static inline void advance(struct vcpu *vcpu, const struct vmx_vcpu *arch)
+static inline void advance(struct vcpu *vcpu)
 {
 	u64 shadow = vmread(VMCS_GUEST_SHADOW);
 
-	vcpu->rip = next_rip(vcpu, arch);
+	vcpu->rip = next_rip(vcpu);
 	if (unlikely(shadow & SHADOW_NEXT))
 		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NEXT);
 	if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)))
@@ -296,28 +286,19 @@ bool vmx_exit(struct vcpu *vcpu)
 	u64 index = vmread(VMCS_EXIT_REASON);
 	u64 rip = vmread(VMCS_GUEST_RIP);
 	u64 rflags = vmread(VMCS_GUEST_RFLAGS);
-	const struct exit_entry *entry;
 	enum outcome outcome;
 
 	if (unlikely(index >= NR_REASONS))
 		index = odd_reason(index);
-	entry = &exits[index];
 	vcpu->rip = rip;
 	vcpu->rflags = rflags;
 	vcpu->next_rip = 0;
 	arch->rsp_known = false;
 	arch->event = false;
 	note_exit(vcpu, rip, index);
-	if (entry->reads & READ_LENGTH)
-		arch->length = (u32)vmread(VMCS_INSTRUCTION_LENGTH);
-	if (entry->reads & READ_QUALIFICATION)
-		arch->qualification = vmread(VMCS_QUALIFICATION);
-	if (entry->reads & READ_EVENT)
-		vmx_take_exit_event(vcpu);
-
-	outcome = entry->handler(vcpu);
+	outcome = exits[index].handler(vcpu);
 	if (outcome == ADVANCE)
-		advance(vcpu, arch);
+		advance(vcpu);
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu)) {
 		vmx_need_rsp(vcpu);
 		return false;

@@ -6,8 +6,10 @@
  *
  * The ledger: each vCPU notes the generation of its nested page table at its last flush. A change
  * of the table that needs a flush raises the generation, so entering with an older note is a
- * missing flush. Bochs, which flushes at every entry, cannot show such a bug.
+ * missing flush. Bochs, which flushes at every entry, cannot show such a bug; debug builds stop on
+ * it, and all builds flush.
  */
+#include "kernel/panic.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
 #include "mm/gmem.h"
@@ -67,6 +69,12 @@ void vmx_tlb_enter(struct vcpu *vcpu)
 	struct ptable *pt = &vcpu->vm->gmem->pt;
 	u64 generation = pt_generation(pt);
 
+	if (!arch->flush && arch->flushed_generation == generation)
+		return;
+#ifdef ROOST_DEBUG
+	if (!arch->flush)
+		panic("vCPU %u entered with nested page tables changed and not flushed", vcpu->id);
+#endif
 	if (arch->moved || arch->flushed_generation != generation)
 		invept(pt->root | vmx_config.ept_flags);
 	/* Without VPIDs every entry and exit does this. */

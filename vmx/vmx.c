@@ -218,8 +218,7 @@ static void vmx_run(struct vcpu *vcpu)
 	if (!vcpu_prepare(vcpu))
 		return;
 	vmx_write_back(vcpu);
-	if (vmx_of(vcpu)->flush)
-		vmx_tlb_enter(vcpu);
+	vmx_tlb_enter(vcpu);
 	vmx_enter(vcpu);
 }
 

@@ -37,9 +37,7 @@ struct vmx_vcpu {
 	hpa_t vmcs_pa;
 
 	/* Of the exit that is being handled. */
-	u64 qualification;
 	u64 saved_rsp; /* what GUEST_RSP holds, when rsp_known */
-	u32 length;    /* of the instruction; 0: the CPU does not say */
 	bool rsp_known;
 
 	bool event;		/* VMCS_ENTRY_EVENT is set for the next entry */
@@ -141,4 +139,4 @@ void vmx_put_msrs(struct vmx_vcpu *arch);
 /* tlb.c: VPIDs and the flush ledger */
 int vmx_new_vpid(struct vmx_vcpu *arch) __must_check;
 void vmx_tlb_flush(struct vcpu *vcpu);
-void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry, when flush is set */
+void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry */
