@@ -17,16 +17,6 @@
 #define MAX_TABLES	  256
 #define MAX_TABLE_SIZE	  MiB(4)
 
-static bool sum_is_zero(const void *data, size_t length)
-{
-	const u8 *byte = data;
-	u8 sum = 0;
-
-	for (size_t i = 0; i < length; i++)
-		sum = (u8)(sum + byte[i]);
-	return sum == 0;
-}
-
 /* A signature as text; what is not printable becomes '?'. */
 struct signature {
 	char text[5];
@@ -55,9 +45,9 @@ static bool rsdp_take(const void *data, size_t length, struct acpi_rsdp *out)
 	memset(out, 0, sizeof(*out));
 	memcpy(out, data, min_u64(length, sizeof(*out)));
 	if (memcmp(out->signature, "RSD PTR ", sizeof(out->signature)) ||
-	    !sum_is_zero(out, RSDP_V1_SIZE))
+	    acpi_sum(out, RSDP_V1_SIZE))
 		return false;
-	if (out->revision >= 2 && length >= RSDP_V2_SIZE && sum_is_zero(out, RSDP_V2_SIZE))
+	if (out->revision >= 2 && length >= RSDP_V2_SIZE && !acpi_sum(out, RSDP_V2_SIZE))
 		return true;
 	if (out->revision >= 2)
 		log_warn("ACPI: the RSDP's second part is missing or corrupt, the RSDT is used");
@@ -134,7 +124,7 @@ static const struct acpi_header *map_table(hpa_t address, size_t min)
 		log_warn("ACPI: table %s at 0x%lx is not mappable, left out", name.text, address);
 		return NULL;
 	}
-	if (!sum_is_zero(header, length)) {
+	if (acpi_sum(header, length)) {
 		log_warn("ACPI: table %s at 0x%lx has a wrong checksum, left out", name.text,
 			 address);
 		return NULL;

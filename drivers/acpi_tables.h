@@ -1,6 +1,7 @@
 /*
- * Layouts of the ACPI tables that drivers/acpi.c reads (ACPI 6.5 5.2; IA-PC HPET 1.0a 3.2.4; PCI
- * Firmware 3.0 4.1.2; Serial Port Console Redirection 1.07). Little-endian, packed, at any address.
+ * Layouts of the ACPI tables that drivers/acpi.c reads and platform/acpi_tables.c writes (ACPI 6.5
+ * 5.2; IA-PC HPET 1.0a 3.2.4; PCI Firmware 3.0 4.1.2; Serial Port Console Redirection 1.07).
+ * Little-endian, packed, at any address.
  */
 #pragma once
 
@@ -11,23 +12,17 @@ struct acpi_rsdp {
 	u8 checksum; /* of the first 20 bytes */
 	char oem[6];
 	u8 revision;
-	u32 rsdt;
-	u32 length; /* from here on with revision 2 */
+	u32 rsdt, length; /* length and what follows: with revision 2 */
 	u64 xsdt;
-	u8 extended_checksum;
-	u8 reserved[3];
+	u8 extended_checksum, reserved[3];
 } __packed;
 
 struct acpi_header {
 	char signature[4];
 	u32 length; /* with this header */
-	u8 revision;
-	u8 checksum;
-	char oem[6];
-	char oem_table[8];
-	u32 oem_revision;
-	u32 creator;
-	u32 creator_revision;
+	u8 revision, checksum;
+	char oem[6], oem_table[8];
+	u32 oem_revision, creator, creator_revision;
 } __packed;
 
 /* Generic address structure, 5.2.3.2. */
@@ -49,10 +44,8 @@ struct acpi_madt {
 } __packed;
 
 #define MADT_HAS_8259	 0x1u
-
 #define MADT_CPU_ENABLED 0x1u
 #define MADT_CPU_CAPABLE 0x2u
-
 #define MADT_POLARITY	 0x3u
 #define MADT_ACTIVE_LOW	 0x3u
 #define MADT_TRIGGER	 0xcu
@@ -65,7 +58,7 @@ enum madt_type {
 	MADT_LAPIC_NMI = 4,
 	MADT_LAPIC_ADDRESS = 5,
 	MADT_X2APIC = 9,
-	MADT_X2APIC_NMI = 10,
+	MADT_X2APIC_NMI = 10
 };
 
 struct madt_lapic {
@@ -110,8 +103,7 @@ struct madt_x2apic_nmi {
 	struct acpi_entry entry;
 	u16 flags;
 	u32 uid; /* 0xffffffff: all */
-	u8 lint;
-	u8 reserved[3];
+	u8 lint, reserved[3];
 } __packed;
 
 struct acpi_fadt {
@@ -140,10 +132,8 @@ struct acpi_fadt {
 } __packed;
 
 #define FADT_V1_SIZE	 offsetof(struct acpi_fadt, reset)
-
 #define FADT_TIMER_32BIT (1u << 8)
 #define FADT_HAS_RESET	 (1u << 10)
-
 #define FADT_ARCH_8042	 (1u << 1)
 #define FADT_ARCH_NO_VGA (1u << 2)
 
@@ -170,8 +160,7 @@ struct mcfg_entry {
 
 struct acpi_spcr_table {
 	struct acpi_header header;
-	u8 interface;
-	u8 reserved0[3];
+	u8 interface, reserved0[3];
 	struct acpi_gas base;
 	u8 irq_types, irq;
 	u32 gsi;
@@ -217,3 +206,14 @@ _Static_assert(sizeof(struct acpi_hpet) == 56, "HPET");
 _Static_assert(sizeof(struct acpi_mcfg) == 44, "MCFG");
 _Static_assert(sizeof(struct mcfg_entry) == 16, "MCFG entry");
 _Static_assert(offsetof(struct acpi_spcr_table, gsi) == 54, "SPCR");
+
+/* The sum of all bytes: 0 for a table that is not corrupt. */
+static inline u8 acpi_sum(const void *data, size_t length)
+{
+	const u8 *byte = data;
+	u8 sum = 0;
+
+	for (size_t i = 0; i < length; i++)
+		sum = (u8)(sum + byte[i]);
+	return sum;
+}
