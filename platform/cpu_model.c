@@ -67,149 +67,72 @@ enum source {
 	EMULATED_AMD,
 };
 
-struct feature {
-	u8 word; /* enum word */
-	u8 bit;
+struct features {
+	u8 word;   /* enum word */
 	u8 source; /* enum source */
-	u16 needs; /* components of XCR0 without which it is hidden */
+	u16 needs; /* components of XCR0 without which they are hidden */
+	u32 bits;
 };
 
-/* Sorted by word, then bit. Names as in APM 3 appendix E and SDM 2A CPUID. */
-static const struct feature features[] = {
-	{W1_ECX, 0, HOST, 0},		    /* SSE3 */
-	{W1_ECX, 1, HOST, 0},		    /* PCLMULQDQ */
-	{W1_ECX, 9, HOST, 0},		    /* SSSE3 */
-	{W1_ECX, 12, HOST, NEEDS_AVX},	    /* FMA */
-	{W1_ECX, 13, HOST, 0},		    /* CMPXCHG16B */
-	{W1_ECX, 17, HOST, 0},		    /* PCID */
-	{W1_ECX, 19, HOST, 0},		    /* SSE4.1 */
-	{W1_ECX, 20, HOST, 0},		    /* SSE4.2 */
-	{W1_ECX, 21, EMULATED, 0},	    /* x2APIC */
-	{W1_ECX, 22, HOST, 0},		    /* MOVBE */
-	{W1_ECX, 23, HOST, 0},		    /* POPCNT */
-	{W1_ECX, 24, EMULATED, 0},	    /* TSC deadline timer */
-	{W1_ECX, 25, HOST, 0},		    /* AES */
-	{W1_ECX, 26, HOST, NEEDS_XSAVE},    /* XSAVE */
-	{W1_ECX, 28, HOST, NEEDS_AVX},	    /* AVX */
-	{W1_ECX, 29, HOST, NEEDS_AVX},	    /* F16C */
-	{W1_ECX, 30, HOST, 0},		    /* RDRAND */
-	{W1_ECX, 31, EMULATED, 0},	    /* a hypervisor is present */
-	{W1_EDX, 0, HOST, 0},		    /* x87 */
-	{W1_EDX, 1, HOST, 0},		    /* virtual-8086 extensions */
-	{W1_EDX, 2, HOST, 0},		    /* debugging extensions */
-	{W1_EDX, 3, HOST, 0},		    /* 4 MiB pages */
-	{W1_EDX, 4, HOST, 0},		    /* TSC */
-	{W1_EDX, 5, HOST, 0},		    /* MSRs */
-	{W1_EDX, 6, HOST, 0},		    /* PAE */
-	{W1_EDX, 7, EMULATED, 0},	    /* machine check exception, with no banks */
-	{W1_EDX, 8, HOST, 0},		    /* CMPXCHG8B */
-	{W1_EDX, 9, EMULATED, 0},	    /* APIC */
-	{W1_EDX, 11, HOST, 0},		    /* SYSENTER */
-	{W1_EDX, 12, EMULATED, 0},	    /* MTRRs */
-	{W1_EDX, 13, HOST, 0},		    /* global pages */
-	{W1_EDX, 14, EMULATED, 0},	    /* machine check architecture */
-	{W1_EDX, 15, HOST, 0},		    /* CMOV */
-	{W1_EDX, 16, HOST, 0},		    /* PAT */
-	{W1_EDX, 17, HOST, 0},		    /* PSE-36 */
-	{W1_EDX, 19, HOST, 0},		    /* CLFLUSH */
-	{W1_EDX, 23, HOST, 0},		    /* MMX */
-	{W1_EDX, 24, HOST, 0},		    /* FXSAVE */
-	{W1_EDX, 25, HOST, 0},		    /* SSE */
-	{W1_EDX, 26, HOST, 0},		    /* SSE2 */
-	{W7_EBX, 0, HOST, 0},		    /* FSGSBASE */
-	{W7_EBX, 1, EMULATED, 0},	    /* IA32_TSC_ADJUST */
-	{W7_EBX, 3, HOST, 0},		    /* BMI1 */
-	{W7_EBX, 5, HOST, NEEDS_AVX},	    /* AVX2 */
-	{W7_EBX, 6, HOST, 0},		    /* x87 data pointer updated on exceptions only */
-	{W7_EBX, 7, HOST, 0},		    /* SMEP */
-	{W7_EBX, 8, HOST, 0},		    /* BMI2 */
-	{W7_EBX, 9, HOST, 0},		    /* fast REP MOVSB */
-	{W7_EBX, 10, HOST, 0},		    /* INVPCID */
-	{W7_EBX, 13, HOST, 0},		    /* x87 CS and DS deprecated */
-	{W7_EBX, 16, HOST, NEEDS_AVX512},   /* AVX512F */
-	{W7_EBX, 17, HOST, NEEDS_AVX512},   /* AVX512DQ */
-	{W7_EBX, 18, HOST, 0},		    /* RDSEED */
-	{W7_EBX, 19, HOST, 0},		    /* ADX */
-	{W7_EBX, 20, HOST, 0},		    /* SMAP */
-	{W7_EBX, 21, HOST, NEEDS_AVX512},   /* AVX512_IFMA */
-	{W7_EBX, 23, HOST, 0},		    /* CLFLUSHOPT */
-	{W7_EBX, 24, HOST, 0},		    /* CLWB */
-	{W7_EBX, 28, HOST, NEEDS_AVX512},   /* AVX512CD */
-	{W7_EBX, 29, HOST, 0},		    /* SHA */
-	{W7_EBX, 30, HOST, NEEDS_AVX512},   /* AVX512BW */
-	{W7_EBX, 31, HOST, NEEDS_AVX512},   /* AVX512VL */
-	{W7_ECX, 1, HOST, NEEDS_AVX512},    /* AVX512_VBMI */
-	{W7_ECX, 2, HOST, 0},		    /* UMIP */
-	{W7_ECX, 3, HOST, NEEDS_PKRU},	    /* protection keys, user */
-	{W7_ECX, 6, HOST, NEEDS_AVX512},    /* AVX512_VBMI2 */
-	{W7_ECX, 8, HOST, 0},		    /* GFNI */
-	{W7_ECX, 9, HOST, NEEDS_AVX},	    /* VAES */
-	{W7_ECX, 10, HOST, NEEDS_AVX},	    /* VPCLMULQDQ */
-	{W7_ECX, 11, HOST, NEEDS_AVX512},   /* AVX512_VNNI */
-	{W7_ECX, 12, HOST, NEEDS_AVX512},   /* AVX512_BITALG */
-	{W7_ECX, 14, HOST, NEEDS_AVX512},   /* AVX512_VPOPCNTDQ */
-	{W7_ECX, 22, HOST, 0},		    /* RDPID */
-	{W7_ECX, 25, HOST, 0},		    /* CLDEMOTE */
-	{W7_ECX, 27, HOST, 0},		    /* MOVDIRI */
-	{W7_ECX, 28, HOST, 0},		    /* MOVDIR64B */
-	{W7_EDX, 2, HOST, NEEDS_AVX512},    /* AVX512_4VNNIW */
-	{W7_EDX, 3, HOST, NEEDS_AVX512},    /* AVX512_4FMAPS */
-	{W7_EDX, 4, HOST, 0},		    /* fast short REP MOVSB */
-	{W7_EDX, 8, HOST, NEEDS_AVX512},    /* AVX512_VP2INTERSECT */
-	{W7_EDX, 14, HOST, 0},		    /* SERIALIZE */
-	{W7_EDX, 23, HOST, NEEDS_AVX512},   /* AVX512_FP16 */
-	{W71_EAX, 4, HOST, NEEDS_AVX},	    /* AVX_VNNI */
-	{W71_EAX, 5, HOST, NEEDS_AVX512},   /* AVX512_BF16 */
-	{W71_EAX, 10, HOST, 0},		    /* fast zero-length REP MOVSB */
-	{W71_EAX, 11, HOST, 0},		    /* fast short REP STOSB */
-	{W71_EAX, 12, HOST, 0},		    /* fast short REP CMPSB, SCASB */
-	{W71_EAX, 23, HOST, NEEDS_AVX},	    /* AVX_IFMA */
-	{WD1_EAX, 0, HOST, NEEDS_XSAVE},    /* XSAVEOPT */
-	{WD1_EAX, 1, HOST, NEEDS_XSAVE},    /* XSAVEC */
-	{WD1_EAX, 2, HOST, NEEDS_XSAVE},    /* XGETBV with ECX 1 */
-	{WD1_EAX, 3, HOST, NEEDS_XSAVE},    /* XSAVES, IA32_XSS */
-	{WX1_ECX, 0, HOST, 0},		    /* LAHF in 64-bit mode */
-	{WX1_ECX, 4, HOST_AMD, 0},	    /* LOCK MOV CR0 is MOV CR8 */
-	{WX1_ECX, 5, HOST, 0},		    /* LZCNT */
-	{WX1_ECX, 6, HOST_AMD, 0},	    /* SSE4A */
-	{WX1_ECX, 7, HOST_AMD, 0},	    /* misaligned SSE */
-	{WX1_ECX, 8, HOST, 0},		    /* PREFETCHW */
-	{WX1_ECX, 9, EMULATED_AMD, 0},	    /* OS visible workarounds */
-	{WX1_ECX, 11, HOST_AMD, NEEDS_AVX}, /* XOP */
-	{WX1_ECX, 16, HOST_AMD, NEEDS_AVX}, /* FMA4 */
-	{WX1_ECX, 21, HOST_AMD, 0},	    /* TBM */
-	{WX1_ECX, 22, HOST_AMD, 0},	    /* topology extensions */
-	{WX1_EDX, 0, HOST_AMD, 0},	    /* 0 to 9, 12 to 17, 23, 24: as in leaf 1 */
-	{WX1_EDX, 1, HOST_AMD, 0},	    /* virtual-8086 extensions */
-	{WX1_EDX, 2, HOST_AMD, 0},	    /* debugging extensions */
-	{WX1_EDX, 3, HOST_AMD, 0},	    /* 4 MiB pages */
-	{WX1_EDX, 4, HOST_AMD, 0},	    /* TSC */
-	{WX1_EDX, 5, HOST_AMD, 0},	    /* MSRs */
-	{WX1_EDX, 6, HOST_AMD, 0},	    /* PAE */
-	{WX1_EDX, 7, EMULATED_AMD, 0},	    /* machine check exception */
-	{WX1_EDX, 8, HOST_AMD, 0},	    /* CMPXCHG8B */
-	{WX1_EDX, 9, EMULATED_AMD, 0},	    /* APIC */
-	{WX1_EDX, 11, HOST, 0},		    /* SYSCALL */
-	{WX1_EDX, 12, EMULATED_AMD, 0},	    /* MTRRs */
-	{WX1_EDX, 13, HOST_AMD, 0},	    /* global pages */
-	{WX1_EDX, 14, EMULATED_AMD, 0},	    /* machine check architecture */
-	{WX1_EDX, 15, HOST_AMD, 0},	    /* CMOV */
-	{WX1_EDX, 16, HOST_AMD, 0},	    /* PAT */
-	{WX1_EDX, 17, HOST_AMD, 0},	    /* PSE-36 */
-	{WX1_EDX, 20, HOST, 0},		    /* no-execute */
-	{WX1_EDX, 22, HOST_AMD, 0},	    /* MMX extensions */
-	{WX1_EDX, 23, HOST_AMD, 0},	    /* MMX */
-	{WX1_EDX, 24, HOST_AMD, 0},	    /* FXSAVE */
-	{WX1_EDX, 25, HOST_AMD, 0},	    /* fast FXSAVE: EFER.FFXSR */
-	{WX1_EDX, 26, HOST, 0},		    /* 1 GiB pages */
-	{WX1_EDX, 27, HOST, 0},		    /* RDTSCP */
-	{WX1_EDX, 29, HOST, 0},		    /* long mode */
-	{WX1_EDX, 30, HOST_AMD, 0},	    /* 3DNow! extensions */
-	{WX1_EDX, 31, HOST_AMD, 0},	    /* 3DNow! */
-	{WX8_EBX, 0, HOST_AMD, 0},	    /* CLZERO */
-	{WX8_EBX, 2, HOST_AMD, 0},	    /* FXRSTOR restores error pointers always */
-	{WX21_EAX, 2, HOST_AMD, 0},	    /* LFENCE is always serializing */
-	{WX21_EAX, 6, HOST_AMD, 0},	    /* a null selector clears the base */
+#define B(n) (1u << (n))
+
+/*
+ * Each row: features of one word with the same source and needs. The comment names them in the
+ * order of their bits, as APM 3 appendix E and SDM 2A CPUID do.
+ */
+static const struct features features[] = {
+	/* SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND */
+	{W1_ECX, HOST, 0,
+	 B(0) | B(1) | B(9) | B(13) | B(17) | B(19) | B(20) | B(22) | B(23) | B(25) | B(30)},
+	{W1_ECX, HOST, NEEDS_AVX, B(12) | B(28) | B(29)}, /* FMA, AVX, F16C */
+	{W1_ECX, EMULATED, 0, B(21) | B(24) | B(31)},	  /* x2APIC, TSC deadline, a hypervisor */
+	{W1_ECX, HOST, NEEDS_XSAVE, B(26)},		  /* XSAVE */
+	/* x87, virtual-8086 extensions, debugging extensions, 4 MiB pages, TSC, MSRs, PAE,
+	 * CMPXCHG8B, SYSENTER, global pages, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSAVE, SSE, SSE2 */
+	{W1_EDX, HOST, 0,
+	 B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(11) | B(13) | B(15) | B(16) |
+		 B(17) | B(19) | B(23) | B(24) | B(25) | B(26)},
+	/* machine check exception (no banks), APIC, MTRRs, machine check architecture */
+	{W1_EDX, EMULATED, 0, B(7) | B(9) | B(12) | B(14)},
+	/* FSGSBASE, BMI1, x87 data pointer updated on exceptions only, SMEP, BMI2, fast REP
+	 * MOVSB, INVPCID, x87 CS and DS deprecated, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB, SHA */
+	{W7_EBX, HOST, 0,
+	 B(0) | B(3) | B(6) | B(7) | B(8) | B(9) | B(10) | B(13) | B(18) | B(19) | B(20) | B(23) |
+		 B(24) | B(29)},
+	{W7_EBX, EMULATED, 0, B(1)},	 /* IA32_TSC_ADJUST */
+	{W7_EBX, HOST, NEEDS_AVX, B(5)}, /* AVX2 */
+	/* AVX512F, AVX512DQ, AVX512_IFMA, AVX512CD, AVX512BW, AVX512VL */
+	{W7_EBX, HOST, NEEDS_AVX512, B(16) | B(17) | B(21) | B(28) | B(30) | B(31)},
+	/* AVX512_VBMI, AVX512_VBMI2, AVX512_VNNI, AVX512_BITALG, AVX512_VPOPCNTDQ */
+	{W7_ECX, HOST, NEEDS_AVX512, B(1) | B(6) | B(11) | B(12) | B(14)},
+	/* UMIP, GFNI, RDPID, CLDEMOTE, MOVDIRI, MOVDIR64B */
+	{W7_ECX, HOST, 0, B(2) | B(8) | B(22) | B(25) | B(27) | B(28)},
+	{W7_ECX, HOST, NEEDS_PKRU, B(3)},	 /* user protection keys */
+	{W7_ECX, HOST, NEEDS_AVX, B(9) | B(10)}, /* VAES, VPCLMULQDQ */
+	/* AVX512_4VNNIW, AVX512_4FMAPS, AVX512_VP2INTERSECT, AVX512_FP16 */
+	{W7_EDX, HOST, NEEDS_AVX512, B(2) | B(3) | B(8) | B(23)},
+	{W7_EDX, HOST, 0, B(4) | B(14)},	  /* fast short REP MOVSB, SERIALIZE */
+	{W71_EAX, HOST, NEEDS_AVX, B(4) | B(23)}, /* AVX_VNNI, AVX_IFMA */
+	{W71_EAX, HOST, NEEDS_AVX512, B(5)},	  /* AVX512_BF16 */
+	/* fast zero-length REP MOVSB, fast short REP STOSB, fast short REP CMPSB and SCASB */
+	{W71_EAX, HOST, 0, B(10) | B(11) | B(12)},
+	/* XSAVEOPT, XSAVEC, XGETBV with ECX 1, XSAVES with IA32_XSS */
+	{WD1_EAX, HOST, NEEDS_XSAVE, B(0) | B(1) | B(2) | B(3)},
+	{WX1_ECX, HOST, 0, B(0) | B(5) | B(8)}, /* LAHF in 64-bit mode, LZCNT, PREFETCHW */
+	/* LOCK MOV CR0 is MOV CR8, SSE4A, misaligned SSE, TBM, topology extensions */
+	{WX1_ECX, HOST_AMD, 0, B(4) | B(6) | B(7) | B(21) | B(22)},
+	{WX1_ECX, EMULATED_AMD, 0, B(9)},	       /* OS visible workarounds */
+	{WX1_ECX, HOST_AMD, NEEDS_AVX, B(11) | B(16)}, /* XOP, FMA4 */
+	/* as in leaf 1, but 22 MMX extensions, 25 EFER.FFXSR, 30 3DNow! extensions, 31 3DNow! */
+	{WX1_EDX, HOST_AMD, 0,
+	 B(0) | B(1) | B(2) | B(3) | B(4) | B(5) | B(6) | B(8) | B(13) | B(15) | B(16) | B(17) |
+		 B(22) | B(23) | B(24) | B(25) | B(30) | B(31)},
+	{WX1_EDX, EMULATED_AMD, 0, B(7) | B(9) | B(12) | B(14)}, /* as in leaf 1 */
+	/* SYSCALL, no-execute, 1 GiB pages, RDTSCP, long mode */
+	{WX1_EDX, HOST, 0, B(11) | B(20) | B(26) | B(27) | B(29)},
+	{WX8_EBX, HOST_AMD, 0, B(0) | B(2)}, /* CLZERO, FXRSTOR restores error pointers */
+	/* LFENCE is always serializing, a null selector clears the base */
+	{WX21_EAX, HOST_AMD, 0, B(2) | B(6)},
 };
 
 /* Bits that the rules below name. */
@@ -250,8 +173,7 @@ static const struct {
 	{X86_CR4_PKE, W7_ECX, W7_ECX_PKU},
 };
 
-/* Without these in leaf 1 EDX no 64-bit guest runs: x87, PSE, TSC, MSR, PAE, CX8, FXSR, SSE, SSE2.
- */
+/* In leaf 1 EDX for 64-bit guests: x87, PSE, TSC, MSR, PAE, CX8, FXSR, SSE and SSE2. */
 #define W1_EDX_PROMISED 0x07000179u
 
 struct builder {
@@ -347,32 +269,23 @@ static void build_xcr0(struct builder *b)
 	b->model->xsave_size = cpu_model_xsave_size(b->model, xcr0);
 }
 
-static bool feature_offered(const struct builder *b, const struct feature *f,
-			    const u32 host[NR_WORDS])
+/* Those of the row that the guest gets. */
+static u32 features_offered(const struct builder *b, const struct features *f, u32 host)
 {
-	bool amd = b->host->is_amd;
-
-	if ((f->source == HOST_AMD || f->source == EMULATED_AMD) && !amd)
-		return false;
+	if ((f->source == HOST_AMD || f->source == EMULATED_AMD) && !b->host->is_amd)
+		return 0;
 	if ((b->model->xcr0_allowed & f->needs) != f->needs)
-		return false;
-	if (f->source == EMULATED || f->source == EMULATED_AMD)
-		return true;
-	return host[f->word] >> f->bit & 1;
+		return 0;
+	return f->source == EMULATED || f->source == EMULATED_AMD ? f->bits : f->bits & host;
 }
 
 static void build_features(struct builder *b)
 {
-	u32 host[NR_WORDS];
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+		const struct features *f = &features[i];
 
-	for (unsigned w = 0; w < NR_WORDS; w++) {
-		host[w] = host_word(b, (enum word)w);
-		b->word[w] = 0;
+		b->word[f->word] |= features_offered(b, f, host_word(b, (enum word)f->word));
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
-		if (feature_offered(b, &features[i], host))
-			b->word[features[i].word] |= 1u << features[i].bit;
-
 	if (!has(b, WD1_EAX, WD1_EAX_XSAVEC))
 		drop(b, WD1_EAX, WD1_EAX_XSAVES);
 	if (b->host_max_ext < CPUID_EXT + 0x1e)
@@ -653,23 +566,14 @@ static void build_index(struct builder *b)
 		m->ext[leaf] = m->beyond;
 }
 
-static int check_config(const struct cpu_model_config *config)
-{
-	if (!config->nr_vcpus || config->nr_vcpus > VM_MAX_VCPUS)
-		return E_INVAL;
-	if (!config->tsc_khz || config->tsc_khz > UINT32_MAX)
-		return E_INVAL;
-	return 0;
-}
-
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 		    const struct cpu_model_config *config)
 {
 	struct builder b = {.model = model, .host = host, .config = config};
-	int err = check_config(config);
 
-	if (err)
-		return err;
+	if (!config->nr_vcpus || config->nr_vcpus > VM_MAX_VCPUS || !config->tsc_khz ||
+	    config->tsc_khz > UINT32_MAX)
+		return E_INVAL;
 	*model = (struct cpu_model){.nr_leaves = 1, /* leaves[0]: the answer of zeros */
 				    .nr_vcpus = config->nr_vcpus,
 				    .tsc_khz = config->tsc_khz,
