@@ -1,7 +1,6 @@
 /*
- * Exceptions and interrupts of the host. An exception in Roost is a bug and ends in panic(), unless
- * the instruction has an entry in the exception table (lib/x86.h). Interrupt handlers only take
- * note; the run loop acts.
+ * Exceptions and interrupts of the host. An exception in Roost is a bug and ends in panic().
+ * Interrupt handlers only take note; the run loop acts.
  */
 #include "kernel/traps.h"
 
@@ -28,12 +27,7 @@ _Static_assert(sizeof(struct idt_gate) == 16, "APM 2 figure 4-24");
 #define IST_NMI	       2
 #define IST_MC	       3
 
-struct extable_entry {
-	s32 from, to; /* relative to the field's own address */
-};
-
 extern const char trap_stubs[];
-extern const struct extable_entry extable_start[], extable_end[];
 
 static struct idt_gate idt[256] __aligned(16);
 static void (*irq_handlers[256])(void);
@@ -63,17 +57,6 @@ void traps_init(void)
 	idt[X86_MC].ist = IST_MC;
 }
 
-static bool fix_exception(struct trap_frame *frame)
-{
-	for (const struct extable_entry *e = extable_start; e < extable_end; e++) {
-		if ((u64)((const char *)&e->from + e->from) == frame->rip) {
-			frame->rip = (u64)((const char *)&e->to + e->to);
-			return true;
-		}
-	}
-	return false;
-}
-
 void trap_dispatch(struct trap_frame *frame)
 {
 	u8 vector = (u8)frame->vector;
@@ -88,8 +71,6 @@ void trap_dispatch(struct trap_frame *frame)
 		return;
 	}
 	if (vector == X86_NMI && panic_nmi())
-		return;
-	if (fix_exception(frame))
 		return;
 	panic_trap(frame);
 }

@@ -42,15 +42,12 @@
 #define X86_EFER_LMA	       BIT(10)
 #define X86_EFER_NXE	       BIT(11)
 #define X86_EFER_SVME	       BIT(12)
-#define X86_EFER_LMSLE	       BIT(13)
 #define X86_EFER_FFXSR	       BIT(14)
 
-#define X86_RFLAGS_CF	       BIT(0)
 #define X86_RFLAGS_FIXED       BIT(1)
 #define X86_RFLAGS_TF	       BIT(8)
 #define X86_RFLAGS_IF	       BIT(9)
 #define X86_RFLAGS_RF	       BIT(16)
-#define X86_RFLAGS_VM	       BIT(17)
 #define X86_RFLAGS_AC	       BIT(18)
 
 #define X86_DR7_GD	       BIT(13)
@@ -60,7 +57,6 @@
 #define X86_MSR_PAT	       0x00000277u
 #define X86_MSR_TSC_DEADLINE   0x000006e0u
 #define X86_MSR_X2APIC	       0x00000800u
-#define X86_MSR_XSS	       0x00000da0u
 #define X86_MSR_EFER	       0xc0000080u
 #define X86_MSR_STAR	       0xc0000081u
 #define X86_MSR_LSTAR	       0xc0000082u
@@ -162,45 +158,6 @@ static inline void wrmsr(u32 msr, u64 v)
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
 
-/* A fault at `from` continues at `to` with the vector in EAX (kernel/traps.c). */
-#define EXTABLE(from, to)                      \
-	".pushsection .extable, \"a\"\n\t"     \
-	".long " #from " - ., " #to " - .\n\t" \
-	".popsection\n\t"
-
-/* RDMSR that may not exist: 0, or E_NOSUPP when it faults. */
-static inline int rdmsr_safe(u32 msr, u64 *value)
-{
-	u32 lo = 0, hi = 0;
-	int err = 0;
-
-	__asm__ volatile("1: rdmsr\n\t"
-			 "jmp 3f\n\t"
-			 "2: mov $-1, %2\n\t"
-			 "3:\n\t" EXTABLE(1b, 2b)
-			 : "+a"(lo), "+d"(hi), "+r"(err)
-			 : "c"(msr)
-			 : "memory");
-	*value = err ? 0 : (u64)hi << 32 | lo;
-	return err ? E_NOSUPP : 0;
-}
-
-/* WRMSR that may fault: 0, or E_NOSUPP. */
-static inline int wrmsr_safe(u32 msr, u64 v)
-{
-	u32 lo = (u32)v;
-	int err = 0;
-
-	__asm__ volatile("1: wrmsr\n\t"
-			 "jmp 3f\n\t"
-			 "2: mov $-1, %1\n\t"
-			 "3:\n\t" EXTABLE(1b, 2b)
-			 : "+a"(lo), "+r"(err)
-			 : "c"(msr), "d"((u32)(v >> 32))
-			 : "memory");
-	return err ? E_NOSUPP : 0;
-}
-
 static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
 {
 	__asm__ volatile("cpuid"
@@ -288,12 +245,4 @@ static inline u32 mmio_read32(const volatile void *addr)
 static inline void mmio_write32(volatile void *addr, u32 v)
 {
 	__asm__ volatile("movl %1, %0" : "=m"(*(volatile u32 *)addr) : "r"(v) : "memory");
-}
-
-static inline u64 mmio_read64(const volatile void *addr)
-{
-	u64 v;
-
-	__asm__ volatile("movq %1, %0" : "=r"(v) : "m"(*(const volatile u64 *)addr) : "memory");
-	return v;
 }

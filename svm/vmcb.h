@@ -117,7 +117,6 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 /* intercept_misc1 */
 #define INTERCEPT_INTR	   BIT(0)
 #define INTERCEPT_NMI	   BIT(1)
-#define INTERCEPT_SMI	   BIT(2)
 #define INTERCEPT_INIT	   BIT(3)
 #define INTERCEPT_VINTR	   BIT(4)
 #define INTERCEPT_CR0_SEL  BIT(5) /* bits of CR0 but TS and MP change */
@@ -148,7 +147,6 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define INTERCEPT_RDPRU	  BIT(14)
 
 /* vintr */
-#define V_TPR_MASK 0xfful
 #define V_IRQ	   BIT(8)
 #define V_PRIO_MAX (0xful << 16)
 #define V_IGN_TPR  BIT(20)
@@ -169,62 +167,50 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define TLB_FLUSH_ASID	    3
 
 /* exit_code (APM 2 appendix C) */
-#define EXIT_CR8_READ	 0x008u
-#define EXIT_CR0_WRITE	 0x010u
-#define EXIT_CR3_WRITE	 0x013u
-#define EXIT_CR4_WRITE	 0x014u
-#define EXIT_CR8_WRITE	 0x018u
-#define EXIT_EXCEPTION	 0x040u
-#define EXIT_INTR	 0x060u
-#define EXIT_NMI	 0x061u
-#define EXIT_SMI	 0x062u
-#define EXIT_INIT	 0x063u
-#define EXIT_VINTR	 0x064u
-#define EXIT_CR0_SEL	 0x065u
-#define EXIT_RDTSC	 0x06eu
-#define EXIT_RDPMC	 0x06fu
-#define EXIT_CPUID	 0x072u
-#define EXIT_RSM	 0x073u
-#define EXIT_IRET	 0x074u
-#define EXIT_INVD	 0x076u
-#define EXIT_PAUSE	 0x077u
-#define EXIT_HLT	 0x078u
-#define EXIT_INVLPG	 0x079u
-#define EXIT_INVLPGA	 0x07au
-#define EXIT_IOIO	 0x07bu
-#define EXIT_MSR	 0x07cu
-#define EXIT_TASK_SWITCH 0x07du
-#define EXIT_FERR	 0x07eu
-#define EXIT_SHUTDOWN	 0x07fu
-#define EXIT_VMRUN	 0x080u
-#define EXIT_VMMCALL	 0x081u
-#define EXIT_VMLOAD	 0x082u
-#define EXIT_VMSAVE	 0x083u
-#define EXIT_STGI	 0x084u
-#define EXIT_CLGI	 0x085u
-#define EXIT_SKINIT	 0x086u
-#define EXIT_RDTSCP	 0x087u
-#define EXIT_ICEBP	 0x088u
-#define EXIT_WBINVD	 0x089u
-#define EXIT_MONITOR	 0x08au
-#define EXIT_MWAIT	 0x08bu
-#define EXIT_XSETBV	 0x08du
-#define EXIT_RDPRU	 0x08eu
-#define EXIT_INVLPGB	 0x0a0u
-#define EXIT_NPF	 0x400u
+#define EXIT_CR8_READ  0x008u
+#define EXIT_CR0_WRITE 0x010u
+#define EXIT_CR4_WRITE 0x014u
+#define EXIT_CR8_WRITE 0x018u
+#define EXIT_EXCEPTION 0x040u
+#define EXIT_INTR      0x060u
+#define EXIT_NMI       0x061u
+#define EXIT_SMI       0x062u
+#define EXIT_INIT      0x063u
+#define EXIT_VINTR     0x064u
+#define EXIT_CR0_SEL   0x065u
+#define EXIT_RDTSC     0x06eu
+#define EXIT_RDPMC     0x06fu
+#define EXIT_CPUID     0x072u
+#define EXIT_RSM       0x073u
+#define EXIT_IRET      0x074u
+#define EXIT_INVD      0x076u
+#define EXIT_PAUSE     0x077u
+#define EXIT_HLT       0x078u
+#define EXIT_INVLPGA   0x07au
+#define EXIT_IOIO      0x07bu
+#define EXIT_MSR       0x07cu
+#define EXIT_FERR      0x07eu
+#define EXIT_SHUTDOWN  0x07fu
+#define EXIT_VMRUN     0x080u
+#define EXIT_VMMCALL   0x081u
+#define EXIT_VMLOAD    0x082u
+#define EXIT_VMSAVE    0x083u
+#define EXIT_STGI      0x084u
+#define EXIT_CLGI      0x085u
+#define EXIT_SKINIT    0x086u
+#define EXIT_WBINVD    0x089u
+#define EXIT_MONITOR   0x08au
+#define EXIT_MWAIT     0x08bu
+#define EXIT_XSETBV    0x08du
+#define EXIT_RDPRU     0x08eu
+#define EXIT_NPF       0x400u
 
 /* exit_info1 of EXIT_NPF */
-#define NPF_PRESENT   BIT(0)
 #define NPF_WRITE     BIT(1)
-#define NPF_RESERVED  BIT(3)
 #define NPF_FETCH     BIT(4)
-#define NPF_FINAL     BIT(32)
 #define NPF_PAGE_WALK BIT(33)
 
 /* exit_info1 of EXIT_IOIO */
-#define IOIO_IN	  BIT(0)
-#define IOIO_STR  BIT(2)
-#define IOIO_REP  BIT(3)
-#define IOIO_SZ8  BIT(4)
-#define IOIO_SZ16 BIT(5)
-#define IOIO_SZ32 BIT(6)
+#define IOIO_IN	 BIT(0)
+#define IOIO_STR BIT(2)
+#define IOIO_REP BIT(3)
