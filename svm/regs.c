@@ -11,48 +11,40 @@
 #include "mm/ptable.h"
 #include "svm/intercept.h"
 
+#define FIELD(name) offsetof(struct vmcb, name)
+
 static u64 *reg_field(struct vmcb *vmcb, enum vreg reg)
 {
-	switch (reg) {
-	case VREG_CR0:
-		return &vmcb->cr0;
-	case VREG_CR2:
-		return &vmcb->cr2;
-	case VREG_CR3:
-		return &vmcb->cr3;
-	case VREG_CR4:
-		return &vmcb->cr4;
-	case VREG_DR6:
-		return &vmcb->dr6;
-	case VREG_DR7:
-		return &vmcb->dr7;
-	case VREG_GDTR_BASE:
-		return &vmcb->gdtr.base;
-	case VREG_IDTR_BASE:
-		return &vmcb->idtr.base;
-	case VREG_STAR:
-		return &vmcb->star;
-	case VREG_LSTAR:
-		return &vmcb->lstar;
-	case VREG_CSTAR:
-		return &vmcb->cstar;
-	case VREG_SFMASK:
-		return &vmcb->sfmask;
-	case VREG_KERNEL_GS_BASE:
-		return &vmcb->kernel_gs_base;
-	case VREG_SYSENTER_CS:
-		return &vmcb->sysenter_cs;
-	case VREG_SYSENTER_ESP:
-		return &vmcb->sysenter_esp;
-	case VREG_SYSENTER_EIP:
-		return &vmcb->sysenter_eip;
-	case VREG_PAT:
-		return &vmcb->g_pat;
-	case VREG_DEBUGCTL:
-		return &vmcb->debugctl;
-	default:
-		return NULL;
-	}
+	static const u16 offsets[NR_VREGS] = {
+		[VREG_CR0] = FIELD(cr0),
+		[VREG_CR2] = FIELD(cr2),
+		[VREG_CR3] = FIELD(cr3),
+		[VREG_CR4] = FIELD(cr4),
+		[VREG_DR6] = FIELD(dr6),
+		[VREG_DR7] = FIELD(dr7),
+		[VREG_GDTR_BASE] = FIELD(gdtr.base),
+		[VREG_IDTR_BASE] = FIELD(idtr.base),
+		[VREG_STAR] = FIELD(star),
+		[VREG_LSTAR] = FIELD(lstar),
+		[VREG_CSTAR] = FIELD(cstar),
+		[VREG_SFMASK] = FIELD(sfmask),
+		[VREG_KERNEL_GS_BASE] = FIELD(kernel_gs_base),
+		[VREG_SYSENTER_CS] = FIELD(sysenter_cs),
+		[VREG_SYSENTER_ESP] = FIELD(sysenter_esp),
+		[VREG_SYSENTER_EIP] = FIELD(sysenter_eip),
+		[VREG_PAT] = FIELD(g_pat),
+		[VREG_DEBUGCTL] = FIELD(debugctl),
+	};
+
+	return (u64 *)(void *)((u8 *)vmcb + offsets[reg]);
+}
+
+static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg)
+{
+	static const u16 offsets[NR_SEGS] = {FIELD(es), FIELD(cs), FIELD(ss),	FIELD(ds),
+					     FIELD(fs), FIELD(gs), FIELD(ldtr), FIELD(tr)};
+
+	return (struct vmcb_segment *)(void *)((u8 *)vmcb + offsets[seg]);
 }
 
 /*
@@ -168,28 +160,6 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 		vmload(arch);
 	} else {
 		*reg_field(vmcb, reg) = value;
-	}
-}
-
-static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg)
-{
-	switch (seg) {
-	case SEG_ES:
-		return &vmcb->es;
-	case SEG_CS:
-		return &vmcb->cs;
-	case SEG_SS:
-		return &vmcb->ss;
-	case SEG_DS:
-		return &vmcb->ds;
-	case SEG_FS:
-		return &vmcb->fs;
-	case SEG_GS:
-		return &vmcb->gs;
-	case SEG_LDTR:
-		return &vmcb->ldtr;
-	default:
-		return &vmcb->tr;
 	}
 }
 
