@@ -29,12 +29,6 @@ static void leaf1(struct vcpu *vcpu)
 		vcpu->gpr[RCX] |= LEAF1_ECX_OSXSAVE;
 }
 
-static void leaf7(struct vcpu *vcpu)
-{
-	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE)
-		vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
-}
-
 /* Out of line, so that the leaves that are the same for all pay one comparison. */
 static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf)
 {
@@ -47,7 +41,8 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live
 		leaf1(vcpu);
 		break;
 	case CPUID_LEAF7:
-		leaf7(vcpu);
+		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE)
+			vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
 		break;
 	case CPUID_TOPO_END:
 		vcpu->gpr[RCX] = subleaf & 0xff;

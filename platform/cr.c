@@ -1,5 +1,4 @@
-/* Control registers, EFER and XCR0: APM 2 3.1, 5.3, 11.5, 14.6; SDM 3A 2.5, 4.1, 4.10.4.1, 9.8.5.
- */
+/* Control registers, EFER and XCR0: APM 2 3.1, 5.3, 11.5, 14.6; SDM 3A 2.5, 4.1, 4.10, 9.8. */
 #include "platform/cr.h"
 
 #include "kernel/vm.h"
@@ -88,16 +87,12 @@ static enum outcome set_cr0(struct vcpu *vcpu, u64 value)
 	value = (value & CR0_KNOWN) | X86_CR0_ET;
 	changed = old ^ value;
 	if (changed & X86_CR0_PG) {
-		bool legal =
-			(value & X86_CR0_PG) ? may_enable_paging(vcpu) : may_disable_paging(vcpu);
-
-		if (!legal)
+		if (!(value & X86_CR0_PG ? may_enable_paging(vcpu) : may_disable_paging(vcpu)))
 			return inject_gp(vcpu, 0);
 		switch_paging(vcpu, value);
-		return ADVANCE;
-	}
-	if (changed)
+	} else if (changed) {
 		vcpu_set_reg(vcpu, VREG_CR0, value);
+	}
 	return ADVANCE;
 }
 
@@ -131,15 +126,13 @@ static enum outcome set_cr3(struct vcpu *vcpu, u64 value)
 
 static bool cr4_change_legal(struct vcpu *vcpu, u64 old, u64 value)
 {
-	u64 set = value & ~old;
+	bool long_mode = long_mode_active(vcpu);
 
-	if (long_mode_active(vcpu)) {
-		if (!(value & X86_CR4_PAE))
-			return false;
-	} else if (set & X86_CR4_PCIDE) {
+	if (long_mode && !(value & X86_CR4_PAE))
 		return false;
-	}
-	return !(set & X86_CR4_PCIDE) || !(vcpu_reg(vcpu, VREG_CR3) & CR3_PCID);
+	if (!(value & ~old & X86_CR4_PCIDE))
+		return true;
+	return long_mode && !(vcpu_reg(vcpu, VREG_CR3) & CR3_PCID);
 }
 
 static enum outcome set_cr4(struct vcpu *vcpu, u64 value)
@@ -158,14 +151,6 @@ static enum outcome set_cr4(struct vcpu *vcpu, u64 value)
 
 /* ---- all of them ---- */
 
-static enum outcome set_cr8(struct vcpu *vcpu, u64 value)
-{
-	if (value > 15)
-		return inject_gp(vcpu, 0);
-	lapic_set_tpr(vcpu, (u8)(value << 4));
-	return ADVANCE;
-}
-
 enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value)
 {
 	switch (nr) {
@@ -179,7 +164,10 @@ enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value)
 	case 4:
 		return set_cr4(vcpu, value);
 	case 8:
-		return set_cr8(vcpu, value);
+		if (value > 15)
+			return inject_gp(vcpu, 0);
+		lapic_set_tpr(vcpu, (u8)(value << 4));
+		return ADVANCE;
 	default:
 		return inject_ud(vcpu);
 	}

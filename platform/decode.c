@@ -137,23 +137,11 @@ static int vector_attr(const struct insn *insn, u16 *attr)
 /* True when the map number exists in this encoding. */
 static bool vector_map_valid(const struct insn *insn)
 {
-	switch (insn->encoding) {
-	case ENC_VEX:
-		return insn->map >= MAP_0F && insn->map <= MAP_0F3A;
-	case ENC_EVEX:
-		return (insn->map >= MAP_0F && insn->map <= MAP_0F3A) || insn->map == MAP_EVEX5 ||
-		       insn->map == MAP_EVEX6;
-	default:
+	if (insn->encoding == ENC_XOP)
 		return insn->map >= MAP_XOP8 && insn->map <= MAP_XOPA;
-	}
-}
-
-/* The prefix that the pp field of VEX, EVEX and XOP stands for. */
-static u8 pp_prefix(u8 pp)
-{
-	static const u8 prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
-
-	return prefix[pp & 3];
+	if (insn->encoding == ENC_EVEX && (insn->map == MAP_EVEX5 || insn->map == MAP_EVEX6))
+		return true;
+	return insn->map >= MAP_0F && insn->map <= MAP_0F3A;
 }
 
 /*
@@ -163,6 +151,8 @@ static u8 pp_prefix(u8 pp)
 static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
 {
 	unsigned size = insn->opcode == 0xc5 ? 1 : insn->opcode == 0x62 ? 3 : 2;
+	/* What the pp field of VEX, EVEX and XOP stands for. */
+	static const u8 pp_prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
 	const u8 *p = c->bytes + c->at;
 	u8 last;
 
@@ -183,7 +173,7 @@ static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, 
 	}
 	if (mode != MODE_64)
 		insn->rex &= REX_W;
-	insn->prefixes |= pp_prefix(last);
+	insn->prefixes |= pp_prefix[last & 3];
 	insn->opcode = c->bytes[c->at++];
 	if (!vector_map_valid(insn))
 		return E_NOSUPP;
@@ -355,18 +345,13 @@ static u8 address_size(u8 prefixes, enum cpu_mode mode)
 	return sizes[mode][!!(prefixes & PFX_ADDRSIZE)];
 }
 
-static void clear(struct insn *insn)
-{
-	*insn = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
-}
-
 int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out)
 {
 	struct cursor c = {bytes, 0, len < INSN_MAX_LEN ? len : INSN_MAX_LEN};
 	u16 attr;
 	int err;
 
-	clear(out);
+	*out = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
 	err = take_prefixes(&c, mode, out, &attr);
 	if (!err && unlikely(attr & A_ESCAPE))
 		err = take_opcode(&c, mode, out, &attr);

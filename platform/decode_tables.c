@@ -14,6 +14,9 @@
 	[(op) + 0] = MB, [(op) + 1] = A_MODRM, [(op) + 2] = MB, [(op) + 3] = A_MODRM, \
 		[(op) + 4] = A_IMM8 | A_BYTE, [(op) + 5] = A_IMMZ
 
+/* The forms of one operation for bytes and for larger operands. */
+#define BOTH(op) [(op)] = MB, [(op) + 1] = A_MODRM
+
 const u16 decode_map_1byte[256] = {
 	ARITH(0x00),
 	[0x06 ... 0x07] = A_NO64 | A_D64,
@@ -55,14 +58,10 @@ const u16 decode_map_1byte[256] = {
 	[0x81] = A_MODRM | A_IMMZ,
 	[0x82] = MB8 | A_NO64,
 	[0x83] = M8,
-	[0x84] = MB,
-	[0x85] = A_MODRM,
-	[0x86] = MB,
-	[0x87] = A_MODRM,
-	[0x88] = MB,
-	[0x89] = A_MODRM,
-	[0x8a] = MB,
-	[0x8b] = A_MODRM,
+	BOTH(0x84),
+	BOTH(0x86),
+	BOTH(0x88),
+	BOTH(0x8a),
 	[0x8c ... 0x8e] = A_MODRM,
 	[0x8f] = A_MODRM | A_D64 | A_ESCAPE, /* POP or XOP */
 	[0x9a] = A_FAR | A_NO64,
@@ -93,10 +92,8 @@ const u16 decode_map_1byte[256] = {
 	[0xca] = A_IMM16,
 	[0xcd] = A_IMM8,
 	[0xce] = A_NO64,
-	[0xd0] = MB,
-	[0xd1] = A_MODRM,
-	[0xd2] = MB,
-	[0xd3] = A_MODRM,
+	BOTH(0xd0),
+	BOTH(0xd2),
 	[0xd4 ... 0xd5] = A_IMM8 | A_NO64,
 	[0xd6] = A_NO64,
 	[0xd7] = A_BYTE,
@@ -115,8 +112,7 @@ const u16 decode_map_1byte[256] = {
 	[0xf2 ... 0xf3] = A_PREFIX,
 	[0xf6] = MB | A_IMM8 | A_GROUP3,
 	[0xf7] = A_MODRM | A_IMMZ | A_GROUP3,
-	[0xfe] = MB,
-	[0xff] = A_MODRM, /* PUSH, CALL and JMP in it default to 64 bits: decode() knows */
+	BOTH(0xfe), /* PUSH, CALL and JMP in it default to 64 bits: decode() knows */
 };
 
 const u16 decode_map_0f[256] = {

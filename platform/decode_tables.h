@@ -1,5 +1,4 @@
-/* The opcode tables of the decoder: for each opcode what follows it. For platform/decode*.c only.
- */
+/* The tables of the decoder: what follows each opcode. For platform/decode*.c only. */
 #pragma once
 
 #include "platform/decode.h"

@@ -1,14 +1,11 @@
-/*
- * Entries of the emulator: fetch and decode at CS:RIP, dispatch, and the outcome.
- */
+/* Entries of the emulator: fetch and decode at CS:RIP, dispatch, and the outcome. */
 #include "platform/emulate.h"
 
 #include "kernel/vm.h"
+#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/emulate_internal.h"
 #include "platform/fetch.h"
-
-#define CR0_PE BIT(0)
 
 static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *cs)
 {
@@ -34,7 +31,7 @@ static int start(struct emul *e)
 		e->fetch_at = ip;
 		return gva_canonical(&e->walk, ip, 1) ? 0 : emul_fault(e, VECTOR_GP);
 	}
-	e->real = !(e->walk.cr0 & CR0_PE) || vcpu->rflags & RFLAGS_VM;
+	e->real = !(e->walk.cr0 & X86_CR0_PE) || vcpu->rflags & RFLAGS_VM;
 	e->fetch_at = (u32)(cs.base + ip);
 	if (ip > cs.limit)
 		return emul_fault(e, VECTOR_GP);
@@ -261,8 +258,7 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 	if (!err)
 		err = emul_operand(&e, 0, size, ACCESS_READ, &op);
 	if (err) {
-		if (err == E_FAULT)
-			*fault = e.fault;
+		*fault = e.fault;
 		return err;
 	}
 	value = emul_read(&e, &op);

@@ -1,5 +1,4 @@
-/* Results and flags of the arithmetic instructions (APM 3, each instruction's "rFLAGS Affected").
- */
+/* Results and flags of arithmetic instructions (APM 3, each one's "rFLAGS Affected"). */
 #include "platform/emulate_internal.h"
 
 #define FLAGS_RESULT (RFLAGS_PF | RFLAGS_ZF | RFLAGS_SF)
@@ -47,44 +46,37 @@ static u64 subtract(u64 dst, u64 src, u64 borrow, unsigned size, u64 *flags)
 	return rest;
 }
 
-/* AND, OR, XOR, TEST: CF and OF are 0; AF is undefined and 0 on the processors at hand. */
-static u64 logical(u64 result, unsigned size, u64 *flags)
-{
-	*flags = result_flags(result, size);
-	return result;
-}
-
 u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
 {
 	u64 carry = *rflags & RFLAGS_CF, affected = FLAGS_ALL, flags = 0, result = dst;
 
 	switch (op) {
 	case ALU_ADD:
-		result = add(dst, src, 0, size, &flags);
-		break;
 	case ALU_ADC:
-		result = add(dst, src, carry, size, &flags);
-		break;
-	case ALU_SBB:
-		result = subtract(dst, src, carry, size, &flags);
+		result = add(dst, src, op == ALU_ADC ? carry : 0, size, &flags);
 		break;
 	case ALU_SUB:
-		result = subtract(dst, src, 0, size, &flags);
+	case ALU_SBB:
+		result = subtract(dst, src, op == ALU_SBB ? carry : 0, size, &flags);
 		break;
 	case ALU_CMP:
 		subtract(dst, src, 0, size, &flags);
 		break;
+	/* These clear CF and OF; AF is undefined and 0 on the processors at hand. */
 	case ALU_OR:
-		result = logical(dst | src, size, &flags);
+		result = dst | src;
+		flags = result_flags(result, size);
 		break;
 	case ALU_AND:
-		result = logical(dst & src, size, &flags);
+		result = dst & src;
+		flags = result_flags(result, size);
 		break;
 	case ALU_XOR:
-		result = logical(dst ^ src, size, &flags);
+		result = dst ^ src;
+		flags = result_flags(result, size);
 		break;
 	case ALU_TEST:
-		logical(dst & src, size, &flags);
+		flags = result_flags(dst & src, size);
 		break;
 	case ALU_INC:
 		result = add(dst, 1, 0, size, &flags);
@@ -108,35 +100,15 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
 
 bool alu_condition(u8 code, u64 rflags)
 {
-	bool cf = rflags & RFLAGS_CF, zf = rflags & RFLAGS_ZF;
-	bool less = !(rflags & RFLAGS_SF) != !(rflags & RFLAGS_OF);
-	bool base;
+	/* Any of these flags makes the condition true; the last two add SF != OF to it. */
+	static const u8 any[8] = {0,	     RFLAGS_CF, RFLAGS_ZF, RFLAGS_CF | RFLAGS_ZF,
+				  RFLAGS_SF, RFLAGS_PF, 0,	   RFLAGS_ZF};
+	bool of = rflags & RFLAGS_OF, less = of != !!(rflags & RFLAGS_SF);
+	bool base = rflags & any[code >> 1];
 
-	switch (code >> 1) {
-	case 0:
-		base = rflags & RFLAGS_OF;
-		break;
-	case 1:
-		base = cf;
-		break;
-	case 2:
-		base = zf;
-		break;
-	case 3:
-		base = cf || zf;
-		break;
-	case 4:
-		base = rflags & RFLAGS_SF;
-		break;
-	case 5:
-		base = rflags & RFLAGS_PF;
-		break;
-	case 6:
-		base = less;
-		break;
-	default:
-		base = less || zf;
-		break;
-	}
+	if (code < 2)
+		base = of;
+	else if (code >= 12)
+		base = base || less;
 	return base != (code & 1);
 }

@@ -5,10 +5,9 @@
 #include "platform/emulate_internal.h"
 
 #include "kernel/vm.h"
+#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/bus.h"
-
-#define CR0_AM BIT(18)
 
 /* Segment type bits (APM 2 4.8). */
 #define TYPE_CODE	 0x8u
@@ -48,12 +47,9 @@ void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value)
 
 void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value)
 {
-	u64 *gpr = &e->vcpu->gpr[reg];
+	u64 keep = addr_size == 2 ? ~0xfffful : 0;
 
-	if (addr_size == 2)
-		*gpr = (*gpr & ~0xfffful) | (value & 0xffff);
-	else
-		*gpr = value & size_mask(addr_size);
+	e->vcpu->gpr[reg] = (e->vcpu->gpr[reg] & keep) | (value & size_mask(addr_size));
 }
 
 /* Offset of the memory operand in its segment, plus delta, cut to the address size. */
@@ -107,7 +103,7 @@ static bool limit_allows(const struct segment *seg, u64 offset, unsigned size)
 static bool misaligned(struct emul *e, gva_t linear, unsigned size)
 {
 	return linear & (size - 1) && e->vcpu->rflags & RFLAGS_AC && emul_walk(e)->user &&
-	       e->walk.cr0 & CR0_AM;
+	       e->walk.cr0 & X86_CR0_AM;
 }
 
 int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access, gva_t *linear)
@@ -250,6 +246,7 @@ static bool exchange(void *at, unsigned size, u64 old, u64 value)
 	u8 old8 = (u8)old;
 	u16 old16 = (u16)old;
 	u32 old32 = (u32)old;
+	u64 old64 = old;
 	bool same;
 
 #define CMPXCHG(width)                                                            \
@@ -268,10 +265,7 @@ static bool exchange(void *at, unsigned size, u64 old, u64 value)
 		CMPXCHG(32);
 		break;
 	default:
-		__asm__ volatile("lock cmpxchg %3, %1"
-				 : "=@ccz"(same), "+m"(*(u64 *)at), "+a"(old)
-				 : "q"(value)
-				 : "memory");
+		CMPXCHG(64);
 		break;
 	}
 #undef CMPXCHG

@@ -76,35 +76,30 @@ static u64 sign_extend(u64 value, unsigned size)
 	return (u64)((s64)(value << unused) >> unused);
 }
 
-static int load_reg(struct emul *e)
+static int load_to(struct emul *e, u8 reg, unsigned src_size)
 {
 	u64 value;
-	int err = load(e, op_size(e), &value);
+	int err = load(e, src_size, &value);
 
 	if (!err)
-		emul_reg_write(e, e->insn.reg, op_size(e), value);
+		emul_reg_write(e, reg, op_size(e), value);
 	return err;
+}
+
+static int load_reg(struct emul *e)
+{
+	return load_to(e, e->insn.reg, op_size(e));
 }
 
 static int load_rax(struct emul *e)
 {
-	u64 value;
-	int err = load(e, op_size(e), &value);
-
-	if (!err)
-		emul_reg_write(e, RAX, op_size(e), value);
-	return err;
+	return load_to(e, RAX, op_size(e));
 }
 
 /* MOVZX: opcodes B6 (from bytes) and B7 (from words). */
 static int movzx(struct emul *e)
 {
-	u64 value;
-	int err = load(e, e->insn.opcode & 1 ? 2 : 1, &value);
-
-	if (!err)
-		emul_reg_write(e, e->insn.reg, op_size(e), value);
-	return err;
+	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1);
 }
 
 static int load_signed(struct emul *e, unsigned src_size)

@@ -211,37 +211,27 @@ static struct string_op string_op(struct emul *e, unsigned size)
 
 int emul_string(struct emul *e)
 {
+	static const struct {
+		int (*step)(struct string_op *s);
+		bool src, dst, writes;
+	} forms[] = {
+		/* from A4 on, two opcodes each */
+		{step_movs, true, true, true},	 {step_cmps, true, true, false},
+		{NULL, false, false, false}, /* A8: TEST */
+		{step_stos, false, true, true},	 {step_lods, true, false, false},
+		{step_scas, false, true, false},
+	};
+	unsigned form = (e->insn.opcode - 0xa4u) / 2;
 	struct string_op s = string_op(e, e->insn.op_size);
 
 	/* Two operands, many pages: the address of the nested fault helps with neither. */
 	e->direct = false;
 	s.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE);
-	switch (e->insn.opcode & 0xfe) {
-	case 0xa4:
-		s.step = step_movs;
-		s.src.used = s.dst.used = true;
-		s.dst.access = ACCESS_WRITE;
-		break;
-	case 0xa6:
-		s.step = step_cmps;
-		s.src.used = s.dst.used = true;
-		s.compares = true;
-		break;
-	case 0xaa:
-		s.step = step_stos;
-		s.dst.used = true;
-		s.dst.access = ACCESS_WRITE;
-		break;
-	case 0xac:
-		s.step = step_lods;
-		s.src.used = true;
-		break;
-	default:
-		s.step = step_scas;
-		s.dst.used = true;
-		s.compares = true;
-		break;
-	}
+	s.step = forms[form].step;
+	s.src.used = forms[form].src;
+	s.dst.used = forms[form].dst;
+	s.dst.access = forms[form].writes ? ACCESS_WRITE : ACCESS_READ;
+	s.compares = s.dst.used && !forms[form].writes;
 	return run(&s);
 }
 

@@ -5,28 +5,18 @@
 #include "platform/gwalk.h"
 
 #include "kernel/vm.h"
+#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
 
-#define CR0_PG	  BIT(31)
-#define CR0_WP	  BIT(16)
-#define CR4_PSE	  BIT(4)
-#define CR4_PAE	  BIT(5)
-#define CR4_LA57  BIT(12)
-#define CR4_SMEP  BIT(20)
-#define CR4_SMAP  BIT(21)
-#define EFER_LMA  BIT(10)
-#define EFER_NXE  BIT(11)
-#define RFLAGS_AC BIT(18)
-
-#define PTE_P	  BIT(0)
-#define PTE_W	  BIT(1)
-#define PTE_U	  BIT(2)
-#define PTE_A	  BIT(5)
-#define PTE_D	  BIT(6)
-#define PTE_PS	  BIT(7)
-#define PTE_NX	  BIT(63)
-#define PTE_ADDR  GENMASK(51, 12)
+#define PTE_P	 BIT(0)
+#define PTE_W	 BIT(1)
+#define PTE_U	 BIT(2)
+#define PTE_A	 BIT(5)
+#define PTE_D	 BIT(6)
+#define PTE_PS	 BIT(7)
+#define PTE_NX	 BIT(63)
+#define PTE_ADDR GENMASK(51, 12)
 
 /*
  * Bits 8:5 and 2:1 of a PAE page-directory-pointer entry (APM 2 figure 5-10), but for bit 5: QEMU
@@ -50,10 +40,10 @@ static u64 reserved_bits(const struct gwalk *walk)
 static void init_legacy(struct gwalk *walk, u64 cr3)
 {
 	walk->half = 0;
-	if (!(walk->cr0 & CR0_PG)) {
+	if (!(walk->cr0 & X86_CR0_PG)) {
 		walk->levels = 0;
 		walk->root = 0;
-	} else if (walk->cr4 & CR4_PAE) {
+	} else if (walk->cr4 & X86_CR4_PAE) {
 		walk->levels = 3;
 		walk->root = cr3 & GENMASK(31, 5);
 	} else {
@@ -73,11 +63,11 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu)
 	walk->user = vcpu_cpl(vcpu) == 3 ? ACCESS_USER : 0;
 	walk->gmem = vcpu->vm->gmem;
 	walk->phys_bits = model ? model->phys_bits : 52;
-	walk->nx = efer & EFER_NXE;
-	walk->ac = vcpu->rflags & RFLAGS_AC;
-	if (likely(efer & EFER_LMA)) {
-		walk->levels = walk->cr4 & CR4_LA57 ? 5 : 4;
-		walk->half = walk->cr4 & CR4_LA57 ? BIT(56) : BIT(47);
+	walk->nx = efer & X86_EFER_NXE;
+	walk->ac = vcpu->rflags & X86_RFLAGS_AC;
+	if (likely(efer & X86_EFER_LMA)) {
+		walk->levels = walk->cr4 & X86_CR4_LA57 ? 5 : 4;
+		walk->half = walk->cr4 & X86_CR4_LA57 ? BIT(56) : BIT(47);
 		walk->root = cr3 & PTE_ADDR;
 	} else {
 		init_legacy(walk, cr3);
@@ -89,7 +79,7 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu)
 static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 		      struct fault *fault)
 {
-	if (!walk->nx && !(walk->cr4 & CR4_SMEP))
+	if (!walk->nx && !(walk->cr4 & X86_CR4_SMEP))
 		access &= ~ACCESS_FETCH;
 	fault->vector = VECTOR_PF;
 	fault->error = (access & (ACCESS_WRITE | ACCESS_USER | ACCESS_FETCH)) | bits;
@@ -101,8 +91,8 @@ static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 static bool supervisor_on_user_page(const struct gwalk *walk, u32 access)
 {
 	if (access & ACCESS_FETCH)
-		return !(walk->cr4 & CR4_SMEP);
-	return !(walk->cr4 & CR4_SMAP) || (walk->ac && !(access & ACCESS_IMPLICIT));
+		return !(walk->cr4 & X86_CR4_SMEP);
+	return !(walk->cr4 & X86_CR4_SMAP) || (walk->ac && !(access & ACCESS_IMPLICIT));
 }
 
 /*
@@ -117,7 +107,7 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access)
 		return false;
 	if (access & ACCESS_USER)
 		return user_page && (!(access & ACCESS_WRITE) || writable);
-	if (access & ACCESS_WRITE && !writable && walk->cr0 & CR0_WP)
+	if (access & ACCESS_WRITE && !writable && walk->cr0 & X86_CR0_WP)
 		return false;
 	return !user_page || supervisor_on_user_page(walk, access);
 }
@@ -216,11 +206,9 @@ static gpa_t pse36_address(u32 pde, gva_t gva)
 /* Bits that are 0 in a 4 MiB leaf: 21, and what the processor's addresses do not reach. */
 static u32 pse36_reserved(const struct gwalk *walk)
 {
-	unsigned width = walk->phys_bits > 40	? 8
-			 : walk->phys_bits < 32 ? 0
-						: walk->phys_bits - 32u;
+	u64 reachable = walk->phys_bits > 32 ? GENMASK(walk->phys_bits - 1, 32) : 0;
 
-	return (u32)(BIT(21) | ((0xff & (0xfful << width)) << 13));
+	return (u32)(BIT(21) | (~reachable >> 32 & 0xff) << 13);
 }
 
 /* 32-bit paging: two levels of 4-byte entries, 4 MiB leaves when CR4.PSE is set. */
@@ -233,7 +221,7 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa, 
 	while (retries < MAX_RETRIES) {
 		u32 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 1023) * 4, 4);
 		u32 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0u;
-		bool large = shift == 22 && pte & PTE_PS && walk->cr4 & CR4_PSE;
+		bool large = shift == 22 && pte & PTE_PS && walk->cr4 & X86_CR4_PSE;
 		u64 here = rights & (pte | PTE_NX);
 
 		if (!(pte & PTE_P))

@@ -128,8 +128,7 @@ void kvm_pv_tsc_changed(struct vcpu *changed)
 		kvm_pv_clock_update(changed);
 }
 
-/* The time of day at which the VM started; the guest adds its clock to it. Written once, on demand.
- */
+/* The time of day at which the VM started; the guest adds its clock to it. */
 static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa)
 {
 	_Atomic u32 *to = structure(vcpu, gpa | ENABLED, WALL_WORDS * sizeof(u32));
@@ -219,15 +218,6 @@ u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr)
 	}
 }
 
-static int write_eoi_msr(struct vcpu *vcpu, u64 value)
-{
-	if (value & 2)
-		return E_INVAL;
-	kvm_pv_eoi_sync(vcpu);
-	vcpu->pv->eoi = value;
-	return 0;
-}
-
 int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	struct kvm_pv *pv = vcpu->pv;
@@ -244,7 +234,11 @@ int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
 		kvm_pv_clock_update(vcpu);
 		return 0;
 	default:
-		return write_eoi_msr(vcpu, value);
+		if (value & 2)
+			return E_INVAL;
+		kvm_pv_eoi_sync(vcpu);
+		pv->eoi = value;
+		return 0;
 	}
 }
 
