@@ -50,13 +50,25 @@ int bus_add_io(struct bus *bus, const struct io_range *range)
 	return 0;
 }
 
+int bus_add_ports(struct bus *bus, void *dev, const struct io_range *ranges, u32 nr)
+{
+	int error = 0;
+
+	for (u32 i = 0; i < nr && !error; i++) {
+		struct io_range range = ranges[i];
+
+		range.dev = dev;
+		error = bus_add_io(bus, &range);
+	}
+	return error;
+}
+
 int bus_add_mmio(struct bus *bus, const struct mmio_range *range)
 {
 	u32 at = 0;
 
-	if (!range->size || range->base + (range->size - 1) < range->base)
-		return E_INVAL;
-	if (!range->read || !range->write)
+	if (!range->size || range->base + (range->size - 1) < range->base || !range->read ||
+	    !range->write)
 		return E_INVAL;
 	if (bus->nr_mmio == BUS_MAX_MMIO)
 		return E_NOMEM;

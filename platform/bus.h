@@ -28,8 +28,7 @@ struct io_range {
 	io_write_fn write;
 	void *dev;
 	const char *name;
-	bool bytes; /* an 8-bit device: wider accesses become byte accesses to the ports that follow
-		     */
+	bool bytes; /* an 8-bit device: wider accesses become byte accesses to the next ports */
 };
 
 struct mmio_range {
@@ -57,6 +56,9 @@ struct bus {
  * wraps, or lacks a handler. */
 int bus_add_io(struct bus *bus, const struct io_range *range) __must_check;
 int bus_add_mmio(struct bus *bus, const struct mmio_range *range) __must_check;
+
+/* All port ranges of one device, which becomes their dev; stops at the first error. */
+int bus_add_ports(struct bus *bus, void *dev, const struct io_range *ranges, u32 nr) __must_check;
 
 /*
  * An unclaimed port or address reads as all ones and swallows writes. An access belongs to the

@@ -15,16 +15,11 @@
 /* Polarity (bit 13) is kept and has no effect: a line here is asserted or not. */
 #define ENTRY_WRITABLE (0xff0000000001afffUL & ~(BIT(12) | ENTRY_REMOTE_IRR))
 
-/* Offsets of the directly addressed registers. */
-#define IOREGSEL	0x00
-#define IOWIN		0x10
-#define IOEOI		0x40
+/* Offsets of the directly addressed registers, and the numbers of the others. */
+enum { IOREGSEL = 0x00, IOWIN = 0x10, IOEOI = 0x40 };
+enum { REG_ID, REG_VERSION, REG_ARBITRATION, REG_ENTRIES = 0x10 };
 
-#define REG_ID		0x00
-#define REG_VERSION	0x01
-#define REG_ARBITRATION 0x02
-#define REG_ENTRIES	0x10
-#define REG_END		(REG_ENTRIES + 2 * IOAPIC_PINS)
+#define REG_END (REG_ENTRIES + 2 * IOAPIC_PINS)
 
 static void send(struct ioapic *ioapic, u64 *entry)
 {
@@ -112,8 +107,7 @@ static void write_entry(struct ioapic *ioapic, unsigned pin, bool high, u32 valu
 	u64 remote_irr = *entry & ENTRY_REMOTE_IRR;
 
 	*entry = (keep | (u64)value << (high ? 32 : 0)) & ENTRY_WRITABLE;
-	/* Switching to edge ends what was in service: how software does without the EOI register.
-	 */
+	/* Switching to edge ends what was in service: how software does without IOEOI. */
 	if (*entry & ENTRY_LEVEL)
 		*entry |= remote_irr;
 	send_level(ioapic, pin);
@@ -176,14 +170,8 @@ void ioapic_reset(struct ioapic *ioapic)
 
 int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus)
 {
-	struct mmio_range range = {
-		.base = IOAPIC_BASE,
-		.size = IOAPIC_SIZE,
-		.read = mmio_read,
-		.write = mmio_write,
-		.dev = ioapic,
-		.name = "ioapic",
-	};
+	struct mmio_range range = {IOAPIC_BASE, IOAPIC_SIZE, mmio_read,
+				   mmio_write,	ioapic,	     "ioapic"};
 
 	ioapic->vm = vm;
 	ioapic_reset(ioapic);

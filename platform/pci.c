@@ -311,24 +311,13 @@ static int add_host_bridge(struct pci *pci)
 
 int pci_setup(struct pci *pci, struct bus *bus)
 {
-	struct io_range address = {.first = PORT_ADDRESS,
-				   .last = PORT_ADDRESS,
-				   .read = address_read,
-				   .write = address_write,
-				   .dev = pci,
-				   .name = "pci-address"};
-	struct io_range data = {.first = PORT_DATA,
-				.last = PORT_DATA + 3,
-				.read = data_read,
-				.write = data_write,
-				.dev = pci,
-				.name = "pci-data"};
-	int error = bus_add_io(bus, &address);
+	static const struct io_range ports[] = {
+		{PORT_ADDRESS, PORT_ADDRESS, address_read, address_write, NULL, "pci-address",
+		 false},
+		{PORT_DATA, PORT_DATA + 3, data_read, data_write, NULL, "pci-data", false},
+	};
+	int error = bus_add_ports(bus, pci, ports, ARRAY_SIZE(ports));
 
-	if (!error)
-		error = bus_add_io(bus, &data);
-	if (!error)
-		error = add_host_bridge(pci);
 	bus->pci = pci;
-	return error;
+	return error ? error : add_host_bridge(pci);
 }

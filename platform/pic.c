@@ -5,27 +5,16 @@
 #include "lib/error.h"
 #include "platform/lapic.h"
 
-#define MASTER		     0x20
-#define SLAVE		     0xa0
-#define ELCR		     0x4d0
+enum { MASTER = 0x20, SLAVE = 0xa0, ELCR = 0x4d0 };
 
-#define CASCADE		     2
+#define CASCADE 2
 
-#define ICW1_INIT	     0x10
-#define ICW1_LEVEL	     0x08
-#define ICW1_SINGLE	     0x02
-#define ICW1_ICW4	     0x01
-#define ICW4_NESTED	     0x10
-#define ICW4_AUTO	     0x02
-#define OCW3		     0x08
-#define OCW3_POLL	     0x04
-#define OCW2_EOI	     1u /* commands: bits 7:5 of OCW2 */
-#define OCW2_SPECIFIC	     3u
-#define OCW2_ROTATE	     5u
-#define OCW2_SET	     6u
-#define OCW2_ROTATE_SPECIFIC 7u
-#define OCW2_AUTO_ON	     4u
-#define OCW2_AUTO_OFF	     0u
+enum { ICW1_ICW4 = 0x01, ICW1_SINGLE = 0x02, ICW1_LEVEL = 0x08, ICW1_INIT = 0x10 };
+enum { ICW4_AUTO = 0x02, ICW4_NESTED = 0x10 };
+enum { OCW3_POLL = 0x04, OCW3 = 0x08 };
+/* Commands: bits 7:5 of OCW2. */
+enum { OCW2_AUTO_OFF, OCW2_EOI, OCW2_SPECIFIC = 3, OCW2_AUTO_ON, OCW2_ROTATE, OCW2_SET };
+enum { OCW2_ROTATE_SPECIFIC = 7 };
 
 /* Distance from the highest priority, 0 to 7, of the best of these inputs; 8 when there is none. */
 static unsigned best(const struct pic_chip *chip, u8 inputs)
@@ -103,10 +92,10 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level)
 
 /* ---- acknowledge ---- */
 
-static void end_auto(struct pic_chip *chip, unsigned input)
+static void end_of_interrupt(struct pic_chip *chip, unsigned input, bool rotate)
 {
 	chip->isr &= (u8) ~(1u << input);
-	if (chip->rotate_auto_eoi)
+	if (rotate)
 		chip->lowest = (u8)input;
 }
 
@@ -121,7 +110,7 @@ static unsigned acknowledge(struct pic_chip *chip, bool master)
 	sample(chip);
 	chip->isr |= (u8)(1u << input);
 	if (chip->auto_eoi)
-		end_auto(chip, input);
+		end_of_interrupt(chip, input, chip->rotate_auto_eoi);
 	return input;
 }
 
@@ -160,28 +149,18 @@ int pic_accept(struct pic *pic)
 
 static void start_init(struct pic_chip *chip, u8 icw1)
 {
-	chip->edges = 0;
-	chip->imr = 0;
-	chip->isr = 0;
-	chip->lowest = 7;
-	chip->special_mask = false;
-	chip->read_isr = false;
-	chip->poll = false;
-	chip->rotate_auto_eoi = false;
-	chip->auto_eoi = false;
-	chip->special_nested = false;
-	chip->needs_icw4 = icw1 & ICW1_ICW4;
-	chip->single = icw1 & ICW1_SINGLE;
-	chip->level_all = icw1 & ICW1_LEVEL;
-	chip->init_step = 2;
+	*chip = (struct pic_chip){
+		.lines = chip->lines,
+		.elcr = chip->elcr,
+		.elcr_mask = chip->elcr_mask,
+		.base = chip->base,
+		.lowest = 7,
+		.init_step = 2,
+		.needs_icw4 = icw1 & ICW1_ICW4,
+		.single = icw1 & ICW1_SINGLE,
+		.level_all = icw1 & ICW1_LEVEL,
+	};
 	sample(chip);
-}
-
-static void end_of_interrupt(struct pic_chip *chip, unsigned input, bool rotate)
-{
-	chip->isr &= (u8) ~(1u << input);
-	if (rotate)
-		chip->lowest = (u8)input;
 }
 
 static void write_ocw2(struct pic_chip *chip, u8 value)
@@ -207,10 +186,8 @@ static void write_ocw2(struct pic_chip *chip, u8 value)
 		chip->lowest = (u8)input;
 		break;
 	case OCW2_AUTO_ON:
-		chip->rotate_auto_eoi = true;
-		break;
 	case OCW2_AUTO_OFF:
-		chip->rotate_auto_eoi = false;
+		chip->rotate_auto_eoi = command == OCW2_AUTO_ON;
 		break;
 	default:
 		break;
@@ -248,8 +225,7 @@ static void write_odd(struct pic_chip *chip, u8 value)
 	}
 }
 
-/* A read after the poll command acknowledges: bit 7 and the input, or 0 (datasheet, poll command).
- */
+/* A read after the poll command acknowledges: bit 7 and the input, or 0. */
 static u8 poll(struct pic_chip *chip, bool master)
 {
 	bool asks = requested(chip, master) < 8;
@@ -346,32 +322,13 @@ void pic_reset(struct pic *pic)
 
 int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus)
 {
-	static const struct {
-		u16 first, last;
-		io_read_fn read;
-		io_write_fn write;
-	} ports[] = {
-		{MASTER, MASTER + 1, pic_read, pic_write},
-		{SLAVE, SLAVE + 1, pic_read, pic_write},
-		{ELCR, ELCR + 1, elcr_read, elcr_write},
+	static const struct io_range ports[] = {
+		{MASTER, MASTER + 1, pic_read, pic_write, NULL, "pic", true},
+		{SLAVE, SLAVE + 1, pic_read, pic_write, NULL, "pic", true},
+		{ELCR, ELCR + 1, elcr_read, elcr_write, NULL, "pic", true},
 	};
 
 	pic->vm = vm;
 	pic_reset(pic);
-	for (unsigned i = 0; i < ARRAY_SIZE(ports); i++) {
-		struct io_range range = {
-			.first = ports[i].first,
-			.last = ports[i].last,
-			.read = ports[i].read,
-			.write = ports[i].write,
-			.dev = pic,
-			.name = "pic",
-			.bytes = true,
-		};
-		int error = bus_add_io(bus, &range);
-
-		if (error)
-			return error;
-	}
-	return 0;
+	return bus_add_ports(bus, pic, ports, ARRAY_SIZE(ports));
 }

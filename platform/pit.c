@@ -6,17 +6,9 @@
 #include "platform/irq.h"
 #include "lib/muldiv.h"
 
-#define PORT_COUNTER	0x40
-#define PORT_CONTROL	0x43
-#define PORT_61		0x61
-
-#define STATUS_OUT	0x80
-#define STATUS_NULL	0x40
-
-#define PORT61_GATE2	0x01
-#define PORT61_WRITABLE 0x0f
-#define PORT61_REFRESH	0x10
-#define PORT61_OUT2	0x20
+enum { PORT_COUNTER = 0x40, PORT_CONTROL = 0x43, PORT_61 = 0x61 };
+enum { STATUS_OUT = 0x80, STATUS_NULL = 0x40 };
+enum { PORT61_GATE2 = 0x01, PORT61_WRITABLE = 0x0f, PORT61_REFRESH = 0x10, PORT61_OUT2 = 0x20 };
 
 /* The refresh bit of a PC/AT toggles every 15 us. */
 #define REFRESH_TICKS 18
@@ -77,15 +69,12 @@ static u32 from_bcd(u32 value)
 /* The counting element as it would be read. */
 static u16 current_count(const struct pit_counter *c, u64 now)
 {
-	u32 modulus = c->bcd ? 10000 : 0x10000, count, at, half;
-	u32 value;
+	u32 modulus = c->bcd ? 10000 : 0x10000, count, at, half, value;
 
 	if (!c->armed)
 		return 0;
 	if (!periodic(c)) {
-		u64 past = elapsed(c, now) % modulus;
-
-		value = (u32)(c->count + modulus - past) % modulus;
+		value = (u32)(c->count + modulus - elapsed(c, now) % modulus);
 	} else {
 		at = phase(c, now, &count);
 		half = (count + 1) / 2;
@@ -167,10 +156,7 @@ static void irq_expired(struct timer *timer)
 	spin_lock(&pit->lock);
 	/* Another CPU may have reprogrammed the counter while this call was on its way. */
 	if (now_ticks(pit) >= pit->next) {
-		/*
-		 * The line stays up until the next rise, as OUT does in mode 2 but for one tick:
-		 * the 8259A wants it up until it is acknowledged.
-		 */
+		/* Up until the next rise: the 8259A wants it up until it is acknowledged. */
 		irq_set(pit->vm, 0, false);
 		irq_set(pit->vm, 0, true);
 		arm_irq(pit, now_ticks(pit));
@@ -420,23 +406,13 @@ void pit_reset(struct pit *pit)
 
 int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus)
 {
-	struct io_range counters = {.first = PORT_COUNTER,
-				    .last = PORT_CONTROL,
-				    .read = pit_read,
-				    .write = pit_write,
-				    .dev = pit,
-				    .name = "pit",
-				    .bytes = true};
-	struct io_range gate = {.first = PORT_61,
-				.last = PORT_61,
-				.read = port61_read,
-				.write = port61_write,
-				.dev = pit,
-				.name = "port61"};
-	int error = bus_add_io(bus, &counters);
+	static const struct io_range ports[] = {
+		{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, NULL, "pit", true},
+		{PORT_61, PORT_61, port61_read, port61_write, NULL, "port61", false},
+	};
 
 	pit->vm = vm;
 	timer_init(&pit->irq_timer, irq_expired, vm->vcpus[0]->cpu);
 	pit_reset(pit);
-	return error ? error : bus_add_io(bus, &gate);
+	return bus_add_ports(bus, pit, ports, ARRAY_SIZE(ports));
 }

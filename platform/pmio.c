@@ -104,13 +104,6 @@ static u32 pm1_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return (u32)(block >> (port - PMIO_PM1_EVT) * 8 & ~0ul >> (64 - 8 * size));
 }
 
-/* True when the guest switches itself off; the other sleep states do not exist. */
-static bool write_control(struct pmio *pmio, u16 value)
-{
-	pmio->control = value & CNT_WRITABLE;
-	return value & CNT_SLP_EN && CNT_SLP_TYP(value) == PMIO_S5_TYPE;
-}
-
 static void pm1_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pmio *pmio = dev;
@@ -126,8 +119,11 @@ static void pm1_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 	if (mask & 0xffff)
 		pmio->status &= (u16)~data;
 	pmio->enable = (u16)(block >> 16) & PM1_ENABLE_ALL;
-	if (mask >> 32 & 0xffff)
-		off = write_control(pmio, (u16)(block >> 32));
+	if (mask >> 32 & 0xffff) {
+		pmio->control = (u16)(block >> 32) & CNT_WRITABLE;
+		/* The other sleep states do not exist. */
+		off = block >> 32 & CNT_SLP_EN && CNT_SLP_TYP(block >> 32) == PMIO_S5_TYPE;
+	}
 	update(pmio);
 	spin_unlock(&pmio->lock);
 	if (off)
@@ -277,44 +273,19 @@ void pmio_reset(struct pmio *pmio)
 int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit)
 {
 	static const struct io_range ports[] = {
-		{.first = PMIO_PM1_EVT,
-		 .last = PMIO_PM1_CNT + 1,
-		 pm1_read,
-		 pm1_write,
-		 .name = "pm1"},
-		{.first = PMIO_TIMER,
-		 .last = PMIO_TIMER + 3,
-		 timer_read,
-		 ignore_write,
-		 .name = "pmtimer"},
-		{.first = PMIO_RESET, .last = PMIO_RESET, reset_read, reset_write, .name = "reset"},
-		{.first = PORT_KBD,
-		 .last = PORT_KBD,
-		 absent_read,
-		 keyboard_write,
-		 .name = "keyboard"},
-		{.first = PORT_92, .last = PORT_92, port92_read, port92_write, .name = "port92"},
-		{.first = PORT_POST, .last = PORT_POST, post_read, post_write, .name = "post"},
-		{.first = PORT_DELAY, .last = PORT_DELAY, post_read, post_write, .name = "delay"},
-		{.first = PMIO_DEBUG_EXIT,
-		 .last = PMIO_DEBUG_EXIT + 3,
-		 absent_read,
-		 debug_exit_write,
-		 .name = "debug-exit"},
+		{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, NULL, "pm1", false},
+		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, NULL, "pmtimer", false},
+		{PMIO_RESET, PMIO_RESET, reset_read, reset_write, NULL, "reset", false},
+		{PORT_KBD, PORT_KBD, absent_read, keyboard_write, NULL, "keyboard", false},
+		{PORT_92, PORT_92, port92_read, port92_write, NULL, "port92", false},
+		{PORT_POST, PORT_POST, post_read, post_write, NULL, "post", false},
+		{PORT_DELAY, PORT_DELAY, post_read, post_write, NULL, "delay", false},
+		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, absent_read, debug_exit_write, NULL,
+		 "debug-exit", false},
 	};
-	unsigned count = ARRAY_SIZE(ports) - !debug_exit;
 
 	pmio->vm = vm;
 	timer_init(&pmio->carry_timer, carry_expired, vm->vcpus[0]->cpu);
 	pmio_reset(pmio);
-	for (unsigned i = 0; i < count; i++) {
-		struct io_range range = ports[i];
-		int error;
-
-		range.dev = pmio;
-		error = bus_add_io(bus, &range);
-		if (error)
-			return error;
-	}
-	return 0;
+	return bus_add_ports(bus, pmio, ports, ARRAY_SIZE(ports) - !debug_exit);
 }

@@ -18,43 +18,18 @@
 #define UIP_NS	    2228000ul /* 244 us of warning, 1984 us of update */
 #define END_OF_TIME 253402300800ul
 
-enum {
-	REG_SECONDS,
-	REG_SECONDS_ALARM,
-	REG_MINUTES,
-	REG_MINUTES_ALARM,
-	REG_HOURS,
-	REG_HOURS_ALARM,
-	REG_WEEKDAY,
-	REG_DAY,
-	REG_MONTH,
-	REG_YEAR,
-	REG_A,
-	REG_B,
-	REG_C,
-	REG_D,
-	REG_CENTURY = 0x32,
-};
+enum { REG_SECONDS, REG_SECONDS_ALARM, REG_MINUTES, REG_MINUTES_ALARM, REG_HOURS, REG_HOURS_ALARM };
+enum { REG_WEEKDAY = 6, REG_DAY, REG_MONTH, REG_YEAR, REG_A, REG_B, REG_C, REG_D };
+enum { REG_CENTURY = 0x32 };
 
-#define A_UIP	     0x80
-#define A_DIVIDER    0x70
-#define A_DIVIDER_ON 0x20
-#define A_RATE	     0x0f
-#define B_SET	     0x80
-#define B_PIE	     0x40
-#define B_AIE	     0x20
-#define B_UIE	     0x10
-#define B_BINARY     0x04
-#define B_24_HOURS   0x02
-#define C_IRQ	     0x80
-#define C_PERIODIC   0x40 /* flags stand where register B has their enables */
-#define C_ALARM	     0x20
-#define C_UPDATE     0x10
-#define C_FLAGS	     0x70
-#define D_VALID	     0x80
+/* The flags of register C stand where register B has their enables. */
+enum { A_UIP = 0x80, A_DIVIDER = 0x70, A_DIVIDER_ON = 0x20, A_RATE = 0x0f };
+enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 0x04, B_24_HOURS = 0x02 };
+enum { C_IRQ = 0x80, C_PERIODIC = 0x40, C_ALARM = 0x20, C_UPDATE = 0x10, C_FLAGS = 0x70 };
+#define D_VALID	  0x80
 
-#define HOUR_PM	     0x80
-#define ALARM_ANY    0xc0 /* an alarm byte with both bits set matches everything */
+#define HOUR_PM	  0x80
+#define ALARM_ANY 0xc0 /* an alarm byte with both bits set matches everything */
 
 /* ---- calendar ---- */
 
@@ -109,13 +84,14 @@ static u64 guest_seconds(const struct rtc *rtc, u64 local)
 	return (local / SECOND_NS + rtc->offset) % END_OF_TIME;
 }
 
-static void set_guest_time(struct rtc *rtc, u64 seconds, u64 fraction_ns)
+/* Starts the clock with what its registers hold; days past a month's end are of the next. */
+static void start_clock(struct rtc *rtc, u64 fraction_ns)
 {
 	u64 wall = platform_wall_clock_ns();
 
 	rtc->phase = (fraction_ns + SECOND_NS - wall % SECOND_NS) % SECOND_NS;
 	rtc->seen = wall + rtc->phase;
-	rtc->offset = seconds - rtc->seen / SECOND_NS;
+	rtc->offset = rtc_to_unix(&rtc->held) - rtc->seen / SECOND_NS;
 }
 
 /* What the time registers hold. */
@@ -186,12 +162,6 @@ static u32 clamp(u32 value, u32 low, u32 high)
 	return value < low ? low : value > high ? high : value;
 }
 
-/* Starts the clock with what its registers hold; days past a month's end are of the next. */
-static void start_clock(struct rtc *rtc, u64 fraction_ns)
-{
-	set_guest_time(rtc, rtc_to_unix(&rtc->held), fraction_ns);
-}
-
 /* Takes over one register of the time; what no clock can show becomes the nearest it can. */
 static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
 {
@@ -230,11 +200,6 @@ static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
 		time->year = time->year % 100 + 2000;
 	if (running(rtc))
 		start_clock(rtc, local_ns(rtc) % SECOND_NS);
-}
-
-static u8 update_in_progress(const struct rtc *rtc)
-{
-	return running(rtc) && local_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS ? A_UIP : 0;
 }
 
 /* ---- flags and the interrupt ---- */
@@ -405,18 +370,19 @@ static void write_control(struct rtc *rtc, unsigned reg, u8 value)
 	} else if (!was_running && running(rtc)) {
 		start_clock(rtc, divider_held ? SECOND_NS / 2 : rtc->held_ns);
 	}
-	update(rtc);
 }
 
 static u8 read_cmos(struct rtc *rtc, unsigned reg)
 {
+	bool updating;
 	u8 value;
 
 	if (is_time(reg))
 		return time_register(rtc, reg);
 	switch (reg) {
 	case REG_A:
-		return rtc->cmos[REG_A] | update_in_progress(rtc);
+		updating = running(rtc) && local_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS;
+		return rtc->cmos[REG_A] | (updating ? A_UIP : 0);
 	case REG_C:
 		update(rtc);
 		value = rtc->cmos[REG_C];
@@ -433,24 +399,13 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg)
 static void write_cmos(struct rtc *rtc, unsigned reg, u8 value)
 {
 	update(rtc); /* by the rules that held until now */
-	if (is_time(reg)) {
+	if (is_time(reg))
 		set_time_register(rtc, reg, value);
-		update(rtc);
-		return;
-	}
-	switch (reg) {
-	case REG_A:
-	case REG_B:
+	else if (reg == REG_A || reg == REG_B)
 		write_control(rtc, reg, value);
-		break;
-	case REG_C:
-	case REG_D:
-		break;
-	default:
+	else if (reg != REG_C && reg != REG_D)
 		rtc->cmos[reg] = value;
-		update(rtc);
-		break;
-	}
+	update(rtc);
 }
 
 static u32 rtc_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
@@ -523,13 +478,7 @@ void rtc_reset(struct rtc *rtc)
 
 int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high)
 {
-	struct io_range range = {.first = PORT_INDEX,
-				 .last = PORT_DATA,
-				 .read = rtc_read,
-				 .write = rtc_write,
-				 .dev = rtc,
-				 .name = "rtc",
-				 .bytes = true};
+	struct io_range range = {PORT_INDEX, PORT_DATA, rtc_read, rtc_write, rtc, "rtc", true};
 
 	rtc->vm = vm;
 	timer_init(&rtc->timer, timer_expired, vm->vcpus[0]->cpu);

@@ -5,49 +5,18 @@
 #include "lib/error.h"
 #include "platform/irq.h"
 
-/* Registers, by offset from the base; DLAB changes 0 and 1. */
+/* Registers, by offset from the base; DLAB changes 0 and 1. LSR_IDLE: THRE and TEMT. */
 enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
-#define IER_RX		  0x01
-#define IER_THRE	  0x02
-#define IER_LINE	  0x04
-#define IER_MODEM	  0x08
-#define IER_WRITABLE	  0x0f
-
-#define IIR_NONE	  0x01
-#define IIR_MODEM	  0x00
-#define IIR_THRE	  0x02
-#define IIR_RX		  0x04
-#define IIR_LINE	  0x06
-#define IIR_TIMEOUT	  0x0c
-#define IIR_FIFOS	  0xc0
-
-#define FCR_ENABLE	  0x01
-#define FCR_CLEAR_RX	  0x02
-#define FCR_TRIGGER_SHIFT 6
-
-#define LCR_BREAK	  0x40
-#define LCR_DLAB	  0x80
-
-#define MCR_DTR		  0x01
-#define MCR_RTS		  0x02
-#define MCR_OUT1	  0x04
-#define MCR_OUT2	  0x08
-#define MCR_LOOP	  0x10
-#define MCR_WRITABLE	  0x1f
-
-#define LSR_DR		  0x01
-#define LSR_OE		  0x02
-#define LSR_BI		  0x10
-#define LSR_ERRORS	  0x1e
-#define LSR_IDLE	  0x60 /* THRE and TEMT */
-
-#define MSR_DELTA	  0x0f
-#define MSR_TERI	  0x04
-#define MSR_CTS		  0x10
-#define MSR_DSR		  0x20
-#define MSR_RI		  0x40
-#define MSR_DCD		  0x80
+enum { IER_RX = 0x01, IER_THRE = 0x02, IER_LINE = 0x04, IER_MODEM = 0x08, IER_WRITABLE = 0x0f };
+enum { IIR_NONE = 0x01, IIR_MODEM = 0x00, IIR_THRE = 0x02, IIR_RX = 0x04, IIR_LINE = 0x06 };
+enum { IIR_TIMEOUT = 0x0c, IIR_FIFOS = 0xc0 };
+enum { FCR_ENABLE = 0x01, FCR_CLEAR_RX = 0x02, FCR_TRIGGER_SHIFT = 6 };
+enum { LCR_BREAK = 0x40, LCR_DLAB = 0x80 };
+enum { MCR_DTR = 0x01, MCR_RTS = 0x02, MCR_OUT1 = 0x04, MCR_OUT2 = 0x08, MCR_LOOP = 0x10 };
+enum { LSR_DR = 0x01, LSR_OE = 0x02, LSR_BI = 0x10, LSR_ERRORS = 0x1e, LSR_IDLE = 0x60 };
+enum { MSR_TERI = 0x04, MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80 };
+enum { MCR_WRITABLE = 0x1f, MSR_DELTA = 0x0f };
 
 /* The clock of a PC's UART: the divisor counts 16ths of a bit of it. */
 #define UART_CLOCK_HZ 1843200ul
@@ -327,15 +296,12 @@ static void write_register(struct uart *uart, unsigned reg, u8 value)
 	case SCR:
 		uart->scr = value;
 		break;
-	default:
-		break; /* LSR and MSR: writes are for factory tests */
+	default: /* LSR and MSR: writes are for factory tests */
+		break;
 	}
 }
 
-/*
- * The byte is gone when the write ends: THR is empty again, which is an interrupt condition. True
- * when the byte goes out.
- */
+/* The byte leaves within the write: THR is empty again, an interrupt condition. True: send it. */
 static bool write_thr(struct uart *uart, u8 value)
 {
 	uart->thre_pending = true;
@@ -346,12 +312,6 @@ static bool write_thr(struct uart *uart, u8 value)
 	if (uart->ier & IER_THRE)
 		update(uart);
 	return uart->backend.tx;
-}
-
-static void tell_room(struct uart *uart)
-{
-	if (uart->backend.room)
-		uart->backend.room(uart->backend.ctx);
 }
 
 static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
@@ -370,8 +330,8 @@ static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	spin_lock(&uart->lock);
 	value = read_register(uart, reg);
 	spin_unlock(&uart->lock);
-	if (reg == RBR_THR)
-		tell_room(uart);
+	if (reg == RBR_THR && uart->backend.room)
+		uart->backend.room(uart->backend.ctx);
 	return value;
 }
 
@@ -392,8 +352,8 @@ static void uart_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u3
 	spin_unlock(&uart->lock);
 	if (send)
 		uart->backend.tx(uart->backend.ctx, (u8)value);
-	else if (reg == IIR_FCR || reg == MCR)
-		tell_room(uart);
+	else if ((reg == IIR_FCR || reg == MCR) && uart->backend.room)
+		uart->backend.room(uart->backend.ctx);
 }
 
 void uart_reset(struct uart *uart)
@@ -417,16 +377,9 @@ void uart_reset(struct uart *uart)
 int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
 	       const struct uart_backend *backend)
 {
-	struct io_range range = {.first = port,
-				 .last = port + 7,
-				 .read = uart_read,
-				 .write = uart_write,
-				 .dev = uart,
-				 .name = "uart",
-				 .bytes = true};
+	struct io_range range = {port, port + 7, uart_read, uart_write, uart, "uart", true};
 
 	uart->vm = vm;
-	uart->port = port;
 	uart->gsi = gsi;
 	uart->backend = *backend;
 	timer_init(&uart->rx_timer, rx_timeout, vm->vcpus[0]->cpu);

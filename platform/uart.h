@@ -36,7 +36,6 @@ struct uart {
 	u8 head, count;
 	u8 fifo[UART_FIFO];
 	u8 gsi;
-	u16 port;
 	struct vm *vm;
 	struct uart_backend backend;
 	struct timer rx_timer;
