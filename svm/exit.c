@@ -11,10 +11,10 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
-#include "platform/bus.h"
 #include "platform/cpuid.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
+#include "platform/exits.h"
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 #include "platform/msr.h"
@@ -27,13 +27,6 @@ struct exit_entry {
 	enum outcome (*handler)(struct vcpu *vcpu);
 };
 
-/* Nothing to do here: the run loop takes the interrupt when GIF is set again. */
-static enum outcome exit_host_interrupt(struct vcpu *vcpu)
-{
-	vcpu_request_self(vcpu, REQ_LOOP);
-	return RESUME;
-}
-
 static enum outcome exit_msr(struct vcpu *vcpu)
 {
 	return svm_of(vcpu)->vmcb->exit_info1 ? msr_write_exit(vcpu) : msr_read_exit(vcpu);
@@ -42,56 +35,14 @@ static enum outcome exit_msr(struct vcpu *vcpu)
 static enum outcome exit_io(struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-	struct bus *bus = vm_bus(vcpu->vm);
 	u32 info = (u32)vmcb->exit_info1;
 	u16 port = (u16)(info >> 16);
 	unsigned size = info >> 4 & 7; /* SZ8, SZ16, SZ32 are the size */
-	u64 rax = vcpu->gpr[RAX];
-	u32 value;
 
 	vcpu->next_rip = vmcb->exit_info2;
 	if (info & IOIO_STR)
 		return emulate_string_io(vcpu, port, size, info & IOIO_IN, info & IOIO_REP);
-	if (!(info & IOIO_IN)) {
-		bus_io_write(bus, vcpu, port, size, (u32)rax & (u32)(~0u >> (32 - 8 * size)));
-		return ADVANCE;
-	}
-	value = bus_io_read(bus, vcpu, port, size);
-	if (size == 4)
-		vcpu->gpr[RAX] = value;
-	else if (size == 2)
-		vcpu->gpr[RAX] = (rax & ~0xfffful) | (u16)value;
-	else
-		vcpu->gpr[RAX] = (rax & ~0xfful) | (u8)value;
-	return ADVANCE;
-}
-
-static enum outcome exit_hlt(struct vcpu *vcpu)
-{
-	vcpu_halt(vcpu);
-	return ADVANCE;
-}
-
-static enum outcome exit_nop(struct vcpu *vcpu)
-{
-	(void)vcpu;
-	return ADVANCE;
-}
-
-/* Instructions that the CPU model does not offer. */
-static enum outcome exit_ud(struct vcpu *vcpu)
-{
-	return inject_ud(vcpu);
-}
-
-static enum outcome exit_rdpmc(struct vcpu *vcpu)
-{
-	return inject_gp(vcpu, 0);
-}
-
-static enum outcome exit_xsetbv(struct vcpu *vcpu)
-{
-	return xsetbv_exit(vcpu);
+	return exit_in_out(vcpu, port, size, info & IOIO_IN);
 }
 
 static enum outcome exit_ac(struct vcpu *vcpu)
@@ -106,12 +57,6 @@ static enum outcome exit_ac(struct vcpu *vcpu)
 static enum outcome exit_mc(struct vcpu *vcpu)
 {
 	panic("machine check while vCPU %u of '%s' ran", vcpu->id, vcpu->vm->name);
-}
-
-/* Triple fault: the machine would reset (APM 2 15.14.3; the VMCB's state is undefined now). */
-static enum outcome exit_shutdown(struct vcpu *vcpu)
-{
-	return vcpu_triple_fault(vcpu);
 }
 
 static enum outcome exit_npf(struct vcpu *vcpu)
@@ -172,28 +117,28 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_RDTSC] = {"RDTSC", exit_unasked},
 	[EXIT_RDPMC] = {"RDPMC", exit_rdpmc},
 	[EXIT_CPUID] = {"CPUID", cpuid_exit},
-	[EXIT_RSM] = {"RSM", exit_ud},
+	[EXIT_RSM] = {"RSM", inject_ud},
 	[EXIT_IRET] = {"IRET", svm_exit_iret},
 	[EXIT_INVD] = {"INVD", exit_nop},
 	[EXIT_PAUSE] = {"PAUSE", exit_nop},
 	[EXIT_HLT] = {"HLT", exit_hlt},
-	[EXIT_INVLPGA] = {"INVLPGA", exit_ud},
+	[EXIT_INVLPGA] = {"INVLPGA", inject_ud},
 	[EXIT_IOIO] = {"port I/O", exit_io},
 	[EXIT_MSR] = {"MSR", exit_msr},
 	[EXIT_FERR] = {"FERR freeze", exit_unasked},
-	[EXIT_SHUTDOWN] = {"shutdown", exit_shutdown},
-	[EXIT_VMRUN] = {"VMRUN", exit_ud},
+	[EXIT_SHUTDOWN] = {"shutdown", vcpu_triple_fault}, /* (APM 2 15.14.3) */
+	[EXIT_VMRUN] = {"VMRUN", inject_ud},
 	[EXIT_VMMCALL] = {"VMMCALL", hypercall_exit},
-	[EXIT_VMLOAD] = {"VMLOAD", exit_ud},
-	[EXIT_VMSAVE] = {"VMSAVE", exit_ud},
-	[EXIT_STGI] = {"STGI", exit_ud},
-	[EXIT_CLGI] = {"CLGI", exit_ud},
-	[EXIT_SKINIT] = {"SKINIT", exit_ud},
+	[EXIT_VMLOAD] = {"VMLOAD", inject_ud},
+	[EXIT_VMSAVE] = {"VMSAVE", inject_ud},
+	[EXIT_STGI] = {"STGI", inject_ud},
+	[EXIT_CLGI] = {"CLGI", inject_ud},
+	[EXIT_SKINIT] = {"SKINIT", inject_ud},
 	[EXIT_WBINVD] = {"WBINVD", exit_nop},
-	[EXIT_MONITOR] = {"MONITOR", exit_ud},
-	[EXIT_MWAIT] = {"MWAIT", exit_ud},
-	[EXIT_XSETBV] = {"XSETBV", exit_xsetbv},
-	[EXIT_RDPRU] = {"RDPRU", exit_ud},
+	[EXIT_MONITOR] = {"MONITOR", inject_ud},
+	[EXIT_MWAIT] = {"MWAIT", inject_ud},
+	[EXIT_XSETBV] = {"XSETBV", xsetbv_exit},
+	[EXIT_RDPRU] = {"RDPRU", inject_ud},
 	[INDEX_NPF] = {"nested page fault", exit_npf},
 	[INDEX_INVALID] = {"invalid", svm_exit_invalid},
 	[INDEX_UNKNOWN] = UNASKED,
@@ -243,15 +188,6 @@ static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb)
 void svm_write_back(struct vcpu *vcpu)
 {
 	write_back(vcpu, svm_of(vcpu)->vmcb);
-}
-
-static inline void note_exit(struct vcpu *vcpu, u64 rip, u64 index)
-{
-	struct vcpu_trace *t = &vcpu->trace[vcpu->nr_exits++ % VCPU_TRACE];
-
-	t->rip = rip;
-	t->reason = index;
-	vcpu->exit_counts[index]++;
 }
 
 /* The order keeps few values alive across calls: each would cost a register saved and restored. */

@@ -10,7 +10,7 @@
  */
 #include "kernel/guest_regs.h"
 
-/* Of struct vmx_vcpu, asserted in vmx.c */
+/* Of struct vmx_vcpu, asserted in vmx.c. */
 #define ARCH_LAUNCHED 0
 #define ARCH_HOST_RSP 8
 #define FIELD_HOST_RSP 0x6c14

@@ -9,10 +9,10 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
-#include "platform/bus.h"
 #include "platform/cpuid.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
+#include "platform/exits.h"
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 #include "platform/msr.h"
@@ -36,13 +36,6 @@ void vmx_need_rsp(struct vcpu *vcpu)
 
 /* ---- handlers ---- */
 
-/* Nothing to do here: the run loop takes the interrupt. */
-static enum outcome exit_host_interrupt(struct vcpu *vcpu)
-{
-	vcpu_request_self(vcpu, REQ_LOOP);
-	return RESUME;
-}
-
 static enum outcome exit_tick(struct vcpu *vcpu)
 {
 	vmwrite(VMCS_TICK, vmx_tick());
@@ -50,58 +43,16 @@ static enum outcome exit_tick(struct vcpu *vcpu)
 	return RESUME;
 }
 
-static enum outcome exit_triple_fault(struct vcpu *vcpu)
-{
-	return vcpu_triple_fault(vcpu);
-}
-
-static enum outcome exit_hlt(struct vcpu *vcpu)
-{
-	vcpu_halt(vcpu);
-	return ADVANCE;
-}
-
-static enum outcome exit_nop(struct vcpu *vcpu)
-{
-	(void)vcpu;
-	return ADVANCE;
-}
-
-/* Instructions that the CPU model does not offer. */
-static enum outcome exit_ud(struct vcpu *vcpu)
-{
-	return inject_ud(vcpu);
-}
-
-static enum outcome exit_rdpmc(struct vcpu *vcpu)
-{
-	return inject_gp(vcpu, 0);
-}
-
 static enum outcome exit_io(struct vcpu *vcpu)
 {
 	u64 info = vmread(VMCS_QUALIFICATION);
-	struct bus *bus = vm_bus(vcpu->vm);
 	u16 port = (u16)(info >> 16);
 	unsigned size = (info & 7) + 1;
 	bool in = info & BIT(3);
-	u64 rax = vcpu->gpr[RAX];
-	u32 value;
 
 	if (unlikely(info & BIT(4)))
 		return emulate_string_io(vcpu, port, size, in, info & BIT(5));
-	if (!in) {
-		bus_io_write(bus, vcpu, port, size, (u32)rax & (u32)(~0u >> (32 - 8 * size)));
-		return ADVANCE;
-	}
-	value = bus_io_read(bus, vcpu, port, size);
-	if (size == 4)
-		vcpu->gpr[RAX] = value;
-	else if (size == 2)
-		vcpu->gpr[RAX] = (rax & ~0xfffful) | (u16)value;
-	else
-		vcpu->gpr[RAX] = (rax & ~0xfful) | (u8)value;
-	return ADVANCE;
+	return exit_in_out(vcpu, port, size, in);
 }
 
 static enum outcome exit_ept_violation(struct vcpu *vcpu)
@@ -169,7 +120,7 @@ static enum outcome exit_unasked(struct vcpu *vcpu)
 static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_EXCEPTION] = {"exception", vmx_exit_exception},
 	[REASON_INTERRUPT] = {"interrupt", exit_host_interrupt},
-	[REASON_TRIPLE_FAULT] = {"triple fault", exit_triple_fault},
+	[REASON_TRIPLE_FAULT] = {"triple fault", vcpu_triple_fault},
 	[REASON_INIT] = {"INIT", exit_host_interrupt},
 	[REASON_SIPI] = {"SIPI", exit_host_interrupt},
 	[REASON_IO_SMI] = {"SMI", exit_host_interrupt},
@@ -178,15 +129,15 @@ static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_NMI_WINDOW] = {"NMI window", vmx_exit_nmi_window},
 	[REASON_TASK_SWITCH] = {"task switch", exit_task_switch},
 	[REASON_CPUID] = {"CPUID", cpuid_exit},
-	[REASON_GETSEC] = {"GETSEC", exit_ud},
+	[REASON_GETSEC] = {"GETSEC", inject_ud},
 	[REASON_HLT] = {"HLT", exit_hlt},
 	[REASON_INVD] = {"INVD", exit_nop},
 	[REASON_INVLPG] = UNASKED,
 	[REASON_RDPMC] = {"RDPMC", exit_rdpmc},
 	[REASON_RDTSC] = UNASKED,
-	[REASON_RSM] = {"RSM", exit_ud},
+	[REASON_RSM] = {"RSM", inject_ud},
 	[REASON_VMCALL] = {"VMCALL", hypercall_exit},
-	[REASON_VMX_FIRST... REASON_VMX_LAST] = {"VMX instruction", exit_ud},
+	[REASON_VMX_FIRST... REASON_VMX_LAST] = {"VMX instruction", inject_ud},
 	[REASON_CR] = {"control register", vmx_exit_cr},
 	[REASON_DR] = UNASKED,
 	[REASON_IO] = {"port I/O", exit_io},
@@ -195,10 +146,10 @@ static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_BAD_STATE] = {"invalid state", exit_bad_state},
 	[REASON_BAD_MSR] = {"MSR loading", exit_bad_entry},
 	[35] = UNASKED,
-	[REASON_MWAIT] = {"MWAIT", exit_ud},
+	[REASON_MWAIT] = {"MWAIT", inject_ud},
 	[REASON_TRAP_FLAG] = UNASKED,
 	[38] = UNASKED,
-	[REASON_MONITOR] = {"MONITOR", exit_ud},
+	[REASON_MONITOR] = {"MONITOR", inject_ud},
 	[REASON_PAUSE] = {"PAUSE", exit_nop},
 	[REASON_MACHINE_CHECK] = {"machine check", exit_bad_entry},
 	[42] = UNASKED,
@@ -209,10 +160,10 @@ static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_LDTR_TR] = UNASKED,
 	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation},
 	[REASON_EPT_MISCONFIG] = {"EPT misconfiguration", exit_ept_misconfig},
-	[REASON_INVEPT] = {"INVEPT", exit_ud},
+	[REASON_INVEPT] = {"INVEPT", inject_ud},
 	[REASON_RDTSCP] = UNASKED,
 	[REASON_TICK] = {"tick", exit_tick},
-	[REASON_INVVPID] = {"INVVPID", exit_ud},
+	[REASON_INVVPID] = {"INVVPID", inject_ud},
 	[REASON_WBINVD] = {"WBINVD", exit_nop},
 	[REASON_XSETBV] = {"XSETBV", xsetbv_exit},
 	[REASON_APIC_WRITE... NR_REASONS] = UNASKED,
@@ -233,15 +184,6 @@ void vmx_write_back(struct vcpu *vcpu)
 	vmwrite(VMCS_GUEST_RFLAGS, vcpu->rflags);
 	vmwrite(VMCS_GUEST_RSP, vcpu->gpr[RSP]);
 	arch->rsp_known = false;
-}
-
-static inline void note_exit(struct vcpu *vcpu, u64 rip, u64 index)
-{
-	struct vcpu_trace *t = &vcpu->trace[vcpu->nr_exits++ % VCPU_TRACE];
-
-	t->rip = rip;
-	t->reason = index;
-	vcpu->exit_counts[index]++;
 }
 
 /* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
