@@ -31,8 +31,9 @@ struct stream {
 struct string_op {
 	struct emul *e;
 	struct stream src, dst;
+	struct operand from, to; /* the element, where src and dst are used */
 	unsigned size;
-	int (*step)(struct string_op *s);
+	void (*step)(struct string_op *s);
 	u16 port; /* INS, OUTS */
 	bool repeated;
 	bool compares; /* REPE and REPNE look at ZF */
@@ -61,84 +62,57 @@ static int stream_operand(struct string_op *s, struct stream *stream, struct ope
 	return err;
 }
 
-/* Source and destination are both translated before the first is read: it may be a device. */
-static int step_movs(struct string_op *s)
+static void step_movs(struct string_op *s)
 {
-	struct operand src, dst;
-	int err = stream_operand(s, &s->src, &src);
-
-	if (!err)
-		err = stream_operand(s, &s->dst, &dst);
-	if (!err)
-		emul_write(s->e, &dst, emul_read(s->e, &src));
-	return err;
+	emul_write(s->e, &s->to, emul_read(s->e, &s->from));
 }
 
-static int step_stos(struct string_op *s)
+static void step_stos(struct string_op *s)
 {
-	struct operand dst;
-	int err = stream_operand(s, &s->dst, &dst);
-
-	if (!err)
-		emul_write(s->e, &dst, emul_reg_read(s->e, RAX, s->size));
-	return err;
+	emul_write(s->e, &s->to, emul_reg_read(s->e, RAX, s->size));
 }
 
-static int step_lods(struct string_op *s)
+static void step_lods(struct string_op *s)
 {
-	struct operand src;
-	int err = stream_operand(s, &s->src, &src);
-
-	if (!err)
-		emul_reg_write(s->e, RAX, s->size, emul_read(s->e, &src));
-	return err;
+	emul_reg_write(s->e, RAX, s->size, emul_read(s->e, &s->from));
 }
 
-static int step_cmps(struct string_op *s)
+static void step_cmps(struct string_op *s)
 {
-	struct operand src, dst;
-	u64 first;
-	int err = stream_operand(s, &s->src, &src);
+	u64 first = emul_read(s->e, &s->from);
 
-	if (!err)
-		err = stream_operand(s, &s->dst, &dst);
-	if (err)
-		return err;
-	first = emul_read(s->e, &src);
-	alu_execute(ALU_CMP, first, emul_read(s->e, &dst), s->size, &s->e->vcpu->rflags);
-	return 0;
+	alu_execute(ALU_CMP, first, emul_read(s->e, &s->to), s->size, &s->e->vcpu->rflags);
 }
 
-static int step_scas(struct string_op *s)
+static void step_scas(struct string_op *s)
 {
-	struct operand dst;
-	int err = stream_operand(s, &s->dst, &dst);
-
-	if (!err)
-		alu_execute(ALU_CMP, emul_reg_read(s->e, RAX, s->size), emul_read(s->e, &dst),
-			    s->size, &s->e->vcpu->rflags);
-	return err;
+	alu_execute(ALU_CMP, emul_reg_read(s->e, RAX, s->size), emul_read(s->e, &s->to), s->size,
+		    &s->e->vcpu->rflags);
 }
 
-static int step_ins(struct string_op *s)
+static void step_ins(struct string_op *s)
 {
 	struct vcpu *vcpu = s->e->vcpu;
-	struct operand dst;
-	int err = stream_operand(s, &s->dst, &dst);
 
-	if (!err)
-		emul_write(s->e, &dst, bus_io_read(vm_bus(vcpu->vm), vcpu, s->port, s->size));
-	return err;
+	emul_write(s->e, &s->to, bus_io_read(vm_bus(vcpu->vm), vcpu, s->port, s->size));
 }
 
-static int step_outs(struct string_op *s)
+static void step_outs(struct string_op *s)
 {
 	struct vcpu *vcpu = s->e->vcpu;
-	struct operand src;
-	int err = stream_operand(s, &s->src, &src);
 
+	bus_io_write(vm_bus(vcpu->vm), vcpu, s->port, s->size, (u32)emul_read(s->e, &s->from));
+}
+
+/* Both operands are translated before the first is read: it may be a device. */
+static int element(struct string_op *s)
+{
+	int err = s->src.used ? stream_operand(s, &s->src, &s->from) : 0;
+
+	if (!err && s->dst.used)
+		err = stream_operand(s, &s->dst, &s->to);
 	if (!err)
-		bus_io_write(vm_bus(vcpu->vm), vcpu, s->port, s->size, (u32)emul_read(s->e, &src));
+		s->step(s);
 	return err;
 }
 
@@ -181,7 +155,7 @@ static int run(struct string_op *s)
 		left = e->vcpu->gpr[RCX] & size_mask(width);
 		if (s->repeated && !left)
 			return 0;
-		err = s->step(s);
+		err = element(s);
 		if (err)
 			return err;
 		advance(s);
@@ -212,7 +186,7 @@ static struct string_op string_op(struct emul *e, unsigned size)
 int emul_string(struct emul *e)
 {
 	static const struct {
-		int (*step)(struct string_op *s);
+		void (*step)(struct string_op *s);
 		bool src, dst, writes;
 	} forms[] = {
 		/* from A4 on, two opcodes each */

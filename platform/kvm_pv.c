@@ -21,18 +21,11 @@
 
 #define CLOCK_TSC_STABLE 1u /* flags: the clocks of all vCPUs agree */
 
-/* struct pvclock_vcpu_time_info: 32 bytes, aligned to 4 only, so it is written in words of 4. */
-enum clock_word {
-	CLOCK_VERSION,
-	CLOCK_PAD,
-	CLOCK_TSC_LOW,
-	CLOCK_TSC_HIGH,
-	CLOCK_TIME_LOW,
-	CLOCK_TIME_HIGH,
-	CLOCK_MUL,
-	CLOCK_SHIFT_FLAGS, /* s8 shift, u8 flags, two bytes of padding */
-	CLOCK_WORDS,
-};
+/*
+ * struct pvclock_vcpu_time_info: 32 bytes, aligned to 4 only, so it is written in words of 4. Word
+ * 0 is the version, 4 and 5 are the time, 0 here; the last has s8 shift, u8 flags and padding.
+ */
+enum { CLOCK_TSC_LOW = 2, CLOCK_TSC_HIGH, CLOCK_MUL = 6, CLOCK_SHIFT_FLAGS, CLOCK_WORDS };
 
 /* struct pvclock_wall_clock: version, seconds, nanoseconds. */
 #define WALL_WORDS 3

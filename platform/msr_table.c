@@ -15,6 +15,18 @@
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 
+#define MTRR_FIX64K	  0x250u
+#define MTRR_FIX4K	  0x268u
+
+#define MTRR_CAP_FIXED	  BIT(8)
+#define MTRR_CAP_WC	  BIT(10)
+#define MTRR_LAST	  MTRR_WB
+#define PAT_LAST	  7 /* UC-, which MTRRs do not have */
+
+#define MTRR_ENABLE_FIXED BIT(10)
+#define MTRR_ENABLE	  BIT(11)
+#define MTRR_MASK_VALID	  BIT(11)
+
 static bool is_amd(const struct vcpu *vcpu)
 {
 	return vcpu->vm->cpu_model->is_amd;
@@ -41,6 +53,38 @@ static int read_zero(struct vcpu *vcpu, u32 msr, u64 *value)
 	return 0;
 }
 
+/* Registers of which each is a case of its own. */
+static int read_value(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	switch (msr) {
+	case 0x10:
+		*value = guest_tsc(vcpu);
+		break;
+	case 0x1b:
+		*value = lapic_base(vcpu);
+		break;
+	case 0x2ff:
+		*value = vcpu->msrs->mtrr_def_type;
+		break;
+	case 0x3a: /* FEATURE_CONTROL: VMX off, and locked: it cannot be turned on (SDM 3C 23.7) */
+		*value = BIT(0);
+		break;
+	case 0x8b: /* a microcode revision that exists, so that systems do not complain */
+		*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
+		break;
+	case 0xfe: /* MTRRcap */
+		*value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC;
+		break;
+	case 0xc0010114: /* VM_CR: SVM off, and locked: LOCK and SVMDIS (APM 2 15.30.1) */
+		*value = BIT(3) | BIT(4);
+		break;
+	default: /* OSVW_ID_LENGTH: errata 0 to 3 have a status bit, and none of them applies */
+		*value = 4;
+		break;
+	}
+	return 0;
+}
+
 static int write_zero_only(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	(void)vcpu;
@@ -58,24 +102,10 @@ static int write_ignore(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- time and APIC ---- */
 
-static int read_tsc(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)msr;
-	*value = guest_tsc(vcpu);
-	return 0;
-}
-
 static int write_tsc(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	(void)msr;
 	msr_move_tsc(vcpu, value - guest_tsc(vcpu));
-	return 0;
-}
-
-static int read_apic_base(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)msr;
-	*value = lapic_base(vcpu);
 	return 0;
 }
 
@@ -151,16 +181,24 @@ static int write_efer(struct vcpu *vcpu, u32 msr, u64 value)
 	return efer_set(vcpu, value);
 }
 
-/* Each byte is a memory type; 2 and 3 and what is above 7 do not exist (APM 2 7.8.1). */
+/* A memory type that is not above the last: 0 to 7 but for 2 and 3 (APM 2 7.6.1, 7.8.1). */
+static bool type_valid(u64 type, u64 last)
+{
+	return type <= last && type != 2 && type != 3;
+}
+
+/* A type in each byte. */
+static bool types_valid(u64 types, u64 last)
+{
+	for (unsigned i = 0; i < 64; i += 8)
+		if (!type_valid(types >> i & 0xff, last))
+			return false;
+	return true;
+}
+
 static int write_pat(struct vcpu *vcpu, u32 msr, u64 value)
 {
-	for (unsigned i = 0; i < 64; i += 8) {
-		u64 type = value >> i & 0xff;
-
-		if (type > 7 || type == 2 || type == 3)
-			return E_INVAL;
-	}
-	return write_vreg(vcpu, msr, value);
+	return types_valid(value, PAT_LAST) ? write_vreg(vcpu, msr, value) : E_INVAL;
 }
 
 static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value)
@@ -215,31 +253,6 @@ static int write_xss(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
 
-#define MTRR_CAP_MSR	  0xfeu
-#define MTRR_FIX64K	  0x250u
-#define MTRR_FIX4K	  0x268u
-#define MTRR_DEF_TYPE	  0x2ffu
-
-#define MTRR_CAP_FIXED	  BIT(8)
-#define MTRR_CAP_WC	  BIT(10)
-#define MTRR_ENABLE_FIXED BIT(10)
-#define MTRR_ENABLE	  BIT(11)
-#define MTRR_MASK_VALID	  BIT(11)
-
-static int read_mtrr_cap(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)vcpu;
-	(void)msr;
-	*value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC;
-	return 0;
-}
-
-/* UC, WC, WT, WP and WB. */
-static bool mtrr_type_valid(u64 type)
-{
-	return type <= 6 && type != 2 && type != 3;
-}
-
 /* The tables' ranges start at multiples of their sizes, so the low bits are the index. */
 static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr)
 {
@@ -258,9 +271,8 @@ static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value)
 
 static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value)
 {
-	for (unsigned i = 0; i < 64; i += 8)
-		if (!mtrr_type_valid(value >> i & 0xff))
-			return E_INVAL;
+	if (!types_valid(value, MTRR_LAST))
+		return E_INVAL;
 	*mtrr_fixed(vcpu, msr) = value;
 	return 0;
 }
@@ -277,23 +289,17 @@ static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value)
 	u64 reserved = not_frame_bits(vcpu);
 
 	reserved &= (msr & 1) ? ~MTRR_MASK_VALID : ~0xfful;
-	if ((value & reserved) || (!(msr & 1) && !mtrr_type_valid(value & 0xff)))
+	if ((value & reserved) || (!(msr & 1) && !type_valid(value & 0xff, MTRR_LAST)))
 		return E_INVAL;
 	vcpu->msrs->mtrr_variable[msr & 15] = value;
-	return 0;
-}
-
-static int read_mtrr_def_type(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)msr;
-	*value = vcpu->msrs->mtrr_def_type;
 	return 0;
 }
 
 static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	(void)msr;
-	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) || !mtrr_type_valid(value & 0xff))
+	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) ||
+	    !type_valid(value & 0xff, MTRR_LAST))
 		return E_INVAL;
 	vcpu->msrs->mtrr_def_type = value;
 	return 0;
@@ -327,11 +333,9 @@ static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable)
 		*writable = 0;
 		return &s->de_cfg;
 	case 0xc001001a:
-		*writable = frames & ~(MiB(8) - 1);
-		return &s->top_mem;
 	case 0xc001001d:
 		*writable = frames & ~(MiB(8) - 1);
-		return &s->top_mem2;
+		return msr == 0xc001001a ? &s->top_mem : &s->top_mem2;
 	default: /* IORR base: read and write to memory; mask: valid */
 		*writable = frames | ((msr & 1) ? BIT(11) : BIT(3) | BIT(4));
 		return &s->iorr[(msr - 0xc0010016) & 3];
@@ -359,24 +363,6 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- models and revisions ---- */
 
-/* VMX off, and locked: it cannot be turned on (SDM 3C 23.7). */
-static int read_feature_control(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)vcpu;
-	(void)msr;
-	*value = BIT(0);
-	return 0;
-}
-
-/* SVM off, and locked: VM_CR.LOCK and SVMDIS (APM 2 15.30.1). */
-static int read_vm_cr(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)vcpu;
-	(void)msr;
-	*value = BIT(3) | BIT(4);
-	return 0;
-}
-
 static int write_vm_cr(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	(void)vcpu;
@@ -384,27 +370,10 @@ static int write_vm_cr(struct vcpu *vcpu, u32 msr, u64 value)
 	return value & ~0x1ful ? E_INVAL : 0;
 }
 
-/* A microcode revision that exists, so that systems find nothing to complain of. */
-static int read_microcode(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)msr;
-	*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
-	return 0;
-}
-
 /* Intel: software writes 0 before CPUID to have it reported (SDM 3A 9.11.7.1). AMD: read only. */
 static int write_microcode(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	return is_amd(vcpu) ? E_INVAL : write_ignore(vcpu, msr, value);
-}
-
-/* Errata 0 to 3 have a status bit, and none of them applies (APM 2 appendix A, OSVW). */
-static int read_osvw_length(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-	(void)vcpu;
-	(void)msr;
-	*value = 4;
-	return 0;
 }
 
 static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value)
@@ -417,28 +386,28 @@ static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value)
 
 /* Ascending; checked by msr_table_check() at start-up and by a unit test. */
 const struct msr_range msr_table[] = {
-	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},	/* P5_MC_ADDR, P5_MC_TYPE */
-	{0x10, 0x10, MSR_ANY, read_tsc, write_tsc},		/* TSC */
-	{0x11, 0x12, MSR_ANY, read_kvm, kvm_pv_msr_write},	/* KVM, old numbers */
-	{0x17, 0x17, MSR_INTEL, read_zero, NULL},		/* PLATFORM_ID */
-	{0x1b, 0x1b, MSR_ANY, read_apic_base, write_apic_base}, /* APIC_BASE */
-	{0x3a, 0x3a, MSR_INTEL, read_feature_control, NULL},	/* FEATURE_CONTROL */
+	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},    /* P5_MC_ADDR, P5_MC_TYPE */
+	{0x10, 0x10, MSR_ANY, read_value, write_tsc},	    /* TSC */
+	{0x11, 0x12, MSR_ANY, read_kvm, kvm_pv_msr_write},  /* KVM, old numbers */
+	{0x17, 0x17, MSR_INTEL, read_zero, NULL},	    /* PLATFORM_ID */
+	{0x1b, 0x1b, MSR_ANY, read_value, write_apic_base}, /* APIC_BASE */
+	{0x3a, 0x3a, MSR_INTEL, read_value, NULL},	    /* FEATURE_CONTROL */
 	{0x3b, 0x3b, MSR_ANY, msr_read_tsc_adjust, msr_write_tsc_adjust},
-	{0x8b, 0x8b, MSR_ANY, read_microcode, write_microcode}, /* BIOS_SIGN_ID, PATCH_LEVEL */
-	{0xfe, 0xfe, MSR_ANY, read_mtrr_cap, NULL},		/* MTRRcap */
-	{0x174, 0x174, MSR_ANY, read_vreg, write_vreg_low},	/* SYSENTER_CS */
-	{0x175, 0x176, MSR_ANY, read_vreg, write_sysenter},	/* SYSENTER_ESP, _EIP */
-	{0x179, 0x179, MSR_ANY, read_zero, NULL},		/* MCG_CAP: no banks */
-	{0x17a, 0x17a, MSR_ANY, read_kept, write_kept},		/* MCG_STATUS */
-	{0x1a0, 0x1a0, MSR_INTEL, read_kept, write_kept},	/* MISC_ENABLE */
-	{0x1d9, 0x1d9, MSR_ANY, read_zero, write_zero_only},	/* DEBUGCTL */
-	{0x1db, 0x1de, MSR_AMD, read_zero, NULL},		/* last branch, last interrupt */
+	{0x8b, 0x8b, MSR_ANY, read_value, write_microcode},  /* BIOS_SIGN_ID, PATCH_LEVEL */
+	{0xfe, 0xfe, MSR_ANY, read_value, NULL},	     /* MTRRcap */
+	{0x174, 0x174, MSR_ANY, read_vreg, write_vreg_low},  /* SYSENTER_CS */
+	{0x175, 0x176, MSR_ANY, read_vreg, write_sysenter},  /* SYSENTER_ESP, _EIP */
+	{0x179, 0x179, MSR_ANY, read_zero, NULL},	     /* MCG_CAP: no banks */
+	{0x17a, 0x17a, MSR_ANY, read_kept, write_kept},	     /* MCG_STATUS */
+	{0x1a0, 0x1a0, MSR_INTEL, read_kept, write_kept},    /* MISC_ENABLE */
+	{0x1d9, 0x1d9, MSR_ANY, read_zero, write_zero_only}, /* DEBUGCTL */
+	{0x1db, 0x1de, MSR_AMD, read_zero, NULL},	     /* last branch, last interrupt */
 	{0x200, 0x20f, MSR_ANY, read_mtrr_variable, write_mtrr_variable},
 	{0x250, 0x250, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix64K */
 	{0x258, 0x259, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix16K */
 	{0x268, 0x26f, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix4K */
 	{0x277, 0x277, MSR_ANY, read_vreg, write_pat},		    /* PAT */
-	{0x2ff, 0x2ff, MSR_ANY, read_mtrr_def_type, write_mtrr_def_type},
+	{0x2ff, 0x2ff, MSR_ANY, read_value, write_mtrr_def_type},
 	{0x6e0, 0x6e0, MSR_ANY, msr_read_deadline, msr_write_deadline},
 	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
 	{0xda0, 0xda0, MSR_ANY, read_xss, write_xss}, /* XSS */
@@ -457,8 +426,8 @@ const struct msr_range msr_table[] = {
 	{0xc001001a, 0xc001001a, MSR_AMD, read_kept, write_kept},   /* TOP_MEM */
 	{0xc001001d, 0xc001001d, MSR_AMD, read_kept, write_kept},   /* TOM2 */
 	{0xc001001f, 0xc001001f, MSR_AMD, read_kept, write_kept},   /* NB_CFG */
-	{0xc0010114, 0xc0010114, MSR_AMD, read_vm_cr, write_vm_cr}, /* VM_CR */
-	{0xc0010140, 0xc0010140, MSR_AMD, read_osvw_length, NULL},  /* OSVW_ID_LENGTH */
+	{0xc0010114, 0xc0010114, MSR_AMD, read_value, write_vm_cr}, /* VM_CR */
+	{0xc0010140, 0xc0010140, MSR_AMD, read_value, NULL},	    /* OSVW_ID_LENGTH */
 	{0xc0010141, 0xc0010141, MSR_AMD, read_zero, NULL},	    /* OSVW_STATUS */
 	{0xc0011029, 0xc0011029, MSR_AMD, read_kept, write_kept},   /* DE_CFG */
 };
@@ -477,12 +446,6 @@ void msr_reset(struct vcpu *vcpu)
 	vcpu->tsc_adjust = 0;
 }
 
-static void set_variable(struct msr_state *s, unsigned n, u64 base, u64 size, u64 frames)
-{
-	s->mtrr_variable[2 * n] = base | MTRR_UC;
-	s->mtrr_variable[2 * n + 1] = (~(size - 1) & frames) | MTRR_MASK_VALID;
-}
-
 void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base)
 {
 	struct msr_state *s = vcpu->msrs;
@@ -494,7 +457,8 @@ void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base)
 	for (unsigned n = 0; n < MTRR_VARIABLE && base < GiB(4); n++) {
 		u64 size = base & -base; /* the largest block that may start here ends by 4 GiB */
 
-		set_variable(s, n, base, size, frames);
+		s->mtrr_variable[2 * n] = base | MTRR_UC;
+		s->mtrr_variable[2 * n + 1] = (~(size - 1) & frames) | MTRR_MASK_VALID;
 		base += size;
 	}
 	s->mtrr_def_type = MTRR_ENABLE | MTRR_ENABLE_FIXED | MTRR_WB;
