@@ -2,13 +2,12 @@
  * Exits for control registers (APM 2 15.8). The exit code names the register, the instruction the
  * operand: with decode assists EXITINFO1 does, else it is decoded.
  */
-#include "svm/exit.h"
+#include "svm/svm.h"
 
 #include "lib/x86.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
 #include "svm/skip.h"
-#include "svm/svm.h"
 
 #define INFO_MOV      BIT(63) /* a MOV, and bits 3:0 are the general register */
 #define OPCODE_GROUP7 0x01u

@@ -4,7 +4,7 @@
  * Handlers turn SVM's facts into neutral ones and call platform/. The length is that of the
  * instruction without prefixes: where the CPU saves no nRIP, skip.c steps over it.
  */
-#include "svm/exit.h"
+#include "svm/svm.h"
 
 #include "kernel/panic.h"
 #include "kernel/vm.h"
@@ -20,7 +20,6 @@
 #include "platform/msr.h"
 #include "svm/quirks.h"
 #include "svm/skip.h"
-#include "svm/svm.h"
 
 struct exit_entry {
 	const char *name;

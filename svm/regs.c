@@ -61,16 +61,6 @@ static bool segment_in_vmsave_state(enum seg seg)
 	return seg == SEG_FS || seg == SEG_GS || seg == SEG_LDTR || seg == SEG_TR;
 }
 
-static void vmsave(const struct svm_vcpu *arch)
-{
-	__asm__ volatile("vmsave" : : "a"(arch->vmcb_pa) : "memory");
-}
-
-static void vmload(const struct svm_vcpu *arch)
-{
-	__asm__ volatile("vmload" : : "a"(arch->vmcb_pa) : "memory");
-}
-
 u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
 {
 	struct svm_vcpu *arch = svm_of(vcpu);
@@ -86,7 +76,7 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
 	if (reg == VREG_XCR0)
 		return fpu_xcr0(&arch->fpu);
 	if (arch->entered && in_vmsave_state(reg))
-		vmsave(arch);
+		svm_vmsave(arch->vmcb_pa);
 	return *reg_field(arch->vmcb, reg);
 }
 
@@ -155,9 +145,9 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 		break;
 	}
 	if (arch->entered && in_vmsave_state(reg)) {
-		vmsave(arch);
+		svm_vmsave(arch->vmcb_pa);
 		*reg_field(vmcb, reg) = value;
-		vmload(arch);
+		svm_vmload(arch->vmcb_pa);
 	} else {
 		*reg_field(vmcb, reg) = value;
 	}
@@ -169,7 +159,7 @@ void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
 	const struct vmcb_segment *s = segment_field(arch->vmcb, seg);
 
 	if (arch->entered && segment_in_vmsave_state(seg))
-		vmsave(arch);
+		svm_vmsave(arch->vmcb_pa);
 	out->base = s->base;
 	out->limit = s->limit;
 	out->selector = s->selector;
@@ -183,7 +173,7 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
 	bool live = arch->entered && segment_in_vmsave_state(seg);
 
 	if (live)
-		vmsave(arch);
+		svm_vmsave(arch->vmcb_pa);
 	s->base = in->base;
 	s->limit = in->limit;
 	s->selector = in->selector;
@@ -191,7 +181,7 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
 	if (seg == SEG_SS)
 		arch->vmcb->cpl = (in->attr & SEG_ATTR_DPL) >> 5;
 	if (live)
-		vmload(arch);
+		svm_vmload(arch->vmcb_pa);
 }
 
 /*

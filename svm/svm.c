@@ -78,7 +78,7 @@ static int svm_cpu_on(struct cpu *cpu)
 	svm->next_asid = svm_features.nr_asids; /* the first entry flushes what was there before */
 	svm->asid_generation = 1;
 	cpu->backend_data = svm;
-	__asm__ volatile("vmsave" : : "a"(svm->host_vmcb_pa) : "memory");
+	svm_vmsave(svm->host_vmcb_pa);
 	return 0;
 }
 
@@ -122,16 +122,6 @@ static void svm_load(struct vcpu *vcpu)
 static void svm_put(struct vcpu *vcpu)
 {
 	fpu_put(&svm_of(vcpu)->fpu);
-}
-
-static void svm_vmsave(hpa_t vmcb_pa)
-{
-	__asm__ volatile("vmsave" : : "a"(vmcb_pa) : "memory");
-}
-
-static void svm_vmload(hpa_t vmcb_pa)
-{
-	__asm__ volatile("vmload" : : "a"(vmcb_pa) : "memory");
 }
 
 /*

@@ -4,7 +4,6 @@
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/fpu.h"
-#include "svm/exit.h"
 #include "svm/vmcb.h"
 
 /* What this machine's SVM offers (CPUID 8000_000A). */
@@ -14,6 +13,8 @@ struct svm_features {
 };
 
 extern struct svm_features svm_features;
+
+#define SVM_NR_EXITS 0xc6u /* entries of the exit table */
 
 /* Per-CPU state. */
 struct svm_cpu {
@@ -47,6 +48,17 @@ static inline struct svm_vcpu *svm_of(struct vcpu *vcpu)
 	return vcpu->arch;
 }
 
+/* FS, GS, TR, LDTR and the syscall MSRs, between the CPU and a VMCB (APM 3 VMSAVE). */
+static inline void svm_vmsave(hpa_t vmcb_pa)
+{
+	__asm__ volatile("vmsave" : : "a"(vmcb_pa) : "memory");
+}
+
+static inline void svm_vmload(hpa_t vmcb_pa)
+{
+	__asm__ volatile("vmload" : : "a"(vmcb_pa) : "memory");
+}
+
 /* exit.c */
 const char *svm_exit_name(u64 index);
 void svm_write_back(struct vcpu *vcpu);
@@ -54,6 +66,9 @@ bool svm_exit(struct vcpu *vcpu); /* called by entry.S; true: enter again */
 
 /* entry.S: enters and handles exits until svm_exit() says false. GIF is 0. */
 void svm_enter(struct vcpu *vcpu);
+
+/* cr.c: MOV to CR0, CR4, CR8, MOV from CR8, LMSW, CLTS */
+enum outcome svm_exit_cr(struct vcpu *vcpu);
 
 /* event.c */
 bool svm_event_queued(struct vcpu *vcpu);

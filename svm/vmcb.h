@@ -81,37 +81,20 @@ struct vmcb {
 	u8 reserved12[0x1000 - 0x678];
 };
 
-#define VMCB_OFFSET(field, offset) \
-	_Static_assert(offsetof(struct vmcb, field) == (offset), "APM 2 appendix B: " #field)
-VMCB_OFFSET(intercept_cr_write, 0x002);
-VMCB_OFFSET(intercept_misc1, 0x00c);
-VMCB_OFFSET(pause_count, 0x03e);
-VMCB_OFFSET(iopm_base, 0x040);
-VMCB_OFFSET(tsc_offset, 0x050);
-VMCB_OFFSET(asid, 0x058);
-VMCB_OFFSET(vintr, 0x060);
-VMCB_OFFSET(int_state, 0x068);
-VMCB_OFFSET(exit_code, 0x070);
-VMCB_OFFSET(exit_int_info, 0x088);
-VMCB_OFFSET(np_enable, 0x090);
-VMCB_OFFSET(event_inj, 0x0a8);
-VMCB_OFFSET(ncr3, 0x0b0);
-VMCB_OFFSET(clean, 0x0c0);
-VMCB_OFFSET(next_rip, 0x0c8);
-VMCB_OFFSET(insn_len, 0x0d0);
-VMCB_OFFSET(es, 0x400);
-VMCB_OFFSET(gdtr, 0x460);
-VMCB_OFFSET(tr, 0x490);
-VMCB_OFFSET(cpl, 0x4cb);
-VMCB_OFFSET(efer, 0x4d0);
-VMCB_OFFSET(cr4, 0x548);
-VMCB_OFFSET(rflags, 0x570);
-VMCB_OFFSET(rip, 0x578);
-VMCB_OFFSET(rsp, 0x5d8);
-VMCB_OFFSET(rax, 0x5f8);
-VMCB_OFFSET(kernel_gs_base, 0x620);
-VMCB_OFFSET(cr2, 0x640);
-VMCB_OFFSET(g_pat, 0x668);
+#define AT(field, offset) (offsetof(struct vmcb, field) == (offset))
+_Static_assert(AT(intercept_cr_write, 0x002) && AT(intercept_misc1, 0x00c) &&
+		       AT(pause_count, 0x03e) && AT(iopm_base, 0x040) && AT(tsc_offset, 0x050) &&
+		       AT(asid, 0x058) && AT(vintr, 0x060) && AT(int_state, 0x068) &&
+		       AT(exit_code, 0x070) && AT(exit_int_info, 0x088) && AT(np_enable, 0x090) &&
+		       AT(event_inj, 0x0a8) && AT(ncr3, 0x0b0) && AT(clean, 0x0c0) &&
+		       AT(next_rip, 0x0c8) && AT(insn_len, 0x0d0),
+	       "APM 2 table B-1");
+_Static_assert(AT(es, 0x400) && AT(gdtr, 0x460) && AT(tr, 0x490) && AT(cpl, 0x4cb) &&
+		       AT(efer, 0x4d0) && AT(cr4, 0x548) && AT(rflags, 0x570) && AT(rip, 0x578) &&
+		       AT(rsp, 0x5d8) && AT(rax, 0x5f8) && AT(kernel_gs_base, 0x620) &&
+		       AT(cr2, 0x640) && AT(g_pat, 0x668),
+	       "APM 2 table B-2");
+#undef AT
 _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 
 /* intercept_misc1 */
