@@ -86,6 +86,19 @@ enum x86_vector {
 	X86_MC = 18,
 };
 
+#define X86_PORT_ACCESSORS(suffix, type)                                          \
+	static inline type in##suffix(u16 port)                                   \
+	{                                                                         \
+		type v;                                                           \
+                                                                                  \
+		__asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port));  \
+		return v;                                                         \
+	}                                                                         \
+	static inline void out##suffix(u16 port, type v)                          \
+	{                                                                         \
+		__asm__ volatile("out" #suffix " %0, %1" : : "a"(v), "Nd"(port)); \
+	}
+
 #ifdef UNIT_TEST
 /* Unit tests play the machine. */
 u8 inb(u16 port);
@@ -93,18 +106,7 @@ void outb(u16 port, u8 v);
 void cpu_irq_window(void);
 void cpu_sti_hlt_cli(void);
 #else
-static inline u8 inb(u16 port)
-{
-	u8 v;
-
-	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
-
-static inline void outb(u16 port, u8 v)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
-}
+X86_PORT_ACCESSORS(b, u8)
 
 /* Takes what is pending, with interrupts off again afterwards. */
 static inline void cpu_irq_window(void)
@@ -119,31 +121,8 @@ static inline void cpu_sti_hlt_cli(void)
 }
 #endif
 
-static inline u16 inw(u16 port)
-{
-	u16 v;
-
-	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
-
-static inline u32 inl(u16 port)
-{
-	u32 v;
-
-	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
-
-static inline void outw(u16 port, u16 v)
-{
-	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
-}
-
-static inline void outl(u16 port, u32 v)
-{
-	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
-}
+X86_PORT_ACCESSORS(w, u16)
+X86_PORT_ACCESSORS(l, u32)
 
 static inline u64 rdmsr(u32 msr)
 {
