@@ -54,16 +54,6 @@ static void cmd_cpus(void)
 			cpu->nr_queue, cpu->irq_count);
 }
 
-static void cmd_poweroff(void)
-{
-	power_off();
-}
-
-static void cmd_reboot(void)
-{
-	power_reboot();
-}
-
 static void cmd_panic(void)
 {
 	panic("asked for at the console");
@@ -74,8 +64,8 @@ static const struct command commands[] = {
 	{"help", "this list", cmd_help},
 	{"memory", "how much there is", cmd_memory},
 	{"panic", "stop with a report, to see one", cmd_panic},
-	{"poweroff", "switch the machine off", cmd_poweroff},
-	{"reboot", "restart the machine", cmd_reboot},
+	{"poweroff", "switch the machine off", power_off},
+	{"reboot", "restart the machine", power_reboot},
 	{"vms", "the guests and their states", cmd_vms},
 };
 

@@ -74,7 +74,7 @@ static u64 cpuid_khz(void)
 
 void time_init(const struct acpi_info *acpi)
 {
-	struct clock_measure m;
+	struct clock_measure m = {0};
 	u64 known = cpuid_khz();
 
 	boot_tsc = rdtsc();
@@ -82,14 +82,11 @@ void time_init(const struct acpi_info *acpi)
 	lapic_timer_init(VEC_SPURIOUS, false);
 	if (!known || !use_deadline) {
 		clock_measure(acpi, &m);
-		set_frequency(known ? known : max_u64(m.tsc_khz, 1));
 		lapic_per_tick = mul_div(m.lapic_ticks, 1ul << 32, max_u64(m.tsc_ticks, 1));
-		log_info("clock: TSC %lu.%03lu MHz (%s)", tsc_khz / 1000, tsc_khz % 1000,
-			 known ? "CPUID" : m.source);
-	} else {
-		set_frequency(known);
-		log_info("clock: TSC %lu.%03lu MHz (CPUID)", tsc_khz / 1000, tsc_khz % 1000);
 	}
+	set_frequency(known ? known : max_u64(m.tsc_khz, 1));
+	log_info("clock: TSC %lu.%03lu MHz (%s)", tsc_khz / 1000, tsc_khz % 1000,
+		 known ? "CPUID" : m.source);
 }
 
 void time_init_cpu(void)
