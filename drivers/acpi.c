@@ -35,9 +35,7 @@ static struct signature signature_of(const struct acpi_header *header)
 	return s;
 }
 
-/*
- * ---- RSDP ----
- */
+/* ---- RSDP ---- */
 
 /* Copies an RSDP when it is one. Version 1 is filled up with zeros. */
 static bool rsdp_take(const void *data, size_t length, struct acpi_rsdp *out)
@@ -87,9 +85,7 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out)
 	return rsdp_scan(BIOS_AREA, BIOS_AREA_SIZE, out);
 }
 
-/*
- * ---- tables ----
- */
+/* ---- tables ---- */
 
 /* Maps the header of a table. NULL, with a warning, when there can be none. */
 static const struct acpi_header *map_header(hpa_t address)
@@ -144,19 +140,15 @@ static bool root_open(struct root *root, hpa_t address, const char *signature, u
 {
 	const struct acpi_header *header;
 
-	if (!address)
-		return false;
-	header = map_table(address, sizeof(*header));
+	header = address ? map_table(address, sizeof(*header)) : NULL;
 	if (!header)
 		return false;
 	if (memcmp(header->signature, signature, 4)) {
 		log_warn("ACPI: no %s at 0x%lx", signature, address);
 		return false;
 	}
-	root->entry = (const u8 *)(header + 1);
+	*root = (struct root){.entry = (const u8 *)(header + 1), .width = width};
 	root->count = (header->length - (u32)sizeof(*header)) / width;
-	root->width = width;
-	root->next = 0;
 	if (root->count > MAX_TABLES) {
 		log_warn("ACPI: %u tables listed, only the first %u are read", root->count,
 			 MAX_TABLES);
@@ -220,9 +212,7 @@ static bool take_entry(const struct entries *it, const struct acpi_entry *entry,
 	return true;
 }
 
-/*
- * ---- MADT ----
- */
+/* ---- MADT ---- */
 
 static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags)
 {
@@ -271,11 +261,9 @@ static void set_irq(struct acpi_info *out, const struct madt_override *in)
 		return;
 	}
 	/* "As the bus has it" (0) means edge and high for ISA (ACPI 6.5 table 5.26). */
-	out->irq[in->source] = (struct acpi_irq){
-		.gsi = in->gsi,
-		.active_low = (in->flags & MADT_POLARITY) == MADT_ACTIVE_LOW,
-		.level = (in->flags & MADT_TRIGGER) == MADT_LEVEL,
-	};
+	out->irq[in->source] =
+		(struct acpi_irq){in->gsi, (in->flags & MADT_POLARITY) == MADT_ACTIVE_LOW,
+				  (in->flags & MADT_TRIGGER) == MADT_LEVEL};
 }
 
 static void add_cpu_nmi(struct acpi_info *out, u32 uid, u8 lint, u16 flags)
@@ -284,12 +272,9 @@ static void add_cpu_nmi(struct acpi_info *out, u32 uid, u8 lint, u16 flags)
 		log_warn("ACPI: NMI on LINT%u of processor %u is left out", lint, uid);
 		return;
 	}
-	out->cpu_nmis[out->nr_cpu_nmis++] = (struct acpi_cpu_nmi){
-		.uid = uid,
-		.lint = lint,
-		.active_low = (flags & MADT_POLARITY) == MADT_ACTIVE_LOW,
-		.level = (flags & MADT_TRIGGER) == MADT_LEVEL,
-	};
+	out->cpu_nmis[out->nr_cpu_nmis++] =
+		(struct acpi_cpu_nmi){uid, lint, (flags & MADT_POLARITY) == MADT_ACTIVE_LOW,
+				      (flags & MADT_TRIGGER) == MADT_LEVEL};
 }
 
 static void read_madt_entry(struct acpi_info *out, const struct entries *it,
@@ -360,9 +345,7 @@ static void read_madt(struct acpi_info *out, const struct acpi_header *header)
 		read_madt_entry(out, &it, entry);
 }
 
-/*
- * ---- FADT and power-off ----
- */
+/* ---- FADT and power-off ---- */
 
 /* A register from its generic address; address 0 when it is none that Roost can use. */
 static struct acpi_reg reg_of(const struct acpi_gas *gas)
@@ -390,36 +373,17 @@ static struct acpi_reg fadt_reg(const struct acpi_gas *gas, u32 port, u32 bytes)
 /* One integer of an AML package (ACPI 6.5 20.2.3); false when it is something else. */
 static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte)
 {
+	/* Bytes by the first of them; 0: no integer. */
+	static const u8 sizes[256] = {
+		[AML_ZERO] = 1, [AML_ONE] = 1,	 [AML_ONES] = 1, [AML_BYTE] = 2,
+		[AML_WORD] = 3, [AML_DWORD] = 5, [AML_QWORD] = 9};
 	size_t left = (size_t)(end - *at);
 	u8 op = left ? **at : AML_NO_OP;
-	size_t size;
+	size_t size = sizes[op];
 
-	switch (op) {
-	case AML_ZERO:
-	case AML_ONE:
-	case AML_ONES:
-		size = 1;
-		*low_byte = op;
-		break;
-	case AML_BYTE:
-		size = 2;
-		break;
-	case AML_WORD:
-		size = 3;
-		break;
-	case AML_DWORD:
-		size = 5;
-		break;
-	case AML_QWORD:
-		size = 9;
-		break;
-	default:
+	if (!size || left < size)
 		return false;
-	}
-	if (left < size)
-		return false;
-	if (size > 1)
-		*low_byte = (*at)[1];
+	*low_byte = size > 1 ? (*at)[1] : op;
 	*at += size;
 	return true;
 }
@@ -447,7 +411,7 @@ static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b)
 	return count == 1 || aml_integer(&at, end, type_b);
 }
 
-/* Looks for the name \_S5_ anywhere in a definition block. */
+/* Looks for the name \_S5_ anywhere in a definition block, unless it was found before. */
 static void find_s5(struct acpi_info *out, const struct acpi_header *header)
 {
 	const u8 *code = (const u8 *)(header + 1);
@@ -518,15 +482,7 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header)
 	read_dsdt(out, fadt.x_dsdt ? fadt.x_dsdt : fadt.dsdt);
 }
 
-/*
- * ---- small tables ----
- */
-
-static void read_ssdt(struct acpi_info *out, const struct acpi_header *header)
-{
-	if (!out->has_s5)
-		find_s5(out, header);
-}
+/* ---- small tables ---- */
 
 static void read_hpet(struct acpi_info *out, const struct acpi_header *header)
 {
@@ -561,29 +517,18 @@ static void read_mcfg(struct acpi_info *out, const struct acpi_header *header)
 
 static u32 spcr_baud(u8 code)
 {
-	switch (code) {
-	case 3:
-		return 9600;
-	case 4:
-		return 19200;
-	case 6:
-		return 57600;
-	case 7:
-		return 115200;
-	default:
-		return 0;
-	}
+	static const u32 bauds[] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
+
+	return code < ARRAY_SIZE(bauds) ? bauds[code] : 0;
 }
 
 static void read_spcr(struct acpi_info *out, const struct acpi_header *header)
 {
 	const struct acpi_spcr_table *in = (const struct acpi_spcr_table *)header;
-	struct acpi_spcr spcr = {
-		.present = true,
-		.reg = reg_of(&in->base),
-		.stride = 1,
-		.baud = spcr_baud(in->baud),
-	};
+	struct acpi_spcr spcr = {.present = true,
+				 .reg = reg_of(&in->base),
+				 .stride = 1,
+				 .baud = spcr_baud(in->baud)};
 
 	if (in->interface != SPCR_16550 && in->interface != SPCR_16450 &&
 	    in->interface != SPCR_16550_GAS) {
@@ -614,7 +559,7 @@ static const struct {
 	{"HPET", sizeof(struct acpi_hpet), read_hpet},
 	{"MCFG", sizeof(struct acpi_mcfg), read_mcfg},
 	{"SPCR", sizeof(struct acpi_spcr_table), read_spcr},
-	{"SSDT", sizeof(struct acpi_header), read_ssdt},
+	{"SSDT", sizeof(struct acpi_header), find_s5},
 };
 
 static void read_table(struct acpi_info *out, hpa_t address)

@@ -58,7 +58,7 @@ enum madt_type {
 	MADT_LAPIC_NMI = 4,
 	MADT_LAPIC_ADDRESS = 5,
 	MADT_X2APIC = 9,
-	MADT_X2APIC_NMI = 10
+	MADT_X2APIC_NMI = 10,
 };
 
 struct madt_lapic {
