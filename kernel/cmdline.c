@@ -33,23 +33,23 @@ static bool lookup(const struct named_value *list, size_t count, struct text nam
 }
 
 /* A number from min to max; false when it is something else. */
-static bool number(struct text text, u64 min, u64 max, u64 *value)
+static bool number(struct text text, u32 min, u32 max, u32 *value)
 {
-	return !text_to_u64(text, value) && *value >= min && *value <= max;
+	u64 given;
+
+	if (text_to_u64(text, &given) || given < min || given > max)
+		return false;
+	*value = (u32)given;
+	return true;
 }
 
 /* One item of console=. A speed belongs to the serial port before it. */
 static bool console_item(struct text item, struct options *out)
 {
 	static const struct named_value ports[] = {
-		{"com1", 0x3f8},
-		{"com2", 0x2f8},
-		{"com3", 0x3e8},
-		{"com4", 0x2e8},
-	};
+		{"com1", 0x3f8}, {"com2", 0x2f8}, {"com3", 0x3e8}, {"com4", 0x2e8}};
 	bool hex = item.len > 2 && item.at[0] == '0' && (item.at[1] | 0x20) == 'x';
-	u32 port;
-	u64 value;
+	u32 value;
 
 	if (text_is(item, "vga")) {
 		out->console_vga = true;
@@ -58,18 +58,17 @@ static bool console_item(struct text item, struct options *out)
 	if (!hex && number(item, 1, UART_CLOCK, &value)) {
 		if (!out->console_serial || out->console_baud || UART_CLOCK % value)
 			return false;
-		out->console_baud = (u32)value;
+		out->console_baud = value;
 		return true;
 	}
-	if (hex && number(item, 1, 0x10000 - UART_PORTS, &value))
-		port = (u32)value;
-	else if (!lookup(ports, ARRAY_SIZE(ports), item, &port))
+	if (!(hex && number(item, 1, 0x10000 - UART_PORTS, &value)) &&
+	    !lookup(ports, ARRAY_SIZE(ports), item, &value))
 		return false;
 	/* There is one serial console only. */
 	if (out->console_serial)
 		return false;
 	out->console_serial = true;
-	out->console_port = (u16)port;
+	out->console_port = (u16)value;
 	return true;
 }
 
@@ -95,11 +94,7 @@ static bool set_console(struct text value, struct options *out)
 static bool set_log_level(struct text value, struct options *out)
 {
 	static const struct named_value levels[] = {
-		{"error", LOG_ERROR},
-		{"warn", LOG_WARN},
-		{"info", LOG_INFO},
-		{"debug", LOG_DEBUG},
-	};
+		{"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
 	u32 level;
 
 	if (!lookup(levels, ARRAY_SIZE(levels), value, &level))
@@ -110,21 +105,13 @@ static bool set_log_level(struct text value, struct options *out)
 
 static bool set_cpus(struct text value, struct options *out)
 {
-	u64 cpus;
-
-	if (!number(value, 1, OPTIONS_MAX_CPUS, &cpus))
-		return false;
-	out->max_cpus = (u32)cpus;
-	return true;
+	return number(value, 1, OPTIONS_MAX_CPUS, &out->max_cpus);
 }
 
 static bool set_on_idle(struct text value, struct options *out)
 {
 	static const struct named_value actions[] = {
-		{"shell", IDLE_SHELL},
-		{"poweroff", IDLE_POWEROFF},
-		{"reboot", IDLE_REBOOT},
-	};
+		{"shell", IDLE_SHELL}, {"poweroff", IDLE_POWEROFF}, {"reboot", IDLE_REBOOT}};
 	u32 action;
 
 	if (!lookup(actions, ARRAY_SIZE(actions), value, &action))
@@ -135,7 +122,7 @@ static bool set_on_idle(struct text value, struct options *out)
 
 static bool set_debug_exit(struct text value, struct options *out)
 {
-	u64 port;
+	u32 port;
 
 	if (!number(value, 0, 0xffff, &port))
 		return false;

@@ -55,9 +55,7 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
 
 #define mistake(p, ...) mistake_at(p, (p)->line, __VA_ARGS__)
 
-/*
- * ---- values ----
- */
+/* ---- values ---- */
 
 /*
  * Copies a value into the configuration's text. One that begins with a quote ends at the next one,
@@ -86,10 +84,9 @@ static const char *copy_string(struct parser *p, struct text value)
 		to[length++] = c;
 	}
 	if (quoted && i + 1 != value.len) {
-		mistake(p, "%s",
-			i < value.len ? "text follows the closing quote; expected the end"
-					" of the line"
-				      : "expected a closing quote");
+		mistake(p, i < value.len
+				   ? "text follows the closing quote; expected the end of the line"
+				   : "expected a closing quote");
 		return NULL;
 	}
 	if (!room) {
@@ -270,36 +267,27 @@ static enum verdict set_page_size(struct parser *p, struct text value)
 	return GOOD;
 }
 
-static enum verdict set_populate(struct parser *p, struct text value)
+static enum verdict set_flag(struct text value, const char *no, const char *yes, bool *flag)
 {
-	static const char *const words[] = {"eager", "lazy", NULL};
-	int choice = choose(value, words);
-
-	if (choice < 0)
+	if (!text_is(value, no) && !text_is(value, yes))
 		return BAD;
-	p->vm->lazy = choice;
+	*flag = text_is(value, yes);
 	return GOOD;
 }
 
-static enum verdict set_flag(struct text value, bool *flag)
+static enum verdict set_populate(struct parser *p, struct text value)
 {
-	static const char *const words[] = {"no", "yes", NULL};
-	int choice = choose(value, words);
-
-	if (choice < 0)
-		return BAD;
-	*flag = choice;
-	return GOOD;
+	return set_flag(value, "eager", "lazy", &p->vm->lazy);
 }
 
 static enum verdict set_debug_exit(struct parser *p, struct text value)
 {
-	return set_flag(value, &p->vm->debug_exit);
+	return set_flag(value, "no", "yes", &p->vm->debug_exit);
 }
 
 static enum verdict set_autostart(struct parser *p, struct text value)
 {
-	return set_flag(value, &p->vm->autostart);
+	return set_flag(value, "no", "yes", &p->vm->autostart);
 }
 
 static const struct key {
@@ -322,9 +310,7 @@ static const struct key {
 	{"autostart", set_autostart, "yes or no", false, false},
 };
 
-/*
- * ---- lines ----
- */
+/* ---- lines ---- */
 
 static void unknown_key(struct parser *p, struct text name)
 {
@@ -440,8 +426,7 @@ static void begin_vm(struct parser *p, struct text name)
 			QUOTE(name), VM_NAME_MAX - 1);
 	} else if (name_is_taken(config, name)) {
 		mistake(p,
-			"there is a VM %.*s already; expected another name, this one is left"
-			" out",
+			"there is a VM %.*s already; expected another name, this one is left out",
 			QUOTE(name));
 	} else if (config->nr_vms == CONFIG_MAX_VMS) {
 		mistake(p, "too many VMs; expected at most %u", CONFIG_MAX_VMS);
@@ -516,14 +501,6 @@ static void parse_line(struct parser *p, struct text line)
 		mistake(p, "%.*s stands before any section; expected [vm NAME]", QUOTE(line));
 }
 
-/* Some editors put a byte order mark in front. */
-static struct text skip_mark(struct text text)
-{
-	if (text.len >= 3 && !memcmp(text.at, "\xef\xbb\xbf", 3))
-		return (struct text){text.at + 3, text.len - 3};
-	return text;
-}
-
 static void config_init(struct config *config)
 {
 	config->nr_vms = 0;
@@ -544,7 +521,9 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 	struct text line;
 
 	config_init(out);
-	text = skip_mark(text);
+	/* Some editors put a byte order mark in front. */
+	if (text.len >= 3 && !memcmp(text.at, "\xef\xbb\xbf", 3))
+		text = (struct text){text.at + 3, text.len - 3};
 	while (text_next_line(&text, &line)) {
 		p.line++;
 		parse_line(&p, line);
