@@ -55,69 +55,51 @@ static bool is_executable(const struct elf_ident *ident)
 		(ident->class == CLASS_64 && ident->machine == MACHINE_AMD64));
 }
 
-static int check_headers(const struct elf_image *elf, u64 size)
+int elf_open(const u8 *data, u64 size, struct elf_image *elf)
 {
-	u64 least = elf->is_64 ? sizeof(struct elf64_program) : sizeof(struct elf32_program);
+	union {
+		struct elf_ident ident;
+		struct elf32_header h32;
+		struct elf64_header h64;
+	} in;
+	bool is_64;
 
-	if (elf->header_size < least)
+	if (size < sizeof(in.ident))
+		return E_TRUNC;
+	memcpy(&in, data, min_u64(size, sizeof(in)));
+	if (!is_executable(&in.ident))
+		return E_FORMAT;
+	is_64 = in.ident.class == CLASS_64;
+	if (size < (is_64 ? sizeof(in.h64) : sizeof(in.h32)))
+		return E_TRUNC;
+	*elf = (struct elf_image){.data = data, .is_64 = is_64};
+	elf->headers = is_64 ? in.h64.phoff : in.h32.phoff;
+	elf->entry = is_64 ? in.h64.entry : in.h32.entry;
+	elf->nr_headers = is_64 ? in.h64.phnum : in.h32.phnum;
+	elf->header_size = is_64 ? in.h64.phentsize : in.h32.phentsize;
+	if (elf->header_size <
+	    (is_64 ? sizeof(struct elf64_program) : sizeof(struct elf32_program)))
 		return E_FORMAT;
 	if (!range_within(elf->headers, (u64)elf->nr_headers * elf->header_size, size))
 		return E_TRUNC;
 	return 0;
 }
 
-int elf_open(const u8 *data, u64 size, struct elf_image *elf)
-{
-	struct elf_ident ident;
-
-	*elf = (struct elf_image){.data = data};
-	if (size < sizeof(ident))
-		return E_TRUNC;
-	memcpy(&ident, data, sizeof(ident));
-	if (!is_executable(&ident))
-		return E_FORMAT;
-	elf->is_64 = ident.class == CLASS_64;
-	if (elf->is_64) {
-		struct elf64_header header;
-
-		if (size < sizeof(header))
-			return E_TRUNC;
-		memcpy(&header, data, sizeof(header));
-		elf->headers = header.phoff;
-		elf->entry = header.entry;
-		elf->nr_headers = header.phnum;
-		elf->header_size = header.phentsize;
-	} else {
-		struct elf32_header header;
-
-		if (size < sizeof(header))
-			return E_TRUNC;
-		memcpy(&header, data, sizeof(header));
-		elf->headers = header.phoff;
-		elf->entry = header.entry;
-		elf->nr_headers = header.phnum;
-		elf->header_size = header.phentsize;
-	}
-	return check_headers(elf, size);
-}
-
 bool elf_segment(const struct elf_image *elf, u32 index, struct elf_segment *out)
 {
 	const u8 *at = elf->data + elf->headers + (u64)index * elf->header_size;
 
-	if (elf->is_64) {
-		struct elf64_program header;
+	union {
+		struct elf32_program p32;
+		struct elf64_program p64;
+	} in;
 
-		memcpy(&header, at, sizeof(header));
-		*out = (struct elf_segment){header.offset, header.vaddr, header.paddr,
-					    header.filesz, header.memsz};
-		return header.type == PT_LOAD;
-	}
-
-	struct elf32_program header;
-
-	memcpy(&header, at, sizeof(header));
-	*out = (struct elf_segment){header.offset, header.vaddr, header.paddr, header.filesz,
-				    header.memsz};
-	return header.type == PT_LOAD;
+	memcpy(&in, at, elf->is_64 ? sizeof(in.p64) : sizeof(in.p32));
+	if (elf->is_64)
+		*out = (struct elf_segment){in.p64.offset, in.p64.vaddr, in.p64.paddr,
+					    in.p64.filesz, in.p64.memsz};
+	else
+		*out = (struct elf_segment){in.p32.offset, in.p32.vaddr, in.p32.paddr,
+					    in.p32.filesz, in.p32.memsz};
+	return in.p32.type == PT_LOAD; /* both classes begin with it */
 }

@@ -63,11 +63,6 @@ u64 load_string_length(const char *text)
 	return length;
 }
 
-struct segment load_flat_segment(u16 selector, u16 attr)
-{
-	return (struct segment){.base = 0, .limit = 0xffffffff, .selector = selector, .attr = attr};
-}
-
 void load_flat_state(struct boot_state *state, u16 cs, u16 ds)
 {
 	const u16 code = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
@@ -75,8 +70,8 @@ void load_flat_state(struct boot_state *state, u16 cs, u16 ds)
 
 	*state = (struct boot_state){.rflags = RFLAGS_FIXED, .cr0 = CR0_PE_ET};
 	for (u32 i = SEG_ES; i <= SEG_GS; i++)
-		state->seg[i] = load_flat_segment(ds, data);
-	state->seg[SEG_CS] = load_flat_segment(cs, code);
+		state->seg[i] = (struct segment){.limit = ~0u, .selector = ds, .attr = data};
+	state->seg[SEG_CS] = (struct segment){.limit = ~0u, .selector = cs, .attr = code};
 	/* Both back ends want a usable TR (SDM 3C 26.3.1.2); no task switch ever uses it. */
 	state->seg[SEG_TR] =
 		(struct segment){.limit = 0x67, .attr = SEG_TYPE_TSS_BUSY | SEG_ATTR_P};
@@ -100,15 +95,6 @@ void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state)
 	vcpu_set_reg(vcpu, VREG_GDTR_LIMIT, state->gdtr.limit);
 	vcpu_set_reg(vcpu, VREG_IDTR_BASE, state->idtr.base);
 	vcpu_set_reg(vcpu, VREG_IDTR_LIMIT, state->idtr.limit);
-}
-
-enum load_kind load_sniff(const struct blob *kernel)
-{
-	if (linux_detect(kernel))
-		return LOAD_LINUX;
-	if (multiboot_detect(kernel))
-		return LOAD_MULTIBOOT;
-	return LOAD_AUTO;
 }
 
 /* What a BIOS would have left: Linux and others look here for the end of conventional memory. */
@@ -177,16 +163,10 @@ int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct b
 	if (rc)
 		return rc;
 
-	if (kind == LOAD_AUTO)
-		kind = load_sniff(&spec->kernel);
-	switch (kind) {
-	case LOAD_LINUX:
+	if (kind == LOAD_LINUX || (kind == LOAD_AUTO && linux_detect(&spec->kernel)))
 		return linux_load(&to);
-	case LOAD_MULTIBOOT:
+	if (kind == LOAD_MULTIBOOT || (kind == LOAD_AUTO && multiboot_detect(&spec->kernel)))
 		return multiboot_load(&to);
-	case LOAD_AUTO:
-		break;
-	}
 	return load_fail(err, E_NOSUPP,
 			 "kernel '%s' is neither a Linux bzImage nor a multiboot image",
 			 spec->kernel.name);

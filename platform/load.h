@@ -72,9 +72,6 @@ int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct b
 /* Puts the state into a vCPU that has not run since it was created or reset. */
 void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state);
 
-/* What the bytes of a kernel look like: LOAD_LINUX, LOAD_MULTIBOOT, or LOAD_AUTO for neither. */
-enum load_kind load_sniff(const struct blob *kernel);
-
 /* ---- for the loaders ---- */
 
 /* Where a loader works: one load_guest() call. */
@@ -90,13 +87,9 @@ struct load_target {
 /* Writes the sentence and returns `error`, so that a check is `return load_fail(...);`. */
 int load_fail(struct load_error *err, int error, const char *fmt, ...) __format_printf(3, 4);
 
-/* Guest memory access whose failure (a range that the memory map promised is not there) is
- * reported. */
+/* Write guest memory; that a range which the memory map promised is not there is reported. */
 int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) __must_check;
 int load_zero(const struct load_target *to, gpa_t gpa, u64 size) __must_check;
-
-/* A flat segment of 4 GiB with the given selector and attributes. */
-struct segment load_flat_segment(u16 selector, u16 attr);
 
 /*
  * The state of a vCPU with flat segments, empty descriptor tables, valid TR and LDTR, interrupts

@@ -72,11 +72,9 @@ struct setup_header {
 #define HEADER_JUMP   0x202u /* where the jump counts from */
 
 _Static_assert(HEADER_OFFSET + offsetof(struct setup_header, jump) == 0x200, "setup header");
-_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, cmd_line_ptr) == 0x228,
-	       "setup header");
+_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, cmd_line_ptr) == 0x228, "header");
 _Static_assert(HEADER_OFFSET + offsetof(struct setup_header, xloadflags) == 0x236, "setup header");
-_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, pref_address) == 0x258,
-	       "setup header");
+_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, pref_address) == 0x258, "header");
 _Static_assert(HEADER_OFFSET + sizeof(struct setup_header) == 0x26c, "setup header");
 
 struct e820_entry {
@@ -118,16 +116,13 @@ static union {
 
 bool linux_detect(const struct blob *kernel)
 {
-	u32 magic;
-	u16 flag;
+	const size_t marks = offsetof(struct setup_header, version);
+	struct setup_header header;
 
-	if (kernel->size < HEADER_OFFSET + offsetof(struct setup_header, version))
+	if (kernel->size < HEADER_OFFSET + marks)
 		return false;
-	memcpy(&flag, kernel->data + HEADER_OFFSET + offsetof(struct setup_header, boot_flag),
-	       sizeof(flag));
-	memcpy(&magic, kernel->data + HEADER_OFFSET + offsetof(struct setup_header, magic),
-	       sizeof(magic));
-	return flag == BOOT_FLAG && magic == HEADER_MAGIC;
+	memcpy(&header, kernel->data + HEADER_OFFSET, marks);
+	return header.boot_flag == BOOT_FLAG && header.magic == HEADER_MAGIC;
 }
 
 /* Copies the header once, no further than it says it goes. */
@@ -260,7 +255,6 @@ static int write_cmdline(const struct load_target *to, const struct linux_image 
 	u64 length = load_string_length(cmdline);
 	/* cmdline_size does not count the final 0. */
 	u64 most = min_u64(image->header.cmdline_size, LOAD_MAX_STRING - 1);
-	char end = '\0';
 	int rc;
 
 	if (length > most)
@@ -268,12 +262,8 @@ static int write_cmdline(const struct load_target *to, const struct linux_image 
 				 "command line of %lu characters%s, kernel '%s' takes at most %lu",
 				 length, length == LOAD_MAX_STRING ? " or more" : "",
 				 to->spec->kernel.name, most);
-	if (length) {
-		rc = load_write(to, CMDLINE_ADDRESS, cmdline, length);
-		if (rc)
-			return rc;
-	}
-	return load_write(to, CMDLINE_ADDRESS + length, &end, 1);
+	rc = load_write(to, CMDLINE_ADDRESS, cmdline, length);
+	return rc ? rc : load_zero(to, CMDLINE_ADDRESS + length, 1);
 }
 
 static void fill_e820(struct boot_params *params, u64 memory)
@@ -282,8 +272,7 @@ static void fill_e820(struct boot_params *params, u64 memory)
 	u32 count = layout_map(memory, map);
 
 	for (u32 i = 0; i < count; i++)
-		params->e820[i] = (struct e820_entry){
-			.base = map[i].base, .size = map[i].size, .type = map[i].type};
+		params->e820[i] = (struct e820_entry){map[i].base, map[i].size, map[i].type};
 	params->e820_entries = (u8)count;
 }
 

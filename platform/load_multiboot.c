@@ -38,8 +38,7 @@ struct mb1_header {
 
 /* A piece of the image: size bytes from the file, then zeros up to memory_size. */
 struct piece {
-	u64 offset;
-	u64 size;
+	u64 offset, size;
 	gpa_t address;
 	u64 memory_size;
 };
@@ -186,10 +185,8 @@ static int read_elf(const struct load_target *to)
 	for (u32 i = 0; i < elf.nr_headers; i++) {
 		if (!elf_segment(&elf, i, &segment))
 			continue;
-		rc = add_piece(to, &(struct piece){.offset = segment.offset,
-						   .size = segment.file_size,
-						   .address = segment.paddr,
-						   .memory_size = segment.memory_size});
+		rc = add_piece(to, &(struct piece){segment.offset, segment.file_size, segment.paddr,
+						   segment.memory_size});
 		if (rc)
 			return rc;
 		translate_entry(&segment, elf.entry);
@@ -199,8 +196,6 @@ static int read_elf(const struct load_target *to)
 
 static int check_image(const struct load_target *to)
 {
-	const char *name = to->spec->kernel.name;
-
 	for (u32 i = 0; i < image.nr_pieces; i++) {
 		const struct piece *piece = &image.piece[i];
 
@@ -209,7 +204,7 @@ static int check_image(const struct load_target *to)
 			return 0;
 	}
 	return load_fail(to->err, E_FORMAT, "kernel '%s': entry point %#lx is not in its image",
-			 name, image.entry);
+			 to->spec->kernel.name, image.entry);
 }
 
 static int read_image(const struct load_target *to)
@@ -353,13 +348,11 @@ static int write_modules(const struct load_target *to, const struct mb_layout *l
 
 	for (u32 i = 0; !rc && i < layout->nr_modules; i++) {
 		struct load_module module = get_module(to->spec, i);
-		struct mb1_module entry = {
-			.start = (u32)layout->module[i],
-			.end = (u32)(layout->module[i] + module.blob.size),
-			.string = (u32)*strings,
-		};
+		gpa_t start = layout->module[i];
+		struct mb1_module entry = {(u32)start, (u32)(start + module.blob.size),
+					   (u32)*strings, 0};
 
-		rc = load_write(to, layout->module[i], module.blob.data, module.blob.size);
+		rc = load_write(to, start, module.blob.data, module.blob.size);
 		if (!rc)
 			rc = load_write(to, layout->mods + i * sizeof(entry), &entry,
 					sizeof(entry));
@@ -376,10 +369,8 @@ static int write_map(const struct load_target *to, const struct mb_layout *layou
 	u32 count = layout_map(to->memory, map);
 
 	for (u32 i = 0; i < count; i++)
-		entry[i] = (struct mb1_mmap){.size = sizeof(entry[i]) - sizeof(entry[i].size),
-					     .base = map[i].base,
-					     .length = map[i].size,
-					     .type = map[i].type};
+		entry[i] = (struct mb1_mmap){sizeof(entry[i]) - sizeof(entry[i].size), map[i].base,
+					     map[i].size, map[i].type};
 	*length = count * (u32)sizeof(entry[0]);
 	return load_write(to, layout->mmap, entry, *length);
 }
@@ -414,8 +405,7 @@ static int write_info(const struct load_target *to, const struct mb_layout *layo
 	return rc;
 }
 
-/* The specification promises no GDT (3.2), but a kernel that relies on one exists for each loader.
- */
+/* The specification promises no GDT (3.2), but there are kernels that rely on one. */
 static int write_gdt(const struct load_target *to, const struct mb_layout *layout)
 {
 	/* Null, 32-bit code, data (APM 2 4.7). */
