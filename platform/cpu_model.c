@@ -191,8 +191,7 @@ static void host_leaf(const struct builder *b, u32 leaf, u32 subleaf, u32 out[4]
 {
 	u32 max = leaf >= CPUID_EXT ? b->host_max_ext : b->host_max_basic;
 
-	for (unsigned i = 0; i < 4; i++)
-		out[i] = 0;
+	__builtin_memset(out, 0, 4 * sizeof(*out));
 	if (leaf <= max)
 		b->host->host_cpuid(leaf, subleaf, out);
 }
@@ -492,9 +491,7 @@ static void add_hypervisor_leaves(struct builder *b)
 
 static u32 max_ext(const struct builder *b)
 {
-	u32 max = b->host->is_amd ? CPUID_EXT + 0x21 : CPUID_EXT + 8;
-
-	return b->host_max_ext < max ? b->host_max_ext : max;
+	return (u32)min_u64(b->host_max_ext, CPUID_EXT + (b->host->is_amd ? 0x21 : 8));
 }
 
 static void add_amd_leaves(struct builder *b)
@@ -604,10 +601,10 @@ int cpu_model_check(const struct cpu_model *m)
 	for (u32 i = 1; i < m->nr_leaves; i++) {
 		const struct cpuid_leaf *l = &m->leaves[i], *before = l - 1;
 
-		if (i > 1 && (before->leaf > l->leaf ||
-			      (before->leaf == l->leaf && before->subleaf >= l->subleaf)))
+		if (i > 1 && before->leaf > l->leaf)
 			return E_FORMAT;
-		if (i > 1 && before->leaf == l->leaf && !(before->flags & CPUID_SUBLEAVES))
+		if (i > 1 && before->leaf == l->leaf &&
+		    (before->subleaf >= l->subleaf || !(before->flags & CPUID_SUBLEAVES)))
 			return E_FORMAT;
 		if (cpu_model_leaf(m, l->leaf, l->subleaf) != l)
 			return E_FORMAT;

@@ -1,12 +1,11 @@
 /*
- * Writes of control registers, EFER and XCR0 as software makes them: every check of the manuals,
- * then the new value and what follows from it (EFER.LMA, TLB flushes). Which bits are reserved
- * comes from the VM's capability record. The back end intercepts what it must; hardware does the
- * rest by the same rules.
+ * Control registers, EFER and XCR0 as software writes them: every check of the manuals, then the
+ * new value and what follows from it (EFER.LMA, TLB flushes). Which bits are reserved comes from
+ * the VM's capability record.
  *
- * Each function expects that the caller has checked CPL where MOV CR does before it exits, and has
- * cut the value to 32 bits outside of 64-bit mode. They return ADVANCE, or INJECTED with #GP(0) or
- * #UD queued and nothing changed.
+ * The caller has checked CPL where MOV CR does before it exits, and has cut the value to 32 bits
+ * outside of 64-bit mode. Each returns ADVANCE, or INJECTED with #GP(0) or #UD queued and nothing
+ * changed.
  */
 #pragma once
 
@@ -24,10 +23,8 @@
 #define RESET_DR7    0x400ul
 #define RESET_PAT    0x0007040600070406ul
 
-/* MOV to CR0, CR2, CR3, CR4 or CR8; another number is #UD. */
+/* MOV to and from CR0, CR2, CR3, CR4 and CR8; another number is #UD. */
 enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value);
-
-/* MOV from the same. */
 enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value);
 
 enum outcome cr_clts(struct vcpu *vcpu);

@@ -266,25 +266,18 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 	return 0;
 }
 
-/* What an exit's handler needs done when there is no instruction to decode. */
-static int failed(struct emul *e, int err)
-{
-	if (err == E_NOSUPP)
-		err = emul_fault(e, VECTOR_UD);
-	if (err == E_FAULT)
-		fault_inject(e->vcpu, &e->fault);
-	else if (err == E_RANGE)
-		unsupported(e, err);
-	return err;
-}
-
 int decode_current(struct vcpu *vcpu, struct insn *out)
 {
 	struct emul e;
 	int err = emul_begin(&e, vcpu);
 
-	if (err)
-		return failed(&e, err);
-	*out = e.insn;
-	return 0;
+	if (err == E_NOSUPP)
+		err = emul_fault(&e, VECTOR_UD);
+	if (!err)
+		*out = e.insn;
+	else if (err == E_FAULT)
+		fault_inject(vcpu, &e.fault);
+	else if (err == E_RANGE)
+		unsupported(&e, err);
+	return err;
 }

@@ -1,10 +1,8 @@
 /*
  * The instruction emulator: executes the one instruction at RIP where the processor could not,
- * because its operand is a device, and fetches and decodes it where the hardware reports less than
- * a handler needs to know. Exceptions, flags and register updates are those of the processor
- * (APM 3).
- *
- * What it does not know it never guesses, skips or retries: the VM stops with RIP and the bytes.
+ * because its operand is a device, and decodes it where the hardware reports less than a handler
+ * needs. Exceptions, flags and registers are those of the processor (APM 3). What it does not know
+ * it never guesses, skips or retries: the VM stops with RIP and the bytes.
  */
 #pragma once
 

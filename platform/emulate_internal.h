@@ -1,9 +1,5 @@
 /*
- * What the parts of the emulator share, for platform/emulate*.c only:
- *
- *   emulate.c         entries, fetch, outcome       emulate_ops.c     one function per form
- *   emulate_mem.c     addresses and operands        emulate_string.c  string instructions, INS,
- * OUTS emulate_alu.c     results and flags
+ * What the parts of the emulator share, for platform/emulate*.c only.
  *
  * A function that executes returns 0 when the instruction is done, E_FAULT with emul.fault set,
  * E_BUSY when the guest is to enter again at the same RIP, E_NOSUPP when it does not know the form.

@@ -57,7 +57,7 @@ static int movnti(struct emul *e)
 	return op_size(e) == 2 ? E_NOSUPP : store_reg(e);
 }
 
-/* To a register: source of src_size bytes, sign-extended or not, into one of the operand size. */
+/* To a register. */
 
 static int load(struct emul *e, unsigned src_size, u64 *value)
 {
@@ -76,45 +76,37 @@ static u64 sign_extend(u64 value, unsigned size)
 	return (u64)((s64)(value << unused) >> unused);
 }
 
-static int load_to(struct emul *e, u8 reg, unsigned src_size)
+/* The source has src_size bytes; sign-extended or not, it goes into one of the operand size. */
+static int load_to(struct emul *e, u8 reg, unsigned src_size, bool is_signed)
 {
 	u64 value;
 	int err = load(e, src_size, &value);
 
 	if (!err)
-		emul_reg_write(e, reg, op_size(e), value);
+		emul_reg_write(e, reg, op_size(e),
+			       is_signed ? sign_extend(value, src_size) : value);
 	return err;
 }
 
 static int load_reg(struct emul *e)
 {
-	return load_to(e, e->insn.reg, op_size(e));
+	return load_to(e, e->insn.reg, op_size(e), false);
 }
 
 static int load_rax(struct emul *e)
 {
-	return load_to(e, RAX, op_size(e));
+	return load_to(e, RAX, op_size(e), false);
 }
 
-/* MOVZX: opcodes B6 (from bytes) and B7 (from words). */
+/* Opcodes B6 and BE (from bytes), B7 and BF (from words). */
 static int movzx(struct emul *e)
 {
-	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1);
-}
-
-static int load_signed(struct emul *e, unsigned src_size)
-{
-	u64 value;
-	int err = load(e, src_size, &value);
-
-	if (!err)
-		emul_reg_write(e, e->insn.reg, op_size(e), sign_extend(value, src_size));
-	return err;
+	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1, false);
 }
 
 static int movsx(struct emul *e)
 {
-	return load_signed(e, e->insn.opcode & 1 ? 2 : 1);
+	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1, true);
 }
 
 /* MOVSXD; the same opcode is ARPL outside 64-bit mode. */
@@ -122,7 +114,7 @@ static int movsxd(struct emul *e)
 {
 	if (e->mode != MODE_64)
 		return E_NOSUPP;
-	return load_signed(e, op_size(e) == 2 ? 2 : 4);
+	return load_to(e, e->insn.reg, op_size(e) == 2 ? 2 : 4, true);
 }
 
 /* CMOVcc always reads; a 32-bit one clears the upper half even when the condition is false. */

@@ -1,12 +1,10 @@
 /*
  * Where the code at RIP lies, and what it decodes to, remembered.
  *
- * Finding the bytes of an instruction means walking the guest's page tables, which costs more than
- * most exits need in all. So each vCPU remembers, for a few code pages, the entries through which
- * the walk went and what they held. As long as CR3 and every one of these entries are the same, a
- * walk would find the same page: the check is exact, not a guess. Only the frames behind it may
- * change unseen, so a flush of the vCPU's TLB empties the memory. Only 64-bit code with four levels
- * is remembered.
+ * Each vCPU remembers, for a few code pages, the entries through which the walk of the guest's page
+ * tables went and what they held. As long as CR3 and every one of them are the same, a walk would
+ * find the same page: the check is exact, not a guess. Only the frames behind it may change unseen,
+ * so a flush of the vCPU's TLB empties the memory. Only 64-bit code with four levels is remembered.
  */
 #pragma once
 
@@ -30,10 +28,7 @@ struct fetch_page {
 
 _Static_assert(sizeof(struct fetch_page) == 128, "found by a shift");
 
-/*
- * What the decoder has made of 15 bytes of 64-bit code. It depends on nothing but these bytes, so
- * equal bytes are all that must be checked.
- */
+/* What the decoder has made of 15 bytes of 64-bit code; it depends on nothing but these. */
 struct fetch_decoded {
 	u64 low, high;	  /* bytes 0 to 7 and 7 to 14 */
 	struct insn insn; /* length 0: empty */
@@ -54,10 +49,7 @@ static inline bool fetch_same(const struct fetch_page *p, u32 level)
 	return __atomic_load_n(p->entry[level], __ATOMIC_RELAXED) == p->seen[level];
 }
 
-/*
- * The byte at gva, with what follows up to the page's end, or NULL when it is not known. For 64-bit
- * code only.
- */
+/* The byte at gva of 64-bit code, with what follows up to the page's end; NULL: not known. */
 static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3)
 {
 	const struct fetch_page *p = fetch_slot(vcpu, gva);

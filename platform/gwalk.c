@@ -1,7 +1,4 @@
-/*
- * The guest page-table walk: 32-bit, PAE and long mode with four and five levels (APM 2 5.2 to 5.6,
- * SDM 3A 4.3 to 4.7).
- */
+/* The guest page-table walk, in every paging mode (APM 2 5.2 to 5.6, SDM 3A 4.3 to 4.7). */
 #include "platform/gwalk.h"
 
 #include "kernel/vm.h"
@@ -118,17 +115,15 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access)
  */
 static inline bool set_bits64(u64 *entry, u64 seen, u64 bits)
 {
-	if (likely((seen & bits) == bits))
-		return true;
-	return __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
+	return likely((seen & bits) == bits) ||
+	       __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_SEQ_CST);
 }
 
 static inline bool set_bits32(u32 *entry, u32 seen, u32 bits)
 {
-	if (likely((seen & bits) == bits))
-		return true;
-	return __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
+	return likely((seen & bits) == bits) ||
+	       __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_SEQ_CST);
 }
 

@@ -60,11 +60,10 @@ void kvm_pv_tsc_changed(struct vcpu *vcpu);
 /*
  * PV EOI. Guest memory holds a flag: set, the guest may clear it instead of writing EOI.
  *
- * kvm_pv_eoi_offer() sets it when the highest interrupt in service is edge-triggered and nothing
- * else waits: right after an interrupt was accepted. kvm_pv_eoi_sync() takes the flag back and does
- * the EOI when the guest had cleared it: before anything looks at or changes what is in service,
- * that is before interrupts are evaluated and before each access to an APIC register. Both on the
- * vCPU's own CPU, outside of the guest. No exit in between needs to look at the flag.
+ * kvm_pv_eoi_offer(), right after an interrupt was accepted, sets it when the highest interrupt in
+ * service is edge-triggered and nothing else waits. kvm_pv_eoi_sync() takes it back and does the
+ * EOI when the guest had cleared it: before interrupts are evaluated and before each access to an
+ * APIC register. Both on the vCPU's own CPU, outside of the guest.
  */
 void kvm_pv_eoi_set(struct vcpu *vcpu);
 void kvm_pv_eoi_take(struct vcpu *vcpu);

@@ -117,27 +117,20 @@ static int write_apic_base(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- registers that the back end holds ---- */
 
+_Static_assert(VREG_SYSENTER_EIP == VREG_SYSENTER_CS + 2 && VREG_SFMASK == VREG_STAR + 3,
+	       "in the order of their MSRs");
+
 static enum vreg vreg_of(u32 msr)
 {
 	switch (msr) {
-	case 0x174:
-		return VREG_SYSENTER_CS;
-	case 0x175:
-		return VREG_SYSENTER_ESP;
-	case 0x176:
-		return VREG_SYSENTER_EIP;
+	case 0x174 ... 0x176:
+		return (enum vreg)(VREG_SYSENTER_CS + (msr - 0x174));
 	case X86_MSR_PAT:
 		return VREG_PAT;
 	case X86_MSR_EFER:
 		return VREG_EFER;
-	case X86_MSR_STAR:
-		return VREG_STAR;
-	case X86_MSR_LSTAR:
-		return VREG_LSTAR;
-	case X86_MSR_CSTAR:
-		return VREG_CSTAR;
-	case X86_MSR_SFMASK:
-		return VREG_SFMASK;
+	case X86_MSR_STAR ... X86_MSR_SFMASK:
+		return (enum vreg)(VREG_STAR + (msr - X86_MSR_STAR));
 	case X86_MSR_KERNEL_GS_BASE:
 		return VREG_KERNEL_GS_BASE;
 	default:
