@@ -28,7 +28,7 @@ struct io_range {
 	io_write_fn write;
 	void *dev;
 	const char *name;
-	bool bytes; /* an 8-bit device: wider accesses become byte accesses to the next ports */
+	bool bytes; /* 8-bit device: it sees wider accesses as bytes to the ports that follow */
 };
 
 struct mmio_range {
@@ -52,18 +52,14 @@ struct bus {
 	struct pci *pci; /* NULL: no BAR windows */
 };
 
-/* 0, E_NOMEM when the table is full, E_EXIST when the range overlaps, E_INVAL when it is empty,
- * wraps, or lacks a handler. */
+/* 0; E_NOMEM: table full; E_EXIST: overlap; E_INVAL: it is empty, wraps, or lacks a handler. */
 int bus_add_io(struct bus *bus, const struct io_range *range) __must_check;
 int bus_add_mmio(struct bus *bus, const struct mmio_range *range) __must_check;
 
 /* All port ranges of one device, which becomes their dev; stops at the first error. */
 int bus_add_ports(struct bus *bus, void *dev, const struct io_range *ranges, u32 nr) __must_check;
 
-/*
- * An unclaimed port or address reads as all ones and swallows writes. An access belongs to the
- * range of its first byte.
- */
+/* What is unclaimed reads as all ones. An access belongs to the range of its first byte. */
 u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size);
 void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value);
 u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size);

@@ -11,30 +11,16 @@
 #include "platform/platform.h"
 
 /* Register numbers: offset in the page / 16, or MSR - 0x800. */
-enum lapic_reg {
-	REG_ID = 0x02,
-	REG_VERSION = 0x03,
-	REG_TPR = 0x08,
-	REG_APR = 0x09,
-	REG_PPR = 0x0a,
-	REG_EOI = 0x0b,
-	REG_REMOTE_READ = 0x0c,
-	REG_LDR = 0x0d,
-	REG_DFR = 0x0e,
-	REG_SVR = 0x0f,
-	REG_ISR = 0x10,
-	REG_TMR = 0x18,
-	REG_IRR = 0x20,
+enum { REG_ID = 0x02, REG_VERSION, REG_TPR = 0x08, REG_APR, REG_PPR, REG_EOI, REG_REMOTE_READ };
+enum { REG_LDR = 0x0d, REG_DFR, REG_SVR, REG_ISR = 0x10, REG_TMR = 0x18, REG_IRR = 0x20 };
+enum {
 	REG_ESR = 0x28,
 	REG_ICR = 0x30,
-	REG_ICR_HIGH = 0x31,
-	REG_LVT = 0x32,
-	REG_LVT_LAST = REG_LVT + NR_LVTS - 1,
-	REG_TIMER_INITIAL = 0x38,
-	REG_TIMER_CURRENT = 0x39,
-	REG_TIMER_DIVIDE = 0x3e,
-	REG_SELF_IPI = 0x3f,
+	REG_ICR_HIGH,
+	REG_LVT,
+	REG_LVT_LAST = REG_LVT + NR_LVTS - 1
 };
+enum { REG_TIMER_INITIAL = 0x38, REG_TIMER_CURRENT, REG_TIMER_DIVIDE = 0x3e, REG_SELF_IPI };
 
 /* Version 0x14, highest LVT entry 5, EOI broadcasts can be suppressed (SDM 3A 10.4.8). */
 #define VERSION_VALUE (0x14u | (NR_LVTS - 1) << 16 | BIT32(24))
@@ -268,8 +254,10 @@ static u32 x2apic_ldr(const struct lapic *lapic)
 	return id >> 4 << 16 | BIT32(id & 15); /* SDM 3A 10.12.10.2 */
 }
 
-static void reset_registers(struct lapic *lapic)
+void lapic_init_reset(struct vcpu *vcpu)
 {
+	struct lapic *lapic = vcpu->lapic;
+
 	lapic_timer_stop(lapic);
 	for (u32 i = 0; i < 4; i++) {
 		atomic_store(&lapic->irr[i], 0);
@@ -316,17 +304,12 @@ void lapic_reset(struct vcpu *vcpu)
 	u64 bsp = vcpu->id == 0 ? LAPIC_BASE_BSP : 0;
 
 	apply_base(lapic, LAPIC_BASE_RESET | LAPIC_BASE_ENABLE | bsp);
-	reset_registers(lapic);
+	lapic_init_reset(vcpu);
 	if (vcpu->id == 0) {
 		store_relaxed(&lapic->svr, SVR_RESET | SVR_ENABLE);
 		store_relaxed(&lapic->lvt[LVT_LINT0], DELIVER_EXTINT << 8);
 		store_relaxed(&lapic->lvt[LVT_LINT1], DELIVER_NMI << 8);
 	}
-}
-
-void lapic_init_reset(struct vcpu *vcpu)
-{
-	reset_registers(vcpu->lapic);
 }
 
 u64 lapic_base(struct vcpu *vcpu)
@@ -359,7 +342,7 @@ int lapic_set_base(struct vcpu *vcpu, u64 value)
 		lapic->icr &= 0xffffffff;
 		store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
 	} else {
-		reset_registers(lapic);
+		lapic_init_reset(vcpu);
 	}
 	if (extint_pending(vcpu))
 		vcpu_request(vcpu, REQ_EVENT);
@@ -373,61 +356,47 @@ static u32 read_vectors(const _Atomic u64 *words, u32 index)
 	return (u32)(load_relaxed(&words[index / 2]) >> (index & 1) * 32);
 }
 
-/* 0, or E_INVAL when there is no such readable register. */
-static int read_register(struct lapic *lapic, u32 reg, u32 *value)
+#define NO_REGISTER (~0ul)
+
+/* What a register reads as, 32 bits; NO_REGISTER when there is no such readable register. */
+static u64 read_register(struct lapic *lapic, u32 reg)
 {
 	bool x2apic = load_relaxed(&lapic->mode) == LAPIC_X2APIC;
 
 	switch (reg) {
 	case REG_ID:
-		*value = x2apic ? lapic->vcpu->id : lapic->vcpu->id << 24;
-		break;
+		return x2apic ? lapic->vcpu->id : lapic->vcpu->id << 24;
 	case REG_VERSION:
-		*value = VERSION_VALUE;
-		break;
+		return VERSION_VALUE;
 	case REG_TPR:
-		*value = lapic->tpr;
-		break;
+		return lapic->tpr;
 	case REG_PPR:
-		*value = priority(lapic);
-		break;
+		return priority(lapic);
 	case REG_LDR:
-		*value = load_relaxed(&lapic->ldr);
-		break;
+		return load_relaxed(&lapic->ldr);
 	case REG_SVR:
-		*value = load_relaxed(&lapic->svr);
-		break;
+		return load_relaxed(&lapic->svr);
 	case REG_ISR ... REG_ISR + 7:
-		*value = (u32)(lapic->isr[(reg & 7) / 2] >> (reg & 1) * 32);
-		break;
+		return (u32)(lapic->isr[(reg & 7) / 2] >> (reg & 1) * 32);
 	case REG_TMR ... REG_TMR + 7:
-		*value = read_vectors(lapic->tmr, reg & 7);
-		break;
+		return read_vectors(lapic->tmr, reg & 7);
 	case REG_IRR ... REG_IRR + 7:
-		*value = read_vectors(lapic->irr, reg & 7);
-		break;
+		return read_vectors(lapic->irr, reg & 7);
 	case REG_ESR:
-		*value = lapic->esr;
-		break;
+		return lapic->esr;
 	case REG_ICR:
-		*value = (u32)lapic->icr;
-		break;
+		return (u32)lapic->icr;
 	case REG_LVT ... REG_LVT_LAST:
-		*value = load_relaxed(&lapic->lvt[reg - REG_LVT]);
-		break;
+		return load_relaxed(&lapic->lvt[reg - REG_LVT]);
 	case REG_TIMER_INITIAL:
-		*value = lapic->timer.initial;
-		break;
+		return lapic->timer.initial;
 	case REG_TIMER_CURRENT:
-		*value = lapic_timer_current(lapic);
-		break;
+		return lapic_timer_current(lapic);
 	case REG_TIMER_DIVIDE:
-		*value = lapic->timer.divide;
-		break;
+		return lapic->timer.divide;
 	default:
-		return E_INVAL;
+		return NO_REGISTER;
 	}
-	return 0;
 }
 
 static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value)
@@ -494,7 +463,7 @@ static int write_register(struct lapic *lapic, u32 reg, u32 value)
 
 static u32 xapic_read(struct lapic *lapic, u32 reg)
 {
-	u32 value = 0;
+	u64 value;
 
 	switch (reg) {
 	case REG_APR:
@@ -506,9 +475,11 @@ static u32 xapic_read(struct lapic *lapic, u32 reg)
 	case REG_ICR_HIGH:
 		return (u32)(lapic->icr >> 32);
 	default:
-		if (read_register(lapic, reg, &value))
-			lapic_error(lapic, ESR_ILLEGAL_REGISTER);
-		return value;
+		value = read_register(lapic, reg);
+		if (value != NO_REGISTER)
+			return (u32)value;
+		lapic_error(lapic, ESR_ILLEGAL_REGISTER);
+		return 0;
 	}
 }
 
@@ -562,7 +533,6 @@ void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value)
 int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 {
 	struct lapic *lapic = vcpu->lapic;
-	u32 low;
 
 	kvm_pv_eoi_sync(vcpu);
 	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC)
@@ -571,10 +541,8 @@ int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 		*value = lapic->icr;
 		return 0;
 	}
-	if (read_register(lapic, msr - MSR_X2APIC_FIRST, &low))
-		return E_INVAL;
-	*value = low;
-	return 0;
+	*value = read_register(lapic, msr - MSR_X2APIC_FIRST);
+	return *value == NO_REGISTER ? E_INVAL : 0;
 }
 
 /* Bits of a register whose setting raises #GP in x2APIC mode. */

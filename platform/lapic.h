@@ -36,15 +36,7 @@
 enum lapic_mode { LAPIC_DISABLED, LAPIC_XAPIC, LAPIC_X2APIC };
 
 /* In register order from 0x320 on. */
-enum lapic_lvt {
-	LVT_TIMER,
-	LVT_THERMAL,
-	LVT_PERF,
-	LVT_LINT0,
-	LVT_LINT1,
-	LVT_ERROR,
-	NR_LVTS,
-};
+enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, NR_LVTS };
 
 struct lapic_timer {
 	struct timer host;
@@ -96,9 +88,7 @@ void lapic_reset(struct vcpu *vcpu);
 /* INIT (SDM 3A 10.4.7.3): everything but the id and IA32_APIC_BASE. On the vCPU's own CPU. */
 void lapic_init_reset(struct vcpu *vcpu);
 
-/* ---- for the run loop, on the vCPU's own CPU ---- */
-
-/* irq_next() and irq_accept() are what kernel/guest.h asks for. */
+/* ---- for the run loop, on the vCPU's own CPU; kernel/guest.h has irq_next(), irq_accept() ---- */
 
 /* Highest vector in IRR whose class is above that of PPR, or -1. */
 int lapic_pending_vector(struct vcpu *vcpu);

@@ -22,16 +22,8 @@
 
 #define BIT32(n)	      (1u << (n))
 
-enum delivery {
-	DELIVER_FIXED,
-	DELIVER_LOWEST,
-	DELIVER_SMI,
-	DELIVER_RESERVED,
-	DELIVER_NMI,
-	DELIVER_INIT,
-	DELIVER_SIPI,
-	DELIVER_EXTINT,
-};
+/* Delivery modes; 2 is SMI and 3 reserved. */
+enum { DELIVER_FIXED, DELIVER_LOWEST, DELIVER_NMI = 4, DELIVER_INIT, DELIVER_SIPI, DELIVER_EXTINT };
 
 #define load_relaxed(p)	    atomic_load_explicit(p, memory_order_relaxed)
 #define store_relaxed(p, v) atomic_store_explicit(p, v, memory_order_relaxed)

@@ -17,20 +17,11 @@ struct pci_function;
 #define PCI_BARS	  6
 #define PCI_DEVFN(d, f)	  ((u8)((d) << 3 | (f)))
 
-/* Offsets in configuration space. */
-#define PCI_VENDOR	    0x00
-#define PCI_DEVICE	    0x02
-#define PCI_COMMAND	    0x04
-#define PCI_STATUS	    0x06
-#define PCI_REVISION	    0x08
-#define PCI_CLASS	    0x09 /* three bytes: interface, sub-class, class */
-#define PCI_HEADER	    0x0e
-#define PCI_BAR0	    0x10
-#define PCI_SUBSYS_VENDOR   0x2c
-#define PCI_SUBSYS_DEVICE   0x2e
-#define PCI_CAPABILITIES    0x34
-#define PCI_INT_LINE	    0x3c
-#define PCI_INT_PIN	    0x3d
+/* Offsets in configuration space. The class is three bytes: interface, sub-class, class. */
+enum { PCI_VENDOR = 0x00, PCI_DEVICE = 0x02, PCI_COMMAND = 0x04, PCI_STATUS = 0x06 };
+enum { PCI_REVISION = 0x08, PCI_CLASS = 0x09, PCI_HEADER = 0x0e, PCI_BAR0 = 0x10 };
+enum { PCI_SUBSYS_VENDOR = 0x2c, PCI_SUBSYS_DEVICE = 0x2e, PCI_CAPABILITIES = 0x34 };
+enum { PCI_INT_LINE = 0x3c, PCI_INT_PIN = 0x3d };
 
 #define PCI_COMMAND_IO	    0x0001u
 #define PCI_COMMAND_MEM	    0x0002u
@@ -42,8 +33,7 @@ enum pci_bar_type { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 struct pci_bar {
 	u8 type;  /* enum pci_bar_type; a 64-bit one takes the next index too, which stays NONE */
 	u64 size; /* bytes, a power of two: 4 to 256 for I/O, 16 and more for memory */
-	/* As on the bus (platform/bus.h); port counts from the BAR's base. dev is the function's
-	 * dev. */
+	/* As on the bus, for the function's dev; port counts from the BAR's base. */
 	io_read_fn io_read;
 	io_write_fn io_write;
 	mmio_read_fn mmio_read;
@@ -57,8 +47,7 @@ struct pci_function {
 	u8 writable[256]; /* bits that software may set; COMMAND and BARs are added by pci_add() */
 	struct pci_bar bar[PCI_BARS];
 	void *dev;
-	/* After software has changed config[offset, offset + size); may be NULL. The PCI lock is
-	 * held. */
+	/* After a write of config[offset, offset + size), the PCI lock held; may be NULL. */
 	void (*written)(struct pci_function *function, u8 offset, unsigned size);
 };
 

@@ -241,8 +241,7 @@ static u32 pic_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	u8 value;
 
 	(void)vcpu;
-	if (size != 1)
-		return ~0u;
+	(void)size;
 	spin_lock(&pic->lock);
 	if (chip->poll) {
 		value = poll(chip, chip == &pic->chip[0]);
@@ -263,8 +262,7 @@ static void pic_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 	u8 byte = (u8)value;
 
 	(void)vcpu;
-	if (size != 1)
-		return;
+	(void)size;
 	spin_lock(&pic->lock);
 	if (port & 1)
 		write_odd(chip, byte);
@@ -283,25 +281,20 @@ static u32 elcr_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	struct pic *pic = dev;
 
 	(void)vcpu;
-	if (size == 2 && port == ELCR)
-		return pic->chip[0].elcr | (u32)pic->chip[1].elcr << 8;
-	return size == 1 ? pic->chip[port & 1].elcr : ~0u;
+	(void)size;
+	return pic->chip[port & 1].elcr;
 }
 
 static void elcr_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pic *pic = dev;
+	struct pic_chip *chip = &pic->chip[port & 1];
 
 	(void)vcpu;
-	if (size > 2 || (port & 1) + size > 2)
-		return;
+	(void)size;
 	spin_lock(&pic->lock);
-	for (unsigned i = port & 1; size--; i++, value >>= 8) {
-		struct pic_chip *chip = &pic->chip[i];
-
-		chip->elcr = (u8)value & chip->elcr_mask;
-		sample(chip);
-	}
+	chip->elcr = (u8)value & chip->elcr_mask;
+	sample(chip);
 	update(pic);
 	spin_unlock(&pic->lock);
 }

@@ -128,24 +128,21 @@ static void arm_irq(struct pit *pit, u64 after)
 	u64 periods, first = c->start + c->count;
 
 	lock_assert_held(&pit->lock);
-	if (!c->armed || triggered(c)) {
-		disarm_irq(pit);
-	} else if (periodic(c)) {
-		if (after < c->start && c->previous) {
-			arm_irq_at(pit, c->start);
-			return;
-		}
-		if (c->count < MIN_IRQ_TICKS)
-			after += MIN_IRQ_TICKS;
-		periods = after < c->start ? 0 : (after - c->start) / c->count;
-		arm_irq_at(pit, c->start + (periods + 1) * c->count);
-	} else {
+	disarm_irq(pit);
+	if (!c->armed || triggered(c))
+		return;
+	if (!periodic(c)) {
 		/* Mode 4 strobes low for one tick; what rises is its end. */
 		first += c->mode == 4;
 		if (first > after)
 			arm_irq_at(pit, first);
-		else
-			disarm_irq(pit);
+	} else if (after < c->start && c->previous) {
+		arm_irq_at(pit, c->start);
+	} else {
+		if (c->count < MIN_IRQ_TICKS)
+			after += MIN_IRQ_TICKS;
+		periods = after < c->start ? 0 : (after - c->start) / c->count;
+		arm_irq_at(pit, c->start + (periods + 1) * c->count);
 	}
 }
 
@@ -221,11 +218,10 @@ static void write_count(struct pit *pit, unsigned index, u8 value)
 		}
 		c->low = value;
 		/* Mode 0: the first byte of two stops the counting and OUT falls. */
-		if (c->mode == 0) {
+		if (c->mode == 0)
 			c->armed = false;
-			if (index == 0)
-				arm_irq(pit, 0);
-		}
+		if (c->mode == 0 && index == 0)
+			disarm_irq(pit);
 		break;
 	}
 }
@@ -297,13 +293,11 @@ static void set_gate(struct pit *pit, struct pit_counter *c, bool gate)
 		return;
 	if (!gate)
 		c->paused = c->armed ? elapsed(c, now) : 0;
-	c->gate = gate;
-	if (!gate)
-		return;
-	if (triggered(c) ? c->written : periodic(c) && c->armed)
+	else if (triggered(c) ? c->written : periodic(c) && c->armed)
 		trigger(c, now);
 	else
 		c->start = now - min_u64(c->paused, now);
+	c->gate = gate;
 }
 
 static u8 read_count(struct pit *pit, struct pit_counter *c)
@@ -333,7 +327,8 @@ static u32 pit_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	u32 value;
 
 	(void)vcpu;
-	if (size != 1 || port == PORT_CONTROL)
+	(void)size;
+	if (port == PORT_CONTROL)
 		return ~0u;
 	spin_lock(&pit->lock);
 	value = read_count(pit, &pit->counter[port - PORT_COUNTER]);
@@ -346,8 +341,7 @@ static void pit_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 	struct pit *pit = dev;
 
 	(void)vcpu;
-	if (size != 1)
-		return;
+	(void)size;
 	spin_lock(&pit->lock);
 	if (port == PORT_CONTROL)
 		write_control(pit, (u8)value);

@@ -27,25 +27,16 @@ static int setup_devices(struct platform *platform, const struct platform_option
 	struct vm *vm = platform->vm;
 	struct bus *bus = &platform->bus;
 	u64 low = layout_low_end(options->memory);
-	int error;
+	const struct uart_backend *console = &options->console;
 
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
 		lapic_setup(&platform->lapics[i], vm->vcpus[i], options->phys_bits);
-	error = pic_setup(&platform->pic, vm, bus);
-	if (!error)
-		error = ioapic_setup(&platform->ioapic, vm, bus);
-	if (!error)
-		error = pit_setup(&platform->pit, vm, bus);
-	if (!error)
-		error = uart_setup(&platform->uart, vm, bus, UART_COM1, UART_COM1_GSI,
-				   &options->console);
-	if (!error)
-		error = pmio_setup(&platform->pmio, vm, bus, options->debug_exit);
-	if (!error)
-		error = rtc_setup(&platform->rtc, vm, bus, low, options->memory - low);
-	if (!error)
-		error = pci_setup(&platform->pci, bus);
-	return error;
+	return pic_setup(&platform->pic, vm, bus) ?: ioapic_setup(&platform->ioapic, vm, bus) ?:
+	       pit_setup(&platform->pit, vm, bus) ?:
+	       uart_setup(&platform->uart, vm, bus, UART_COM1, UART_COM1_GSI, console) ?:
+	       pmio_setup(&platform->pmio, vm, bus, options->debug_exit) ?:
+	       rtc_setup(&platform->rtc, vm, bus, low, options->memory - low) ?:
+	       pci_setup(&platform->pci, bus);
 }
 
 static void release(struct vm *vm)

@@ -1,8 +1,6 @@
 /*
  * The virtual PC of one VM: its buses, interrupt controllers and devices, in one block of memory.
- *
- *   platform_create() -> load the guest -> run -> [platform_reset() -> load -> run] ->
- *   platform_destroy()
+ * platform_create() -> load -> run -> [platform_reset() -> load -> run] -> platform_destroy()
  */
 #pragma once
 

@@ -6,12 +6,9 @@
 #include "platform/irq.h"
 #include "lib/muldiv.h"
 
-#define PORT_92	   0x92
-#define PORT_KBD   0x64
-#define PORT_POST  0x80
-#define PORT_DELAY 0xed
+enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed };
 
-#define KBD_RESET  0xfe /* pulse output port bit 0, the reset line */
+#define KBD_RESET 0xfe /* pulse output port bit 0, the reset line */
 
 /* PM1 status and enable (ACPI 4.8.3.1). */
 #define PM1_TIMER  BIT(0)
@@ -32,8 +29,7 @@
 #define CNT_WRITABLE   (CNT_BM_RLD | 7 << 10)
 
 /* Reset control register of PC chipsets: a reset happens when bit 2 goes from 0 to 1. */
-#define RST_CPU		0x04
-#define RST_WRITABLE	0x0e
+enum { RST_CPU = 0x04, RST_WRITABLE = 0x0e, P92_CPU = 0x01, P92_WRITABLE = 0x03 };
 
 #define TIMER_TOP_SHIFT 31 /* the 32-bit timer: TMR_STS when bit 31 changes */
 
@@ -148,27 +144,31 @@ static void ignore_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, 
 
 /* ---- resets ---- */
 
-static u32 reset_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+/* The reset control register or port 92. */
+static _Atomic u8 *reset_register(struct pmio *pmio, u16 port)
 {
-	struct pmio *pmio = dev;
-
-	(void)vcpu;
-	(void)port;
-	return size == 1 ? pmio->reset_control : ~0u;
+	return port == PORT_92 ? &pmio->port92 : &pmio->reset_control;
 }
 
+static u32 reset_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+{
+	(void)vcpu;
+	return size == 1 ? *reset_register(dev, port) : ~0u;
+}
+
+/* A rising bit resets. Bit 1 of port 92 would gate A20, which is always open here. */
 static void reset_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pmio *pmio = dev;
+	_Atomic u8 *reg = reset_register(pmio, port);
 	bool rises;
 
 	(void)vcpu;
-	(void)port;
 	if (size != 1)
 		return;
 	spin_lock(&pmio->lock);
-	rises = value & ~(u32)pmio->reset_control & RST_CPU;
-	pmio->reset_control = value & RST_WRITABLE;
+	rises = value & ~(u32)*reg & (port == PORT_92 ? P92_CPU : RST_CPU);
+	*reg = (u8)(value & (port == PORT_92 ? P92_WRITABLE : RST_WRITABLE));
 	spin_unlock(&pmio->lock);
 	if (rises)
 		vm_end(pmio->vm, VM_END_RESET);
@@ -191,33 +191,6 @@ static void keyboard_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size
 	(void)vcpu;
 	(void)port;
 	if (size == 1 && value == KBD_RESET)
-		vm_end(pmio->vm, VM_END_RESET);
-}
-
-static u32 port92_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
-{
-	struct pmio *pmio = dev;
-
-	(void)vcpu;
-	(void)port;
-	return size == 1 ? pmio->port92 : ~0u;
-}
-
-/* Bit 0 rising resets; bit 1 would gate A20, which is always open here. */
-static void port92_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
-{
-	struct pmio *pmio = dev;
-	bool rises;
-
-	(void)vcpu;
-	(void)port;
-	if (size != 1)
-		return;
-	spin_lock(&pmio->lock);
-	rises = value & ~(u32)pmio->port92 & 1;
-	pmio->port92 = value & 3;
-	spin_unlock(&pmio->lock);
-	if (rises)
 		vm_end(pmio->vm, VM_END_RESET);
 }
 
@@ -277,7 +250,7 @@ int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exi
 		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, NULL, "pmtimer", false},
 		{PMIO_RESET, PMIO_RESET, reset_read, reset_write, NULL, "reset", false},
 		{PORT_KBD, PORT_KBD, absent_read, keyboard_write, NULL, "keyboard", false},
-		{PORT_92, PORT_92, port92_read, port92_write, NULL, "port92", false},
+		{PORT_92, PORT_92, reset_read, reset_write, NULL, "port92", false},
 		{PORT_POST, PORT_POST, post_read, post_write, NULL, "post", false},
 		{PORT_DELAY, PORT_DELAY, post_read, post_write, NULL, "delay", false},
 		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, absent_read, debug_exit_write, NULL,

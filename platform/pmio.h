@@ -13,15 +13,12 @@
 
 struct vm;
 
-#define PMIO_PM1_EVT	 0x600 /* status, enable: 16 bits each */
-#define PMIO_PM1_CNT	 0x604 /* 16 bits */
-#define PMIO_TIMER	 0x608 /* 32 bits */
-#define PMIO_TIMER_HZ	 3579545ul
-#define PMIO_SCI_GSI	 9
-#define PMIO_S5_TYPE	 5 /* SLP_TYP of soft off */
-#define PMIO_RESET	 0xcf9
-#define PMIO_RESET_VALUE 0x06
-#define PMIO_DEBUG_EXIT	 0xf4
+/* PM1 status, enable and control have 16 bits each, the timer 32. */
+enum { PMIO_PM1_EVT = 0x600, PMIO_PM1_CNT = 0x604, PMIO_TIMER = 0x608 };
+enum { PMIO_DEBUG_EXIT = 0xf4, PMIO_RESET = 0xcf9, PMIO_RESET_VALUE = 0x06 };
+enum { PMIO_SCI_GSI = 9, PMIO_S5_TYPE = 5 /* SLP_TYP of soft off */ };
+
+#define PMIO_TIMER_HZ 3579545ul
 
 struct pmio {
 	struct spinlock lock; /* guards the rest */
@@ -37,10 +34,7 @@ struct pmio {
 	_Atomic u8 post; /* what was written to port 0x80 last */
 };
 
-/*
- * For a zeroed structure. debug_exit: a write to PMIO_DEBUG_EXIT ends the VM. The timer runs on
- * vCPU 0's CPU. 0 or the bus's error.
- */
+/* For a zeroed structure. debug_exit: PMIO_DEBUG_EXIT ends the VM. 0 or the bus's error. */
 int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) __must_check;
 void pmio_reset(struct pmio *pmio);
 

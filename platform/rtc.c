@@ -414,7 +414,8 @@ static u32 rtc_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	u32 value;
 
 	(void)vcpu;
-	if (size != 1 || port == PORT_INDEX)
+	(void)size;
+	if (port == PORT_INDEX)
 		return ~0u;
 	spin_lock(&rtc->lock);
 	value = read_cmos(rtc, rtc->index);
@@ -427,18 +428,12 @@ static void rtc_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 	struct rtc *rtc = dev;
 
 	(void)vcpu;
-	if (size > 2)
-		return;
+	(void)size;
 	spin_lock(&rtc->lock);
-	if (port == PORT_DATA) {
-		if (size == 1)
-			write_cmos(rtc, rtc->index, (u8)value);
-	} else {
-		/* Bit 7 would mask NMIs; a word writes index and data at once. */
-		rtc->index = value & (RTC_CMOS - 1);
-		if (size == 2)
-			write_cmos(rtc, rtc->index, (u8)(value >> 8));
-	}
+	if (port == PORT_DATA)
+		write_cmos(rtc, rtc->index, (u8)value);
+	else
+		rtc->index = value & (RTC_CMOS - 1); /* bit 7 would mask NMIs */
 	spin_unlock(&rtc->lock);
 }
 

@@ -38,10 +38,7 @@ struct rtc {
 	u8 cmos[RTC_CMOS];
 };
 
-/*
- * For a zeroed structure. low and high: bytes of RAM below and above 4 GiB, for the CMOS bytes that
- * old software reads. The timer runs on vCPU 0's CPU. 0 or the bus's error.
- */
+/* For a zeroed structure. low, high: bytes of RAM below and above 4 GiB. 0 or the bus's error. */
 int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) __must_check;
 void rtc_reset(struct rtc *rtc);
 
