@@ -76,7 +76,7 @@ static void set_loader(struct boot_info *out, hpa_t from, u64 max)
 static void name_module(struct boot_module *module, u32 number, char *text)
 {
 	const char *name;
-	size_t length = 0;
+	size_t length;
 
 	while (*text == ' ')
 		text++;
@@ -107,7 +107,7 @@ static void name_module(struct boot_module *module, u32 number, char *text)
 
 static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t string, u64 max)
 {
-	struct boot_module *module;
+	struct boot_module *module = &out->module[out->nr_modules];
 	char *text = out->text + out->text_used;
 	bool cut;
 
@@ -116,7 +116,6 @@ static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t stri
 			 BOOT_MAX_MODULES, start);
 		return;
 	}
-	module = &out->module[out->nr_modules];
 	module->start = start;
 	module->end = end;
 	module->fault = MODULE_OK;
@@ -176,19 +175,14 @@ static bool rgb_fits(const struct mb_fb_rgb *rgb, u8 bpp)
 
 static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct mb_fb_rgb *rgb)
 {
-	struct boot_fb fb = {
-		.address = in->address,
-		.pitch = in->pitch,
-		.width = in->width,
-		.height = in->height,
-		.bpp = in->bpp,
-	};
+	struct boot_fb fb = {.address = in->address, .pitch = in->pitch, .bpp = in->bpp};
 
+	fb.width = in->width;
+	fb.height = in->height;
 	if (in->type == MB_FB_INDEXED) {
 		fb.type = FB_INDEXED;
 	} else if (in->type == MB_FB_TEXT) {
-		/* One character and one attribute byte a cell, whatever bpp says (it is often 0).
-		 */
+		/* A character and an attribute byte a cell, whatever bpp says (it is often 0). */
 		fb.type = FB_TEXT;
 		fb.bpp = 16;
 	} else if (in->type == MB_FB_RGB && rgb_fits(rgb, in->bpp)) {
@@ -288,7 +282,7 @@ static void mb2_memory(struct boot_info *out, hpa_t at, u32 length)
 
 static void mb2_efi_map(struct boot_info *out, hpa_t at, u32 length)
 {
-	struct mb2_efi_mmap head;
+	struct mb2_mmap head;
 
 	out->efi.present = true;
 	/* A descriptor has 40 bytes at least (UEFI 2.10, 7.2.3). */
@@ -333,11 +327,8 @@ static void mb2_systab(struct boot_info *out, hpa_t at, u32 length, u32 size)
 		out->efi.systab = systab;
 }
 
-struct mb2_state {
-	u32 lower, upper; /* basic memory, for want of a map */
-};
-
-static void mb2_tag(struct boot_info *out, struct mb2_state *state, u32 type, hpa_t at, u32 length)
+/* basic[] is the size of lower and upper memory, for want of a map. */
+static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32 length)
 {
 	struct mb2_module module;
 
@@ -356,7 +347,7 @@ static void mb2_tag(struct boot_info *out, struct mb2_state *state, u32 type, hp
 				   length - sizeof(module));
 		break;
 	case MB2_MEM:
-		if (length >= sizeof(*state) && !peek_copy(state, at, sizeof(*state)))
+		if (length >= sizeof(u32[2]) && !peek_copy(basic, at, sizeof(u32[2])))
 			log_warn("memory size: unreadable");
 		break;
 	case MB2_MMAP:
@@ -387,7 +378,7 @@ static void mb2_tag(struct boot_info *out, struct mb2_state *state, u32 type, hp
 
 static int parse_mb2(hpa_t address, struct boot_info *out)
 {
-	struct mb2_state state = {0, 0};
+	u32 basic[2] = {0, 0};
 	struct mb2_info info;
 	struct mb2_tag tag;
 	hpa_t at, end;
@@ -410,10 +401,10 @@ static int parse_mb2(hpa_t address, struct boot_info *out)
 		}
 		if (tag.type == MB2_END)
 			break;
-		mb2_tag(out, &state, tag.type, at + sizeof(tag), tag.size - (u32)sizeof(tag));
+		mb2_tag(out, basic, tag.type, at + sizeof(tag), tag.size - (u32)sizeof(tag));
 	}
 	if (!out->memory.count)
-		add_basic_memory(out, state.lower, state.upper);
+		add_basic_memory(out, basic[0], basic[1]);
 	return 0;
 }
 

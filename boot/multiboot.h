@@ -9,7 +9,6 @@
 
 #define MB1_BOOT_MAGIC	0x2badb002u
 #define MB2_BOOT_MAGIC	0x36d76289u
-
 #define MB1_HAS_MEM	(1u << 0)
 #define MB1_HAS_CMDLINE (1u << 2)
 #define MB1_HAS_MODULES (1u << 3)
@@ -21,7 +20,6 @@
 #define MB_MEM_ACPI	3
 #define MB_MEM_NVS	4
 #define MB_MEM_BAD	5
-
 #define MB_FB_INDEXED	0
 #define MB_FB_RGB	1
 #define MB_FB_TEXT	2
@@ -40,16 +38,8 @@ struct mb_fb_rgb {
 struct mb1_info {
 	u32 flags;
 	u32 mem_lower, mem_upper; /* KiB below 1 MiB, and above it up to the first hole */
-	u32 boot_device;
-	u32 cmdline;
-	u32 mods_count, mods_addr;
-	u32 syms[4];
-	u32 mmap_length, mmap_addr;
-	u32 drives_length, drives_addr;
-	u32 config_table;
-	u32 loader_name;
-	u32 apm_table;
-	u32 vbe[4];
+	u32 boot_device, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr;
+	u32 drives_length, drives_addr, config_table, loader_name, apm_table, vbe[4];
 	struct mb_fb fb; /* only present when flags say so, as is rgb */
 	struct mb_fb_rgb rgb;
 } __packed;
@@ -93,6 +83,7 @@ struct mb2_module {
 	u32 start, end; /* the string follows */
 } __packed;
 
+/* The beginning of both memory maps, BIOS and EFI. */
 struct mb2_mmap {
 	u32 entry_size, entry_version;
 } __packed;
@@ -106,10 +97,6 @@ struct mb2_fb {
 	struct mb_fb fb;
 	u16 reserved;
 	struct mb_fb_rgb rgb;
-} __packed;
-
-struct mb2_efi_mmap {
-	u32 entry_size, entry_version;
 } __packed;
 
 _Static_assert(sizeof(struct mb1_info) == 116, "multiboot 1 information");
