@@ -9,36 +9,27 @@
 #define M8  (A_MODRM | A_IMM8)
 #define MB8 (A_MODRM | A_IMM8 | A_BYTE)
 
-/* Eight opcodes of one arithmetic operation; the last two differ. */
-#define ARITH(op)                                                                     \
+/* Six opcodes of one arithmetic operation, and the two others of its row. */
+#define ARITH(op, x6, x7)                                                             \
 	[(op) + 0] = MB, [(op) + 1] = A_MODRM, [(op) + 2] = MB, [(op) + 3] = A_MODRM, \
-		[(op) + 4] = A_IMM8 | A_BYTE, [(op) + 5] = A_IMMZ
+		[(op) + 4] = A_IMM8 | A_BYTE, [(op) + 5] = A_IMMZ, [(op) + 6] = (x6), \
+		[(op) + 7] = (x7)
+
+#define STACK_SEG (A_NO64 | A_D64)  /* PUSH and POP of a segment register */
+#define ADJUST	  (A_NO64 | A_BYTE) /* DAA, DAS, AAA, AAS */
 
 /* The forms of one operation for bytes and for larger operands. */
 #define BOTH(op) [(op)] = MB, [(op) + 1] = A_MODRM
 
 const u16 decode_map_1byte[256] = {
-	ARITH(0x00),
-	[0x06 ... 0x07] = A_NO64 | A_D64,
-	ARITH(0x08),
-	[0x0e] = A_NO64 | A_D64,
-	[0x0f] = A_ESCAPE,
-	ARITH(0x10),
-	[0x16 ... 0x17] = A_NO64 | A_D64,
-	ARITH(0x18),
-	[0x1e ... 0x1f] = A_NO64 | A_D64,
-	ARITH(0x20),
-	[0x26] = A_PREFIX,
-	[0x27] = A_NO64 | A_BYTE,
-	ARITH(0x28),
-	[0x2e] = A_PREFIX,
-	[0x2f] = A_NO64 | A_BYTE,
-	ARITH(0x30),
-	[0x36] = A_PREFIX,
-	[0x37] = A_NO64 | A_BYTE,
-	ARITH(0x38),
-	[0x3e] = A_PREFIX,
-	[0x3f] = A_NO64 | A_BYTE,
+	ARITH(0x00, STACK_SEG, STACK_SEG),
+	ARITH(0x08, STACK_SEG, A_ESCAPE),
+	ARITH(0x10, STACK_SEG, STACK_SEG),
+	ARITH(0x18, STACK_SEG, STACK_SEG),
+	ARITH(0x20, A_PREFIX, ADJUST),
+	ARITH(0x28, A_PREFIX, ADJUST),
+	ARITH(0x30, A_PREFIX, ADJUST),
+	ARITH(0x38, A_PREFIX, ADJUST),
 
 	[0x40 ... 0x4f] = A_REX,     /* INC, DEC outside 64-bit mode */
 	[0x50 ... 0x5f] = A_D64,     /* PUSH, POP */

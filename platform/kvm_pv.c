@@ -269,8 +269,10 @@ static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id)
  *
  * The walk is over the vCPUs that exist, never over what the guest claims: no id can lead outside.
  */
-static s64 send_ipi(struct vcpu *vcpu, const u64 map[2], u32 first, u64 icr, unsigned map_bits)
+static __noinline s64 send_ipi(struct vcpu *vcpu, u64 mask, unsigned map_bits)
 {
+	u64 map[2] = {vcpu->gpr[RBX] & mask, vcpu->gpr[RCX] & mask}, icr = vcpu->gpr[RSI] & mask;
+	u32 first = (u32)vcpu->gpr[RDX];
 	struct apic_msg msg = {.vector = (u8)icr, .delivery = ICR_DELIVERY(icr), .assert = true};
 	s64 taken = 0;
 
@@ -291,13 +293,6 @@ static s64 send_ipi(struct vcpu *vcpu, const u64 map[2], u32 first, u64 icr, uns
 	return taken;
 }
 
-static __noinline s64 send_ipi_call(struct vcpu *vcpu, u64 mask, bool wide)
-{
-	u64 map[2] = {vcpu->gpr[RBX] & mask, vcpu->gpr[RCX] & mask};
-
-	return send_ipi(vcpu, map, (u32)vcpu->gpr[RDX], vcpu->gpr[RSI] & mask, wide ? 64 : 32);
-}
-
 static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
 {
 	u64 mask = wide ? ~0ul : UINT32_MAX;
@@ -308,7 +303,7 @@ static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
 	case HC_KICK_CPU:
 		return kick_cpu(vcpu, vcpu->gpr[RCX] & mask);
 	case HC_SEND_IPI:
-		return send_ipi_call(vcpu, mask, wide);
+		return send_ipi(vcpu, mask, wide ? 64 : 32);
 	default:
 		return HC_ENOSYS;
 	}

@@ -135,11 +135,9 @@ enum outcome msr_write_exit(struct vcpu *vcpu)
 u32 msr_table_check(const struct msr_range *table, u32 len)
 {
 	for (u32 i = 0; i < len; i++) {
-		if (table[i].first > table[i].last || !table[i].read)
+		if (table[i].first > table[i].last || !table[i].read || table[i].vendor > MSR_INTEL)
 			return i + 1;
 		if (i && table[i - 1].last >= table[i].first)
-			return i + 1;
-		if (table[i].vendor > MSR_INTEL)
 			return i + 1;
 	}
 	return 0;

@@ -25,8 +25,7 @@ struct msr_state {
 	u64 iorr[4], top_mem, top_mem2;	  /* AMD */
 };
 
-/* Values after reset, of this structure and of TSC_ADJUST; the rest is the back end's. INIT changes
- * none of them. vcpu->vm->cpu_model is set. */
+/* Values after reset, of this structure and of TSC_ADJUST; INIT changes none of them. */
 void msr_reset(struct vcpu *vcpu);
 
 /*
@@ -61,10 +60,7 @@ struct msr_range {
 extern const struct msr_range msr_table[];
 extern const u32 msr_table_len;
 
-/*
- * Checks that ranges ascend strictly, do not overlap and can be read. 0, or the 1-based index of
- * the first entry that is wrong. Called at start-up for msr_table.
- */
+/* Ranges must ascend, be apart and be readable. 0, or the 1-based index of the first wrong one. */
 u32 msr_table_check(const struct msr_range *table, u32 len);
 
 /* Moves the guest's TSC by delta (modulo 2^64), and TSC_ADJUST and the deadline timer with it. */
