@@ -98,48 +98,39 @@ static void *next_piece(struct gmem *gm, gpa_t gpa, size_t len, size_t *piece)
 	return phys_to_virt(run_address(run, gpa));
 }
 
-int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len)
+/* Copies to `to`, or else from `from`, or else sets all bytes to value. */
+static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 value, size_t len)
 {
-	u8 *out = to;
 	size_t piece;
 
 	if (!is_ram(gm, gpa, len))
 		return E_FAULT;
-	for (; len; len -= piece, gpa += piece, out += piece) {
-		const void *from = next_piece(gm, gpa, len, &piece);
+	for (size_t done = 0; done < len; done += piece) {
+		void *ram = next_piece(gm, gpa + done, len - done, &piece);
 
-		memcpy(out, from, piece);
+		if (to)
+			memcpy(to + done, ram, piece);
+		else if (from)
+			memcpy(ram, from + done, piece);
+		else
+			memset(ram, value, piece);
 	}
 	return 0;
+}
+
+int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len)
+{
+	return access(gm, gpa, to, NULL, 0, len);
 }
 
 int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len)
 {
-	const u8 *in = from;
-	size_t piece;
-
-	if (!is_ram(gm, gpa, len))
-		return E_FAULT;
-	for (; len; len -= piece, gpa += piece, in += piece) {
-		void *to = next_piece(gm, gpa, len, &piece);
-
-		memcpy(to, in, piece);
-	}
-	return 0;
+	return access(gm, gpa, NULL, from, 0, len);
 }
 
 int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len)
 {
-	size_t piece;
-
-	if (!is_ram(gm, gpa, len))
-		return E_FAULT;
-	for (; len; len -= piece, gpa += piece) {
-		void *to = next_piece(gm, gpa, len, &piece);
-
-		memset(to, value, piece);
-	}
-	return 0;
+	return access(gm, gpa, NULL, NULL, value, len);
 }
 
 /* A zeroed block for Roost's own use. */
@@ -414,7 +405,6 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec)
 		if (pt_walk(&gm->pt, gpa, &mapping))
 			return need & ~mapping.attrs ? E_FAULT : 0;
 		if (level == 0)
-			return 0; /* mapped and unmapped again meanwhile: the guest tries once more
-				   */
+			return 0; /* mapped and unmapped meanwhile: the guest tries again */
 	}
 }

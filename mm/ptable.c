@@ -454,65 +454,54 @@ static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c)
 	}
 }
 
-static void change_range(struct ptable *pt, u64 va, u64 size, struct change *c)
+/* Changes a range whose ends no leaf lies across; tables that this empties go as well. */
+static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c)
 {
+	bool pruned = false;
+
 	for (u64 done = 0; done < size;)
 		done += min_u64(change_step(pt, va + done, size - done, c), size - done);
-}
-
-/* Removes a range whose ends no leaf lies across, and the tables that this empties. */
-static bool remove_range(struct ptable *pt, u64 va, u64 size)
-{
-	struct change c = {.remove = true};
-	bool pruned;
-
-	change_range(pt, va, size, &c);
-	pruned = prune(pt, va);
-	pruned |= prune(pt, va + (size - 1));
-	if (c.changed || pruned)
+	if (c->remove) {
+		pruned = prune(pt, va);
+		pruned |= prune(pt, va + (size - 1));
+	}
+	if (c->changed || pruned)
 		note_change(pt);
-	return c.changed;
+	return c->changed;
 }
 
-/* Splits at both ends. The end of the address space needs none: 0 is aligned to everything. */
-static int split_ends(struct ptable *pt, u64 va, u64 size)
-{
-	int err = split_across(pt, va);
-
-	return err ? err : split_across(pt, va + size);
-}
-
-int pt_unmap(struct ptable *pt, u64 va, u64 size)
+/*
+ * Splits at both ends, then changes what is between. The end of the address space needs no split: 0
+ * is aligned to everything.
+ */
+static int change_mappings(struct ptable *pt, u64 va, u64 size, struct change *c)
 {
 	int ret;
 
 	if (!is_valid_range(pt->format, va, size))
 		return E_INVAL;
 	spin_lock(&pt->lock);
-	ret = split_ends(pt, va, size);
+	ret = split_across(pt, va);
 	if (!ret)
-		ret = remove_range(pt, va, size);
+		ret = split_across(pt, va + size);
+	if (!ret)
+		ret = apply(pt, va, size, c);
 	spin_unlock(&pt->lock);
 	return ret;
+}
+
+int pt_unmap(struct ptable *pt, u64 va, u64 size)
+{
+	struct change c = {.remove = true};
+
+	return change_mappings(pt, va, size, &c);
 }
 
 int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs)
 {
 	struct change c = {.attrs = attrs};
-	int ret;
 
-	if (!is_valid_range(pt->format, va, size) || !is_valid_attrs(pt->format, attrs))
-		return E_INVAL;
-	spin_lock(&pt->lock);
-	ret = split_ends(pt, va, size);
-	if (!ret) {
-		change_range(pt, va, size, &c);
-		if (c.changed)
-			note_change(pt);
-		ret = c.changed;
-	}
-	spin_unlock(&pt->lock);
-	return ret;
+	return is_valid_attrs(pt->format, attrs) ? change_mappings(pt, va, size, &c) : E_INVAL;
 }
 
 /* The slot of this level on the way to va, with the tables above it made where they are missing. */
@@ -587,8 +576,10 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs)
 		mapped += done;
 	}
 	if (err) {
+		struct change c = {.remove = true};
+
 		if (mapped)
-			remove_range(pt, va, mapped);
+			apply(pt, va, mapped, &c);
 		if (prune(pt, va + mapped))
 			note_change(pt);
 	}

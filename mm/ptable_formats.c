@@ -24,44 +24,30 @@
 		0, X86_PWT, X86_PCD | X86_PWT, X86_PCD, (pat), (pat) | X86_PWT, \
 	}
 
+/* What the host's tables and nested ones have in common. */
+#define X86_FORMAT                                                                              \
+	.levels = 4, .va_bits = 48, .max_leaf = PT_LEVEL_1G, .present = X86_P, .large = X86_PS, \
+	.write = X86_W | X86_D, .no_exec = X86_NX, .accessed_dirty = X86_A | X86_D,             \
+	.type = X86_TYPES(X86_PAT), .type_large = X86_TYPES(X86_PAT_LARGE),                     \
+	.type_mask = X86_PWT | X86_PCD | X86_PAT,                                               \
+	.type_mask_large = X86_PWT | X86_PCD | X86_PAT_LARGE
+
 const struct pt_format pt_format_host = {
 	.name = "host",
-	.levels = 4,
-	.va_bits = 48,
-	.max_leaf = PT_LEVEL_1G,
 	.canonical = true,
 	.w_xor_x = true,
-	.present = X86_P,
 	.table = X86_P | X86_W | X86_A,
 	.leaf = X86_P | X86_A,
-	.large = X86_PS,
-	.write = X86_W | X86_D,
-	.no_exec = X86_NX,
 	.global = X86_G,
-	.accessed_dirty = X86_A | X86_D,
-	.type = X86_TYPES(X86_PAT),
-	.type_large = X86_TYPES(X86_PAT_LARGE),
-	.type_mask = X86_PWT | X86_PCD | X86_PAT,
-	.type_mask_large = X86_PWT | X86_PCD | X86_PAT_LARGE,
+	X86_FORMAT,
 };
 
 /* Every nested access is a user access (APM 2 15.25.5), hence U in all entries. */
 const struct pt_format pt_format_npt = {
 	.name = "npt",
-	.levels = 4,
-	.va_bits = 48,
-	.max_leaf = PT_LEVEL_1G,
-	.present = X86_P,
 	.table = X86_P | X86_W | X86_U | X86_A,
 	.leaf = X86_P | X86_U | X86_A,
-	.large = X86_PS,
-	.write = X86_W | X86_D,
-	.no_exec = X86_NX,
-	.accessed_dirty = X86_A | X86_D,
-	.type = X86_TYPES(X86_PAT),
-	.type_large = X86_TYPES(X86_PAT_LARGE),
-	.type_mask = X86_PWT | X86_PCD | X86_PAT,
-	.type_mask_large = X86_PWT | X86_PCD | X86_PAT_LARGE,
+	X86_FORMAT,
 };
 
 #define EPT_R	    BIT(0)
