@@ -162,8 +162,7 @@ void cpu_init_this(void)
 	u64 cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_MCE;
 	struct cpu *cpu = this_cpu();
 
-	fill_descriptors(cpu);
-	load_descriptors(cpu);
+	cpu_early_init(cpu);
 	cr4 |= f->pge ? X86_CR4_PGE : 0;
 	cr4 |= f->smep ? X86_CR4_SMEP : 0;
 	cr4 |= f->smap ? X86_CR4_SMAP : 0;

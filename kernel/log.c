@@ -44,18 +44,6 @@ void log_set_level(enum log_level level)
 	shown = level;
 }
 
-static void keep(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		ring[ring_head++ % RING_SIZE] = text[i];
-}
-
-static void show(const char *text, size_t len)
-{
-	for (unsigned i = 0; i < nr_consoles; i++)
-		consoles[i]->write(text, len);
-}
-
 int log_add_console(const struct console *console)
 {
 	int err = 0;
@@ -77,8 +65,10 @@ int log_add_console(const struct console *console)
 void log_write(const char *text, size_t len)
 {
 	lock();
-	keep(text, len);
-	show(text, len);
+	for (size_t i = 0; i < len; i++)
+		ring[ring_head++ % RING_SIZE] = text[i];
+	for (unsigned i = 0; i < nr_consoles; i++)
+		consoles[i]->write(text, len);
 	unlock();
 }
 
@@ -112,10 +102,7 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	if (n > 0)
 		len = min_u64(len + (u64)n, sizeof(text) - 2);
 	text[len++] = '\n';
-	lock();
-	keep(text, len);
-	show(text, len);
-	unlock();
+	log_write(text, len);
 }
 
 bool log_allowed(struct log_limit *limit)
