@@ -501,10 +501,8 @@ void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value)
 		return;
 	kvm_pv_eoi_sync(vcpu);
 	switch (offset >> 4) {
-	case REG_ID:
-	case REG_VERSION:
-	case REG_APR:
-	case REG_PPR:
+	case REG_ID ... REG_VERSION:
+	case REG_APR ... REG_PPR:
 	case REG_REMOTE_READ:
 	case REG_TIMER_CURRENT:
 		break;

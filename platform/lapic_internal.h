@@ -8,7 +8,6 @@
 #define LVT_DELIVERY	      0x700u
 #define LVT_VECTOR	      0xffu
 #define LVT_MODE	      (3u << 17)
-#define LVT_MODE_ONE_SHOT     (0u << 17)
 #define LVT_MODE_PERIODIC     (1u << 17)
 #define LVT_MODE_TSC_DEADLINE (2u << 17)
 

@@ -30,11 +30,6 @@ static u64 elapsed(const struct lapic_timer *timer)
 	return tsc_to_ns(time_tsc() - timer->start) >> timer->shift;
 }
 
-static u64 guest_tsc(const struct lapic *lapic)
-{
-	return time_tsc() + lapic->vcpu->tsc_offset;
-}
-
 /* ---- one-shot and periodic ---- */
 
 /* Arms the host timer for the expiry at this count from the start. */
@@ -145,7 +140,7 @@ u64 lapic_deadline(struct vcpu *vcpu)
 	struct lapic *lapic = vcpu->lapic;
 
 	/* An expiry that was masked clears the register as well. */
-	if (lapic->timer.deadline && lapic->timer.deadline <= guest_tsc(lapic) &&
+	if (lapic->timer.deadline && lapic->timer.deadline <= time_tsc() + vcpu->tsc_offset &&
 	    !lapic->timer.host.queued)
 		lapic->timer.deadline = 0;
 	return lapic->timer.deadline;

@@ -33,11 +33,6 @@ static void put32(u8 *bytes, u32 value)
 
 /* ---- BARs ---- */
 
-static u32 bar_flags(const struct pci_bar *bar)
-{
-	return bar->type == PCI_BAR_IO ? BAR_IO : bar->type == PCI_BAR_MEM64 ? BAR_MEM64 : 0;
-}
-
 /* Address in a BAR, flags removed. */
 static u64 bar_address(const struct pci_function *function, unsigned index)
 {
@@ -91,12 +86,13 @@ static void init_bar(struct pci_function *function, unsigned index)
 {
 	struct pci_bar *bar = &function->bar[index];
 	unsigned offset = PCI_BAR0 + 4 * index;
+	u32 flags = bar->type == PCI_BAR_IO ? BAR_IO : bar->type == PCI_BAR_MEM64 ? BAR_MEM64 : 0;
 	u64 mask = ~(bar->size - 1);
 
 	atomic_store_explicit(&bar->base, WINDOW_CLOSED, memory_order_relaxed);
 	if (bar->type == PCI_BAR_NONE)
 		return;
-	put32(function->config + offset, get32(function->config + offset) | bar_flags(bar));
+	put32(function->config + offset, get32(function->config + offset) | flags);
 	put32(function->writable + offset, (u32)mask);
 	if (bar->type == PCI_BAR_MEM64)
 		put32(function->writable + offset + 4, (u32)(mask >> 32));
