@@ -1,7 +1,7 @@
 /*
- * The capability record: computed once per VM, it is what CPUID, the feature MSRs and the reserved
- * bits of CR0, CR4, EFER and XCR0 derive from. Nothing is offered in one place and refused in
- * another because every place asks this record. It never changes after cpu_model_build().
+ * The capability record: CPUID, the feature MSRs and the reserved bits of CR0, CR4, EFER and XCR0
+ * derive from it, so that nothing is offered in one place and refused in another. It never changes
+ * after cpu_model_build().
  */
 #pragma once
 

@@ -175,25 +175,16 @@ enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value)
 
 enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value)
 {
-	switch (nr) {
-	case 0:
-		*value = vcpu_reg(vcpu, VREG_CR0);
-		return ADVANCE;
-	case 2:
-		*value = vcpu_reg(vcpu, VREG_CR2);
-		return ADVANCE;
-	case 3:
-		*value = vcpu_reg(vcpu, VREG_CR3);
-		return ADVANCE;
-	case 4:
-		*value = vcpu_reg(vcpu, VREG_CR4);
-		return ADVANCE;
-	case 8:
+	static const enum vreg regs[] = {
+		[0] = VREG_CR0, [2] = VREG_CR2, [3] = VREG_CR3, [4] = VREG_CR4};
+
+	if (nr == 8)
 		*value = lapic_tpr(vcpu) >> 4;
-		return ADVANCE;
-	default:
+	else if (nr < ARRAY_SIZE(regs) && nr != 1)
+		*value = vcpu_reg(vcpu, regs[nr]);
+	else
 		return inject_ud(vcpu);
-	}
+	return ADVANCE;
 }
 
 enum outcome cr_clts(struct vcpu *vcpu)

@@ -58,10 +58,8 @@ static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode)
 			insn->seg = byte >> 3 & 3;
 		break;
 	case 0x64:
-		insn->seg = SEG_FS;
-		break;
 	case 0x65:
-		insn->seg = SEG_GS;
+		insn->seg = byte == 0x64 ? SEG_FS : SEG_GS;
 		break;
 	case 0x66:
 		insn->prefixes |= PFX_OPSIZE;
