@@ -35,24 +35,21 @@ struct acpi_cpu {
 };
 
 struct acpi_ioapic {
-	u32 id;
-	u32 gsi_base;
+	u32 id, gsi_base;
 	hpa_t address;
 };
 
 /* Where an ISA interrupt arrives. Without an override: GSI = IRQ, edge, active high. */
 struct acpi_irq {
 	u32 gsi;
-	bool active_low;
-	bool level;
+	bool active_low, level;
 };
 
 /* A local APIC input wired to NMI. */
 struct acpi_cpu_nmi {
 	u32 uid; /* ACPI_ALL_CPUS: every processor */
 	u8 lint; /* 0 or 1 */
-	bool active_low;
-	bool level;
+	bool active_low, level;
 };
 
 /* PCI Express configuration space: 1 MiB a bus from base (which belongs to bus 0). */

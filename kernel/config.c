@@ -511,15 +511,10 @@ static void config_init(struct config *config)
 u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
 		 config_report_fn report, void *context, struct config *out)
 {
-	struct parser p = {
-		.config = out,
-		.boot = boot,
-		.file = file,
-		.report = report ? report : log_mistake,
-		.context = context,
-	};
+	struct parser p = {.config = out, .boot = boot, .file = file, .context = context};
 	struct text line;
 
+	p.report = report ? report : log_mistake;
 	config_init(out);
 	/* Some editors put a byte order mark in front. */
 	if (text.len >= 3 && !memcmp(text.at, "\xef\xbb\xbf", 3))

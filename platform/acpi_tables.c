@@ -131,14 +131,6 @@ static struct acpi_gas io_register(u16 port, u8 bits, u8 access)
 		.space = GAS_SYSTEM_IO, .width = bits, .access = access, .address = port};
 }
 
-static size_t add_facs(struct builder *b)
-{
-	struct facs facs = {.length = sizeof(facs), .version = FACS_VERSION};
-
-	memcpy(facs.signature, "FACS", sizeof(facs.signature));
-	return append(b, &facs, sizeof(facs));
-}
-
 static size_t add_fadt(struct builder *b, size_t facs, size_t dsdt)
 {
 	const struct acpi_fadt old = {
@@ -229,13 +221,12 @@ static bool is_definition_block(const struct acpi_params *params)
 /* RSDP, RSDT and XSDT come first in memory; their place has been kept. */
 static void write_roots(struct builder *b, size_t fadt, size_t madt)
 {
-	struct acpi_rsdp rsdp = {.revision = 2, .length = sizeof(rsdp)};
+	struct acpi_rsdp rsdp = {"RSD PTR ", .oem = "ROOST ", .revision = 2,
+				 .length = sizeof(rsdp)};
 	struct rsdt rsdt = {.entry = {address_of(b, fadt), address_of(b, madt)}};
 	struct xsdt xsdt = {.entry = {address_of(b, fadt), address_of(b, madt)}};
 	size_t rsdt_at = 48, xsdt_at = 96;
 
-	memcpy(rsdp.signature, "RSD PTR ", sizeof(rsdp.signature));
-	memcpy(rsdp.oem, "ROOST ", sizeof(rsdp.oem));
 	rsdp.rsdt = address_of(b, rsdt_at);
 	rsdp.xsdt = address_of(b, xsdt_at);
 	rsdp.checksum = checksum(&rsdp, offsetof(struct acpi_rsdp, length));
@@ -256,8 +247,9 @@ _Static_assert(ROOTS_SIZE % 64 == 0, "the FACS, which comes next, is 64-byte ali
 int acpi_tables_build(const struct acpi_params *params, u8 *out, size_t size)
 {
 	static const u8 roots[ROOTS_SIZE];
+	const struct facs facs = {"FACS", sizeof(facs), .version = FACS_VERSION};
 	struct builder b = {.out = out, .size = size, .base = params->base};
-	size_t dsdt, facs, fadt, madt;
+	size_t dsdt, facs_at, fadt, madt;
 
 	if (!params->nr_vcpus || params->nr_vcpus > MAX_VCPUS || params->base % 64 ||
 	    params->base > MIB_1 - ACPI_TABLES_MAX)
@@ -265,9 +257,9 @@ int acpi_tables_build(const struct acpi_params *params, u8 *out, size_t size)
 	if (!is_definition_block(params))
 		return E_FORMAT;
 	append(&b, roots, sizeof(roots));
-	facs = add_facs(&b);
+	facs_at = append(&b, &facs, sizeof(facs));
 	dsdt = append(&b, params->dsdt, params->dsdt_size);
-	fadt = add_fadt(&b, facs, dsdt);
+	fadt = add_fadt(&b, facs_at, dsdt);
 	madt = add_madt(&b, params->nr_vcpus);
 	if (b.full || b.used > ACPI_TABLES_MAX)
 		return E_NOMEM;

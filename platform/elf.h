@@ -1,5 +1,4 @@
-/* Reader of x86 ELF executables, 32 and 64 bit (System V ABI, chapters 4 and 5). Copies, no
- * pointers. */
+/* Reader of x86 ELF executables, 32 and 64 bit (System V ABI, chapters 4 and 5). */
 #pragma once
 
 #include "lib/types.h"

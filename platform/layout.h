@@ -28,8 +28,7 @@
 #define LAYOUT_MIN_MEMORY   MiB(2) /* a VM with less than this is refused */
 #define LAYOUT_MAX_MEMORY   (1ul << 46)
 
-/* The GSI of interrupt pin 0 to 3 (INTA# to INTD#) of a device on bus 0, as _PRT tells the guest.
- */
+/* The GSI of pin 0 to 3 (INTA# to INTD#) of a device on bus 0, as _PRT tells the guest. */
 #define LAYOUT_PCI_GSI(device, pin) (16u + (((device) + (pin)) & 3u))
 
 enum guest_range_type { GUEST_RAM = 1, GUEST_RESERVED = 2 }; /* values of e820 and multiboot */

@@ -108,12 +108,8 @@ static int write_bios_data(const struct load_target *to)
 
 static int write_acpi(const struct load_target *to)
 {
-	const struct acpi_params params = {
-		.base = LAYOUT_ACPI,
-		.nr_vcpus = to->vm->nr_vcpus,
-		.dsdt = dsdt_aml,
-		.dsdt_size = (u32)(dsdt_aml_end - dsdt_aml),
-	};
+	const struct acpi_params params = {LAYOUT_ACPI, to->vm->nr_vcpus, dsdt_aml,
+					   (u32)(dsdt_aml_end - dsdt_aml)};
 	int size = acpi_tables_build(&params, acpi_image, sizeof(acpi_image));
 
 	if (size < 0)
@@ -143,14 +139,7 @@ static int check_spec(const struct load_target *to)
 int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
 	       struct load_error *err)
 {
-	const struct load_target to = {
-		.vm = vm,
-		.memory = memory,
-		.low_end = layout_low_end(memory),
-		.spec = spec,
-		.state = state,
-		.err = err,
-	};
+	const struct load_target to = {vm, memory, layout_low_end(memory), spec, state, err};
 	enum load_kind kind = spec->kind;
 	int rc;
 

@@ -279,13 +279,12 @@ static int place_modules(const struct load_target *to, struct mb_layout *layout,
 static int place_info(const struct load_target *to, struct mb_layout *layout, gpa_t cursor)
 {
 	const struct load_spec *spec = to->spec;
-	u64 size = sizeof(struct mb1_info), gdt, mmap, mods, strings;
+	u64 gdt = align_up(sizeof(struct mb1_info), 8);
+	u64 mmap = gdt + 3 * 8;
+	u64 mods = mmap + LAYOUT_MAX_MAP * sizeof(struct mb1_mmap);
+	u64 strings = mods + layout->nr_modules * sizeof(struct mb1_module);
+	u64 size = strings + sizeof(LOADER_NAME) + string_size(spec->kernel.name, spec->cmdline);
 
-	gdt = align_up(size, 8);
-	mmap = gdt + 3 * 8;
-	mods = mmap + LAYOUT_MAX_MAP * sizeof(struct mb1_mmap);
-	strings = mods + layout->nr_modules * sizeof(struct mb1_module);
-	size = strings + sizeof(LOADER_NAME) + string_size(spec->kernel.name, spec->cmdline);
 	for (u32 i = 0; i < layout->nr_modules; i++) {
 		struct load_module module = get_module(spec, i);
 
