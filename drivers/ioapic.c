@@ -63,14 +63,12 @@ int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low)
 void pic_disable_host(void)
 {
 	/* ICW1 to ICW4 put both at vectors 0x20 to 0x2f (8259A datasheet), then all is masked. */
+	static const u8 master[] = {0x20, 4, 1, 0xff}, slave[] = {0x28, 2, 1, 0xff};
+
 	outb(0x20, 0x11);
 	outb(0xa0, 0x11);
-	outb(0x21, 0x20);
-	outb(0xa1, 0x28);
-	outb(0x21, 4);
-	outb(0xa1, 2);
-	outb(0x21, 1);
-	outb(0xa1, 1);
-	outb(0x21, 0xff);
-	outb(0xa1, 0xff);
+	for (unsigned i = 0; i < ARRAY_SIZE(master); i++) {
+		outb(0x21, master[i]);
+		outb(0xa1, slave[i]);
+	}
 }

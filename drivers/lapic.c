@@ -97,8 +97,7 @@ void lapic_eoi_host(void)
 static void write_icr(u32 apic_id, u32 low)
 {
 	if (!page) {
-		/* The MSR write is not serializing: earlier stores must be seen first (SDM
-		 * 3A 11.12.3). */
+		/* Not serializing: earlier stores must be seen first (SDM 3A 11.12.3). */
 		__asm__ volatile("mfence; lfence" : : : "memory");
 		wrmsr(X86_MSR_X2APIC + (REG_ICR >> 4), (u64)apic_id << 32 | low);
 		return;

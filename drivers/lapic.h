@@ -19,8 +19,7 @@ void lapic_eoi_host(void);
 /* Fixed-vector IPI to one CPU by APIC id; waits until the previous one has left (bounded). */
 void lapic_send_ipi(u32 apic_id, u8 vector);
 
-/* INIT and start-up IPIs (SDM 3A 9.4.4). page: physical page number of the start code, below 256.
- */
+/* INIT and start-up IPIs (SDM 3A 9.4.4). page: page number of the start code, below 256. */
 void lapic_send_init(u32 apic_id);
 void lapic_send_startup(u32 apic_id, u8 page);
 

@@ -25,8 +25,7 @@ struct backend {
 	const char *name;
 	const struct pt_format *pt_format; /* of guest physical memory */
 
-	/* 0, or E_NOSUPP after a message that says plainly why this machine cannot. Once, at start.
-	 */
+	/* 0, or E_NOSUPP after a message that says why this machine cannot. Once, at start. */
 	int (*probe)(void);
 	/* Turns virtualization on for the CPU. 0, E_NOMEM or E_NOSUPP (with a message). */
 	int (*cpu_on)(struct cpu *cpu);

@@ -53,8 +53,7 @@ static void print_address(const char *what, u64 address)
 		log_raw("%s %016lx\n", what, address);
 }
 
-/* Every word on the stack that points into the code; some are stale, none that matters is missing.
- */
+/* Every word on the stack that points into the code; some are stale, none is missing. */
 static void print_stack(u64 sp)
 {
 	u64 top = (sp | (CPU_AREA_SIZE - 1)) + 1;

@@ -5,8 +5,7 @@
 
 struct acpi_info;
 
-/* Keeps what the functions below need. debug_exit: port that ends a test rig's emulator; 0: none.
- */
+/* Keeps what is needed below. debug_exit: port that ends a test rig's emulator; 0: none. */
 void power_init(const struct acpi_info *acpi, u16 debug_exit);
 
 /* ACPI S5; when that fails, says so and halts. */

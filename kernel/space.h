@@ -8,10 +8,7 @@
 
 struct boot_info;
 
-/*
- * Frames first, then the tables: the direct map of all RAM of the map, the image with its rights,
- * then CR3. The boot page tables are out of use afterwards but for starting other processors.
- */
+/* Frames, then the tables, then CR3. The boot tables only start other processors afterwards. */
 void space_init(const struct boot_info *info);
 
 /* Loads the host's tables on another processor. */

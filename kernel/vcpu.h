@@ -174,8 +174,7 @@ enum outcome vcpu_triple_fault(struct vcpu *vcpu);
 /* An instruction is done and RFLAGS.RF or TF are set: RF ends, TF raises #DB with DR6.BS. */
 void vcpu_end_instruction(struct vcpu *vcpu);
 
-/* HLT: sleeps until an interrupt, unless one is there. The caller moves RIP past the instruction.
- */
+/* HLT: sleeps until an interrupt, unless one is there. The caller moves RIP past it. */
 void vcpu_halt(struct vcpu *vcpu);
 
 /* True when the vCPU has something to do; ends HLT when an event is there. On its own CPU. */
@@ -184,10 +183,7 @@ bool vcpu_runnable(struct vcpu *vcpu);
 /* Runs the vCPU until it stops, halts, or *resched. On its own CPU, registers loaded. */
 void vcpu_run(struct vcpu *vcpu, const bool *resched);
 
-/*
- * Makes the next look at requests happen on this vCPU's own CPU: it is not in the guest, so nobody
- * needs to be kicked.
- */
+/* The same on this vCPU's own CPU: it is not in the guest, so nobody needs to be kicked. */
 static inline void vcpu_request_self(struct vcpu *vcpu, u64 bits)
 {
 	atomic_fetch_or_explicit(&vcpu->requests, bits, memory_order_relaxed);

@@ -33,8 +33,7 @@ struct vm {
 	u32 debug_exit_value; /* what the guest wrote to port 0xF4 */
 	char stop_reason[160];
 	struct spinlock lock; /* guards state changes, end and stop_reason */
-	char line[80]; /* serial output of a VM that has not got the console, until a line is full
-			*/
+	char line[80];	      /* serial output, without the console, until a line is full */
 	u32 line_len;
 	u64 boot_tsc; /* host TSC when the VM was started or reset */
 };

@@ -92,8 +92,7 @@ struct ptable {
 	u32 nr_tables;	      /* linked or waiting for pt_reclaim() */
 	u32 log_pages;	      /* pages for logs: always enough for all tables */
 	hpa_t spare;	      /* those not in use, chained */
-	struct pt_log
-		log[2]; /* what is unlinked now, and what was before and waits for its flush */
+	struct pt_log log[2]; /* what is unlinked now, and what waits for its flush */
 };
 
 /* A translation as pt_walk() finds it. */
