@@ -323,18 +323,11 @@ static void unknown_key(struct parser *p, struct text name)
 	mistake(p, "unknown key %.*s; expected %s", QUOTE(name), known);
 }
 
-/* Without the quotes around it. */
-static struct text unquote(struct text value)
-{
-	if (value.len >= 2 && value.at[0] == '"' && value.at[value.len - 1] == '"')
-		return (struct text){value.at + 1, value.len - 2};
-	return value;
-}
-
 static void set_key(struct parser *p, u32 number, struct text value)
 {
 	const struct key *key = &keys[number];
 	u32 bit = 1u << number;
+	struct text bare = value;
 	enum verdict verdict;
 
 	_Static_assert(ARRAY_SIZE(keys) <= 32, "a bit for each key");
@@ -342,7 +335,10 @@ static void set_key(struct parser *p, u32 number, struct text value)
 		mistake(p, "%s is given twice; the second one counts", key->name);
 	p->seen |= bit;
 	p->missing &= ~bit;
-	verdict = key->set(p, key->own_quotes ? value : unquote(value));
+	if (!key->own_quotes && value.len >= 2 && value.at[0] == '"' &&
+	    value.at[value.len - 1] == '"')
+		bare = (struct text){value.at + 1, value.len - 2};
+	verdict = key->set(p, bare);
 	if (verdict == BAD)
 		mistake(p, "%s cannot be %.*s; expected %s", key->name, QUOTE(value),
 			key->expected);

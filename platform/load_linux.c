@@ -266,21 +266,13 @@ static int write_cmdline(const struct load_target *to, const struct linux_image 
 	return rc ? rc : load_zero(to, CMDLINE_ADDRESS + length, 1);
 }
 
-static void fill_e820(struct boot_params *params, u64 memory)
-{
-	struct guest_range map[LAYOUT_MAX_MAP];
-	u32 count = layout_map(memory, map);
-
-	for (u32 i = 0; i < count; i++)
-		params->e820[i] = (struct e820_entry){map[i].base, map[i].size, map[i].type};
-	params->e820_entries = (u8)count;
-}
-
 /* Everything that is not set here stays 0, which says "not there" (Linux: zero-page.rst). */
 static int write_params(const struct load_target *to, const struct linux_image *image)
 {
 	struct boot_params *params = &scratch.params;
 	struct setup_header *header = &params->header;
+	struct guest_range map[LAYOUT_MAX_MAP];
+	u32 count = layout_map(to->memory, map);
 
 	memset(params, 0, sizeof(*params));
 	memcpy(header, &image->header, image->header_size);
@@ -291,7 +283,9 @@ static int write_params(const struct load_target *to, const struct linux_image *
 	header->code32_start = (u32)image->load;
 	header->setup_data = 0;
 	params->acpi_rsdp_addr = LAYOUT_ACPI;
-	fill_e820(params, to->memory);
+	params->e820_entries = (u8)count;
+	for (u32 i = 0; i < count; i++)
+		params->e820[i] = (struct e820_entry){map[i].base, map[i].size, map[i].type};
 	return load_write(to, PARAMS_ADDRESS, params, sizeof(*params));
 }
 

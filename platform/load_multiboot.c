@@ -163,13 +163,6 @@ static int read_addresses(const struct load_target *to, const struct mb1_header 
 	return add_piece(to, &piece);
 }
 
-/* e_entry is a virtual address where a segment's virtual addresses contain it. */
-static void translate_entry(const struct elf_segment *segment, u64 entry)
-{
-	if (entry >= segment->vaddr && entry - segment->vaddr < segment->memory_size)
-		image.entry = segment->paddr + (entry - segment->vaddr);
-}
-
 static int read_elf(const struct load_target *to)
 {
 	const struct blob *kernel = &to->spec->kernel;
@@ -189,7 +182,9 @@ static int read_elf(const struct load_target *to)
 						   segment.memory_size});
 		if (rc)
 			return rc;
-		translate_entry(&segment, elf.entry);
+		/* e_entry is a virtual address where a segment's virtual addresses contain it. */
+		if (elf.entry >= segment.vaddr && elf.entry - segment.vaddr < segment.memory_size)
+			image.entry = segment.paddr + (elf.entry - segment.vaddr);
 	}
 	return 0;
 }
@@ -225,10 +220,8 @@ static int read_image(const struct load_target *to)
 			"kernel '%s': its multiboot header requires unknown features, flags %#x",
 			name, header.flags);
 	image = (struct mb_image){.start = ~0ul};
-	if (header.flags & HEADER_ADDRESSES)
-		rc = read_addresses(to, &header, (u64)offset);
-	else
-		rc = read_elf(to);
+	rc = header.flags & HEADER_ADDRESSES ? read_addresses(to, &header, (u64)offset)
+					     : read_elf(to);
 	return rc ? rc : check_image(to);
 }
 
