@@ -10,23 +10,12 @@ enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed };
 
 #define KBD_RESET 0xfe /* pulse output port bit 0, the reset line */
 
-/* PM1 status and enable (ACPI 4.8.3.1). */
-#define PM1_TIMER  BIT(0)
-#define PM1_GLOBAL BIT(5)
-#define PM1_POWER  BIT(8)
-#define PM1_SLEEP  BIT(9)
-#define PM1_RTC	   BIT(10)
-#define PM1_WAKE   BIT(15)
-#define PM1_STATUS_ALL \
-	(PM1_TIMER | BIT(4) | PM1_GLOBAL | PM1_POWER | PM1_SLEEP | PM1_RTC | PM1_WAKE)
-#define PM1_ENABLE_ALL (PM1_TIMER | PM1_GLOBAL | PM1_POWER | PM1_SLEEP | PM1_RTC)
+/* PM1 status and enable (ACPI 4.8.3.1), then control (ACPI 4.8.3.2). */
+enum { PM1_TIMER = 0x001, PM1_GLOBAL = 0x020, PM1_POWER = 0x100, PM1_SLEEP = 0x200 };
+enum { PM1_RTC = 0x400, PM1_ENABLE_ALL = PM1_TIMER | PM1_GLOBAL | PM1_POWER | PM1_SLEEP | PM1_RTC };
+enum { CNT_SCI_EN = 0x0001, CNT_SLP_EN = 0x2000, CNT_WRITABLE = 0x1c02 /* SLP_TYP, BM_RLD */ };
 
-/* PM1 control (ACPI 4.8.3.2). */
-#define CNT_SCI_EN     BIT(0)
-#define CNT_BM_RLD     BIT(1)
 #define CNT_SLP_TYP(v) ((v) >> 10 & 7)
-#define CNT_SLP_EN     BIT(13)
-#define CNT_WRITABLE   (CNT_BM_RLD | 7 << 10)
 
 /* Reset control register of PC chipsets: a reset happens when bit 2 goes from 0 to 1. */
 enum { RST_CPU = 0x04, RST_WRITABLE = 0x0e, P92_CPU = 0x01, P92_WRITABLE = 0x03 };
