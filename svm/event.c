@@ -134,7 +134,7 @@ enum outcome svm_exit_db(struct vcpu *vcpu)
 		arch->nmi_single_step = false;
 		arch->nmi_masked = arch->iret_seen = false;
 		vcpu_request_self(vcpu, REQ_EVENT);
-		/* The IRET has loaded the guest's TF; the trap is the guest's if TF was on before. */
+		/* IRET has loaded the guest's TF; the trap is the guest's if TF was on before. */
 		if (!arch->step_rflags) {
 			arch->vmcb->dr6 &= ~BIT(14);
 			return RESUME;

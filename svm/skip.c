@@ -3,22 +3,17 @@
 
 #include "platform/emulate.h"
 
-/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
-static u64 after(struct vcpu *vcpu, u64 length)
-{
-	u64 rip = vcpu->rip + length;
-
-	return svm_of(vcpu)->vmcb->cs.attr & SEG_ATTR_L ? rip : (u32)rip;
-}
-
 u64 svm_next_rip_slow(struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	struct insn insn;
+	u64 next;
 
 	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
 		fetch_remember(vcpu, vcpu->rip, vmcb->cr3);
 	if (decode_current(vcpu, &insn))
 		return vcpu->rip;
-	return after(vcpu, insn.length);
+	/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
+	next = vcpu->rip + insn.length;
+	return vmcb->cs.attr & SEG_ATTR_L ? next : (u32)next;
 }
