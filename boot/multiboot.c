@@ -333,12 +333,8 @@ static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32
 	struct mb2_module module;
 
 	switch (type) {
-	case MB2_CMDLINE:
-		set_cmdline(out, at, length);
-		break;
-	case MB2_LOADER:
-		set_loader(out, at, length);
-		break;
+	case MB2_CMDLINE: set_cmdline(out, at, length); break;
+	case MB2_LOADER: set_loader(out, at, length); break;
 	case MB2_MODULE:
 		if (length < sizeof(module) || !peek_copy(&module, at, sizeof(module)))
 			log_warn("modules: a malformed one is left out");
@@ -350,29 +346,14 @@ static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32
 		if (length >= sizeof(u32[2]) && !peek_copy(basic, at, sizeof(u32[2])))
 			log_warn("memory size: unreadable");
 		break;
-	case MB2_MMAP:
-		mb2_memory(out, at, length);
-		break;
-	case MB2_FB:
-		mb2_screen(out, at, length);
-		break;
-	case MB2_EFI32:
-		mb2_systab(out, at, length, 4);
-		break;
-	case MB2_EFI64:
-		mb2_systab(out, at, length, 8);
-		break;
-	case MB2_EFI_MMAP:
-		mb2_efi_map(out, at, length);
-		break;
-	case MB2_ACPI_OLD:
-		mb2_rsdp(out, at, length, RSDP_V1_SIZE);
-		break;
-	case MB2_ACPI_NEW:
-		mb2_rsdp(out, at, length, RSDP_V2_SIZE);
-		break;
-	default: /* a tag that was not asked for */
-		break;
+	case MB2_MMAP: mb2_memory(out, at, length); break;
+	case MB2_FB: mb2_screen(out, at, length); break;
+	case MB2_EFI32: mb2_systab(out, at, length, 4); break;
+	case MB2_EFI64: mb2_systab(out, at, length, 8); break;
+	case MB2_EFI_MMAP: mb2_efi_map(out, at, length); break;
+	case MB2_ACPI_OLD: mb2_rsdp(out, at, length, RSDP_V1_SIZE); break;
+	case MB2_ACPI_NEW: mb2_rsdp(out, at, length, RSDP_V2_SIZE); break;
+	default: /* a tag that was not asked for */ break;
 	}
 }
 

@@ -323,8 +323,7 @@ static void read_madt_entry(struct acpi_info *out, const struct entries *it,
 		if (take_entry(it, entry, &in, sizeof(in.address)))
 			out->lapic = in.address.address;
 		break;
-	default: /* of other architectures, or nothing that Roost needs */
-		break;
+	default: /* of other architectures, or nothing that Roost needs */ break;
 	}
 }
 

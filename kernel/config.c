@@ -31,9 +31,8 @@ struct parser {
 	u32 missing;	      /* a bit for each key without whose value there can be no VM */
 };
 
-static void log_mistake(void *context, const char *file, u32 line, const char *message)
+static void log_mistake(void *context __unused, const char *file, u32 line, const char *message)
 {
-	(void)context;
 	log_warn("%s:%u: %s", file, line, message);
 }
 

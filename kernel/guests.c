@@ -367,9 +367,7 @@ static void report_end(struct vm *vm)
 
 	report_exits(vm);
 	switch (vm->end) {
-	case VM_END_POWEROFF:
-		log_info("vm %s: powered off", vm->name);
-		break;
+	case VM_END_POWEROFF: log_info("vm %s: powered off", vm->name); break;
 	case VM_END_DEBUG_EXIT:
 		log_info("vm %s: debug exit %u", vm->name, vm->debug_exit_value);
 		break;

@@ -127,26 +127,17 @@ volatile void *mmio_map(hpa_t hpa, u64 size)
 	return (volatile void *)(va + offset);
 }
 
-static unsigned order_of(u64 size)
-{
-	unsigned order = 0;
-
-	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << order) < size)
-		order++;
-	return order;
-}
-
 void *page_alloc(u64 size)
 {
 	pfn_t pfn;
 
-	if (size > PAGE_SIZE << FRAME_MAX_ORDER || frame_alloc(order_of(size), FRAME_ZERO, &pfn))
+	if (size > PAGE_SIZE << FRAME_MAX_ORDER || frame_alloc(frame_order(size), FRAME_ZERO, &pfn))
 		return NULL;
 	return phys_to_virt(pfn << PAGE_SHIFT);
 }
 
 void page_free(void *pages, u64 size)
 {
-	if (frame_free(virt_to_phys(pages) >> PAGE_SHIFT, order_of(size), 0))
+	if (frame_free(virt_to_phys(pages) >> PAGE_SHIFT, frame_order(size), 0))
 		panic("page_free(%p, %lu): not an allocation", pages, size);
 }

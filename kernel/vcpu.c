@@ -171,8 +171,7 @@ bool vcpu_runnable(struct vcpu *vcpu)
 	if (requests & (REQ_INIT | REQ_SIPI))
 		return true;
 	switch (atomic_load(&vcpu->mp_state)) {
-	case MP_RUNNING:
-		return true;
+	case MP_RUNNING: return true;
 	case MP_HALTED:
 		if (!(requests & (REQ_EVENT | REQ_NMI)))
 			return false;
@@ -182,8 +181,7 @@ bool vcpu_runnable(struct vcpu *vcpu)
 		atomic_store(&vcpu->mp_state, MP_RUNNING);
 		vcpu_request_self(vcpu, REQ_EVENT);
 		return true;
-	default:
-		return false;
+	default: return false;
 	}
 }
 

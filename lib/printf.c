@@ -130,23 +130,12 @@ static const char *parse_flags(const char *fmt, struct spec *spec)
 {
 	for (;; fmt++) {
 		switch (*fmt) {
-		case '-':
-			spec->left = true;
-			break;
-		case '0':
-			spec->zero = true;
-			break;
-		case '+':
-			spec->plus = true;
-			break;
-		case ' ':
-			spec->space = true;
-			break;
-		case '#':
-			spec->alternate = true;
-			break;
-		default:
-			return fmt;
+		case '-': spec->left = true; break;
+		case '0': spec->zero = true; break;
+		case '+': spec->plus = true; break;
+		case ' ': spec->space = true; break;
+		case '#': spec->alternate = true; break;
+		default: return fmt;
 		}
 	}
 }
@@ -158,16 +147,11 @@ static const char *parse_length(const char *fmt, struct spec *spec)
 	case 'h':
 		spec->length = fmt[1] == 'h' ? LEN_CHAR : LEN_SHORT;
 		return fmt + (fmt[1] == 'h' ? 2 : 1);
-	case 'l':
-		spec->length = LEN_LONG;
-		return fmt + (fmt[1] == 'l' ? 2 : 1);
+	case 'l': spec->length = LEN_LONG; return fmt + (fmt[1] == 'l' ? 2 : 1);
 	case 'z':
 	case 'j':
-	case 't':
-		spec->length = LEN_LONG;
-		return fmt + 1;
-	default:
-		return fmt;
+	case 't': spec->length = LEN_LONG; return fmt + 1;
+	default: return fmt;
 	}
 }
 
@@ -239,34 +223,19 @@ static bool convert(struct out *out, const struct spec *spec, va_list *args)
 
 	switch (spec->conversion) {
 	case 'd':
-	case 'i':
-		put_signed(out, spec, signed_arg(args, spec->length));
-		return true;
-	case 'u':
-		put_number(out, spec, unsigned_arg(args, spec->length), 10, "");
-		return true;
-	case 'o':
-		put_number(out, spec, unsigned_arg(args, spec->length), 8, "");
-		return true;
+	case 'i': put_signed(out, spec, signed_arg(args, spec->length)); return true;
+	case 'u': put_number(out, spec, unsigned_arg(args, spec->length), 10, ""); return true;
+	case 'o': put_number(out, spec, unsigned_arg(args, spec->length), 8, ""); return true;
 	case 'x':
-	case 'X':
-		put_hex(out, spec, unsigned_arg(args, spec->length));
-		return true;
-	case 'p':
-		put_number(out, spec, (u64)va_arg(*args, void *), 16, "0x");
-		return true;
+	case 'X': put_hex(out, spec, unsigned_arg(args, spec->length)); return true;
+	case 'p': put_number(out, spec, (u64)va_arg(*args, void *), 16, "0x"); return true;
 	case 'c':
 		c = (char)va_arg(*args, int);
 		put_field(out, spec, "", 0, &c, 1);
 		return true;
-	case 's':
-		put_string(out, spec, va_arg(*args, const char *));
-		return true;
-	case '%':
-		put(out, '%');
-		return true;
-	default:
-		return false;
+	case 's': put_string(out, spec, va_arg(*args, const char *)); return true;
+	case '%': put(out, '%'); return true;
+	default: return false;
 	}
 }
 

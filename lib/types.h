@@ -34,6 +34,7 @@ typedef u64 gva_t; /* guest linear address */
 #define __aligned(n)			__attribute__((aligned(n)))
 #define __noreturn			__attribute__((noreturn))
 #define __noinline			__attribute__((noinline))
+#define __unused			__attribute__((unused))
 #define __format_printf(f, a)		__attribute__((format(printf, f, a)))
 
 #define likely(x)			__builtin_expect(!!(x), 1)

@@ -643,20 +643,18 @@ int pt_merge(struct ptable *pt, u64 va, u64 size)
 	return changed;
 }
 
-static int alloc_frame(void *ctx, hpa_t *page)
+static int alloc_frame(void *ctx __unused, hpa_t *page)
 {
 	pfn_t pfn;
 	int err = frame_alloc(0, FRAME_ZERO, &pfn);
 
-	(void)ctx;
 	if (!err)
 		*page = pfn << PAGE_SHIFT;
 	return err;
 }
 
-static void free_frame(void *ctx, hpa_t page)
+static void free_frame(void *ctx __unused, hpa_t page)
 {
-	(void)ctx;
 	(void)frame_free(page >> PAGE_SHIFT, 0, 0);
 }
 

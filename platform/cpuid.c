@@ -35,11 +35,8 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 
 	switch (live) {
-	case CPUID_STATIC:
-		break;
-	case CPUID_LEAF1:
-		leaf1(vcpu);
-		break;
+	case CPUID_STATIC: break;
+	case CPUID_LEAF1: leaf1(vcpu); break;
 	case CPUID_LEAF7:
 		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE)
 			vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
@@ -48,18 +45,14 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live
 		vcpu->gpr[RCX] = subleaf & 0xff;
 		vcpu->gpr[RDX] = vcpu->id;
 		break;
-	case CPUID_TOPOLOGY:
-		vcpu->gpr[RDX] = vcpu->id;
-		break;
+	case CPUID_TOPOLOGY: vcpu->gpr[RDX] = vcpu->id; break;
 	case CPUID_XSAVE:
 		vcpu->gpr[RBX] = cpu_model_xsave_size(model, vcpu_reg(vcpu, VREG_XCR0));
 		break;
 	case CPUID_XSAVEC:
 		vcpu->gpr[RBX] = cpu_model_xsavec_size(model, vcpu_reg(vcpu, VREG_XCR0));
 		break;
-	case CPUID_EXT1:
-		vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]);
-		break;
+	case CPUID_EXT1: vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]); break;
 	case CPUID_AMD_TOPO:
 		vcpu->gpr[RAX] = vcpu->id;
 		vcpu->gpr[RBX] = vcpu->id & 0xff;

@@ -154,22 +154,16 @@ static enum outcome set_cr4(struct vcpu *vcpu, u64 value)
 enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value)
 {
 	switch (nr) {
-	case 0:
-		return set_cr0(vcpu, value);
-	case 2:
-		vcpu_set_reg(vcpu, VREG_CR2, value);
-		return ADVANCE;
-	case 3:
-		return set_cr3(vcpu, value);
-	case 4:
-		return set_cr4(vcpu, value);
+	case 0: return set_cr0(vcpu, value);
+	case 2: vcpu_set_reg(vcpu, VREG_CR2, value); return ADVANCE;
+	case 3: return set_cr3(vcpu, value);
+	case 4: return set_cr4(vcpu, value);
 	case 8:
 		if (value > 15)
 			return inject_gp(vcpu, 0);
 		lapic_set_tpr(vcpu, (u8)(value << 4));
 		return ADVANCE;
-	default:
-		return inject_ud(vcpu);
+	default: return inject_ud(vcpu);
 	}
 }
 

@@ -32,17 +32,10 @@ static inline u64 take(struct cursor *c, unsigned size)
 
 	c->at += size;
 	switch (size) {
-	case 1:
-		return (u64)(s64)(s8)*from;
-	case 2:
-		__builtin_memcpy(&value16, from, sizeof(value16));
-		return (u64)(s64)value16;
-	case 4:
-		__builtin_memcpy(&value32, from, sizeof(value32));
-		return (u64)(s64)value32;
-	default:
-		__builtin_memcpy(&value64, from, sizeof(value64));
-		return value64;
+	case 1: return (u64)(s64)(s8)*from;
+	case 2: __builtin_memcpy(&value16, from, sizeof(value16)); return (u64)(s64)value16;
+	case 4: __builtin_memcpy(&value32, from, sizeof(value32)); return (u64)(s64)value32;
+	default: __builtin_memcpy(&value64, from, sizeof(value64)); return value64;
 	}
 }
 
@@ -58,24 +51,12 @@ static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode)
 			insn->seg = byte >> 3 & 3;
 		break;
 	case 0x64:
-	case 0x65:
-		insn->seg = byte == 0x64 ? SEG_FS : SEG_GS;
-		break;
-	case 0x66:
-		insn->prefixes |= PFX_OPSIZE;
-		break;
-	case 0x67:
-		insn->prefixes |= PFX_ADDRSIZE;
-		break;
-	case 0xf0:
-		insn->prefixes |= PFX_LOCK;
-		break;
-	case 0xf2:
-		insn->prefixes = (u8)((insn->prefixes & ~PFX_REP) | PFX_REPNE);
-		break;
-	default:
-		insn->prefixes = (u8)((insn->prefixes & ~PFX_REPNE) | PFX_REP);
-		break;
+	case 0x65: insn->seg = byte == 0x64 ? SEG_FS : SEG_GS; break;
+	case 0x66: insn->prefixes |= PFX_OPSIZE; break;
+	case 0x67: insn->prefixes |= PFX_ADDRSIZE; break;
+	case 0xf0: insn->prefixes |= PFX_LOCK; break;
+	case 0xf2: insn->prefixes = (u8)((insn->prefixes & ~PFX_REP) | PFX_REPNE); break;
+	default: insn->prefixes = (u8)((insn->prefixes & ~PFX_REPNE) | PFX_REP); break;
 	}
 }
 
@@ -117,18 +98,11 @@ static int vector_attr(const struct insn *insn, u16 *attr)
 	case MAP_0F38:
 	case MAP_EVEX5:
 	case MAP_EVEX6:
-	case MAP_XOP9:
-		*attr = A_MODRM;
-		return 0;
+	case MAP_XOP9: *attr = A_MODRM; return 0;
 	case MAP_0F3A:
-	case MAP_XOP8:
-		*attr = A_MODRM | A_IMM8;
-		return 0;
-	case MAP_XOPA:
-		*attr = A_MODRM | A_IMMZ;
-		return 0;
-	default:
-		return E_NOSUPP;
+	case MAP_XOP8: *attr = A_MODRM | A_IMM8; return 0;
+	case MAP_XOPA: *attr = A_MODRM | A_IMMZ; return 0;
+	default: return E_NOSUPP;
 	}
 }
 
@@ -285,17 +259,12 @@ static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u
 static unsigned immediate_size(const struct insn *insn, u16 kind)
 {
 	switch (kind) {
-	case A_IMM8:
-		return 1;
+	case A_IMM8: return 1;
 	case A_IMM16:
-	case A_IMM16_8:
-		return 2;
-	case A_IMMV:
-		return insn->op_size;
-	case A_MOFFS:
-		return insn->addr_size;
-	default:
-		return insn->op_size == 2 && insn->encoding == ENC_LEGACY ? 2 : 4;
+	case A_IMM16_8: return 2;
+	case A_IMMV: return insn->op_size;
+	case A_MOFFS: return insn->addr_size;
+	default: return insn->op_size == 2 && insn->encoding == ENC_LEGACY ? 2 : 4;
 	}
 }
 

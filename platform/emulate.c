@@ -187,12 +187,9 @@ enum outcome emul_finish(struct emul *e, int err)
 		next = e->vcpu->rip + e->insn.length;
 		e->vcpu->next_rip = e->mode == MODE_64 ? next : (u32)next;
 		return ADVANCE;
-	case E_FAULT:
-		return fault_inject(e->vcpu, &e->fault);
-	case E_BUSY:
-		return RESUME;
-	default:
-		return unsupported(e, err);
+	case E_FAULT: return fault_inject(e->vcpu, &e->fault);
+	case E_BUSY: return RESUME;
+	default: return unsupported(e, err);
 	}
 }
 
@@ -209,16 +206,11 @@ static bool lockable(const struct insn *insn)
 	if (op < 0x38)
 		return (op & 7) < 2;
 	switch (op) {
-	case 0x80 ... 0x83:
-		return ext != ALU_CMP;
-	case 0x86 ... 0x87:
-		return true;
-	case 0xf6 ... 0xf7:
-		return ext == 2 || ext == 3;
-	case 0xfe ... 0xff:
-		return ext < 2;
-	default:
-		return false;
+	case 0x80 ... 0x83: return ext != ALU_CMP;
+	case 0x86 ... 0x87: return true;
+	case 0xf6 ... 0xf7: return ext == 2 || ext == 3;
+	case 0xfe ... 0xff: return ext < 2;
+	default: return false;
 	}
 }
 

@@ -52,16 +52,10 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
 
 	switch (op) {
 	case ALU_ADD:
-	case ALU_ADC:
-		result = add(dst, src, op == ALU_ADC ? carry : 0, size, &flags);
-		break;
+	case ALU_ADC: result = add(dst, src, op == ALU_ADC ? carry : 0, size, &flags); break;
 	case ALU_SUB:
-	case ALU_SBB:
-		result = subtract(dst, src, op == ALU_SBB ? carry : 0, size, &flags);
-		break;
-	case ALU_CMP:
-		subtract(dst, src, 0, size, &flags);
-		break;
+	case ALU_SBB: result = subtract(dst, src, op == ALU_SBB ? carry : 0, size, &flags); break;
+	case ALU_CMP: subtract(dst, src, 0, size, &flags); break;
 	/* These clear CF and OF; AF is undefined and 0 on the processors at hand. */
 	case ALU_OR:
 		result = dst | src;
@@ -75,9 +69,7 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
 		result = dst ^ src;
 		flags = result_flags(result, size);
 		break;
-	case ALU_TEST:
-		flags = result_flags(dst & src, size);
-		break;
+	case ALU_TEST: flags = result_flags(dst & src, size); break;
 	case ALU_INC:
 		result = add(dst, 1, 0, size, &flags);
 		affected &= ~RFLAGS_CF;
@@ -86,9 +78,7 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
 		result = subtract(dst, 1, 0, size, &flags);
 		affected &= ~RFLAGS_CF;
 		break;
-	case ALU_NEG:
-		result = subtract(0, dst, 0, size, &flags);
-		break;
+	case ALU_NEG: result = subtract(0, dst, 0, size, &flags); break;
 	case ALU_NOT:
 		result = ~dst;
 		affected = 0;

@@ -255,18 +255,10 @@ static bool exchange(void *at, unsigned size, u64 old, u64 value)
 			 : "q"((u##width)value)                                   \
 			 : "memory")
 	switch (size) {
-	case 1:
-		CMPXCHG(8);
-		break;
-	case 2:
-		CMPXCHG(16);
-		break;
-	case 4:
-		CMPXCHG(32);
-		break;
-	default:
-		CMPXCHG(64);
-		break;
+	case 1: CMPXCHG(8); break;
+	case 2: CMPXCHG(16); break;
+	case 4: CMPXCHG(32); break;
+	default: CMPXCHG(64); break;
 	}
 #undef CMPXCHG
 	return same;

@@ -222,14 +222,10 @@ static int group3(struct emul *e)
 {
 	switch (extension(e)) {
 	case 0:
-	case 1:
-		return modify(e, ALU_TEST, e->insn.imm);
-	case 2:
-		return modify(e, ALU_NOT, 0);
-	case 3:
-		return modify(e, ALU_NEG, 0);
-	default:
-		return E_NOSUPP;
+	case 1: return modify(e, ALU_TEST, e->insn.imm);
+	case 2: return modify(e, ALU_NOT, 0);
+	case 3: return modify(e, ALU_NEG, 0);
+	default: return E_NOSUPP;
 	}
 }
 
@@ -404,14 +400,10 @@ static int pop_mem(struct emul *e)
 static int group5(struct emul *e)
 {
 	switch (extension(e)) {
-	case 0:
-		return modify(e, ALU_INC, 0);
-	case 1:
-		return modify(e, ALU_DEC, 0);
-	case 6:
-		return e->insn.opcode == 0xff ? push_mem(e) : E_NOSUPP;
-	default:
-		return E_NOSUPP;
+	case 0: return modify(e, ALU_INC, 0);
+	case 1: return modify(e, ALU_DEC, 0);
+	case 6: return e->insn.opcode == 0xff ? push_mem(e) : E_NOSUPP;
+	default: return E_NOSUPP;
 	}
 }
 

@@ -18,9 +18,8 @@ static inline enum outcome exit_hlt(struct vcpu *vcpu)
 	return ADVANCE;
 }
 
-static inline enum outcome exit_nop(struct vcpu *vcpu)
+static inline enum outcome exit_nop(struct vcpu *vcpu __unused)
 {
-	(void)vcpu;
 	return ADVANCE;
 }
 

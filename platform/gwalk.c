@@ -271,12 +271,9 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault)
 {
 	switch (fault->vector) {
-	case VECTOR_PF:
-		return inject_page_fault(vcpu, fault->address, fault->error);
+	case VECTOR_PF: return inject_page_fault(vcpu, fault->address, fault->error);
 	case VECTOR_DB:
-	case VECTOR_UD:
-		return inject_exception(vcpu, fault->vector);
-	default:
-		return inject_exception_error(vcpu, fault->vector, fault->error);
+	case VECTOR_UD: return inject_exception(vcpu, fault->vector);
+	default: return inject_exception_error(vcpu, fault->vector, fault->error);
 	}
 }

@@ -89,14 +89,11 @@ static u32 read_register(const struct ioapic *ioapic)
 
 	switch (reg) {
 	case REG_ID:
-	case REG_ARBITRATION:
-		return ioapic->id;
-	case REG_VERSION:
-		return IOAPIC_VERSION | (IOAPIC_PINS - 1) << 16;
+	case REG_ARBITRATION: return ioapic->id;
+	case REG_VERSION: return IOAPIC_VERSION | (IOAPIC_PINS - 1) << 16;
 	case REG_ENTRIES ... REG_END - 1:
 		return (u32)(ioapic->entries[(reg - REG_ENTRIES) / 2] >> (reg & 1) * 32);
-	default:
-		return ~0u;
+	default: return ~0u;
 	}
 }
 
@@ -123,12 +120,11 @@ static void write_register(struct ioapic *ioapic, u32 value)
 		write_entry(ioapic, (reg - REG_ENTRIES) / 2, reg & 1, value);
 }
 
-static u64 mmio_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size)
+static u64 mmio_read(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size)
 {
 	struct ioapic *ioapic = dev;
 	u32 value = ~0u;
 
-	(void)vcpu;
 	if (size > 4 || offset & (size - 1))
 		return ~0ul;
 	spin_lock(&ioapic->lock);
@@ -140,11 +136,10 @@ static u64 mmio_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size)
 	return value >> (offset & 3) * 8;
 }
 
-static void mmio_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value)
+static void mmio_write(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size, u64 value)
 {
 	struct ioapic *ioapic = dev;
 
-	(void)vcpu;
 	if (offset == IOEOI && size == 4) {
 		ioapic_eoi(ioapic, (u8)value);
 		return;

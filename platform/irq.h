@@ -12,12 +12,6 @@ struct vm;
 /* Sets the level of a line, from any CPU, device locks may be held. A gsi past 23 is ignored. */
 void irq_set(struct vm *vm, unsigned gsi, bool level);
 
-static inline void irq_pulse(struct vm *vm, unsigned gsi)
-{
-	irq_set(vm, gsi, true);
-	irq_set(vm, gsi, false);
-}
-
 /*
  * One message of the APIC bus, as an IPI, an IOAPIC entry or an MSI makes it. Every field is
  * decoded and bounded by apic_send() (platform/lapic.c), whatever a guest has put there.

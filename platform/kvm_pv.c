@@ -201,13 +201,10 @@ u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr)
 
 	switch (msr) {
 	case MSR_KVM_WALL_CLOCK_OLD:
-	case MSR_KVM_WALL_CLOCK:
-		return pv->wall_clock;
+	case MSR_KVM_WALL_CLOCK: return pv->wall_clock;
 	case MSR_KVM_SYSTEM_TIME_OLD:
-	case MSR_KVM_SYSTEM_TIME:
-		return pv->system_time;
-	default:
-		return pv->eoi;
+	case MSR_KVM_SYSTEM_TIME: return pv->system_time;
+	default: return pv->eoi;
 	}
 }
 
@@ -298,14 +295,10 @@ static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
 	u64 mask = wide ? ~0ul : UINT32_MAX;
 
 	switch (nr) {
-	case HC_POLL_IRQ:
-		return 0; /* the exit was all the guest wanted */
-	case HC_KICK_CPU:
-		return kick_cpu(vcpu, vcpu->gpr[RCX] & mask);
-	case HC_SEND_IPI:
-		return send_ipi(vcpu, mask, wide ? 64 : 32);
-	default:
-		return HC_ENOSYS;
+	case HC_POLL_IRQ: return 0; /* the exit was all the guest wanted */
+	case HC_KICK_CPU: return kick_cpu(vcpu, vcpu->gpr[RCX] & mask);
+	case HC_SEND_IPI: return send_ipi(vcpu, mask, wide ? 64 : 32);
+	default: return HC_ENOSYS;
 	}
 }
 

@@ -224,11 +224,8 @@ void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which)
 		else
 			lapic_post(lapic, vector, which == LVT_LINT0 && lvt & LVT_LEVEL);
 		break;
-	case DELIVER_NMI:
-		lapic_post_nmi(lapic->vcpu);
-		break;
-	default:
-		break;
+	case DELIVER_NMI: lapic_post_nmi(lapic->vcpu); break;
+	default: break;
 	}
 }
 
@@ -364,38 +361,22 @@ static u64 read_register(struct lapic *lapic, u32 reg)
 	bool x2apic = load_relaxed(&lapic->mode) == LAPIC_X2APIC;
 
 	switch (reg) {
-	case REG_ID:
-		return x2apic ? lapic->vcpu->id : lapic->vcpu->id << 24;
-	case REG_VERSION:
-		return VERSION_VALUE;
-	case REG_TPR:
-		return lapic->tpr;
-	case REG_PPR:
-		return priority(lapic);
-	case REG_LDR:
-		return load_relaxed(&lapic->ldr);
-	case REG_SVR:
-		return load_relaxed(&lapic->svr);
-	case REG_ISR ... REG_ISR + 7:
-		return (u32)(lapic->isr[(reg & 7) / 2] >> (reg & 1) * 32);
-	case REG_TMR ... REG_TMR + 7:
-		return read_vectors(lapic->tmr, reg & 7);
-	case REG_IRR ... REG_IRR + 7:
-		return read_vectors(lapic->irr, reg & 7);
-	case REG_ESR:
-		return lapic->esr;
-	case REG_ICR:
-		return (u32)lapic->icr;
-	case REG_LVT ... REG_LVT_LAST:
-		return load_relaxed(&lapic->lvt[reg - REG_LVT]);
-	case REG_TIMER_INITIAL:
-		return lapic->timer.initial;
-	case REG_TIMER_CURRENT:
-		return lapic_timer_current(lapic);
-	case REG_TIMER_DIVIDE:
-		return lapic->timer.divide;
-	default:
-		return NO_REGISTER;
+	case REG_ID: return x2apic ? lapic->vcpu->id : lapic->vcpu->id << 24;
+	case REG_VERSION: return VERSION_VALUE;
+	case REG_TPR: return lapic->tpr;
+	case REG_PPR: return priority(lapic);
+	case REG_LDR: return load_relaxed(&lapic->ldr);
+	case REG_SVR: return load_relaxed(&lapic->svr);
+	case REG_ISR ... REG_ISR + 7: return (u32)(lapic->isr[(reg & 7) / 2] >> (reg & 1) * 32);
+	case REG_TMR ... REG_TMR + 7: return read_vectors(lapic->tmr, reg & 7);
+	case REG_IRR ... REG_IRR + 7: return read_vectors(lapic->irr, reg & 7);
+	case REG_ESR: return lapic->esr;
+	case REG_ICR: return (u32)lapic->icr;
+	case REG_LVT ... REG_LVT_LAST: return load_relaxed(&lapic->lvt[reg - REG_LVT]);
+	case REG_TIMER_INITIAL: return lapic->timer.initial;
+	case REG_TIMER_CURRENT: return lapic_timer_current(lapic);
+	case REG_TIMER_DIVIDE: return lapic->timer.divide;
+	default: return NO_REGISTER;
 	}
 }
 
@@ -432,29 +413,14 @@ static void write_svr(struct lapic *lapic, u32 value)
 static int write_register(struct lapic *lapic, u32 reg, u32 value)
 {
 	switch (reg) {
-	case REG_TPR:
-		lapic_set_tpr(lapic->vcpu, (u8)value);
-		break;
-	case REG_EOI:
-		lapic_eoi(lapic->vcpu);
-		break;
-	case REG_SVR:
-		write_svr(lapic, value);
-		break;
-	case REG_ESR:
-		lapic->esr = atomic_exchange(&lapic->errors, 0);
-		break;
-	case REG_LVT ... REG_LVT_LAST:
-		write_lvt(lapic, reg - REG_LVT, value);
-		break;
-	case REG_TIMER_INITIAL:
-		lapic_timer_set_initial(lapic, value);
-		break;
-	case REG_TIMER_DIVIDE:
-		lapic_timer_set_divide(lapic, value);
-		break;
-	default:
-		return E_INVAL;
+	case REG_TPR: lapic_set_tpr(lapic->vcpu, (u8)value); break;
+	case REG_EOI: lapic_eoi(lapic->vcpu); break;
+	case REG_SVR: write_svr(lapic, value); break;
+	case REG_ESR: lapic->esr = atomic_exchange(&lapic->errors, 0); break;
+	case REG_LVT ... REG_LVT_LAST: write_lvt(lapic, reg - REG_LVT, value); break;
+	case REG_TIMER_INITIAL: lapic_timer_set_initial(lapic, value); break;
+	case REG_TIMER_DIVIDE: lapic_timer_set_divide(lapic, value); break;
+	default: return E_INVAL;
 	}
 	return 0;
 }
@@ -468,12 +434,9 @@ static u32 xapic_read(struct lapic *lapic, u32 reg)
 	switch (reg) {
 	case REG_APR:
 	case REG_EOI:
-	case REG_REMOTE_READ:
-		return 0;
-	case REG_DFR:
-		return load_relaxed(&lapic->dfr);
-	case REG_ICR_HIGH:
-		return (u32)(lapic->icr >> 32);
+	case REG_REMOTE_READ: return 0;
+	case REG_DFR: return load_relaxed(&lapic->dfr);
+	case REG_ICR_HIGH: return (u32)(lapic->icr >> 32);
 	default:
 		value = read_register(lapic, reg);
 		if (value != NO_REGISTER)
@@ -504,14 +467,9 @@ void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value)
 	case REG_ID ... REG_VERSION:
 	case REG_APR ... REG_PPR:
 	case REG_REMOTE_READ:
-	case REG_TIMER_CURRENT:
-		break;
-	case REG_LDR:
-		store_relaxed(&lapic->ldr, low & 0xff000000);
-		break;
-	case REG_DFR:
-		store_relaxed(&lapic->dfr, low | DFR_FIXED);
-		break;
+	case REG_TIMER_CURRENT: break;
+	case REG_LDR: store_relaxed(&lapic->ldr, low & 0xff000000); break;
+	case REG_DFR: store_relaxed(&lapic->dfr, low | DFR_FIXED); break;
 	case REG_ICR:
 		lapic->icr = (lapic->icr & ~0xfffffffful) | (low & 0xccfff);
 		lapic_icr_command(lapic, low, (u32)(lapic->icr >> 56));
@@ -548,19 +506,13 @@ static u32 x2apic_reserved(u32 reg)
 {
 	switch (reg) {
 	case REG_TPR:
-	case REG_SELF_IPI:
-		return ~0xffu;
+	case REG_SELF_IPI: return ~0xffu;
 	case REG_EOI:
-	case REG_ESR:
-		return ~0u;
-	case REG_SVR:
-		return ~SVR_WRITABLE;
-	case REG_LVT ... REG_LVT_LAST:
-		return ~(lvt_writable[reg - REG_LVT] | LVT_READ_ONLY);
-	case REG_TIMER_DIVIDE:
-		return ~0xbu;
-	default:
-		return 0;
+	case REG_ESR: return ~0u;
+	case REG_SVR: return ~SVR_WRITABLE;
+	case REG_LVT ... REG_LVT_LAST: return ~(lvt_writable[reg - REG_LVT] | LVT_READ_ONLY);
+	case REG_TIMER_DIVIDE: return ~0xbu;
+	default: return 0;
 	}
 }
 

@@ -31,27 +31,23 @@ static bool match_xapic(struct lapic *lapic, u32 dest)
 	if (dest > 0xff)
 		return false;
 	switch (load_relaxed(&lapic->dfr) >> 28) {
-	case 0xf: /* flat */
-		return dest & ldr;
+	case 0xf: /* flat */ return dest & ldr;
 	case 0: /* cluster; 15 is every cluster */
 		return (dest >> 4 == ldr >> 4 || dest >> 4 == 0xf) && dest & ldr & 0xf;
-	default:
-		return false;
+	default: return false;
 	}
 }
 
 static bool match_logical(struct lapic *lapic, u32 dest)
 {
 	switch (load_relaxed(&lapic->mode)) {
-	case LAPIC_XAPIC:
-		return match_xapic(lapic, dest);
+	case LAPIC_XAPIC: return match_xapic(lapic, dest);
 	case LAPIC_X2APIC: {
 		u32 ldr = load_relaxed(&lapic->ldr);
 
 		return dest >> 16 == ldr >> 16 && dest & ldr & 0xffff;
 	}
-	default:
-		return false;
+	default: return false;
 	}
 }
 
@@ -117,9 +113,7 @@ static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg)
 		}
 		lapic_post(lapic, msg->vector, msg->level);
 		return true;
-	case DELIVER_NMI:
-		lapic_post_nmi(vcpu);
-		return true;
+	case DELIVER_NMI: lapic_post_nmi(vcpu); return true;
 	case DELIVER_INIT:
 		if (msg->level && !msg->assert)
 			return true; /* de-assert: only arbitration ids of old processors */
@@ -129,8 +123,7 @@ static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg)
 		atomic_store(&vcpu->sipi_vector, msg->vector);
 		vcpu_request(vcpu, REQ_SIPI);
 		return true;
-	default:
-		return false; /* no SMM, no second source of ExtINT, a reserved mode */
+	default: return false; /* no SMM, no second source of ExtINT, a reserved mode */
 	}
 }
 

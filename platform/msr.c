@@ -56,30 +56,26 @@ static const struct msr_range *find(struct vcpu *vcpu, u32 msr)
 	return NULL;
 }
 
-int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 *value)
+int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 *value)
 {
-	(void)msr;
 	*value = vcpu->tsc_adjust;
 	return 0;
 }
 
-int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 value)
+int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 value)
 {
-	(void)msr;
 	msr_move_tsc(vcpu, value - vcpu->tsc_adjust);
 	return 0;
 }
 
-int msr_read_deadline(struct vcpu *vcpu, u32 msr, u64 *value)
+int msr_read_deadline(struct vcpu *vcpu, u32 msr __unused, u64 *value)
 {
-	(void)msr;
 	*value = lapic_deadline(vcpu);
 	return 0;
 }
 
-int msr_write_deadline(struct vcpu *vcpu, u32 msr, u64 value)
+int msr_write_deadline(struct vcpu *vcpu, u32 msr __unused, u64 value)
 {
-	(void)msr;
 	lapic_set_deadline(vcpu, value);
 	return 0;
 }

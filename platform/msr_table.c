@@ -45,10 +45,8 @@ static bool canonical(u64 address)
 
 /* ---- constants ---- */
 
-static int read_zero(struct vcpu *vcpu, u32 msr, u64 *value)
+static int read_zero(struct vcpu *vcpu __unused, u32 msr __unused, u64 *value)
 {
-	(void)vcpu;
-	(void)msr;
 	*value = 0;
 	return 0;
 }
@@ -57,24 +55,16 @@ static int read_zero(struct vcpu *vcpu, u32 msr, u64 *value)
 static int read_value(struct vcpu *vcpu, u32 msr, u64 *value)
 {
 	switch (msr) {
-	case 0x10:
-		*value = guest_tsc(vcpu);
-		break;
-	case 0x1b:
-		*value = lapic_base(vcpu);
-		break;
-	case 0x2ff:
-		*value = vcpu->msrs->mtrr_def_type;
-		break;
+	case 0x10: *value = guest_tsc(vcpu); break;
+	case 0x1b: *value = lapic_base(vcpu); break;
+	case 0x2ff: *value = vcpu->msrs->mtrr_def_type; break;
 	case 0x3a: /* FEATURE_CONTROL: VMX off, and locked: it cannot be turned on (SDM 3C 23.7) */
 		*value = BIT(0);
 		break;
 	case 0x8b: /* a microcode revision that exists, so that systems do not complain */
 		*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
 		break;
-	case 0xfe: /* MTRRcap */
-		*value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC;
-		break;
+	case 0xfe: /* MTRRcap */ *value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC; break;
 	case 0xc0010114: /* VM_CR: SVM off, and locked: LOCK and SVMDIS (APM 2 15.30.1) */
 		*value = BIT(3) | BIT(4);
 		break;
@@ -85,33 +75,26 @@ static int read_value(struct vcpu *vcpu, u32 msr, u64 *value)
 	return 0;
 }
 
-static int write_zero_only(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_zero_only(struct vcpu *vcpu __unused, u32 msr __unused, u64 value)
 {
-	(void)vcpu;
-	(void)msr;
 	return value ? E_INVAL : 0;
 }
 
-static int write_ignore(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_ignore(struct vcpu *vcpu __unused, u32 msr __unused, u64 value __unused)
 {
-	(void)vcpu;
-	(void)msr;
-	(void)value;
 	return 0;
 }
 
 /* ---- time and APIC ---- */
 
-static int write_tsc(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_tsc(struct vcpu *vcpu, u32 msr __unused, u64 value)
 {
-	(void)msr;
 	msr_move_tsc(vcpu, value - guest_tsc(vcpu));
 	return 0;
 }
 
-static int write_apic_base(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_apic_base(struct vcpu *vcpu, u32 msr __unused, u64 value)
 {
-	(void)msr;
 	return lapic_set_base(vcpu, value);
 }
 
@@ -123,18 +106,12 @@ _Static_assert(VREG_SYSENTER_EIP == VREG_SYSENTER_CS + 2 && VREG_SFMASK == VREG_
 static enum vreg vreg_of(u32 msr)
 {
 	switch (msr) {
-	case 0x174 ... 0x176:
-		return (enum vreg)(VREG_SYSENTER_CS + (msr - 0x174));
-	case X86_MSR_PAT:
-		return VREG_PAT;
-	case X86_MSR_EFER:
-		return VREG_EFER;
-	case X86_MSR_STAR ... X86_MSR_SFMASK:
-		return (enum vreg)(VREG_STAR + (msr - X86_MSR_STAR));
-	case X86_MSR_KERNEL_GS_BASE:
-		return VREG_KERNEL_GS_BASE;
-	default:
-		return VREG_TSC_AUX;
+	case 0x174 ... 0x176: return (enum vreg)(VREG_SYSENTER_CS + (msr - 0x174));
+	case X86_MSR_PAT: return VREG_PAT;
+	case X86_MSR_EFER: return VREG_EFER;
+	case X86_MSR_STAR ... X86_MSR_SFMASK: return (enum vreg)(VREG_STAR + (msr - X86_MSR_STAR));
+	case X86_MSR_KERNEL_GS_BASE: return VREG_KERNEL_GS_BASE;
+	default: return VREG_TSC_AUX;
 	}
 }
 
@@ -168,9 +145,8 @@ static int write_sysenter(struct vcpu *vcpu, u32 msr, u64 value)
 			    : write_vreg_canonical(vcpu, msr, value);
 }
 
-static int write_efer(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_efer(struct vcpu *vcpu, u32 msr __unused, u64 value)
 {
-	(void)msr;
 	return efer_set(vcpu, value);
 }
 
@@ -288,9 +264,8 @@ static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value)
 	return 0;
 }
 
-static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr __unused, u64 value)
 {
-	(void)msr;
 	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) ||
 	    !type_valid(value & 0xff, MTRR_LAST))
 		return E_INVAL;
@@ -307,12 +282,8 @@ static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable)
 	u64 frames = ~not_frame_bits(vcpu);
 
 	switch (msr) {
-	case 0x17a: /* MCG_STATUS: RIPV, EIPV, MCIP */
-		*writable = 7;
-		return &s->mcg_status;
-	case 0x1a0: /* MISC_ENABLE: fast strings */
-		*writable = 1;
-		return &s->misc_enable;
+	case 0x17a: /* MCG_STATUS: RIPV, EIPV, MCIP */ *writable = 7; return &s->mcg_status;
+	case 0x1a0: /* MISC_ENABLE: fast strings */ *writable = 1; return &s->misc_enable;
 	case 0xc0010010: /* SYSCFG: MTRR fixed enable, variable enable, TOM2 and its type */
 		*writable = BIT(18) | BIT(20) | BIT(21) | BIT(22);
 		return &s->syscfg;
@@ -356,10 +327,8 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- models and revisions ---- */
 
-static int write_vm_cr(struct vcpu *vcpu, u32 msr, u64 value)
+static int write_vm_cr(struct vcpu *vcpu __unused, u32 msr __unused, u64 value)
 {
-	(void)vcpu;
-	(void)msr;
 	return value & ~0x1ful ? E_INVAL : 0;
 }
 

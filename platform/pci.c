@@ -131,39 +131,35 @@ static void write_config(struct pci_function *function, unsigned offset, unsigne
 }
 
 /* CONFIG_ADDRESS is a double word; anything narrower is not for it (3.2.2.3.2). */
-static u32 address_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 address_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size)
 {
 	struct pci *pci = dev;
 	u32 value;
 
-	(void)vcpu;
-	(void)port;
 	spin_lock(&pci->lock);
 	value = size == 4 ? pci->address : ~0u;
 	spin_unlock(&pci->lock);
 	return value;
 }
 
-static void address_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void address_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
+			  u32 value)
 {
 	struct pci *pci = dev;
 
-	(void)vcpu;
-	(void)port;
 	spin_lock(&pci->lock);
 	if (size == 4)
 		pci->address = value & ADDRESS_MASK;
 	spin_unlock(&pci->lock);
 }
 
-static u32 data_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 data_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
 {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
 	u32 value = ~0u;
 
-	(void)vcpu;
 	if (offset + size > 4)
 		return ~0u;
 	spin_lock(&pci->lock);
@@ -174,13 +170,12 @@ static u32 data_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return value;
 }
 
-static void data_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void data_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
 
-	(void)vcpu;
 	if (offset + size > 4)
 		return;
 	spin_lock(&pci->lock);

@@ -182,15 +182,10 @@ static void write_ocw2(struct pic_chip *chip, u8 value)
 	case OCW2_ROTATE_SPECIFIC:
 		end_of_interrupt(chip, input, command == OCW2_ROTATE_SPECIFIC);
 		break;
-	case OCW2_SET:
-		chip->lowest = (u8)input;
-		break;
+	case OCW2_SET: chip->lowest = (u8)input; break;
 	case OCW2_AUTO_ON:
-	case OCW2_AUTO_OFF:
-		chip->rotate_auto_eoi = command == OCW2_AUTO_ON;
-		break;
-	default:
-		break;
+	case OCW2_AUTO_OFF: chip->rotate_auto_eoi = command == OCW2_AUTO_ON; break;
+	default: break;
 	}
 }
 
@@ -219,9 +214,7 @@ static void write_odd(struct pic_chip *chip, u8 value)
 		chip->auto_eoi = value & ICW4_AUTO;
 		chip->init_step = 0;
 		break;
-	default:
-		chip->imr = value;
-		break;
+	default: chip->imr = value; break;
 	}
 }
 
@@ -234,14 +227,12 @@ static u8 poll(struct pic_chip *chip, bool master)
 	return asks ? (u8)(0x80 | acknowledge(chip, master)) : 0;
 }
 
-static u32 pic_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 pic_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
 {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port >= SLAVE];
 	u8 value;
 
-	(void)vcpu;
-	(void)size;
 	spin_lock(&pic->lock);
 	if (chip->poll) {
 		value = poll(chip, chip == &pic->chip[0]);
@@ -255,14 +246,13 @@ static u32 pic_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return value;
 }
 
-static void pic_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void pic_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
+		      u32 value)
 {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port >= SLAVE];
 	u8 byte = (u8)value;
 
-	(void)vcpu;
-	(void)size;
 	spin_lock(&pic->lock);
 	if (port & 1)
 		write_odd(chip, byte);
@@ -276,22 +266,19 @@ static void pic_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 	spin_unlock(&pic->lock);
 }
 
-static u32 elcr_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 elcr_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
 {
 	struct pic *pic = dev;
 
-	(void)vcpu;
-	(void)size;
 	return pic->chip[port & 1].elcr;
 }
 
-static void elcr_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void elcr_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
+		       u32 value)
 {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port & 1];
 
-	(void)vcpu;
-	(void)size;
 	spin_lock(&pic->lock);
 	chip->elcr = (u8)value & chip->elcr_mask;
 	sample(chip);

@@ -94,16 +94,10 @@ static bool output(const struct pit_counter *c, u64 now)
 		return c->mode != 0;
 	switch (c->mode) {
 	case 0:
-	case 1:
-		return elapsed(c, now) >= c->count;
-	case 2:
-		at = phase(c, now, &count);
-		return !c->gate || at != count - 1;
-	case 3:
-		at = phase(c, now, &count);
-		return !c->gate || at < (count + 1) / 2;
-	default:
-		return elapsed(c, now) != c->count;
+	case 1: return elapsed(c, now) >= c->count;
+	case 2: at = phase(c, now, &count); return !c->gate || at != count - 1;
+	case 3: at = phase(c, now, &count); return !c->gate || at < (count + 1) / 2;
+	default: return elapsed(c, now) != c->count;
 	}
 }
 
@@ -204,12 +198,8 @@ static void write_count(struct pit *pit, unsigned index, u8 value)
 	struct pit_counter *c = &pit->counter[index];
 
 	switch (c->access) {
-	case PIT_LOW:
-		load_count(pit, index, value);
-		break;
-	case PIT_HIGH:
-		load_count(pit, index, (u32)value << 8);
-		break;
+	case PIT_LOW: load_count(pit, index, value); break;
+	case PIT_HIGH: load_count(pit, index, (u32)value << 8); break;
 	default:
 		c->write_high = !c->write_high;
 		if (!c->write_high) {
@@ -321,13 +311,11 @@ static u8 read_count(struct pit *pit, struct pit_counter *c)
 
 /* ---- ports ---- */
 
-static u32 pit_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 pit_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
 {
 	struct pit *pit = dev;
 	u32 value;
 
-	(void)vcpu;
-	(void)size;
 	if (port == PORT_CONTROL)
 		return ~0u;
 	spin_lock(&pit->lock);
@@ -336,12 +324,11 @@ static u32 pit_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return value;
 }
 
-static void pit_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void pit_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
+		      u32 value)
 {
 	struct pit *pit = dev;
 
-	(void)vcpu;
-	(void)size;
 	spin_lock(&pit->lock);
 	if (port == PORT_CONTROL)
 		write_control(pit, (u8)value);
@@ -350,14 +337,12 @@ static void pit_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 	spin_unlock(&pit->lock);
 }
 
-static u32 port61_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 port61_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size)
 {
 	struct pit *pit = dev;
 	u32 value;
 	u64 now;
 
-	(void)vcpu;
-	(void)port;
 	if (size != 1)
 		return ~0u;
 	spin_lock(&pit->lock);
@@ -371,12 +356,11 @@ static u32 port61_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return value;
 }
 
-static void port61_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void port61_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
+			 u32 value)
 {
 	struct pit *pit = dev;
 
-	(void)vcpu;
-	(void)port;
 	if (size != 1)
 		return;
 	spin_lock(&pit->lock);

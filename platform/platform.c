@@ -12,15 +12,6 @@ struct bus *vm_bus(struct vm *vm)
 	return &vm->platform->bus;
 }
 
-static unsigned order_of(size_t size)
-{
-	unsigned order = 0;
-
-	while (PAGE_SIZE << order < size)
-		order++;
-	return order;
-}
-
 /* The local APICs come first: the other interrupt controllers send to them from their set-up on. */
 static int setup_devices(struct platform *platform, const struct platform_options *options)
 {
@@ -58,12 +49,12 @@ int platform_create(struct vm *vm, const struct platform_options *options)
 
 	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52)
 		return E_INVAL;
-	error = frame_alloc(order_of(size), FRAME_ZERO, &pfn);
+	error = frame_alloc(frame_order(size), FRAME_ZERO, &pfn);
 	if (error)
 		return error;
 	platform = phys_to_virt(pfn << PAGE_SHIFT);
 	platform->vm = vm;
-	platform->order = order_of(size);
+	platform->order = frame_order(size);
 	vm->platform = platform;
 	error = setup_devices(platform, options);
 	if (error) /* nothing has armed a timer yet */

@@ -76,12 +76,11 @@ static u64 pm1_block(struct pmio *pmio)
 	return pmio->status | (u64)pmio->enable << 16 | (u64)(pmio->control | CNT_SCI_EN) << 32;
 }
 
-static u32 pm1_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 pm1_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
 {
 	struct pmio *pmio = dev;
 	u64 block;
 
-	(void)vcpu;
 	spin_lock(&pmio->lock);
 	update(pmio);
 	block = pm1_block(pmio) | ~0ul << 48;
@@ -89,14 +88,13 @@ static u32 pm1_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return (u32)(block >> (port - PMIO_PM1_EVT) * 8 & ~0ul >> (64 - 8 * size));
 }
 
-static void pm1_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void pm1_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pmio *pmio = dev;
 	unsigned shift = (port - PMIO_PM1_EVT) * 8u;
 	u64 mask = ~0ul >> (64 - 8 * size) << shift, data = (u64)value << shift, block;
 	bool off = false;
 
-	(void)vcpu;
 	spin_lock(&pmio->lock);
 	update(pmio);
 	/* Status: ones clear. Enable and control: bytes not written keep what they have. */
@@ -115,20 +113,14 @@ static void pm1_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32
 		vm_end(pmio->vm, VM_END_POWEROFF);
 }
 
-static u32 timer_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 timer_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
 {
-	(void)vcpu;
-	(void)size;
 	return (u32)timer_now(dev) >> (port - PMIO_TIMER) * 8;
 }
 
-static void ignore_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void ignore_write(struct vcpu *vcpu __unused, void *dev __unused, u16 port __unused,
+			 unsigned size __unused, u32 value __unused)
 {
-	(void)vcpu;
-	(void)dev;
-	(void)port;
-	(void)size;
-	(void)value;
 }
 
 /* ---- resets ---- */
@@ -139,20 +131,18 @@ static _Atomic u8 *reset_register(struct pmio *pmio, u16 port)
 	return port == PORT_92 ? &pmio->port92 : &pmio->reset_control;
 }
 
-static u32 reset_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 reset_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
 {
-	(void)vcpu;
 	return size == 1 ? *reset_register(dev, port) : ~0u;
 }
 
 /* A rising bit resets. Bit 1 of port 92 would gate A20, which is always open here. */
-static void reset_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void reset_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pmio *pmio = dev;
 	_Atomic u8 *reg = reset_register(pmio, port);
 	bool rises;
 
-	(void)vcpu;
 	if (size != 1)
 		return;
 	spin_lock(&pmio->lock);
@@ -164,50 +154,43 @@ static void reset_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u
 }
 
 /* There is no keyboard controller, only what every PC resets by. */
-static u32 absent_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 absent_read(struct vcpu *vcpu __unused, void *dev __unused, u16 port __unused,
+		       unsigned size __unused)
 {
-	(void)vcpu;
-	(void)dev;
-	(void)port;
-	(void)size;
 	return ~0u;
 }
 
-static void keyboard_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void keyboard_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
+			   u32 value)
 {
 	struct pmio *pmio = dev;
 
-	(void)vcpu;
-	(void)port;
 	if (size == 1 && value == KBD_RESET)
 		vm_end(pmio->vm, VM_END_RESET);
 }
 
 /* ---- delays and the debug exit ---- */
 
-static u32 post_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 post_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
 {
 	struct pmio *pmio = dev;
 
-	(void)vcpu;
 	return size == 1 && port == PORT_POST ? pmio->post : ~0u;
 }
 
-static void post_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void post_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
 {
 	struct pmio *pmio = dev;
 
-	(void)vcpu;
 	if (size == 1 && port == PORT_POST)
 		pmio->post = (u8)value;
 }
 
-static void debug_exit_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void debug_exit_write(struct vcpu *vcpu __unused, void *dev, u16 port,
+			     unsigned size __unused, u32 value)
 {
 	struct pmio *pmio = dev;
 
-	(void)vcpu;
-	(void)size;
 	if (port != PMIO_DEBUG_EXIT)
 		return;
 	spin_lock(&pmio->vm->lock);

@@ -133,20 +133,13 @@ static u8 time_register(const struct rtc *rtc, unsigned reg)
 
 	get_time(rtc, &time);
 	switch (reg) {
-	case REG_SECONDS:
-		return encode(rtc, time.second);
-	case REG_MINUTES:
-		return encode(rtc, time.minute);
-	case REG_HOURS:
-		return encode_hour(rtc, time.hour);
-	case REG_WEEKDAY:
-		return encode(rtc, time.weekday);
-	case REG_DAY:
-		return encode(rtc, time.day);
-	case REG_MONTH:
-		return encode(rtc, time.month);
-	case REG_YEAR:
-		return encode(rtc, time.year % 100);
+	case REG_SECONDS: return encode(rtc, time.second);
+	case REG_MINUTES: return encode(rtc, time.minute);
+	case REG_HOURS: return encode_hour(rtc, time.hour);
+	case REG_WEEKDAY: return encode(rtc, time.weekday);
+	case REG_DAY: return encode(rtc, time.day);
+	case REG_MONTH: return encode(rtc, time.month);
+	case REG_YEAR: return encode(rtc, time.year % 100);
 	default: /* the century byte is BCD whatever register B says */
 		return (u8)(time.year / 1000 << 4 | time.year / 100 % 10);
 	}
@@ -170,27 +163,15 @@ static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
 
 	get_time(rtc, time);
 	switch (reg) {
-	case REG_SECONDS:
-		time->second = clamp(number, 0, 59);
-		break;
-	case REG_MINUTES:
-		time->minute = clamp(number, 0, 59);
-		break;
-	case REG_HOURS:
-		time->hour = clamp(decode_hour(rtc, value), 0, 23);
-		break;
+	case REG_SECONDS: time->second = clamp(number, 0, 59); break;
+	case REG_MINUTES: time->minute = clamp(number, 0, 59); break;
+	case REG_HOURS: time->hour = clamp(decode_hour(rtc, value), 0, 23); break;
 	case REG_WEEKDAY: /* follows from the date once the clock runs */
 		time->weekday = clamp(number, 1, 7);
 		break;
-	case REG_DAY:
-		time->day = clamp(number, 1, 31);
-		break;
-	case REG_MONTH:
-		time->month = clamp(number, 1, 12);
-		break;
-	case REG_YEAR:
-		time->year = time->year / 100 * 100 + clamp(number, 0, 99);
-		break;
+	case REG_DAY: time->day = clamp(number, 1, 31); break;
+	case REG_MONTH: time->month = clamp(number, 1, 12); break;
+	case REG_YEAR: time->year = time->year / 100 * 100 + clamp(number, 0, 99); break;
 	default:
 		number = (value >> 4) * 10u + (value & 15);
 		time->year = time->year % 100 + clamp(number, 19, 99) * 100;
@@ -389,10 +370,8 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg)
 		rtc->cmos[REG_C] = 0;
 		update(rtc);
 		return value;
-	case REG_D:
-		return D_VALID;
-	default:
-		return rtc->cmos[reg];
+	case REG_D: return D_VALID;
+	default: return rtc->cmos[reg];
 	}
 }
 
@@ -408,13 +387,11 @@ static void write_cmos(struct rtc *rtc, unsigned reg, u8 value)
 	update(rtc);
 }
 
-static u32 rtc_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 rtc_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
 {
 	struct rtc *rtc = dev;
 	u32 value;
 
-	(void)vcpu;
-	(void)size;
 	if (port == PORT_INDEX)
 		return ~0u;
 	spin_lock(&rtc->lock);
@@ -423,12 +400,11 @@ static u32 rtc_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return value;
 }
 
-static void rtc_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void rtc_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
+		      u32 value)
 {
 	struct rtc *rtc = dev;
 
-	(void)vcpu;
-	(void)size;
 	spin_lock(&rtc->lock);
 	if (port == PORT_DATA)
 		write_cmos(rtc, rtc->index, (u8)value);

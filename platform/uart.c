@@ -241,22 +241,14 @@ static u8 read_msr(struct uart *uart)
 static u8 read_register(struct uart *uart, unsigned reg)
 {
 	switch (reg) {
-	case RBR_THR:
-		return uart->lcr & LCR_DLAB ? uart->dll : read_rbr(uart);
-	case IER:
-		return uart->lcr & LCR_DLAB ? uart->dlm : uart->ier;
-	case IIR_FCR:
-		return read_iir(uart);
-	case LCR:
-		return uart->lcr;
-	case MCR:
-		return uart->mcr;
-	case LSR:
-		return read_lsr(uart);
-	case MSR:
-		return read_msr(uart);
-	default:
-		return uart->scr;
+	case RBR_THR: return uart->lcr & LCR_DLAB ? uart->dll : read_rbr(uart);
+	case IER: return uart->lcr & LCR_DLAB ? uart->dlm : uart->ier;
+	case IIR_FCR: return read_iir(uart);
+	case LCR: return uart->lcr;
+	case MCR: return uart->mcr;
+	case LSR: return read_lsr(uart);
+	case MSR: return read_msr(uart);
+	default: return uart->scr;
 	}
 }
 
@@ -275,29 +267,18 @@ static void write_lcr(struct uart *uart, u8 value)
 static void write_register(struct uart *uart, unsigned reg, u8 value)
 {
 	switch (reg) {
-	case RBR_THR: /* with DLAB: without, write_thr() */
-		uart->dll = value;
-		break;
+	case RBR_THR: /* with DLAB: without, write_thr() */ uart->dll = value; break;
 	case IER:
 		if (uart->lcr & LCR_DLAB)
 			uart->dlm = value;
 		else
 			write_ier(uart, value);
 		break;
-	case IIR_FCR:
-		write_fcr(uart, value);
-		break;
-	case LCR:
-		write_lcr(uart, value);
-		break;
-	case MCR:
-		write_mcr(uart, value);
-		break;
-	case SCR:
-		uart->scr = value;
-		break;
-	default: /* LSR and MSR: writes are for factory tests */
-		break;
+	case IIR_FCR: write_fcr(uart, value); break;
+	case LCR: write_lcr(uart, value); break;
+	case MCR: write_mcr(uart, value); break;
+	case SCR: uart->scr = value; break;
+	default: /* LSR and MSR: writes are for factory tests */ break;
 	}
 }
 
@@ -314,14 +295,12 @@ static bool write_thr(struct uart *uart, u8 value)
 	return uart->backend.tx;
 }
 
-static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
+static u32 uart_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
 {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
 	u8 value;
 
-	(void)vcpu;
-	(void)size;
 	value = lsr(uart);
 	/* The common poll needs no lock: there is nothing to clear. */
 	if (likely(reg == LSR && !(value & LSR_ERRORS)))
@@ -334,14 +313,13 @@ static u32 uart_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return value;
 }
 
-static void uart_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
+static void uart_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
+		       u32 value)
 {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
 	bool send = false;
 
-	(void)vcpu;
-	(void)size;
 	spin_lock(&uart->lock);
 	if (reg == RBR_THR && !(uart->lcr & LCR_DLAB))
 		send = write_thr(uart, (u8)value);

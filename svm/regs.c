@@ -119,30 +119,17 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 		arch->efer = value & ~(X86_EFER_LMA | X86_EFER_SVME);
 		svm_update_efer(arch);
 		return;
-	case VREG_CR0:
-		set_cr0(arch, value);
-		return;
+	case VREG_CR0: set_cr0(arch, value); return;
 	case VREG_CR4:
 		vmcb->cr4 = value;
 		svm_update_efer(arch);
 		return;
-	case VREG_CR3:
-		vmcb->cr3 = value;
-		return;
-	case VREG_GDTR_LIMIT:
-		vmcb->gdtr.limit = (u32)value;
-		return;
-	case VREG_IDTR_LIMIT:
-		vmcb->idtr.limit = (u32)value;
-		return;
-	case VREG_TSC_AUX:
-		fpu_set_tsc_aux(&arch->fpu, value);
-		return;
-	case VREG_XCR0:
-		fpu_set_xcr0(&arch->fpu, value);
-		return;
-	default:
-		break;
+	case VREG_CR3: vmcb->cr3 = value; return;
+	case VREG_GDTR_LIMIT: vmcb->gdtr.limit = (u32)value; return;
+	case VREG_IDTR_LIMIT: vmcb->idtr.limit = (u32)value; return;
+	case VREG_TSC_AUX: fpu_set_tsc_aux(&arch->fpu, value); return;
+	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
+	default: break;
 	}
 	if (arch->entered && in_vmsave_state(reg)) {
 		svm_vmsave(arch->vmcb_pa);

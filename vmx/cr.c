@@ -80,9 +80,7 @@ enum outcome vmx_exit_cr(struct vcpu *vcpu)
 		if (outcome == ADVANCE)
 			vcpu->gpr[gpr] = wide(vcpu) ? value : (u32)value;
 		return outcome;
-	case ACCESS_CLTS:
-		return cr_clts(vcpu);
-	default:
-		return write_checked(vcpu, 0, info >> 16 & 0xffff, true);
+	case ACCESS_CLTS: return cr_clts(vcpu);
+	default: return write_checked(vcpu, 0, info >> 16 & 0xffff, true);
 	}
 }

@@ -163,9 +163,7 @@ void vmx_take_exit_event(struct vcpu *vcpu)
 		shadow = vmread(VMCS_GUEST_SHADOW);
 		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NMI);
 		__attribute__((fallthrough));
-	case EVENT_TYPE_INTERRUPT:
-		queue(vmx_of(vcpu), info & (EVENT_VALID | 0x7fful));
-		break;
+	case EVENT_TYPE_INTERRUPT: queue(vmx_of(vcpu), info & (EVENT_VALID | 0x7fful)); break;
 	case EVENT_TYPE_EXCEPTION:
 		vcpu->exception.pending = true;
 		vcpu->exception.vector = (u8)info;
@@ -175,7 +173,6 @@ void vmx_take_exit_event(struct vcpu *vcpu)
 		vcpu->exception.error = (u32)vmread(VMCS_VECTORING_ERROR);
 		vcpu_request_self(vcpu, REQ_EVENT);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }

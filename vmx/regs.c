@@ -51,18 +51,12 @@ void vmx_put_msrs(struct vmx_vcpu *arch)
 static unsigned msr_index(enum vreg reg)
 {
 	switch (reg) {
-	case VREG_STAR:
-		return MSR_STAR;
-	case VREG_LSTAR:
-		return MSR_LSTAR;
-	case VREG_CSTAR:
-		return MSR_CSTAR;
-	case VREG_SFMASK:
-		return MSR_SFMASK;
-	case VREG_KERNEL_GS_BASE:
-		return MSR_KERNEL_GS;
-	default:
-		return NR_GUEST_MSRS;
+	case VREG_STAR: return MSR_STAR;
+	case VREG_LSTAR: return MSR_LSTAR;
+	case VREG_CSTAR: return MSR_CSTAR;
+	case VREG_SFMASK: return MSR_SFMASK;
+	case VREG_KERNEL_GS_BASE: return MSR_KERNEL_GS;
+	default: return NR_GUEST_MSRS;
 	}
 }
 
@@ -70,30 +64,18 @@ static unsigned msr_index(enum vreg reg)
 static struct vmcs_field plain_field(enum vreg reg)
 {
 	switch (reg) {
-	case VREG_CR3:
-		return VMCS_GUEST_CR3;
-	case VREG_EFER:
-		return VMCS_GUEST_EFER;
-	case VREG_DR7:
-		return VMCS_GUEST_DR7;
-	case VREG_GDTR_BASE:
-		return VMCS_GUEST_GDTR_BASE;
-	case VREG_GDTR_LIMIT:
-		return VMCS_GUEST_GDTR_LIMIT;
-	case VREG_IDTR_BASE:
-		return VMCS_GUEST_IDTR_BASE;
-	case VREG_IDTR_LIMIT:
-		return VMCS_GUEST_IDTR_LIMIT;
-	case VREG_SYSENTER_CS:
-		return VMCS_GUEST_SYSENTER_CS;
-	case VREG_SYSENTER_ESP:
-		return VMCS_GUEST_SYSENTER_ESP;
-	case VREG_SYSENTER_EIP:
-		return VMCS_GUEST_SYSENTER_EIP;
-	case VREG_PAT:
-		return VMCS_GUEST_PAT;
-	default:
-		return VMCS_GUEST_DEBUGCTL;
+	case VREG_CR3: return VMCS_GUEST_CR3;
+	case VREG_EFER: return VMCS_GUEST_EFER;
+	case VREG_DR7: return VMCS_GUEST_DR7;
+	case VREG_GDTR_BASE: return VMCS_GUEST_GDTR_BASE;
+	case VREG_GDTR_LIMIT: return VMCS_GUEST_GDTR_LIMIT;
+	case VREG_IDTR_BASE: return VMCS_GUEST_IDTR_BASE;
+	case VREG_IDTR_LIMIT: return VMCS_GUEST_IDTR_LIMIT;
+	case VREG_SYSENTER_CS: return VMCS_GUEST_SYSENTER_CS;
+	case VREG_SYSENTER_ESP: return VMCS_GUEST_SYSENTER_ESP;
+	case VREG_SYSENTER_EIP: return VMCS_GUEST_SYSENTER_EIP;
+	case VREG_PAT: return VMCS_GUEST_PAT;
+	default: return VMCS_GUEST_DEBUGCTL;
 	}
 }
 
@@ -116,20 +98,13 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg)
 	if (msr < NR_GUEST_MSRS)
 		return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
 	switch (reg) {
-	case VREG_CR0:
-		return read_cr0_seen(arch);
-	case VREG_CR4:
-		return read_cr4_seen(arch);
-	case VREG_CR2:
-		return arch->loaded ? read_cr2() : arch->cr2;
-	case VREG_DR6:
-		return arch->loaded ? read_dr6() : arch->dr6;
-	case VREG_TSC_AUX:
-		return fpu_tsc_aux(&arch->fpu);
-	case VREG_XCR0:
-		return fpu_xcr0(&arch->fpu);
-	default:
-		return vmread(plain_field(reg));
+	case VREG_CR0: return read_cr0_seen(arch);
+	case VREG_CR4: return read_cr4_seen(arch);
+	case VREG_CR2: return arch->loaded ? read_cr2() : arch->cr2;
+	case VREG_DR6: return arch->loaded ? read_dr6() : arch->dr6;
+	case VREG_TSC_AUX: return fpu_tsc_aux(&arch->fpu);
+	case VREG_XCR0: return fpu_xcr0(&arch->fpu);
+	default: return vmread(plain_field(reg));
 	}
 }
 
@@ -169,12 +144,8 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value)
 		return;
 	}
 	switch (reg) {
-	case VREG_CR0:
-		set_cr0(value);
-		return;
-	case VREG_CR4:
-		set_cr4(value);
-		return;
+	case VREG_CR0: set_cr0(value); return;
+	case VREG_CR4: set_cr4(value); return;
 	case VREG_EFER:
 		value &= ~X86_EFER_LMA;
 		vmwrite(VMCS_GUEST_EFER, value | (vmread(VMCS_GUEST_EFER) & X86_EFER_LMA));
@@ -189,15 +160,9 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value)
 		if (arch->loaded)
 			write_dr6(value);
 		return;
-	case VREG_TSC_AUX:
-		fpu_set_tsc_aux(&arch->fpu, value);
-		return;
-	case VREG_XCR0:
-		fpu_set_xcr0(&arch->fpu, value);
-		return;
-	default:
-		vmwrite(plain_field(reg), value);
-		return;
+	case VREG_TSC_AUX: fpu_set_tsc_aux(&arch->fpu, value); return;
+	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
+	default: vmwrite(plain_field(reg), value); return;
 	}
 }
 

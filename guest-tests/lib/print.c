@@ -119,11 +119,8 @@ static void format_to(struct sink *sink, const char *f, va_list args)
 			put_number(sink, wide ? va_arg(args, u64) : va_arg(args, u32),
 				   *f == 'u' ? 10 : 16, false, field);
 			break;
-		case 'p':
-			put_number(sink, (u64)va_arg(args, void *), 16, false, field);
-			break;
-		default:
-			put(sink, *f);
+		case 'p': put_number(sink, (u64)va_arg(args, void *), 16, false, field); break;
+		default: put(sink, *f);
 		}
 	}
 }

@@ -8,6 +8,12 @@
 #define LEVEL	   BIT(15)
 #define REMOTE_IRR BIT(14)
 
+static void irq_pulse(struct vm *vm, unsigned gsi)
+{
+	irq_set(vm, gsi, true);
+	irq_set(vm, gsi, false);
+}
+
 static u32 rd(struct vm *vm, u32 reg)
 {
 	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE, 4, reg);

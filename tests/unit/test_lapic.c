@@ -305,8 +305,7 @@ static void random_against_model(void **state)
 			isr[naive_highest(isr)] = false;
 			lapic_eoi(vcpu);
 			break;
-		default:
-			break;
+		default: break;
 		}
 		top = naive_highest(isr);
 		ppr = tpr >> 4 >= top >> 4 ? tpr : top & 0xf0;
@@ -703,27 +702,15 @@ static void hostile_writes(void **state)
 		u32 reg = (u32)rig_random() & 0xff;
 
 		switch (rig_random() % 8) {
-		case 0:
-			(void)!lapic_set_base(vcpu, 0xfee00000 | (value & 0xd00));
-			break;
-		case 1:
-			lapic_set_deadline(vcpu, value);
-			break;
-		case 2:
-			(void)!wrmsr(vcpu, reg & 0x3f, value >> (value & 63));
-			break;
-		case 3:
-			(void)!lapic_msr_read(vcpu, 0x800 + reg, &value);
-			break;
-		case 4:
-			lapic_mmio_read(vcpu, (u32)value & 0xfff, 1u << (value >> 20 & 3));
-			break;
+		case 0: (void)!lapic_set_base(vcpu, 0xfee00000 | (value & 0xd00)); break;
+		case 1: lapic_set_deadline(vcpu, value); break;
+		case 2: (void)!wrmsr(vcpu, reg & 0x3f, value >> (value & 63)); break;
+		case 3: (void)!lapic_msr_read(vcpu, 0x800 + reg, &value); break;
+		case 4: lapic_mmio_read(vcpu, (u32)value & 0xfff, 1u << (value >> 20 & 3)); break;
 		case 5:
 			lapic_mmio_write(vcpu, (u32)value & 0xfff, 1u << (value >> 20 & 3), value);
 			break;
-		default:
-			wr(vcpu, reg & 0x3f, (u32)value >> (value >> 40 & 31));
-			break;
+		default: wr(vcpu, reg & 0x3f, (u32)value >> (value >> 40 & 31)); break;
 		}
 		if (!(i & 7))
 			fake_advance(rig_random() % 100000);

@@ -39,9 +39,7 @@ u8 inb(u16 port)
 	if (!uart.present)
 		return 0xff;
 	switch (port - PORT) {
-	case 0:
-		assert_true(uart.input && *uart.input);
-		return (u8)*uart.input++;
+	case 0: assert_true(uart.input && *uart.input); return (u8)*uart.input++;
 	case 5:
 		uart.status_reads++;
 		assert_in_range(uart.status_reads, 0, STUCK_READS);
@@ -49,10 +47,8 @@ u8 inb(u16 port)
 		if (!uart.stuck)
 			uart.fifo = 0; /* gone by the next look */
 		return (u8)(value | (uart.input && *uart.input ? LSR_DATA : 0));
-	case 7:
-		return uart.scratch;
-	default:
-		return 0;
+	case 7: return uart.scratch;
+	default: return 0;
 	}
 }
 
@@ -77,18 +73,10 @@ void outb(u16 port, u8 v)
 		else
 			uart.ier = v;
 		break;
-	case 2:
-		uart.fcr = v;
-		break;
-	case 3:
-		uart.lcr = v;
-		break;
-	case 4:
-		uart.mcr = v;
-		break;
-	default:
-		uart.scratch = v;
-		break;
+	case 2: uart.fcr = v; break;
+	case 3: uart.lcr = v; break;
+	case 4: uart.mcr = v; break;
+	default: uart.scratch = v; break;
 	}
 }
 

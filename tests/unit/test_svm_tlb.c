@@ -174,9 +174,7 @@ static void test_random_walk(void **state)
 		if (step == 100000)
 			svm_features.flush_by_asid = true;
 		switch (rand() % 8) {
-		case 0:
-			flush(i);
-			break;
+		case 0: flush(i); break;
 		case 1:
 			atomic_fetch_add(&gmem.pt.generation, 1);
 			for (unsigned j = 0; j < VCPUS; j++)
