@@ -287,7 +287,7 @@ static bool start(struct guest *g)
 	static struct load_module modules[LOAD_MAX_MODULES];
 	struct vm *vm = &g->vm;
 	struct load_error error = {""};
-	struct boot_state state;
+	struct boot_state state = {0};
 	struct load_spec spec;
 
 	fill_spec(g, &spec, modules);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "kernel/guest.h"
 #include "kernel/time.h"
 #include "lib/spinlock.h"
 #include "lib/types.h"
@@ -13,9 +14,6 @@ struct vm;
 
 #define RTC_GSI	 8
 #define RTC_CMOS 128
-
-/* Unix time, UTC, in ns; monotonic in step with time_ns(). The host's RTC driver provides it. */
-u64 platform_wall_clock_ns(void);
 
 /* A time of day, in plain numbers. */
 struct rtc_time {

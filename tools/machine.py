@@ -115,7 +115,16 @@ class Machine:
         ]  # fmt: skip
 
     def run(self, log, limit):
-        """Runs to the end or the limit in seconds. Returns (exit status or None, serial text)."""
+        """Runs to the end or the limit in seconds. Returns (exit status or None, serial text). An
+        emulator that is itself killed by a signal has shown nothing: it gets one more chance."""
+        status, text = self._run_once(log, limit)
+        if status is not None and status < 0:
+            with open(log, "a", encoding="utf-8") as out:
+                out.write(f"the emulator died of signal {-status}; once more\n")
+            status, text = self._run_once(log, limit)
+        return status, text
+
+    def _run_once(self, log, limit):
         with open(log, "ab") as out:
             out.write((shlex.join(self.argv()) + "\n").encode())
             out.flush()

@@ -82,7 +82,7 @@ def run_guest(t, name, model):
     ended = re.search(r"vm test: debug exit (\d+)", text)
     t.check(status is not None, "the machine did not end in time")
     t.check("PANIC" not in text, "Roost panicked")
-    t.check(ended, "Roost reported no debug exit")
+    t.check(ended, f"Roost reported no debug exit; the emulator ended with status {status}")
     return text, int(ended.group(1))
 
 
