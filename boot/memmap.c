@@ -7,19 +7,14 @@
 #include "lib/error.h"
 #include "lib/log.h"
 
-static hpa_t range_end(const struct mem_range *range)
-{
-	return range->base + range->length;
-}
+static hpa_t range_end(const struct mem_range *range) { return range->base + range->length; }
 
-void memmap_init(struct memmap *map)
-{
+void memmap_init(struct memmap *map) {
 	map->count = 0;
 	map->dropped = 0;
 }
 
-static void remove_at(struct memmap *map, u32 at)
-{
+static void remove_at(struct memmap *map, u32 at) {
 	map->count--;
 	for (u32 i = at; i < map->count; i++)
 		map->range[i] = map->range[i + 1];
@@ -29,8 +24,7 @@ static void remove_at(struct memmap *map, u32 at)
  * The best place to save an entry: the pair of neighbours, neither of them usable, with the
  * smallest hole between them. Returns the index of the first, or map->count.
  */
-static u32 closest_pair(const struct memmap *map)
-{
+static u32 closest_pair(const struct memmap *map) {
 	u32 best = map->count;
 	u64 smallest = ~0ul;
 
@@ -46,8 +40,7 @@ static u32 closest_pair(const struct memmap *map)
 	return best;
 }
 
-static u32 smallest_usable(const struct memmap *map)
-{
+static u32 smallest_usable(const struct memmap *map) {
 	u32 best = map->count;
 
 	for (u32 i = 0; i < map->count; i++) {
@@ -64,8 +57,7 @@ static u32 smallest_usable(const struct memmap *map)
  * Saves one entry of a full map without ever making a page usable: a hole between two reserved
  * ranges becomes reserved, else the smallest usable range is given up. One of both is always there.
  */
-static void make_room(struct memmap *map)
-{
+static void make_room(struct memmap *map) {
 	u32 at = closest_pair(map);
 
 	if (!map->dropped++)
@@ -81,8 +73,7 @@ static void make_room(struct memmap *map)
 }
 
 /* The first range that ends past the address; map->count when there is none. */
-static u32 find(const struct memmap *map, hpa_t address)
-{
+static u32 find(const struct memmap *map, hpa_t address) {
 	u32 i = 0;
 
 	while (i < map->count && range_end(&map->range[i]) <= address)
@@ -91,8 +82,7 @@ static u32 find(const struct memmap *map, hpa_t address)
 }
 
 /* Inserts a range where the map has a hole and an entry to spare. */
-static void insert(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
-{
+static void insert(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type) {
 	u32 at = find(map, base);
 
 	for (u32 i = map->count; i > at; i--)
@@ -102,8 +92,7 @@ static void insert(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type
 }
 
 /* Takes [base, end), which lies within range number at, out of that range. */
-static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end)
-{
+static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end) {
 	struct mem_range old = map->range[at];
 
 	remove_at(map, at);
@@ -113,8 +102,7 @@ static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end)
 		insert(map, end, range_end(&old), old.type);
 }
 
-static void merge_neighbours(struct memmap *map)
-{
+static void merge_neighbours(struct memmap *map) {
 	u32 to = 0;
 
 	for (u32 i = 1; i < map->count; i++) {
@@ -131,8 +119,7 @@ static void merge_neighbours(struct memmap *map)
 }
 
 /* Gives [base, end) the type wherever the map has a hole or a lower type. */
-static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
-{
+static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type) {
 	while (base < end) {
 		u32 at = find(map, base);
 		bool covered = at < map->count && map->range[at].base <= base;
@@ -158,8 +145,7 @@ static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
 	merge_neighbours(map);
 }
 
-int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type)
-{
+int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type) {
 	hpa_t end;
 
 	if (!length)
@@ -180,14 +166,12 @@ int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type)
 	return 0;
 }
 
-void memmap_reserve(struct memmap *map, hpa_t base, u64 length)
-{
+void memmap_reserve(struct memmap *map, hpa_t base, u64 length) {
 	/* Fails for usable memory only. */
 	(void)memmap_add(map, base, length, MEM_ROOST);
 }
 
-bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type type)
-{
+bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type type) {
 	u32 at = find(map, base);
 
 	/* Neighbours of one type are always merged, so that one range must hold it all. */
@@ -196,8 +180,7 @@ bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type t
 	return length <= range_end(&map->range[at]) - base;
 }
 
-u64 memmap_total(const struct memmap *map, enum mem_type type)
-{
+u64 memmap_total(const struct memmap *map, enum mem_type type) {
 	u64 total = 0;
 
 	for (u32 i = 0; i < map->count; i++)

@@ -17,8 +17,7 @@
 #define FB_SIDE_MAX    16384u
 
 /* Copies a structure out of physical memory. False when it is not readable. */
-static bool peek_copy(void *to, hpa_t from, size_t length)
-{
+static bool peek_copy(void *to, hpa_t from, size_t length) {
 	const void *data = phys_peek(from, length);
 
 	if (data)
@@ -31,8 +30,7 @@ static bool peek_copy(void *to, hpa_t from, size_t length)
  * characters become blanks, so that what is printed later cannot steer a terminal. Returns its
  * length; *cut tells whether there was more.
  */
-static size_t copy_string(char *to, size_t size, hpa_t from, u64 max, bool *cut)
-{
+static size_t copy_string(char *to, size_t size, hpa_t from, u64 max, bool *cut) {
 	size_t length = 0;
 
 	*cut = false;
@@ -51,8 +49,7 @@ static size_t copy_string(char *to, size_t size, hpa_t from, u64 max, bool *cut)
 	return length;
 }
 
-static void set_cmdline(struct boot_info *out, hpa_t from, u64 max)
-{
+static void set_cmdline(struct boot_info *out, hpa_t from, u64 max) {
 	bool cut;
 
 	copy_string(out->cmdline, sizeof(out->cmdline), from, max, &cut);
@@ -61,8 +58,7 @@ static void set_cmdline(struct boot_info *out, hpa_t from, u64 max)
 			 BOOT_CMDLINE_MAX - 1);
 }
 
-static void set_loader(struct boot_info *out, hpa_t from, u64 max)
-{
+static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
 	bool cut;
 
 	copy_string(out->loader, sizeof(out->loader), from, max, &cut);
@@ -73,8 +69,7 @@ static void set_loader(struct boot_info *out, hpa_t from, u64 max)
  * Splits a module's string in place: the first word, less its directories, is the name; what
  * follows are the arguments.
  */
-static void name_module(struct boot_module *module, u32 number, char *text)
-{
+static void name_module(struct boot_module *module, u32 number, char *text) {
 	const char *name;
 	size_t length;
 
@@ -105,8 +100,7 @@ static void name_module(struct boot_module *module, u32 number, char *text)
 	module->name[length] = 0;
 }
 
-static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t string, u64 max)
-{
+static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t string, u64 max) {
 	struct boot_module *module = &out->module[out->nr_modules];
 	char *text = out->text + out->text_used;
 	bool cut;
@@ -129,8 +123,7 @@ static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t stri
 	out->nr_modules++;
 }
 
-static void add_memory(struct boot_info *out, hpa_t base, u64 length, u32 type)
-{
+static void add_memory(struct boot_info *out, hpa_t base, u64 length, u32 type) {
 	enum mem_type kind = MEM_RESERVED;
 
 	if (type == MB_MEM_USABLE)
@@ -146,14 +139,12 @@ static void add_memory(struct boot_info *out, hpa_t base, u64 length, u32 type)
 }
 
 /* For loaders that give no map: what lies below 1 MiB and what begins there, in KiB. */
-static void add_basic_memory(struct boot_info *out, u32 lower, u32 upper)
-{
+static void add_basic_memory(struct boot_info *out, u32 lower, u32 upper) {
 	add_memory(out, 0, KiB(min_u64(lower, 640)), MB_MEM_USABLE);
 	add_memory(out, MiB(1), KiB(upper), MB_MEM_USABLE);
 }
 
-static bool fb_fits(const struct boot_fb *fb)
-{
+static bool fb_fits(const struct boot_fb *fb) {
 	u64 line = (u64)fb->width * fb->bpp / 8;
 
 	if (!fb->address || !fb->width || !fb->height)
@@ -164,8 +155,7 @@ static bool fb_fits(const struct boot_fb *fb)
 	       range_within(fb->address, (u64)fb->pitch * fb->height, MEMMAP_LIMIT);
 }
 
-static bool rgb_fits(const struct mb_fb_rgb *rgb, u8 bpp)
-{
+static bool rgb_fits(const struct mb_fb_rgb *rgb, u8 bpp) {
 	for (u32 i = 0; i < 6; i += 2)
 		if (!rgb->field[i + 1] || rgb->field[i + 1] > 8 ||
 		    rgb->field[i] + rgb->field[i + 1] > bpp)
@@ -173,8 +163,7 @@ static bool rgb_fits(const struct mb_fb_rgb *rgb, u8 bpp)
 	return true;
 }
 
-static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct mb_fb_rgb *rgb)
-{
+static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct mb_fb_rgb *rgb) {
 	struct boot_fb fb = {.address = in->address, .pitch = in->pitch, .bpp = in->bpp};
 
 	fb.width = in->width;
@@ -201,8 +190,7 @@ static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct m
 	out->fb = fb;
 }
 
-static void mb1_modules(struct boot_info *out, u32 count, hpa_t list)
-{
+static void mb1_modules(struct boot_info *out, u32 count, hpa_t list) {
 	for (u32 i = 0; i < count; i++) {
 		struct mb1_module module;
 
@@ -220,8 +208,7 @@ static void mb1_modules(struct boot_info *out, u32 count, hpa_t list)
 	}
 }
 
-static void mb1_memory(struct boot_info *out, u32 length, hpa_t list)
-{
+static void mb1_memory(struct boot_info *out, u32 length, hpa_t list) {
 	struct mb1_mmap entry;
 	u64 at = 0;
 
@@ -240,8 +227,7 @@ static void mb1_memory(struct boot_info *out, u32 length, hpa_t list)
 	}
 }
 
-static int parse_mb1(hpa_t address, struct boot_info *out)
-{
+static int parse_mb1(hpa_t address, struct boot_info *out) {
 	struct mb1_info info;
 
 	memset(&info, 0, sizeof(info));
@@ -262,8 +248,7 @@ static int parse_mb1(hpa_t address, struct boot_info *out)
 	return 0;
 }
 
-static void mb2_memory(struct boot_info *out, hpa_t at, u32 length)
-{
+static void mb2_memory(struct boot_info *out, hpa_t at, u32 length) {
 	struct mb2_mmap head;
 	struct mb2_mmap_entry entry;
 	hpa_t end = at + length;
@@ -280,8 +265,7 @@ static void mb2_memory(struct boot_info *out, hpa_t at, u32 length)
 	}
 }
 
-static void mb2_efi_map(struct boot_info *out, hpa_t at, u32 length)
-{
+static void mb2_efi_map(struct boot_info *out, hpa_t at, u32 length) {
 	struct mb2_mmap head;
 
 	out->efi.present = true;
@@ -295,8 +279,7 @@ static void mb2_efi_map(struct boot_info *out, hpa_t at, u32 length)
 	out->efi.map_entry = head.entry_size;
 }
 
-static void mb2_rsdp(struct boot_info *out, hpa_t at, u32 length, u32 size)
-{
+static void mb2_rsdp(struct boot_info *out, hpa_t at, u32 length, u32 size) {
 	/* Version 2 contains all that version 1 has. */
 	if (size < out->rsdp_size)
 		return;
@@ -307,8 +290,7 @@ static void mb2_rsdp(struct boot_info *out, hpa_t at, u32 length, u32 size)
 }
 
 /* Framebuffer and EFI system table, whose payloads are fixed structures. */
-static void mb2_screen(struct boot_info *out, hpa_t at, u32 length)
-{
+static void mb2_screen(struct boot_info *out, hpa_t at, u32 length) {
 	struct mb2_fb fb;
 
 	memset(&fb, 0, sizeof(fb));
@@ -318,8 +300,7 @@ static void mb2_screen(struct boot_info *out, hpa_t at, u32 length)
 		set_fb(out, &fb.fb, &fb.rgb);
 }
 
-static void mb2_systab(struct boot_info *out, hpa_t at, u32 length, u32 size)
-{
+static void mb2_systab(struct boot_info *out, hpa_t at, u32 length, u32 size) {
 	u64 systab = 0;
 
 	out->efi.present = true;
@@ -328,8 +309,7 @@ static void mb2_systab(struct boot_info *out, hpa_t at, u32 length, u32 size)
 }
 
 /* basic[] is the size of lower and upper memory, for want of a map. */
-static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32 length)
-{
+static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32 length) {
 	struct mb2_module module;
 
 	switch (type) {
@@ -357,8 +337,7 @@ static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32
 	}
 }
 
-static int parse_mb2(hpa_t address, struct boot_info *out)
-{
+static int parse_mb2(hpa_t address, struct boot_info *out) {
 	u32 basic[2] = {0, 0};
 	struct mb2_info info;
 	struct mb2_tag tag;
@@ -389,21 +368,18 @@ static int parse_mb2(hpa_t address, struct boot_info *out)
 	return 0;
 }
 
-static void module_fault(struct boot_module *module, enum module_fault fault, const char *why)
-{
+static void module_fault(struct boot_module *module, enum module_fault fault, const char *why) {
 	module->fault = fault;
 	log_error("module %s (0x%lx to 0x%lx) %s: it is left out", module->name, module->start,
 		  module->end, why);
 }
 
-static bool overlap(const struct boot_module *a, hpa_t start, hpa_t end)
-{
+static bool overlap(const struct boot_module *a, hpa_t start, hpa_t end) {
 	return a->start < end && start < a->end;
 }
 
 /* Two modules that overlap are both bad: nobody knows whose bytes are there. */
-static void check_modules(struct boot_info *out)
-{
+static void check_modules(struct boot_info *out) {
 	for (u32 i = 0; i < out->nr_modules; i++) {
 		struct boot_module *module = &out->module[i];
 
@@ -426,8 +402,7 @@ static void check_modules(struct boot_info *out)
 	}
 }
 
-int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out)
-{
+int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) {
 	int error = E_FORMAT;
 
 	memset(out, 0, sizeof(*out));
@@ -442,8 +417,7 @@ int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out)
 	return memmap_total(&out->memory, MEM_USABLE) ? 0 : E_NOENT;
 }
 
-void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end)
-{
+void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end) {
 	for (u32 i = 0; i < info->nr_modules; i++) {
 		struct boot_module *module = &info->module[i];
 
@@ -459,8 +433,7 @@ void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_en
 	memmap_reserve(&info->memory, 0, MiB(1));
 }
 
-const struct boot_module *boot_module_find(const struct boot_info *info, const char *name)
-{
+const struct boot_module *boot_module_find(const struct boot_info *info, const char *name) {
 	for (u32 i = 0; i < info->nr_modules; i++)
 		if (info->module[i].fault == MODULE_OK && !strcmp(info->module[i].name, name))
 			return &info->module[i];

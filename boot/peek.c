@@ -5,8 +5,7 @@
 #include "boot/bootinfo.h"
 #include "boot/layout.h"
 
-const void *phys_peek(hpa_t address, size_t length)
-{
+const void *phys_peek(hpa_t address, size_t length) {
 	/* No loader puts anything at 0: an address of 0 is one that was never filled in. */
 	if (!address || !range_within(address, length, GiB(4)))
 		return NULL;

@@ -22,8 +22,7 @@ struct signature {
 	char text[5];
 };
 
-static struct signature signature_of(const struct acpi_header *header)
-{
+static struct signature signature_of(const struct acpi_header *header) {
 	struct signature s;
 
 	for (int i = 0; i < 4; i++) {
@@ -38,8 +37,7 @@ static struct signature signature_of(const struct acpi_header *header)
 /* ---- RSDP ---- */
 
 /* Copies an RSDP when it is one. Version 1 is filled up with zeros. */
-static bool rsdp_take(const void *data, size_t length, struct acpi_rsdp *out)
-{
+static bool rsdp_take(const void *data, size_t length, struct acpi_rsdp *out) {
 	memset(out, 0, sizeof(*out));
 	memcpy(out, data, min_u64(length, sizeof(*out)));
 	if (memcmp(out->signature, "RSD PTR ", sizeof(out->signature)) ||
@@ -55,8 +53,7 @@ static bool rsdp_take(const void *data, size_t length, struct acpi_rsdp *out)
 }
 
 /* Every 16 bytes of an area (ACPI 6.5 5.2.5.1). */
-static bool rsdp_scan(hpa_t area, size_t size, struct acpi_rsdp *out)
-{
+static bool rsdp_scan(hpa_t area, size_t size, struct acpi_rsdp *out) {
 	const u8 *data = acpi_map(area, size);
 
 	for (size_t at = 0; data && at + RSDP_V1_SIZE <= size; at += 16)
@@ -65,8 +62,7 @@ static bool rsdp_scan(hpa_t area, size_t size, struct acpi_rsdp *out)
 	return false;
 }
 
-static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out)
-{
+static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 	const void *pointer;
 	u16 segment;
 
@@ -88,8 +84,7 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out)
 /* ---- tables ---- */
 
 /* Maps the header of a table. NULL, with a warning, when there can be none. */
-static const struct acpi_header *map_header(hpa_t address)
-{
+static const struct acpi_header *map_header(hpa_t address) {
 	const struct acpi_header *header = NULL;
 
 	if (address)
@@ -100,8 +95,7 @@ static const struct acpi_header *map_header(hpa_t address)
 }
 
 /* Maps a whole table and checks it; min is what its kind has at least. NULL with a warning. */
-static const struct acpi_header *map_table(hpa_t address, size_t min)
-{
+static const struct acpi_header *map_table(hpa_t address, size_t min) {
 	const struct acpi_header *header = map_header(address);
 	struct signature name;
 	u32 length;
@@ -136,8 +130,7 @@ struct root {
 	u32 next;
 };
 
-static bool root_open(struct root *root, hpa_t address, const char *signature, u32 width)
-{
+static bool root_open(struct root *root, hpa_t address, const char *signature, u32 width) {
 	const struct acpi_header *header;
 
 	header = address ? map_table(address, sizeof(*header)) : NULL;
@@ -158,8 +151,7 @@ static bool root_open(struct root *root, hpa_t address, const char *signature, u
 }
 
 /* The address of the next table; false at the end. */
-static bool next_table(struct root *root, hpa_t *address)
-{
+static bool next_table(struct root *root, hpa_t *address) {
 	if (root->next == root->count)
 		return false;
 	*address = 0;
@@ -174,16 +166,14 @@ struct entries {
 	struct signature table;
 };
 
-static void entries_open(struct entries *it, const struct acpi_header *header, size_t skip)
-{
+static void entries_open(struct entries *it, const struct acpi_header *header, size_t skip) {
 	it->at = (const u8 *)header + skip;
 	it->end = (const u8 *)header + header->length;
 	it->table = signature_of(header);
 }
 
 /* The next entry, NULL at the end. A length that cannot be ends the list. */
-static const struct acpi_entry *next_entry(struct entries *it)
-{
+static const struct acpi_entry *next_entry(struct entries *it) {
 	const struct acpi_entry *entry = (const struct acpi_entry *)it->at;
 	size_t left = (size_t)(it->end - it->at);
 
@@ -201,8 +191,7 @@ static const struct acpi_entry *next_entry(struct entries *it)
 
 /* Copies an entry into to[size]; false when the entry is shorter than what it should be. */
 static bool take_entry(const struct entries *it, const struct acpi_entry *entry, void *to,
-		       size_t size)
-{
+		       size_t size) {
 	if (entry->length < size) {
 		log_warn("ACPI: table %s has an entry of type %u that is too short, left out",
 			 it->table.text, entry->type);
@@ -214,8 +203,7 @@ static bool take_entry(const struct entries *it, const struct acpi_entry *entry,
 
 /* ---- MADT ---- */
 
-static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags)
-{
+static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags) {
 	struct acpi_cpu cpu = {
 		.apic_id = apic_id,
 		.uid = uid,
@@ -237,8 +225,7 @@ static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags)
 		log_warn("ACPI: more than %u CPUs, APIC id %u is left out", ACPI_MAX_CPUS, apic_id);
 }
 
-static void add_ioapic(struct acpi_info *out, const struct madt_ioapic *in)
-{
+static void add_ioapic(struct acpi_info *out, const struct madt_ioapic *in) {
 	for (u32 i = 0; i < out->nr_ioapics; i++) {
 		if (out->ioapics[i].gsi_base == in->gsi_base ||
 		    out->ioapics[i].address == in->address) {
@@ -253,8 +240,7 @@ static void add_ioapic(struct acpi_info *out, const struct madt_ioapic *in)
 	out->ioapics[out->nr_ioapics++] = (struct acpi_ioapic){in->id, in->gsi_base, in->address};
 }
 
-static void set_irq(struct acpi_info *out, const struct madt_override *in)
-{
+static void set_irq(struct acpi_info *out, const struct madt_override *in) {
 	if (in->bus != 0 || in->source >= ACPI_MAX_ISA_IRQS) {
 		log_warn("ACPI: override of interrupt %u on bus %u is left out", in->source,
 			 in->bus);
@@ -266,8 +252,7 @@ static void set_irq(struct acpi_info *out, const struct madt_override *in)
 				  (in->flags & MADT_TRIGGER) == MADT_LEVEL};
 }
 
-static void add_cpu_nmi(struct acpi_info *out, u32 uid, u8 lint, u16 flags)
-{
+static void add_cpu_nmi(struct acpi_info *out, u32 uid, u8 lint, u16 flags) {
 	if (lint > 1 || out->nr_cpu_nmis == ACPI_MAX_CPU_NMIS) {
 		log_warn("ACPI: NMI on LINT%u of processor %u is left out", lint, uid);
 		return;
@@ -278,8 +263,7 @@ static void add_cpu_nmi(struct acpi_info *out, u32 uid, u8 lint, u16 flags)
 }
 
 static void read_madt_entry(struct acpi_info *out, const struct entries *it,
-			    const struct acpi_entry *entry)
-{
+			    const struct acpi_entry *entry) {
 	union {
 		struct madt_lapic lapic;
 		struct madt_ioapic ioapic;
@@ -327,8 +311,7 @@ static void read_madt_entry(struct acpi_info *out, const struct entries *it,
 	}
 }
 
-static void read_madt(struct acpi_info *out, const struct acpi_header *header)
-{
+static void read_madt(struct acpi_info *out, const struct acpi_header *header) {
 	const struct acpi_madt *madt = (const struct acpi_madt *)header;
 	const struct acpi_entry *entry;
 	struct entries it;
@@ -347,8 +330,7 @@ static void read_madt(struct acpi_info *out, const struct acpi_header *header)
 /* ---- FADT and power-off ---- */
 
 /* A register from its generic address; address 0 when it is none that Roost can use. */
-static struct acpi_reg reg_of(const struct acpi_gas *gas)
-{
+static struct acpi_reg reg_of(const struct acpi_gas *gas) {
 	struct acpi_reg reg = {gas->address, (enum acpi_space)gas->space, gas->width};
 
 	if ((gas->space == ACPI_SPACE_IO && gas->address <= 0xffff) ||
@@ -361,8 +343,7 @@ static struct acpi_reg reg_of(const struct acpi_gas *gas)
 }
 
 /* The 64-bit field where it says something, else the old port number. */
-static struct acpi_reg fadt_reg(const struct acpi_gas *gas, u32 port, u32 bytes)
-{
+static struct acpi_reg fadt_reg(const struct acpi_gas *gas, u32 port, u32 bytes) {
 	struct acpi_gas old = {ACPI_SPACE_IO, (u8)min_u64(bytes * 8, 255), 0, 0, port};
 	struct acpi_reg reg = reg_of(gas);
 
@@ -370,8 +351,7 @@ static struct acpi_reg fadt_reg(const struct acpi_gas *gas, u32 port, u32 bytes)
 }
 
 /* One integer of an AML package (ACPI 6.5 20.2.3); false when it is something else. */
-static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte)
-{
+static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte) {
 	/* Bytes by the first of them; 0: no integer. */
 	static const u8 sizes[256] = {
 		[AML_ZERO] = 1, [AML_ONE] = 1,	 [AML_ONES] = 1, [AML_BYTE] = 2,
@@ -391,8 +371,7 @@ static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte)
  * Reads the package that follows the name: PackageOp, a length of 1 to 4 bytes, the number of
  * elements, SLP_TYPa, SLP_TYPb (ACPI 6.5 7.4.2, 20.2.5.4).
  */
-static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b)
-{
+static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b) {
 	size_t skip;
 	u8 count;
 
@@ -411,8 +390,7 @@ static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b)
 }
 
 /* Looks for the name \_S5_ anywhere in a definition block, unless it was found before. */
-static void find_s5(struct acpi_info *out, const struct acpi_header *header)
-{
+static void find_s5(struct acpi_info *out, const struct acpi_header *header) {
 	const u8 *code = (const u8 *)(header + 1);
 	size_t length = header->length - sizeof(*header);
 
@@ -432,8 +410,7 @@ static void find_s5(struct acpi_info *out, const struct acpi_header *header)
 	}
 }
 
-static void read_dsdt(struct acpi_info *out, hpa_t address)
-{
+static void read_dsdt(struct acpi_info *out, hpa_t address) {
 	const struct acpi_header *header = map_table(address, sizeof(*header));
 
 	if (!header)
@@ -444,8 +421,7 @@ static void read_dsdt(struct acpi_info *out, hpa_t address)
 		find_s5(out, header);
 }
 
-static void read_fadt(struct acpi_info *out, const struct acpi_header *header)
-{
+static void read_fadt(struct acpi_info *out, const struct acpi_header *header) {
 	struct acpi_fadt fadt;
 
 	if (out->pm1a_control.address) {
@@ -483,8 +459,7 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header)
 
 /* ---- small tables ---- */
 
-static void read_hpet(struct acpi_info *out, const struct acpi_header *header)
-{
+static void read_hpet(struct acpi_info *out, const struct acpi_header *header) {
 	const struct acpi_hpet *hpet = (const struct acpi_hpet *)header;
 	struct acpi_reg reg = reg_of(&hpet->base);
 
@@ -493,8 +468,7 @@ static void read_hpet(struct acpi_info *out, const struct acpi_header *header)
 		out->hpet = reg.address;
 }
 
-static void read_mcfg(struct acpi_info *out, const struct acpi_header *header)
-{
+static void read_mcfg(struct acpi_info *out, const struct acpi_header *header) {
 	size_t at = sizeof(struct acpi_mcfg);
 
 	for (; at + sizeof(struct mcfg_entry) <= header->length; at += sizeof(struct mcfg_entry)) {
@@ -514,15 +488,13 @@ static void read_mcfg(struct acpi_info *out, const struct acpi_header *header)
 	}
 }
 
-static u32 spcr_baud(u8 code)
-{
+static u32 spcr_baud(u8 code) {
 	static const u32 bauds[] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
 
 	return code < ARRAY_SIZE(bauds) ? bauds[code] : 0;
 }
 
-static void read_spcr(struct acpi_info *out, const struct acpi_header *header)
-{
+static void read_spcr(struct acpi_info *out, const struct acpi_header *header) {
 	const struct acpi_spcr_table *in = (const struct acpi_spcr_table *)header;
 	struct acpi_spcr spcr = {.present = true,
 				 .reg = reg_of(&in->base),
@@ -561,8 +533,7 @@ static const struct {
 	{"SSDT", sizeof(struct acpi_header), find_s5},
 };
 
-static void read_table(struct acpi_info *out, hpa_t address)
-{
+static void read_table(struct acpi_info *out, hpa_t address) {
 	const struct acpi_header *header = map_header(address);
 
 	for (size_t i = 0; header && i < ARRAY_SIZE(tables); i++) {
@@ -575,8 +546,7 @@ static void read_table(struct acpi_info *out, hpa_t address)
 	}
 }
 
-int acpi_parse(const struct boot_info *boot, struct acpi_info *out)
-{
+int acpi_parse(const struct boot_info *boot, struct acpi_info *out) {
 	struct acpi_rsdp rsdp;
 	struct root root;
 	hpa_t address;

@@ -208,8 +208,7 @@ _Static_assert(sizeof(struct mcfg_entry) == 16, "MCFG entry");
 _Static_assert(offsetof(struct acpi_spcr_table, gsi) == 54, "SPCR");
 
 /* The sum of all bytes: 0 for a table that is not corrupt. */
-static inline u8 acpi_sum(const void *data, size_t length)
-{
+static inline u8 acpi_sum(const void *data, size_t length) {
 	const u8 *byte = data;
 	u8 sum = 0;
 

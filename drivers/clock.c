@@ -31,18 +31,11 @@ struct reference {
 static const volatile u8 *hpet;
 static u16 pm_port;
 
-static u64 read_hpet(void)
-{
-	return mmio_read32(hpet + HPET_COUNTER);
-}
+static u64 read_hpet(void) { return mmio_read32(hpet + HPET_COUNTER); }
 
-static u64 read_pm(void)
-{
-	return inl(pm_port);
-}
+static u64 read_pm(void) { return inl(pm_port); }
 
-static u64 read_pit(void)
-{
+static u64 read_pit(void) {
 	u32 lo;
 
 	outb(0x43, 0x80); /* latch counter 2 */
@@ -50,8 +43,7 @@ static u64 read_pit(void)
 	return lo | (u32)inb(0x42) << 8;
 }
 
-static bool find_hpet(const struct acpi_info *acpi, struct reference *ref)
-{
+static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
 	volatile u8 *regs;
 	u32 period;
 
@@ -69,8 +61,7 @@ static bool find_hpet(const struct acpi_info *acpi, struct reference *ref)
 	return true;
 }
 
-static bool find_pm(const struct acpi_info *acpi, struct reference *ref)
-{
+static bool find_pm(const struct acpi_info *acpi, struct reference *ref) {
 	if (!acpi->pm_timer.address || acpi->pm_timer.space != ACPI_SPACE_IO)
 		return false;
 	pm_port = (u16)acpi->pm_timer.address;
@@ -78,8 +69,7 @@ static bool find_pm(const struct acpi_info *acpi, struct reference *ref)
 	return true;
 }
 
-static void start_pit(struct reference *ref)
-{
+static void start_pit(struct reference *ref) {
 	outb(0x61, (u8)((inb(0x61) & ~2u) | 1)); /* gate on, speaker off */
 	outb(0x43, 0xb0);			 /* channel 2, both bytes, mode 0 */
 	outb(0x42, 0xff);
@@ -96,8 +86,7 @@ struct moment {
 	u32 lapic; /* counts down */
 };
 
-static struct moment sample(u64 (*read)(void))
-{
+static struct moment sample(u64 (*read)(void)) {
 	struct moment found = {0};
 	u64 best = ~0ul;
 
@@ -115,13 +104,11 @@ static struct moment sample(u64 (*read)(void))
 	return found;
 }
 
-static u64 passed_since(const struct reference *ref, u64 start, u64 now)
-{
+static u64 passed_since(const struct reference *ref, u64 start, u64 now) {
 	return (ref->down ? start - now : now - start) & ref->mask;
 }
 
-static bool measure(const struct reference *ref, u64 (*read)(void), struct clock_measure *out)
-{
+static bool measure(const struct reference *ref, u64 (*read)(void), struct clock_measure *out) {
 	u64 wanted = ref->hz * MEASURE_US / 1000000;
 	struct moment start, end;
 	u64 passed = 0;
@@ -145,8 +132,7 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 	return out->tsc_khz != 0;
 }
 
-void clock_measure(const struct acpi_info *acpi, struct clock_measure *out)
-{
+void clock_measure(const struct acpi_info *acpi, struct clock_measure *out) {
 	struct reference ref;
 	bool done = find_hpet(acpi, &ref) && measure(&ref, read_hpet, out);
 

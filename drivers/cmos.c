@@ -22,14 +22,12 @@ struct reading {
 	u8 second, minute, hour, day, month, year, century;
 };
 
-static u8 reg(u8 index)
-{
+static u8 reg(u8 index) {
 	outb(0x70, index);
 	return inb(0x71);
 }
 
-static void read_all(struct reading *r)
-{
+static void read_all(struct reading *r) {
 	for (u32 i = 0; i < MAX_ROUNDS && (reg(REG_A) & UIP); i++)
 		cpu_pause();
 	r->second = reg(REG_SECONDS);
@@ -41,14 +39,10 @@ static void read_all(struct reading *r)
 	r->century = reg(REG_CENTURY);
 }
 
-static u32 from_bcd(u8 v, bool binary)
-{
-	return binary ? v : (u32)(v >> 4) * 10 + (v & 15);
-}
+static u32 from_bcd(u8 v, bool binary) { return binary ? v : (u32)(v >> 4) * 10 + (v & 15); }
 
 /* Days from 1970 to a date of the Gregorian calendar. */
-static u64 days(u32 year, u32 month, u32 day)
-{
+static u64 days(u32 year, u32 month, u32 day) {
 	/* Years that begin in March: the leap day comes last. */
 	u32 y = month <= 2 ? year - 1 : year;
 	u32 m = month <= 2 ? month + 9 : month - 3;
@@ -57,8 +51,7 @@ static u64 days(u32 year, u32 month, u32 day)
 	return era_days + (153 * m + 2) / 5 + day - 1 - 719468;
 }
 
-u64 cmos_unix_time(void)
-{
+u64 cmos_unix_time(void) {
 	struct reading r;
 	u8 mode;
 	bool binary;

@@ -18,20 +18,17 @@ static struct {
 } ioapics[MAX_IOAPICS];
 static unsigned nr_ioapics;
 
-static u32 reg_read(volatile u8 *regs, u32 reg)
-{
+static u32 reg_read(volatile u8 *regs, u32 reg) {
 	mmio_write32(regs + IOREGSEL, reg);
 	return mmio_read32(regs + IOWIN);
 }
 
-static void reg_write(volatile u8 *regs, u32 reg, u32 value)
-{
+static void reg_write(volatile u8 *regs, u32 reg, u32 value) {
 	mmio_write32(regs + IOREGSEL, reg);
 	mmio_write32(regs + IOWIN, value);
 }
 
-void ioapic_add_host(volatile void *regs, u32 gsi_base)
-{
+void ioapic_add_host(volatile void *regs, u32 gsi_base) {
 	u32 inputs;
 
 	if (nr_ioapics == MAX_IOAPICS)
@@ -45,8 +42,7 @@ void ioapic_add_host(volatile void *regs, u32 gsi_base)
 	nr_ioapics++;
 }
 
-int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low)
-{
+int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low) {
 	for (unsigned i = 0; i < nr_ioapics; i++) {
 		u32 pin = gsi - ioapics[i].gsi_base;
 
@@ -60,8 +56,7 @@ int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low)
 	return E_NOENT;
 }
 
-void pic_disable_host(void)
-{
+void pic_disable_host(void) {
 	/* ICW1 to ICW4 put both at vectors 0x20 to 0x2f (8259A datasheet), then all is masked. */
 	static const u8 master[] = {0x20, 4, 1, 0xff}, slave[] = {0x28, 2, 1, 0xff};
 

@@ -38,27 +38,23 @@
 static volatile u8 *page; /* xAPIC registers; NULL in x2APIC mode */
 static bool ready;
 
-static u32 reg_read(u32 reg)
-{
+static u32 reg_read(u32 reg) {
 	return page ? mmio_read32(page + reg) : (u32)rdmsr(X86_MSR_X2APIC + (reg >> 4));
 }
 
-static void reg_write(u32 reg, u32 value)
-{
+static void reg_write(u32 reg, u32 value) {
 	if (page)
 		mmio_write32(page + reg, value);
 	else
 		wrmsr(X86_MSR_X2APIC + (reg >> 4), value);
 }
 
-void lapic_init_host(volatile void *regs)
-{
+void lapic_init_host(volatile void *regs) {
 	page = regs;
 	lapic_init_cpu();
 }
 
-void lapic_init_cpu(void)
-{
+void lapic_init_cpu(void) {
 	u64 base = rdmsr(X86_MSR_APIC_BASE);
 
 	/* EN is never cleared: that is one-way on more than one machine. */
@@ -77,25 +73,17 @@ void lapic_init_cpu(void)
 	ready = true;
 }
 
-bool lapic_is_x2apic(void)
-{
-	return !page;
-}
+bool lapic_is_x2apic(void) { return !page; }
 
-u32 lapic_id_host(void)
-{
+u32 lapic_id_host(void) {
 	u32 id = reg_read(REG_ID);
 
 	return page ? id >> 24 : id;
 }
 
-void lapic_eoi_host(void)
-{
-	reg_write(REG_EOI, 0);
-}
+void lapic_eoi_host(void) { reg_write(REG_EOI, 0); }
 
-static void write_icr(u32 apic_id, u32 low)
-{
+static void write_icr(u32 apic_id, u32 low) {
 	if (!page) {
 		/* Not serializing: earlier stores must be seen first (SDM 3A 11.12.3). */
 		__asm__ volatile("mfence; lfence" : : : "memory");
@@ -108,29 +96,20 @@ static void write_icr(u32 apic_id, u32 low)
 	reg_write(REG_ICR, low);
 }
 
-void lapic_send_ipi(u32 apic_id, u8 vector)
-{
-	write_icr(apic_id, ICR_ASSERT | vector);
-}
+void lapic_send_ipi(u32 apic_id, u8 vector) { write_icr(apic_id, ICR_ASSERT | vector); }
 
-void lapic_send_init(u32 apic_id)
-{
-	write_icr(apic_id, ICR_ASSERT | ICR_INIT);
-}
+void lapic_send_init(u32 apic_id) { write_icr(apic_id, ICR_ASSERT | ICR_INIT); }
 
-void lapic_send_startup(u32 apic_id, u8 start_page)
-{
+void lapic_send_startup(u32 apic_id, u8 start_page) {
 	write_icr(apic_id, ICR_ASSERT | ICR_STARTUP | start_page);
 }
 
-void lapic_nmi_others(void)
-{
+void lapic_nmi_others(void) {
 	if (ready)
 		write_icr(0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);
 }
 
-void lapic_timer_init(u8 vector, bool deadline)
-{
+void lapic_timer_init(u8 vector, bool deadline) {
 	reg_write(REG_DIVIDE, DIVIDE_BY_1);
 	reg_write(REG_LVT_TIMER, vector | (deadline ? LVT_TSC_DEADLINE : 0));
 	/* The mode must be set before the deadline's MSR is written (SDM 3A 11.5.4.1). */
@@ -138,17 +117,8 @@ void lapic_timer_init(u8 vector, bool deadline)
 		__asm__ volatile("mfence" : : : "memory");
 }
 
-void lapic_timer_count(u32 count)
-{
-	reg_write(REG_COUNT, count);
-}
+void lapic_timer_count(u32 count) { reg_write(REG_COUNT, count); }
 
-void lapic_timer_deadline(u64 tsc)
-{
-	wrmsr(X86_MSR_TSC_DEADLINE, tsc);
-}
+void lapic_timer_deadline(u64 tsc) { wrmsr(X86_MSR_TSC_DEADLINE, tsc); }
 
-u32 lapic_timer_count_left(void)
-{
-	return reg_read(REG_CURRENT);
-}
+u32 lapic_timer_count_left(void) { return reg_read(REG_CURRENT); }

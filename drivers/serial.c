@@ -33,13 +33,9 @@ static u8 ier;
 static struct spinlock lock;
 static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
-bool serial_present(void)
-{
-	return base != 0;
-}
+bool serial_present(void) { return base != 0; }
 
-int serial_init(u16 port, u32 baud)
-{
+int serial_init(u16 port, u32 baud) {
 	/* No UART: the scratch register does not hold a value. */
 	outb((u16)(port + REG_SCRATCH), 0x5a);
 	if (inb((u16)(port + REG_SCRATCH)) != 0x5a)
@@ -59,8 +55,7 @@ int serial_init(u16 port, u32 baud)
 	return 0;
 }
 
-static void set_ier(u8 value)
-{
+static void set_ier(u8 value) {
 	if (value != ier) {
 		ier = value;
 		outb((u16)(base + REG_IER), value);
@@ -68,8 +63,7 @@ static void set_ier(u8 value)
 }
 
 /* Fills the transmitter's FIFO from the buffer when it is empty. */
-static void push_out(void)
-{
+static void push_out(void) {
 	if (head != tail && (inb((u16)(base + REG_LSR)) & LSR_THR_FREE)) {
 		for (unsigned i = 0; i < FIFO_SIZE && head != tail; i++)
 			outb((u16)(base + REG_DATA), buffer[tail++ % BUFFER_SIZE]);
@@ -78,31 +72,24 @@ static void push_out(void)
 		set_ier(head != tail ? IER_RX | IER_TX : IER_RX);
 }
 
-static void put(u8 byte)
-{
+static void put(u8 byte) {
 	if (head - tail < BUFFER_SIZE)
 		buffer[head++ % BUFFER_SIZE] = byte;
 }
 
-void serial_panic_mode(void)
-{
-	unlocked = true;
-}
+void serial_panic_mode(void) { unlocked = true; }
 
-static void take_lock(void)
-{
+static void take_lock(void) {
 	if (!unlocked)
 		spin_lock(&lock);
 }
 
-static void drop_lock(void)
-{
+static void drop_lock(void) {
 	if (!unlocked)
 		spin_unlock(&lock);
 }
 
-void serial_write(const char *text, size_t len)
-{
+void serial_write(const char *text, size_t len) {
 	if (!base)
 		return;
 	take_lock();
@@ -112,8 +99,7 @@ void serial_write(const char *text, size_t len)
 	drop_lock();
 }
 
-void serial_poll(void (*rx)(u8 byte))
-{
+void serial_poll(void (*rx)(u8 byte)) {
 	u8 bytes[RX_ROUNDS];
 	unsigned n = 0;
 
@@ -128,16 +114,14 @@ void serial_poll(void (*rx)(u8 byte))
 		rx(bytes[i]);
 }
 
-void serial_enable_irq(void)
-{
+void serial_enable_irq(void) {
 	spin_lock(&lock);
 	if (base)
 		set_ier(IER_RX);
 	spin_unlock(&lock);
 }
 
-void serial_drain(void)
-{
+void serial_drain(void) {
 	if (!base)
 		return;
 	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++) {

@@ -9,14 +9,12 @@
 static volatile u16 *cells;
 static unsigned columns, rows, x, y;
 
-static void clear_row(unsigned row)
-{
+static void clear_row(unsigned row) {
 	for (unsigned i = 0; i < columns; i++)
 		cells[row * columns + i] = BLANK;
 }
 
-void vga_init(volatile void *memory, unsigned cols, unsigned lines)
-{
+void vga_init(volatile void *memory, unsigned cols, unsigned lines) {
 	cells = memory;
 	columns = cols;
 	rows = lines;
@@ -24,8 +22,7 @@ void vga_init(volatile void *memory, unsigned cols, unsigned lines)
 		clear_row(row);
 }
 
-static void newline(void)
-{
+static void newline(void) {
 	x = 0;
 	if (++y < rows)
 		return;
@@ -35,8 +32,7 @@ static void newline(void)
 	clear_row(y);
 }
 
-static void move_cursor(void)
-{
+static void move_cursor(void) {
 	u16 at = (u16)(y * columns + x);
 
 	outb(0x3d4, 0x0e);
@@ -45,8 +41,7 @@ static void move_cursor(void)
 	outb(0x3d5, (u8)at);
 }
 
-void vga_write(const char *text, size_t len)
-{
+void vga_write(const char *text, size_t len) {
 	if (!cells)
 		return;
 	for (size_t i = 0; i < len; i++) {

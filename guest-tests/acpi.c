@@ -12,8 +12,7 @@ const char test_name[] = "acpi";
 #define MADT_LAPIC_BASE 36
 #define MADT_FIRST	44
 
-static u32 field32(const struct acpi_header *table, u32 offset)
-{
+static u32 field32(const struct acpi_header *table, u32 offset) {
 	u32 value = 0;
 
 	if (offset + 4 <= table->length)
@@ -21,29 +20,25 @@ static u32 field32(const struct acpi_header *table, u32 offset)
 	return value;
 }
 
-static u64 field64(const struct acpi_header *table, u32 offset)
-{
+static u64 field64(const struct acpi_header *table, u32 offset) {
 	return (u64)field32(table, offset + 4) << 32 | field32(table, offset);
 }
 
-static const char *signature_of(const struct acpi_header *table)
-{
+static const char *signature_of(const struct acpi_header *table) {
 	static char text[5];
 
 	memcpy(text, table->signature, 4);
 	return text;
 }
 
-static void check_table(const struct acpi_header *table)
-{
+static void check_table(const struct acpi_header *table) {
 	if (!check(name_of("%s has a sane length", signature_of(table)),
 		   table->length >= sizeof(*table) && table->length < MiB(1)))
 		return;
 	check_eq(name_of("%s checksum", signature_of(table)), acpi_sum(table, table->length), 0);
 }
 
-static void test_root(const struct acpi_header *root, u32 size)
-{
+static void test_root(const struct acpi_header *root, u32 size) {
 	u32 nr;
 
 	check_table(root);
@@ -58,8 +53,7 @@ static void test_root(const struct acpi_header *root, u32 size)
 	}
 }
 
-static void test_fadt(void)
-{
+static void test_fadt(void) {
 	const struct acpi_header *fadt = acpi_table("FACP");
 	u64 dsdt;
 
@@ -75,8 +69,7 @@ static void test_fadt(void)
 	check("FADT: HLT and WBINVD flags", (field32(fadt, FADT_FLAGS) & 5) == 5);
 }
 
-static void test_madt(void)
-{
+static void test_madt(void) {
 	const struct acpi_header *madt = acpi_table("APIC");
 	u32 lapics = 0, ioapics = 0, overrides = 0;
 	bool self = false, sane = true;
@@ -112,8 +105,7 @@ static void test_madt(void)
 	check_range("MADT: overrides", overrides, 1, 16);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	const struct acpi_rsdp *rsdp = acpi_rsdp();
 
 	if (!check("there is an RSDP with a good checksum", rsdp != NULL))

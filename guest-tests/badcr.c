@@ -6,26 +6,22 @@
 
 const char test_name[] = "badcr";
 
-static u64 try_cr0(u64 value)
-{
+static u64 try_cr0(u64 value) {
 	__asm__ volatile(TRY "mov %0, %%cr0" END_TRY : : "r"(value) : TRY_SPOILS);
 	return trap_taken().vector;
 }
 
-static u64 try_cr3(u64 value)
-{
+static u64 try_cr3(u64 value) {
 	__asm__ volatile(TRY "mov %0, %%cr3" END_TRY : : "r"(value) : TRY_SPOILS);
 	return trap_taken().vector;
 }
 
-static u64 try_cr4(u64 value)
-{
+static u64 try_cr4(u64 value) {
 	__asm__ volatile(TRY "mov %0, %%cr4" END_TRY : : "r"(value) : TRY_SPOILS);
 	return trap_taken().vector;
 }
 
-static u64 try_cr8(u64 value)
-{
+static u64 try_cr8(u64 value) {
 	__asm__ volatile(TRY "mov %0, %%cr8" END_TRY : : "r"(value) : TRY_SPOILS);
 	return trap_taken().vector;
 }
@@ -44,8 +40,7 @@ static const struct {
 	{20, 7, EBX, 7}, {21, 7, EBX, 20}, {22, 7, ECX, 3},
 };
 
-static void test_cr4_bit(unsigned bit, bool offered)
-{
+static void test_cr4_bit(unsigned bit, bool offered) {
 	u64 cr4 = read_cr4(), vector = try_cr4(cr4 ^ BIT(bit));
 
 	if (offered) {
@@ -59,8 +54,7 @@ static void test_cr4_bit(unsigned bit, bool offered)
 	try_cr4(cr4);
 }
 
-static void test_cr4(void)
-{
+static void test_cr4(void) {
 	static const u8 reserved[] = {15, 19, 26, 31, 32, 47, 63};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cr4_bits); i++)
@@ -77,8 +71,7 @@ static void test_cr4(void)
 	try_cr3(read_cr3() & ~0xffful);
 }
 
-static void test_cr3(void)
-{
+static void test_cr3(void) {
 	u64 cr3 = read_cr3();
 	u32 r[4], width;
 
@@ -94,8 +87,7 @@ static void test_cr3(void)
 	try_cr3(cr3);
 }
 
-static void test_efer(void)
-{
+static void test_efer(void) {
 	static const u8 reserved[] = {1, 2, 7, 9, 16, 31, 32, 63};
 	u64 efer = rdmsr(X86_MSR_EFER);
 
@@ -113,8 +105,7 @@ static void test_efer(void)
 			 msr_write(X86_MSR_EFER, efer | X86_EFER_SVME), X86_GP);
 }
 
-static void test_cr0(void)
-{
+static void test_cr0(void) {
 	u64 cr0 = read_cr0();
 
 	check_eq("CR0.CD is taken", try_cr0(cr0 | X86_CR0_CD), TRAP_NONE);
@@ -132,8 +123,7 @@ static void test_cr0(void)
 	check_eq("CR0 is still as it was", read_cr0(), cr0);
 }
 
-static void test_cr8(void)
-{
+static void test_cr8(void) {
 	u64 cr8;
 
 	check_eq("CR8 = 16: #GP", try_cr8(16), X86_GP);
@@ -144,8 +134,7 @@ static void test_cr8(void)
 	try_cr8(0);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	if (on_bare_tcg()) {
 		skip("control register checks", "TCG has few of them, and hangs on some");
 		return;

@@ -30,35 +30,28 @@ static u64 floor_ticks; /* of ROUNDS empty rounds */
 		rdtsc() - start_;                             \
 	})
 
-static void report_total(const char *name, u64 ticks, u64 floor, u64 rounds)
-{
+static void report_total(const char *name, u64 ticks, u64 floor, u64 rounds) {
 	u64 net = ticks > floor ? ticks - floor : 0;
 
 	print("bench %s %lu\n", name, (net + rounds / 2) / rounds);
 }
 
-static void not_here(const char *name)
-{
-	print("bench %s none\n", name);
-}
+static void not_here(const char *name) { print("bench %s none\n", name); }
 
 #define BENCH(name, statement) report_total(name, ROUNDS_OF(statement), floor_ticks, ROUNDS)
 
-static void bench_floor(void)
-{
+static void bench_floor(void) {
 	floor_ticks = ROUNDS_OF((void)0);
 	report_total("floor", floor_ticks, 0, ROUNDS);
 }
 
-static void one_cpuid(void)
-{
+static void one_cpuid(void) {
 	u32 r[4];
 
 	cpuid(0x80000000, 0, r);
 }
 
-static bool hypercall_answers(void)
-{
+static bool hypercall_answers(void) {
 	u64 rax = HYPERCALL_UNKNOWN;
 
 	if (cpu_is_amd())
@@ -68,8 +61,7 @@ static bool hypercall_answers(void)
 	return trap_taken().vector == TRAP_NONE;
 }
 
-static void bench_exits(void)
-{
+static void bench_exits(void) {
 	BENCH("cpuid", one_cpuid());
 	if (!hypercall_answers()) {
 		not_here("hypercall");
@@ -88,8 +80,7 @@ static void bench_exits(void)
 	BENCH("port-pmtimer", inl(PM_TIMER_PORT));
 }
 
-static void bench_msr(void)
-{
+static void bench_msr(void) {
 	u64 value;
 
 	if (msr_read(MSR_TSC_ADJUST, &value) != TRAP_NONE) {
@@ -101,8 +92,7 @@ static void bench_msr(void)
 	BENCH("msr-write", wrmsr(MSR_TSC_ADJUST, value));
 }
 
-static void bench_cr0(void)
-{
+static void bench_cr0(void) {
 	u64 cr0 = read_cr0();
 
 	BENCH("cr0-wp-toggle", ({
@@ -111,13 +101,9 @@ static void bench_cr0(void)
 	      }));
 }
 
-static void bench_mmio(void)
-{
-	BENCH("mmio-write", mmio_write32((volatile void *)IOAPIC_BASE, 1));
-}
+static void bench_mmio(void) { BENCH("mmio-write", mmio_write32((volatile void *)IOAPIC_BASE, 1)); }
 
-static u64 touch_pages(void)
-{
+static u64 touch_pages(void) {
 	u64 start = rdtsc();
 
 	for (u64 i = 0; i < PAGES; i++)
@@ -125,8 +111,7 @@ static u64 touch_pages(void)
 	return rdtsc() - start;
 }
 
-static void bench_pages(void)
-{
+static void bench_pages(void) {
 	u64 first, again;
 
 	if (ram_top() < PAGES_BASE + PAGES * PAGE_SIZE) {
@@ -138,8 +123,7 @@ static void bench_pages(void)
 	report_total("page-fill", first, again, PAGES);
 }
 
-static void bench_uart(void)
-{
+static void bench_uart(void) {
 	u64 start = rdtsc(), ticks;
 
 	for (unsigned i = 0; i < UART_BYTES; i++)
@@ -165,8 +149,7 @@ __asm__(".text\n"
 	"iretq\n");
 
 /* From the IPI's sending to the first instruction of its handler. */
-static void bench_self_ipi(const char *name)
-{
+static void bench_self_ipi(const char *name) {
 	bool x2apic = lapic_in_x2apic();
 	u64 ticks = 0;
 
@@ -191,8 +174,7 @@ static void bench_self_ipi(const char *name)
 }
 
 /* The time to arm it, plus the time from its expiry to the first instruction of the handler. */
-static void bench_deadline(void)
-{
+static void bench_deadline(void) {
 	u64 ticks = 0;
 
 	if (!cpuid_bit(1, 2, 24)) {
@@ -219,8 +201,7 @@ static void bench_deadline(void)
 	report_total("tsc-deadline", ticks, 0, ROUNDS);
 }
 
-static void bench_lapic(void)
-{
+static void bench_lapic(void) {
 	lapic_init();
 	trap_set_entry(VECTOR_BENCH, bench_handler);
 	BENCH("eoi-mmio", mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_EOI), 0));
@@ -236,8 +217,7 @@ static void bench_lapic(void)
 	bench_self_ipi("self-ipi-x2apic");
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	bench_floor();
 	bench_exits();
 	bench_msr();

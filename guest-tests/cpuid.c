@@ -8,16 +8,14 @@ enum { EAX, EBX, ECX, EDX };
 
 static u32 max_basic, max_extended;
 
-static u32 leaf_reg(u32 leaf, u32 sub, unsigned reg)
-{
+static u32 leaf_reg(u32 leaf, u32 sub, unsigned reg) {
 	u32 r[4];
 
 	cpuid(leaf, sub, r);
 	return r[reg];
 }
 
-static void test_ranges(void)
-{
+static void test_ranges(void) {
 	u32 r[4], last[4];
 
 	max_basic = leaf_reg(0, 0, EAX);
@@ -46,8 +44,7 @@ static void test_ranges(void)
 		check("an extended leaf past the last reads as zero", !(r[0] | r[1] | r[2] | r[3]));
 }
 
-static void test_registers(void)
-{
+static void test_registers(void) {
 	u64 rax = 0xffffffff00000001, rbx = ~0ul, rcx = 0xffffffff00000000, rdx = ~0ul;
 	u64 rsi = 0x1111, rdi = 0x2222, r8 = 0x3333;
 	u32 again = leaf_reg(1, 0, EAX);
@@ -67,8 +64,7 @@ static void test_registers(void)
 }
 
 /* What every 64-bit CPU has. */
-static void test_baseline(void)
-{
+static void test_baseline(void) {
 	static const struct {
 		u32 leaf;
 		u8 reg, bit;
@@ -90,8 +86,7 @@ static void test_baseline(void)
 		      cpuid_bit(wanted[i].leaf, wanted[i].reg, wanted[i].bit));
 }
 
-static void test_apic_id(void)
-{
+static void test_apic_id(void) {
 	u32 id = lapic_id();
 	u32 ebx = leaf_reg(1, 0, EBX);
 
@@ -109,8 +104,7 @@ static void test_apic_id(void)
 	check_eq("leaf 0xB.2 level type is invalid", leaf_reg(0xb, 2, ECX), 2);
 }
 
-static void test_addresses(void)
-{
+static void test_addresses(void) {
 	u32 eax = leaf_reg(0x80000008, 0, EAX);
 
 	check_range("physical address bits", eax & 0xff, 36, 52);
@@ -118,8 +112,7 @@ static void test_addresses(void)
 	      (eax >> 8 & 0xff) == (cpuid_bit(7, ECX, 16) ? 57 : 48));
 }
 
-static void test_osxsave(void)
-{
+static void test_osxsave(void) {
 	u64 cr4 = read_cr4();
 
 	if (!cpuid_bit(1, ECX, 26)) {
@@ -136,8 +129,7 @@ static void test_osxsave(void)
 	check_eq("XGETBV with CR4.OSXSAVE", trap_taken().vector, TRAP_NONE);
 }
 
-static u64 try_xsetbv(u32 index, u64 value)
-{
+static u64 try_xsetbv(u32 index, u64 value) {
 	__asm__ volatile(TRY "xsetbv" END_TRY
 			 :
 			 : "c"(index), "a"((u32)value), "d"((u32)(value >> 32))
@@ -145,8 +137,7 @@ static u64 try_xsetbv(u32 index, u64 value)
 	return trap_taken().vector;
 }
 
-static void test_xsave(void)
-{
+static void test_xsave(void) {
 	u64 supported, size = 576;
 
 	if (!cpuid_bit(1, ECX, 26))
@@ -194,8 +185,7 @@ static void test_xsave(void)
 		}                                                                                 \
 	} while (0)
 
-static void test_instructions(void)
-{
+static void test_instructions(void) {
 	ADVERTISED("RDTSCP", 0x80000001, EDX, 27, "rdtscp");
 	ADVERTISED("POPCNT", 1, ECX, 23, "popcnt %%rcx, %%rax");
 	ADVERTISED("MOVBE", 1, ECX, 22, "movbe (%%rsp), %%rax");
@@ -212,8 +202,7 @@ static void test_instructions(void)
 	ADVERTISED("PREFETCHW", 0x80000001, ECX, 8, "prefetchw (%%rsp)");
 }
 
-static void test_brand(void)
-{
+static void test_brand(void) {
 	bool text = true;
 	u32 brand[12];
 
@@ -228,8 +217,7 @@ static void test_brand(void)
 	check("the brand string is printable", text);
 }
 
-static void test_hypervisor(void)
-{
+static void test_hypervisor(void) {
 	u32 r[4];
 	u64 khz, measured;
 
@@ -254,8 +242,7 @@ static void test_hypervisor(void)
 	check("TSC deadline timer is offered", cpuid_bit(1, ECX, 24));
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	test_ranges();
 	test_registers();
 	test_baseline();

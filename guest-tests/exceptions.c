@@ -13,8 +13,7 @@ const char test_name[] = "exceptions";
 /* Where TCG pushes a wrong error code. */
 #define TCG_ERROR(right) (on_tcg() ? ANY_ERROR : (u64)(right))
 
-static void expect(const char *name, u64 vector, u64 error, u64 offset)
-{
+static void expect(const char *name, u64 vector, u64 error, u64 offset) {
 	struct trap t = trap_taken();
 
 	check_eq(name_of("%s: vector", name), t.vector, vector);
@@ -31,8 +30,7 @@ static void expect(const char *name, u64 vector, u64 error, u64 offset)
 		expect(name, vector, error, offset);                                           \
 	} while (0)
 
-static void test_simple(void)
-{
+static void test_simple(void) {
 	RAISE("DIV by 0", "xor %%edx, %%edx\n\tdiv %%rcx", X86_DE, NO_ERROR, 2, "c"(0ul));
 	RAISE("IDIV overflow", "mov $-1, %%rdx\n\tidiv %%rcx", X86_DE, NO_ERROR, 7, "c"(1ul));
 	RAISE("INT3", "int3", X86_BP, NO_ERROR, 1, "c"(0));
@@ -45,8 +43,7 @@ static void test_simple(void)
 	RAISE("RSM outside of SMM", "rsm", X86_UD, NO_ERROR, FAULT, "c"(0));
 }
 
-static void test_general_protection(void)
-{
+static void test_general_protection(void) {
 	RAISE("non-canonical load", "mov (%%rcx), %%rax", X86_GP, 0, FAULT, "c"(NON_CANONICAL));
 	RAISE("non-canonical store", "mov %%rax, (%%rcx)", X86_GP, 0, FAULT, "c"(NON_CANONICAL));
 	RAISE("load of a selector past the GDT", "mov %%ecx, %%ds", X86_GP, 0x7ff8, FAULT,
@@ -59,8 +56,7 @@ static void test_general_protection(void)
 }
 
 /* A non-canonical address through RBP or RSP is a stack fault (SDM 3A 6.15, #SS). */
-static void test_stack(void)
-{
+static void test_stack(void) {
 	if (on_tcg()) {
 		skip("non-canonical load through RBP", "TCG raises #GP");
 		return;
@@ -73,16 +69,14 @@ static void test_stack(void)
 	expect("non-canonical load through RBP", X86_SS, 0, 3);
 }
 
-static u32 physical_bits(void)
-{
+static u32 physical_bits(void) {
 	u32 r[4];
 
 	cpuid(0x80000008, 0, r);
 	return r[0] & 0xff;
 }
 
-static void test_page_faults(void)
-{
+static void test_page_faults(void) {
 	u64 page = (u64)page_alloc();
 
 	RAISE("#PF read", "mov (%%rcx), %%rax", X86_PF, 0, FAULT, "c"(UNMAPPED + 0x123));
@@ -118,8 +112,7 @@ static void test_page_faults(void)
 
 static u64 debug_hits, debug_dr6, debug_rip[4];
 
-static void on_debug(struct regs *r)
-{
+static void on_debug(struct regs *r) {
 	u64 dr6;
 
 	__asm__ volatile("mov %%db6, %0" : "=r"(dr6));
@@ -133,16 +126,14 @@ static void on_debug(struct regs *r)
 	__asm__ volatile("mov %0, %%db6" : : "r"(0xffff0ff0ul));
 }
 
-static void begin_debug(void)
-{
+static void begin_debug(void) {
 	debug_hits = debug_dr6 = 0;
 	trap_set_handler(X86_DB, on_debug);
 	__asm__ volatile("mov %0, %%db6" : : "r"(0xffff0ff0ul));
 }
 
 /* TF set by POPF traps after the instruction behind it, not after POPF (SDM 3A 6.9.3). */
-static void test_single_step(void)
-{
+static void test_single_step(void) {
 	u64 first;
 
 	begin_debug();
@@ -164,8 +155,7 @@ static void test_single_step(void)
 }
 
 /* An instruction that exits to a hypervisor must step like any other. */
-static void test_step_over_exit(void)
-{
+static void test_step_over_exit(void) {
 	u64 first;
 
 	begin_debug();
@@ -192,8 +182,7 @@ static void test_step_over_exit(void)
 
 static u64 watched;
 
-static void test_breakpoints(void)
-{
+static void test_breakpoints(void) {
 	u64 at, after;
 
 	begin_debug();
@@ -232,8 +221,7 @@ static void test_breakpoints(void)
 }
 
 /* Any access to a debug register faults, and DR7.GD is clear in the handler. */
-static void test_general_detect(void)
-{
+static void test_general_detect(void) {
 	if (on_tcg()) {
 		skip("DR7.GD", "TCG has none");
 		return;
@@ -248,8 +236,7 @@ static void test_general_detect(void)
 }
 
 /* DR4 and DR5 are DR6 and DR7, or with CR4.DE nothing (SDM 3B 17.2.2). */
-static void test_cr4_de(void)
-{
+static void test_cr4_de(void) {
 	u64 cr4 = read_cr4();
 
 	write_cr4(cr4 | X86_CR4_DE);
@@ -260,8 +247,7 @@ static void test_cr4_de(void)
 	write_cr4(cr4);
 }
 
-static void test_device_not_available(void)
-{
+static void test_device_not_available(void) {
 	u64 cr0 = read_cr0();
 
 	write_cr0(cr0 | X86_CR0_TS);
@@ -279,8 +265,7 @@ static void test_device_not_available(void)
 	write_cr0(cr0);
 }
 
-static void test_float(void)
-{
+static void test_float(void) {
 	u64 cr0 = read_cr0(), cr4 = read_cr4();
 	u16 fcw = 0x37f & ~4; /* zero divide unmasked */
 
@@ -296,8 +281,7 @@ static void test_float(void)
 	write_cr0(cr0);
 }
 
-static void test_sse(void)
-{
+static void test_sse(void) {
 	u64 cr0 = read_cr0(), cr4 = read_cr4();
 	u32 unmasked = 0x1f80 & ~0x200u, normal = 0x1f80, reserved = 0x10000;
 	u32 one = 1;
@@ -322,8 +306,7 @@ static void test_sse(void)
 }
 
 /* Delivery that fails itself: absent gate, #DF, and the double fault's error code of 0. */
-static void test_delivery(void)
-{
+static void test_delivery(void) {
 	trap_set_present(0x51, false);
 	RAISE("INT through an absent gate", "int $0x51", X86_NP, TCG_ERROR(0x51 * 8 + 2), FAULT,
 	      "c"(0));
@@ -344,8 +327,7 @@ static void test_delivery(void)
 	      "c"(UNMAPPED + 0x800));
 }
 
-static void test_segments(void)
-{
+static void test_segments(void) {
 	extern u64 gdt[];
 	u64 *free_slot = &gdt[SEL_FREE / 8];
 
@@ -372,8 +354,7 @@ static void test_segments(void)
 	} while (0)
 #define BYTES(...) __VA_ARGS__
 
-static void test_user(void)
-{
+static void test_user(void) {
 	USER("HLT", 0xf4, X86_GP, 0, FAULT);
 	USER("CLI", 0xfa, X86_GP, 0, FAULT);
 	USER("IN", BYTES(0xe4, 0x21), X86_GP, 0, FAULT);
@@ -414,8 +395,7 @@ static void test_user(void)
 	}
 }
 
-static void test_alignment(void)
-{
+static void test_alignment(void) {
 	/* pushfq; orq $AC, (rsp); popfq; mov 1(%rsp), %eax */
 	static const u8 code[] = {0x9c, 0x48, 0x81, 0x0c, 0x24, 0,    0,    4,
 				  0,	0x9d, 0x8b, 0x44, 0x24, 0xe1, 0x0f, 0x0b};
@@ -432,16 +412,14 @@ static void test_alignment(void)
 
 static u64 shadow_hits, shadow_rip;
 
-static void on_shadow_irq(struct regs *r)
-{
+static void on_shadow_irq(struct regs *r) {
 	shadow_hits++;
 	shadow_rip = r->rip;
 	mmio_write32((volatile void *)0xfee000b0ul, 0);
 }
 
 /* STI and MOV SS: the instruction behind runs before an interrupt is taken (SDM 3A 6.8.3). */
-static void test_shadow(void)
-{
+static void test_shadow(void) {
 	u64 behind;
 
 	trap_set_handler(0x61, on_shadow_irq);
@@ -466,8 +444,7 @@ static void test_shadow(void)
 	trap_set_handler(0x61, NULL);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	test_simple();
 	test_general_protection();
 	test_stack();

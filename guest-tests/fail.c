@@ -3,8 +3,7 @@
 
 const char test_name[] = "fail";
 
-void test_main(void)
-{
+void test_main(void) {
 	check("this check passes", true);
 	check_eq("this check fails on purpose", 1, 2);
 }

@@ -46,22 +46,19 @@ static volatile u32 ticks[MAX_CPUS], ipis[MAX_CPUS];
 static volatile u32 finished;
 static u32 nr, wrong[MAX_CPUS];
 
-static void on_tick(struct regs *r)
-{
+static void on_tick(struct regs *r) {
 	(void)r;
 	ticks[this_cpu()->index]++;
 	lapic_eoi();
 }
 
-static void on_ipi(struct regs *r)
-{
+static void on_ipi(struct regs *r) {
 	(void)r;
 	ipis[this_cpu()->index]++;
 	lapic_eoi();
 }
 
-static void fpu_on(void)
-{
+static void fpu_on(void) {
 	write_cr0((read_cr0() | X86_CR0_MP | X86_CR0_NE) & ~(X86_CR0_TS | X86_CR0_EM));
 	write_cr4(read_cr4() | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT);
 	have_xsave = cpuid_bit(1, 2, 26);
@@ -72,21 +69,18 @@ static void fpu_on(void)
 	xsetbv(0, have_avx ? 7 : 3);
 }
 
-static u64 mix(u64 *state)
-{
+static u64 mix(u64 *state) {
 	*state = *state * 6364136223846793005ul + 1442695040888963407ul;
 	return *state >> 11 ^ *state << 23;
 }
 
-static void fill(u8 *bytes, size_t size, u64 *state)
-{
+static void fill(u8 *bytes, size_t size, u64 *state) {
 	for (size_t i = 0; i < size; i++)
 		bytes[i] = (u8)mix(state);
 }
 
 /* A state that belongs to this CPU and round only, with nothing that raises an exception. */
-static void make_image(struct image *image, u64 tag)
-{
+static void make_image(struct image *image, u64 tag) {
 	u64 state = tag;
 
 	memset(image, 0, sizeof(*image));
@@ -106,16 +100,14 @@ static void make_image(struct image *image, u64 tag)
 	image->present = have_avx ? 7 : 3;
 }
 
-static void load(const struct image *image)
-{
+static void load(const struct image *image) {
 	if (have_xsave)
 		__asm__ volatile("xrstor64 %0" : : "m"(*image), "a"(7), "d"(0));
 	else
 		__asm__ volatile("fxrstor64 %0" : : "m"(*image));
 }
 
-static void save(struct image *image)
-{
+static void save(struct image *image) {
 	memset(image, 0, sizeof(*image));
 	if (have_xsave)
 		__asm__ volatile("xsave64 %0" : "+m"(*image) : "a"(7), "d"(0));
@@ -123,8 +115,7 @@ static void save(struct image *image)
 		__asm__ volatile("fxsave64 %0" : "+m"(*image));
 }
 
-static bool same(const struct image *a, const struct image *b)
-{
+static bool same(const struct image *a, const struct image *b) {
 	bool good = a->fcw == b->fcw && a->mxcsr == b->mxcsr && a->ftw == b->ftw;
 
 	for (unsigned i = 0; i < 8; i++)
@@ -136,8 +127,7 @@ static bool same(const struct image *a, const struct image *b)
 }
 
 /* Exits of several kinds, an IPI to the next CPU, and time for a few interrupts. */
-static void disturb(u32 me, u32 round)
-{
+static void disturb(u32 me, u32 round) {
 	u32 r[4];
 
 	cpu_sti();
@@ -151,8 +141,7 @@ static void disturb(u32 me, u32 round)
 	cpu_cli();
 }
 
-static void storm(void *arg)
-{
+static void storm(void *arg) {
 	u32 me = this_cpu()->index;
 
 	(void)arg;
@@ -173,8 +162,7 @@ static void storm(void *arg)
 	__atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
 }
 
-static void test_storm(void)
-{
+static void test_storm(void) {
 	for (u32 i = 1; i < nr; i++)
 		smp_start(i, storm, NULL);
 	storm(NULL);
@@ -189,16 +177,14 @@ static void test_storm(void)
 }
 
 /* A CPU that is started again finds its registers as INIT leaves them: XCR0 and the rest. */
-static void look_at_reset(void *arg)
-{
+static void look_at_reset(void *arg) {
 	if (have_xsave) {
 		write_cr4(read_cr4() | X86_CR4_OSXSAVE);
 		*(volatile u64 *)arg = xgetbv(0);
 	}
 }
 
-static void test_xcr0(void)
-{
+static void test_xcr0(void) {
 	volatile u64 seen = 0;
 
 	if (!have_xsave) {
@@ -257,8 +243,7 @@ extern const char nm_real[], nm_pae[];
 
 static u64 gates[256];
 
-static void test_ts(const char *name, enum mode mode, const char *code, const char *end)
-{
+static void test_ts(const char *name, enum mode mode, const char *code, const char *end) {
 	struct mode_tables tables = {(u32)(u64)gates, sizeof(gates) - 1};
 	const u16 fcw[] = {0x0340, 0x027f, 0x0f7f};
 	u32 *value = mode_data()->value;
@@ -279,8 +264,7 @@ static void test_ts(const char *name, enum mode mode, const char *code, const ch
 	}
 }
 
-static void test_modes(void)
-{
+static void test_modes(void) {
 	u64 at = LOW_BASE + (u64)(nm_pae - ts_pae);
 
 	gates[X86_NM] = (at & 0xffff) | (u64)SEL_CODE32 << 16 | 0x8e00ul << 32 | (at >> 16) << 48;
@@ -290,8 +274,7 @@ static void test_modes(void)
 	test_ts("32-bit paging", MODE_PAGING32, ts_pae, ts_pae_end);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	trap_set_handler(VECTOR_TICK, on_tick);
 	trap_set_handler(VECTOR_IPI, on_ipi);
 	nr = smp_init();

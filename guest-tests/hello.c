@@ -3,8 +3,7 @@
 
 const char test_name[] = "hello";
 
-void test_main(void)
-{
+void test_main(void) {
 	print("hello from a guest in long mode, %lu KiB of memory\n", ram_top() >> 10);
 	check("long mode is active", (rdmsr(X86_MSR_EFER) & X86_EFER_LMA) != 0);
 }

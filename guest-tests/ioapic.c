@@ -19,8 +19,7 @@ static u8 last;
 static unsigned quiet_after; /* the handler quiets the UART at this hit */
 static bool remote_seen;
 
-static void on_irq(struct regs *r)
-{
+static void on_irq(struct regs *r) {
 	hits++;
 	last = (u8)r->vector;
 	remote_seen = (ioapic_read(0x10 + 2 * UART_PIN) & REMOTE_IRR) != 0;
@@ -29,26 +28,20 @@ static void on_irq(struct regs *r)
 	lapic_eoi();
 }
 
-static void on_nmi(struct regs *r)
-{
+static void on_nmi(struct regs *r) {
 	(void)r;
 	nmis++;
 }
 
-static void window(void)
-{
+static void window(void) {
 	delay_us(200);
 	for (unsigned i = 0; i < 50; i++)
 		cpu_irq_window();
 }
 
-static bool wait_hit(void)
-{
-	return wait_until((cpu_irq_window(), hits > 0), 500000);
-}
+static bool wait_hit(void) { return wait_until((cpu_irq_window(), hits > 0), 500000); }
 
-static u32 pit_pin(void)
-{
+static u32 pit_pin(void) {
 	/* The MADT's override for ISA IRQ 0 (type 2: bus, source, GSI); pin 0 without one. */
 	const struct acpi_header *madt = acpi_table("APIC");
 
@@ -60,29 +53,25 @@ static u32 pit_pin(void)
 }
 
 /* One rising edge on the PIT's pin, as soon as it is programmed. */
-static void raise_pit(void)
-{
+static void raise_pit(void) {
 	outb(0x43, 0x30);
 	outb(0x40, 20);
 	outb(0x40, 0);
 }
 
 /* The UART's line goes up and stays until the transmitter interrupt is turned off. */
-static void raise_uart(void)
-{
+static void raise_uart(void) {
 	wait_until((inb(COM1 + 5) & 0x60) == 0x60, 500000);
 	outb(COM1 + 4, 0x0b);
 	outb(COM1 + 1, 2);
 }
 
-static void lower_uart(void)
-{
+static void lower_uart(void) {
 	outb(COM1 + 1, 0);
 	(void)inb(COM1 + 2);
 }
 
-static void test_registers(void)
-{
+static void test_registers(void) {
 	u32 version = ioapic_read(1), pins = (version >> 16 & 0xff) + 1;
 	u32 id = ioapic_read(0), low;
 
@@ -110,8 +99,7 @@ static void test_registers(void)
 		 (ioapic_read(0x12), mmio_read32((const volatile void *)IOAPIC_BASE) & 0xff), 0x12);
 }
 
-static void test_edge(u32 pin, u8 self)
-{
+static void test_edge(u32 pin, u8 self) {
 	hits = 0;
 	ioapic_route(pin, VECTOR, self);
 	raise_pit();
@@ -154,8 +142,7 @@ static void test_edge(u32 pin, u8 self)
 	ioapic_route(pin, LVT_MASKED, 0);
 }
 
-static void test_nmi(u32 pin, u8 self)
-{
+static void test_nmi(u32 pin, u8 self) {
 	nmis = 0;
 	ioapic_route(pin, 0x400, self);
 	raise_pit();
@@ -163,8 +150,7 @@ static void test_nmi(u32 pin, u8 self)
 	ioapic_route(pin, LVT_MASKED, 0);
 }
 
-static void test_level(u8 self)
-{
+static void test_level(u8 self) {
 	hits = 0;
 	quiet_after = 1;
 	ioapic_route(UART_PIN, LEVEL | VECTOR, self);
@@ -200,8 +186,7 @@ static void test_level(u8 self)
 	ioapic_route(UART_PIN, LVT_MASKED, 0);
 }
 
-static void test_outside(void)
-{
+static void test_outside(void) {
 	u32 version = ioapic_read(1);
 
 	for (u32 index = 0x40; index < 0x100; index += 3)
@@ -211,8 +196,7 @@ static void test_outside(void)
 	check_eq("offsets past the registers change nothing", ioapic_read(1), version);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	u32 pin = pit_pin();
 	u8 self;
 

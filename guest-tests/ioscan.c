@@ -8,8 +8,7 @@
 const char test_name[] = "ioscan";
 
 /* Ports that a write may end or reset the machine by, and the UART that this test prints on. */
-static bool dangerous(u32 port, u32 size)
-{
+static bool dangerous(u32 port, u32 size) {
 	static const struct {
 		u16 first, last;
 	} ranges[] = {
@@ -27,15 +26,13 @@ static bool dangerous(u32 port, u32 size)
 	return false;
 }
 
-static u32 read_port(u16 port, u32 size)
-{
+static u32 read_port(u16 port, u32 size) {
 	if (size == 1)
 		return inb(port);
 	return size == 2 ? inw(port) : inl(port);
 }
 
-static void write_port(u16 port, u32 size, u32 value)
-{
+static void write_port(u16 port, u32 size, u32 value) {
 	if (size == 1)
 		outb(port, (u8)value);
 	else if (size == 2)
@@ -44,8 +41,7 @@ static void write_port(u16 port, u32 size, u32 value)
 		outl(port, value);
 }
 
-static void scan_reads(u32 size)
-{
+static void scan_reads(u32 size) {
 	u32 all_ones = size == 1 ? 0xff : size == 2 ? 0xffff : 0xffffffff, claimed = 0;
 
 	for (u32 port = 0; port < 0x10000; port++)
@@ -55,8 +51,7 @@ static void scan_reads(u32 size)
 	check_range(name_of("reads of %u bytes: few ports answer", size), claimed, 1, 400);
 }
 
-static void scan_writes(u32 size, u32 value)
-{
+static void scan_writes(u32 size, u32 value) {
 	for (u32 port = 0; port < 0x10000; port++)
 		if (!dangerous(port, size))
 			write_port((u16)port, size, value);
@@ -64,16 +59,14 @@ static void scan_writes(u32 size, u32 value)
 }
 
 /* The end of the port space: a wide access reaches past it. */
-static void test_end_of_ports(void)
-{
+static void test_end_of_ports(void) {
 	check_eq("16 bits at port 0xffff", inw(0xffff) & 0xff, 0xff);
 	check_eq("32 bits at port 0xfffe", inl(0xfffe) & 0xffff, 0xffff);
 	outl(0xffff, 0);
 	check("32 bits written to port 0xffff", true);
 }
 
-static void test_unclaimed(void)
-{
+static void test_unclaimed(void) {
 	static const u16 ports[] = {0x1234, 0x0300, 0x5658, 0xe000, 0xfff0};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(ports); i++) {
@@ -82,8 +75,7 @@ static void test_unclaimed(void)
 	}
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	if (on_bare_tcg()) {
 		skip("every port", "the bare machine has devices that a blind write upsets");
 		return;

@@ -16,8 +16,7 @@ static unsigned hits;
 static bool isr_seen, irr_seen;
 static u32 ppr_seen;
 
-static void on_vector(struct regs *r)
-{
+static void on_vector(struct regs *r) {
 	u8 vector = (u8)r->vector;
 
 	if (hits < MAX_LOG)
@@ -31,25 +30,19 @@ static void on_vector(struct regs *r)
 
 static unsigned nmis;
 
-static void on_nmi(struct regs *r)
-{
+static void on_nmi(struct regs *r) {
 	(void)r;
 	nmis++;
 }
 
-static void window(void)
-{
+static void window(void) {
 	for (unsigned i = 0; i < 100; i++)
 		cpu_irq_window();
 }
 
-static void self_ipi(u8 vector)
-{
-	lapic_send(0, ICR_SELF | vector);
-}
+static void self_ipi(u8 vector) { lapic_send(0, ICR_SELF | vector); }
 
-static void test_registers(void)
-{
+static void test_registers(void) {
 	static const u16 lvts[] = {LAPIC_LVT_TIMER, LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,
 				   LAPIC_LVT_ERROR};
 	u32 version = lapic_read(LAPIC_VERSION);
@@ -67,8 +60,7 @@ static void test_registers(void)
 	check_eq("divide register reads back", lapic_read(LAPIC_TIMER_DIVIDE), DIVIDE_BY_1);
 }
 
-static void test_xapic_registers(void)
-{
+static void test_xapic_registers(void) {
 	lapic_write(LAPIC_DFR, 0x0fffffff);
 	check_eq("DFR: bits 27:0 are ones", lapic_read(LAPIC_DFR), 0x0fffffff);
 	lapic_write(LAPIC_DFR, 0xffffffff);
@@ -80,8 +72,7 @@ static void test_xapic_registers(void)
 		 0x05000000);
 }
 
-static void test_tpr(void)
-{
+static void test_tpr(void) {
 	u64 cr8;
 
 	lapic_write(LAPIC_TPR, 0x40);
@@ -95,8 +86,7 @@ static void test_tpr(void)
 	check_eq("CR8 is 0 again", cr8, 0);
 }
 
-static void test_self_ipi(const char *mode)
-{
+static void test_self_ipi(const char *mode) {
 	hits = 0;
 	self_ipi(LOW_VECTOR);
 	check_eq(name_of("%s: self IPI waits while IF is clear", mode), hits, 0);
@@ -123,8 +113,7 @@ static void test_self_ipi(const char *mode)
 	      hits == 2 && order[0] == HIGH_VECTOR && order[1] == LOW_VECTOR);
 }
 
-static void test_priority(void)
-{
+static void test_priority(void) {
 	hits = 0;
 	lapic_write(LAPIC_TPR, 0x60);
 	self_ipi(LOW_VECTOR);
@@ -153,8 +142,7 @@ static void test_priority(void)
 static unsigned depth, deepest;
 
 /* Opens interrupts in its handler: only a higher class may come in between. */
-static void on_nesting(struct regs *r)
-{
+static void on_nesting(struct regs *r) {
 	u8 vector = (u8)r->vector;
 
 	if (hits < MAX_LOG)
@@ -174,8 +162,7 @@ static void on_nesting(struct regs *r)
 	lapic_eoi();
 }
 
-static void test_nesting(void)
-{
+static void test_nesting(void) {
 	hits = depth = deepest = 0;
 	trap_set_handler(LOW_VECTOR - 1, on_nesting);
 	trap_set_handler(LOW_VECTOR, on_nesting);
@@ -191,16 +178,14 @@ static void test_nesting(void)
 	trap_set_handler(HIGH_VECTOR, on_vector);
 }
 
-static void expect_hits(const char *name, unsigned expected)
-{
+static void expect_hits(const char *name, unsigned expected) {
 	window();
 	check_eq(name, hits, expected);
 	hits = 0;
 }
 
 /* Destinations that are, and are not, this CPU. */
-static void test_destinations(void)
-{
+static void test_destinations(void) {
 	u32 id = lapic_id();
 
 	hits = 0;
@@ -235,8 +220,7 @@ static void test_destinations(void)
 	lapic_write(LAPIC_DFR, 0xffffffff);
 }
 
-static void test_nmi(void)
-{
+static void test_nmi(void) {
 	nmis = 0;
 	lapic_send(lapic_id(), ICR_NMI);
 	for (unsigned i = 0; i < 1000 && !nmis; i++)
@@ -244,8 +228,7 @@ static void test_nmi(void)
 	check_eq("NMI to itself, with IF clear", nmis, 1);
 }
 
-static void test_error(void)
-{
+static void test_error(void) {
 	lapic_write(LAPIC_ESR, 0);
 	lapic_write(LAPIC_ESR, 0);
 	check_eq("ESR is clear", lapic_read(LAPIC_ESR), 0);
@@ -260,8 +243,7 @@ static void test_error(void)
 	check_eq("ESR is clear again", lapic_read(LAPIC_ESR), 0);
 }
 
-static void test_software_disable(void)
-{
+static void test_software_disable(void) {
 	if (on_bare_tcg()) {
 		skip("software disable", "TCG does not mask the LVT");
 		return;
@@ -281,16 +263,14 @@ static void test_software_disable(void)
 	expect_hits("enabled again: nothing was kept", 0);
 }
 
-static void wait_hits(unsigned wanted, u64 us)
-{
+static void wait_hits(unsigned wanted, u64 us) {
 	u64 end = rdtsc() + us_to_tsc(us);
 
 	while (hits < wanted && rdtsc() < end)
 		cpu_irq_window();
 }
 
-static void test_timer(const char *mode)
-{
+static void test_timer(const char *mode) {
 	u32 first, later;
 
 	hits = 0;
@@ -334,14 +314,10 @@ static void test_timer(const char *mode)
 	lapic_write(LAPIC_TIMER_INIT, 0);
 }
 
-static u64 read_count(void)
-{
-	return lapic_read(LAPIC_TIMER_NOW);
-}
+static u64 read_count(void) { return lapic_read(LAPIC_TIMER_NOW); }
 
 /* Counts per second of the timer, divided as it is, over 5 ms. */
-static u64 timer_rate(void)
-{
+static u64 timer_rate(void) {
 	struct sample first, last;
 
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | LOW_VECTOR);
@@ -352,8 +328,7 @@ static u64 timer_rate(void)
 	return (first.value - last.value) * (tsc_hz() / 1000) / ((last.tsc - first.tsc) / 1000);
 }
 
-static void test_divide(void)
-{
+static void test_divide(void) {
 	static const u8 codes[] = {0xb, 0, 1, 2, 3, 8, 9, 0xa};
 	u64 base = 0;
 
@@ -369,8 +344,7 @@ static void test_divide(void)
 	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
 }
 
-static void test_deadline(const char *mode)
-{
+static void test_deadline(const char *mode) {
 	u64 now;
 
 	if (!cpuid_bit(1, 2, 24)) {
@@ -411,8 +385,7 @@ static void test_deadline(const char *mode)
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 }
 
-static void test_mode_switch(void)
-{
+static void test_mode_switch(void) {
 	u64 base = rdmsr(X86_MSR_APIC_BASE), value;
 
 	check_eq("APIC_BASE: address", base & GENMASK(51, 12), LAPIC_BASE);
@@ -432,8 +405,7 @@ static void test_mode_switch(void)
 	check_eq("x2APIC EOI in xAPIC mode: #GP", msr_write(0x80b, 0), X86_GP);
 }
 
-static void test_x2apic(void)
-{
+static void test_x2apic(void) {
 	u32 id = lapic_id();
 	u64 base, value;
 
@@ -487,8 +459,7 @@ static void test_x2apic(void)
 	test_self_ipi("xAPIC again");
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	lapic_init();
 	trap_set_handler(X86_NMI, on_nmi);
 	trap_set_handler(LOW_VECTOR - 1, on_vector);

@@ -31,16 +31,14 @@ struct result {
 
 static volatile u32 plain;
 
-static struct result finish(volatile u32 *at, struct result r, u64 flags)
-{
+static struct result finish(volatile u32 *at, struct result r, u64 flags) {
 	r.memory = *at;
 	r.flags &= flags;
 	return r;
 }
 
 /* The instruction as one line: "; " between instructions, one percent sign for two. */
-static const char *one_line(const char *insn)
-{
+static const char *one_line(const char *insn) {
 	static char line[120];
 	size_t n = 0;
 
@@ -56,8 +54,7 @@ static const char *one_line(const char *insn)
 	return line;
 }
 
-static void compare(const char *insn, struct result got, struct result wanted)
-{
+static void compare(const char *insn, struct result got, struct result wanted) {
 	bool same = got.memory == wanted.memory && got.rax == wanted.rax && got.rcx == wanted.rcx &&
 		    got.rdx == wanted.rdx && got.flags == wanted.flags;
 
@@ -86,8 +83,7 @@ static void compare(const char *insn, struct result got, struct result wanted)
 		EXECUTE(&plain, insn, start, a, c, d, mask))
 #define FORM(insn, mask) FORM_WITH(insn, 0x80001234, 0x11112222, 5, 0x33334444, mask)
 
-static void test_moves(void)
-{
+static void test_moves(void) {
 	FORM("movl %%eax, (%%rbx)", NO_FLAGS);
 	FORM("movl (%%rbx), %%edx", NO_FLAGS);
 	FORM("movl $0x12345678, (%%rbx)", NO_FLAGS);
@@ -102,8 +98,7 @@ static void test_moves(void)
 	FORM("bswap %%eax\n\tmovl %%eax, (%%rbx)", NO_FLAGS);
 }
 
-static void test_arithmetic(void)
-{
+static void test_arithmetic(void) {
 	FORM("addl %%eax, (%%rbx)", ALL);
 	FORM("addl (%%rbx), %%eax", ALL);
 	FORM("addl $0x7fffffff, (%%rbx)", ALL);
@@ -123,8 +118,7 @@ static void test_arithmetic(void)
 	FORM("notl (%%rbx)", ALL);
 }
 
-static void test_logic(void)
-{
+static void test_logic(void) {
 	FORM("orl %%eax, (%%rbx)", LOGIC);
 	FORM("orl (%%rbx), %%eax", LOGIC);
 	FORM("orl $0x100, (%%rbx)", LOGIC);
@@ -140,8 +134,7 @@ static void test_logic(void)
 	FORM("lock incl (%%rbx)", ALL);
 }
 
-static void test_bits(void)
-{
+static void test_bits(void) {
 	FORM("btl $4, (%%rbx)", CARRY);
 	FORM("btsl $0, (%%rbx)", CARRY);
 	FORM("btrl $31, (%%rbx)", CARRY);
@@ -151,8 +144,7 @@ static void test_bits(void)
 	FORM("lock btsl $0, (%%rbx)", CARRY);
 }
 
-static void test_exchanges(void)
-{
+static void test_exchanges(void) {
 	FORM("xaddl %%eax, (%%rbx)", ALL);
 	FORM("lock xaddl %%eax, (%%rbx)", ALL);
 	FORM("cmpxchgl %%ecx, (%%rbx)", ALL);
@@ -164,8 +156,7 @@ static void test_exchanges(void)
  * Forms that no driver uses on registers. An emulator may stop at them with a report (T-E6), so
  * they are tried only with the word `rare` on the command line.
  */
-static void test_rare(void)
-{
+static void test_rare(void) {
 	if (!cmdline_has("rare")) {
 		skip("multiplications, shifts, bit scans", "without the word rare");
 		return;
@@ -195,8 +186,7 @@ static void test_rare(void)
 }
 
 /* Operand and address prefixes, every kind of addressing, 2 to 15 bytes of instruction. */
-static void test_addressing(void)
-{
+static void test_addressing(void) {
 	FORM("mov %%rbx, %%r12\n\tmovl %%eax, (%%r12)\n\tmovl (%%r12), %%edx", NO_FLAGS);
 	FORM("mov %%rbx, %%r13\n\tmovl %%eax, (%%r13)\n\tmovl (%%r13), %%edx", NO_FLAGS);
 	FORM("lea -20(%%rbx), %%rdi\n\tmovl %%eax, (%%rdi, %%rcx, 4)", NO_FLAGS);
@@ -211,8 +201,7 @@ static void test_addressing(void)
 	FORM("mov %%rbx, %%rbp\n\tmovl %%eax, (%%rbp)", NO_FLAGS);
 }
 
-static void test_strings(void)
-{
+static void test_strings(void) {
 	u32 from = 0x76543210, to = 0;
 	u64 rsi, rdi, rcx, rax;
 
@@ -250,8 +239,7 @@ static void test_strings(void)
 }
 
 /* T-E1: a register that counts what is written to it, so that a repeat would be seen. */
-static void test_exactly_once(void)
-{
+static void test_exactly_once(void) {
 	volatile u32 *reg = (volatile u32 *)REGISTER;
 	const u32 rounds = 3000;
 
@@ -272,8 +260,7 @@ static void test_exactly_once(void)
 }
 
 /* Byte and word accesses where a byte has a meaning: the IOAPIC's index. */
-static void test_sizes(void)
-{
+static void test_sizes(void) {
 	volatile u8 *index = (volatile u8 *)IOAPIC_BASE;
 	u64 wide;
 
@@ -294,8 +281,7 @@ static void test_sizes(void)
 }
 
 /* The page of registers, reached through another address. */
-static void test_alias(void)
-{
+static void test_alias(void) {
 	page_map(TEST_VA, LAPIC_BASE, PTE_PRESENT | PTE_WRITE);
 	*(volatile u32 *)(TEST_VA + LAPIC_TIMER_INIT) = 0x4242;
 	check_eq("a register through another linear address",
@@ -318,8 +304,7 @@ static void test_alias(void)
 }
 
 /* Code that lies over a page boundary and touches a register. */
-static void test_split_code(void)
-{
+static void test_split_code(void) {
 	/* movl $0x00abcdef, (%rdi); ret */
 	static const u8 code[] = {0xc7, 0x07, 0xef, 0xcd, 0xab, 0x00, 0xc3};
 	u8 *first = page_alloc(), *second = page_alloc();
@@ -339,8 +324,7 @@ static void test_split_code(void)
 }
 
 /* T-S1: a fault in the middle of a string instruction leaves it to be continued. */
-static void string_fault(const char *name, bool input)
-{
+static void string_fault(const char *name, bool input) {
 	u8 *page = page_alloc();
 	u64 boundary = TEST_VA + GiB(1) + PAGE_SIZE, rdi = boundary - 5, rcx = 12;
 	unsigned good = 0;
@@ -376,8 +360,7 @@ static void string_fault(const char *name, bool input)
 	check_eq(name_of("T-S1 %s: nothing behind", name), *(volatile u8 *)(boundary + 7), 0);
 }
 
-static void test_string_io(void)
-{
+static void test_string_io(void) {
 	u8 bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 	u64 rsi = (u64)bytes, rdi, rcx = 8;
 
@@ -399,8 +382,7 @@ static void test_string_io(void)
 	check("REP OUTS from an absent page: RSI and RCX", rsi == UNMAPPED_VA && rcx == 3);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	lapic_init();
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 	test_moves();

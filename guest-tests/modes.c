@@ -131,28 +131,24 @@ CODE(lme_code, 32,
 
 extern const char real_int[], real_ud[], real_tick[], flat_int[], flat_ud[], flat_tick[], flat_pf[];
 
-static u32 low_address(const char *label, const char *code)
-{
+static u32 low_address(const char *label, const char *code) {
 	return LOW_BASE + (u32)(label - code);
 }
 
 static u64 gates[256];
 
-static void set_gate(u8 vector, const char *label)
-{
+static void set_gate(u8 vector, const char *label) {
 	u64 at = low_address(label, protected32_code);
 
 	gates[vector] = (at & 0xffff) | (u64)SEL_CODE32 << 16 | 0x8e00ul << 32 | (at >> 16) << 48;
 }
 
-static void set_real_vector(u8 vector, const char *label)
-{
+static void set_real_vector(u8 vector, const char *label) {
 	mode_real_vector(vector, (u16)low_address(label, real_code));
 }
 
 /* IRQ 0 every millisecond, at vector 0x20. */
-static void start_ticks(void)
-{
+static void start_ticks(void) {
 	pic_init(IRQ0);
 	outb(0x43, 0x34);
 	outb(0x40, 1193 & 0xff);
@@ -160,8 +156,7 @@ static void start_ticks(void)
 	outb(0x21, 0xfe);
 }
 
-static void stop_ticks(void)
-{
+static void stop_ticks(void) {
 	outb(0x21, 0xff);
 	outb(0x43, 0x30);
 }
@@ -175,8 +170,7 @@ struct expectation {
 	u64 cr0, cr4;
 };
 
-static void check_common(const struct expectation *e, u32 port)
-{
+static void check_common(const struct expectation *e, u32 port) {
 	const u32 *saw = mode_data()->value;
 	u32 r[4];
 
@@ -193,8 +187,7 @@ static void check_common(const struct expectation *e, u32 port)
 	check_eq(name_of("%s: IOAPIC version by MMIO", e->name), saw[SAW_IOAPIC], ioapic_read(1));
 }
 
-static void check_events(const struct expectation *e)
-{
+static void check_events(const struct expectation *e) {
 	const u32 *saw = mode_data()->value;
 
 	check_eq(name_of("%s: INT", e->name), saw[SAW_INT], 1);
@@ -207,8 +200,7 @@ static void check_events(const struct expectation *e)
 	}
 }
 
-static void run(const struct expectation *e)
-{
+static void run(const struct expectation *e) {
 	struct mode_tables tables = {(u32)(u64)gates, sizeof(gates) - 1};
 	bool own = e->idt && e->mode != MODE_REAL;
 	u32 port;
@@ -230,8 +222,7 @@ static void run(const struct expectation *e)
 		check_events(e);
 }
 
-static void test_modes(void)
-{
+static void test_modes(void) {
 	const struct expectation all[] = {
 		{"real mode", MODE_REAL, real_code, real_code_end, true, false, 0, 0},
 		{"16-bit protected mode", MODE_PROTECTED16, protected16_code, protected16_code_end,
@@ -250,8 +241,7 @@ static void test_modes(void)
 		run(&all[i]);
 }
 
-static void test_lme(void)
-{
+static void test_lme(void) {
 	const u32 *saw = mode_data()->value;
 	u32 r[4];
 
@@ -264,8 +254,7 @@ static void test_lme(void)
 	check_eq("EFER.LME without PAE: IN", saw[SAW_PORT], inb(0x21));
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	set_real_vector(0x30, real_int);
 	set_real_vector(6, real_ud);
 	set_real_vector(IRQ0, real_tick);

@@ -56,22 +56,19 @@ static const struct {
 };
 
 /* Write-only, or with an effect that a blind write must not have. */
-static bool never_write(u32 msr)
-{
+static bool never_write(u32 msr) {
 	return msr == 0x49 || msr == 0x79 || msr == 0x10b || msr == 0xc0010020 ||
 	       (msr >= 0x800 && msr < 0x900) || msr == 0x10 || msr == 0x3b || msr == 0x6e0;
 }
 
-static bool is_known(u32 msr)
-{
+static bool is_known(u32 msr) {
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
 		if (msr >= known[i].first && msr <= known[i].last)
 			return true;
 	return false;
 }
 
-static void sweep(u32 first, u32 last)
-{
+static void sweep(u32 first, u32 last) {
 	u32 readable = 0, odd = 0, wrong = 0, swallowed = 0;
 	u64 value;
 
@@ -99,8 +96,7 @@ static void sweep(u32 first, u32 last)
 		 swallowed, 0);
 }
 
-static void test_sweep(void)
-{
+static void test_sweep(void) {
 	if (on_bare_tcg()) {
 		skip("T-G1 sweep", "TCG reads unknown MSRs as 0");
 		return;
@@ -111,8 +107,7 @@ static void test_sweep(void)
 	sweep(0x40000000, 0x400000ff);
 }
 
-static void keeps(const char *name, u32 msr, u64 value)
-{
+static void keeps(const char *name, u32 msr, u64 value) {
 	u64 old, now = 0;
 
 	if (msr_read(msr, &old) != TRAP_NONE) {
@@ -125,8 +120,7 @@ static void keeps(const char *name, u32 msr, u64 value)
 	msr_write(msr, old);
 }
 
-static void refuses(const char *name, u32 msr, u64 value)
-{
+static void refuses(const char *name, u32 msr, u64 value) {
 	u64 old = 0, now = 0;
 
 	msr_read(msr, &old);
@@ -135,8 +129,7 @@ static void refuses(const char *name, u32 msr, u64 value)
 	check_eq(name_of("%s: nothing changed", name), now, old);
 }
 
-static void test_system_call(void)
-{
+static void test_system_call(void) {
 	keeps("STAR", X86_MSR_STAR, 0x0033000800000000);
 	keeps("LSTAR", X86_MSR_LSTAR, 0xffff800000001234);
 	keeps("CSTAR", X86_MSR_CSTAR, 0xffff800000005678);
@@ -157,8 +150,7 @@ static void test_system_call(void)
 	refuses("non-canonical KERNEL_GS_BASE", X86_MSR_KERNEL_GS_BASE, NON_CANONICAL);
 }
 
-static void test_memory_types(void)
-{
+static void test_memory_types(void) {
 	u64 pat = rdmsr(X86_MSR_PAT), cap, value;
 
 	keeps("PAT", X86_MSR_PAT, 0x0406070400040607);
@@ -185,8 +177,7 @@ static void test_memory_types(void)
 	check_eq("MTRR capabilities are read-only: #GP", msr_write(0xfe, cap), X86_GP);
 }
 
-static void test_tsc(void)
-{
+static void test_tsc(void) {
 	u64 adjust, before, after, now;
 
 	if (on_bare_tcg()) {
@@ -212,8 +203,7 @@ static void test_tsc(void)
 	wrmsr(0x3b, adjust);
 }
 
-static void test_apic_base(void)
-{
+static void test_apic_base(void) {
 	u64 base = rdmsr(X86_MSR_APIC_BASE);
 
 	check_eq("APIC base: written as it is", msr_write(X86_MSR_APIC_BASE, base), TRAP_NONE);
@@ -224,8 +214,7 @@ static void test_apic_base(void)
 }
 
 /* RDMSR and WRMSR use ECX, EDX:EAX only, and clear the upper halves. */
-static void test_registers(void)
-{
+static void test_registers(void) {
 	u64 rax = ~0ul, rdx = ~0ul, rcx = 0xffffffff00000000 | X86_MSR_EFER;
 
 	__asm__ volatile("rdmsr" : "+a"(rax), "+d"(rdx), "+c"(rcx));
@@ -240,8 +229,7 @@ static void test_registers(void)
 	check_eq("the same for an MSR that exits: RDX", rdx, rdmsr(0x1b) >> 32);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	test_registers();
 	test_system_call();
 	test_memory_types();

@@ -12,34 +12,29 @@ const char test_name[] = "paging";
 #define AD	  (PTE_ACCESSED | PTE_DIRTY)
 #define LARGE_RAM MiB(32) /* a 2 MiB page of RAM that nothing else uses */
 
-static u64 probe_read(u64 va)
-{
+static u64 probe_read(u64 va) {
 	u64 value;
 
 	__asm__ volatile(TRY "mov (%1), %0" END_TRY : "=r"(value) : "r"(va) : TRY_SPOILS);
 	return trap_taken().vector;
 }
 
-static u64 probe_write(u64 va, u64 value)
-{
+static u64 probe_write(u64 va, u64 value) {
 	__asm__ volatile(TRY "mov %0, (%1)" END_TRY : : "r"(value), "r"(va) : TRY_SPOILS);
 	return trap_taken().vector;
 }
 
-static u64 probe_call(u64 va)
-{
+static u64 probe_call(u64 va) {
 	__asm__ volatile(TRY "call *%0" END_TRY : : "r"(va) : TRY_SPOILS, "rax");
 	return trap_taken().vector;
 }
 
-static void expect_fault(const char *name, u64 vector, u64 error)
-{
+static void expect_fault(const char *name, u64 vector, u64 error) {
 	check_eq(name_of("%s: #PF", name), vector, X86_PF);
 	check_eq(name_of("%s: error code", name), trap_taken().error, error);
 }
 
-static void clear_bits(u64 va, u64 bits)
-{
+static void clear_bits(u64 va, u64 bits) {
 	for (unsigned level = 1; level <= 4; level++) {
 		u64 *entry = page_find(va, level);
 
@@ -49,8 +44,7 @@ static void clear_bits(u64 va, u64 bits)
 	write_cr3(read_cr3());
 }
 
-static void test_accessed(void)
-{
+static void test_accessed(void) {
 	u64 *leaf;
 
 	page_map(VA, (u64)page_alloc(), RW);
@@ -78,8 +72,7 @@ static void test_accessed(void)
 	check_eq("a page that is not there: no bits", *leaf, 0);
 }
 
-static void test_write_protect(void)
-{
+static void test_write_protect(void) {
 	u64 *leaf, cr0 = read_cr0();
 
 	page_map(VA, (u64)page_alloc(), PTE_PRESENT);
@@ -103,8 +96,7 @@ static void test_write_protect(void)
 	check_eq("writable again", probe_write(VA, 1), TRAP_NONE);
 }
 
-static void test_no_execute(void)
-{
+static void test_no_execute(void) {
 	u8 *page = page_alloc();
 
 	page[0] = 0xc3;
@@ -131,8 +123,7 @@ static void test_no_execute(void)
 	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_NXE);
 }
 
-static void test_supervisor_modes(void)
-{
+static void test_supervisor_modes(void) {
 	u64 cr4 = read_cr4();
 	u8 *page = page_alloc();
 
@@ -162,8 +153,7 @@ static void test_supervisor_modes(void)
 	page_map(VA, 0, 0);
 }
 
-static void test_large(void)
-{
+static void test_large(void) {
 	u64 *two = page_entry(VA + GiB(1), 2), *one;
 	u64 va = VA + GiB(1);
 
@@ -203,8 +193,7 @@ static void test_large(void)
 }
 
 /* A changed entry is seen after each kind of flush that the manuals promise. */
-static void test_flush(void)
-{
+static void test_flush(void) {
 	u64 *a = page_alloc(), *b = page_alloc(), *leaf;
 	u64 cr4 = read_cr4();
 
@@ -235,8 +224,7 @@ static void test_flush(void)
 }
 
 /* Tables of its own, entered by MOV CR3, that map the same address elsewhere. */
-static void test_two_roots(void)
-{
+static void test_two_roots(void) {
 	u64 *root = page_alloc(), *old = (u64 *)(read_cr3() & PTE_ADDRESS);
 	u64 *a = page_alloc(), *b = page_alloc(), cr3 = read_cr3();
 	unsigned wrong = 0;
@@ -258,8 +246,7 @@ static void test_two_roots(void)
 }
 
 /* Ring 3 through the user bit of every level. */
-static void test_user(void)
-{
+static void test_user(void) {
 	/* mov rax, imm64; mov rbx, [rax]; ud2 */
 	static u8 code[] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x48, 0x8b, 0x18, 0x0f, 0x0b};
 	u64 va = VA;
@@ -280,8 +267,7 @@ static void test_user(void)
 }
 
 /* Tables in memory that is not there read as all ones: a fault for the guest, no more. */
-static void test_tables_nowhere(void)
-{
+static void test_tables_nowhere(void) {
 	u64 *two = page_entry(VA + GiB(2), 2);
 
 	if (on_bare_tcg()) {
@@ -295,8 +281,7 @@ static void test_tables_nowhere(void)
 	write_cr3(read_cr3());
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	test_accessed();
 	test_write_protect();
 	test_no_execute();

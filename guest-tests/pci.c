@@ -7,25 +7,21 @@ const char test_name[] = "pci";
 #define DATA	0xcfc
 #define ENABLE	0x80000000u
 
-static void select(u32 bus, u32 device, u32 function, u32 reg)
-{
+static void select(u32 bus, u32 device, u32 function, u32 reg) {
 	outl(ADDRESS, ENABLE | bus << 16 | device << 11 | function << 8 | (reg & 0xfc));
 }
 
-static u32 read32(u32 bus, u32 device, u32 function, u32 reg)
-{
+static u32 read32(u32 bus, u32 device, u32 function, u32 reg) {
 	select(bus, device, function, reg);
 	return inl(DATA);
 }
 
-static void write32(u32 bus, u32 device, u32 function, u32 reg, u32 value)
-{
+static void write32(u32 bus, u32 device, u32 function, u32 reg, u32 value) {
 	select(bus, device, function, reg);
 	outl(DATA, value);
 }
 
-static void test_address(void)
-{
+static void test_address(void) {
 	u32 before;
 
 	outl(ADDRESS, 0x80000004);
@@ -42,8 +38,7 @@ static void test_address(void)
 	check_eq("disabled: data reads as ones", inl(DATA), 0xffffffff);
 }
 
-static void test_host_bridge(void)
-{
+static void test_host_bridge(void) {
 	u32 id = read32(0, 0, 0, 0), class = read32(0, 0, 0, 8);
 
 	check_ne("00:00.0 is there", id, 0xffffffff);
@@ -61,8 +56,7 @@ static void test_host_bridge(void)
 	check_eq("the class is read-only", read32(0, 0, 0, 8), class);
 }
 
-static void test_absent(void)
-{
+static void test_absent(void) {
 	check_eq("absent bus", read32(0xff, 0, 0, 0), 0xffffffff);
 	check_eq("absent function", read32(0, 0, 7, 0), 0xffffffff);
 	select(0xff, 31, 7, 0);
@@ -73,8 +67,7 @@ static void test_absent(void)
 }
 
 /* Sizing: all ones written, what comes back tells the size; then the old value again. */
-static void test_bar(u32 device, u32 function, u32 reg)
-{
+static void test_bar(u32 device, u32 function, u32 reg) {
 	u32 old = read32(0, device, function, reg), command = read32(0, device, function, 4), mask;
 
 	write32(0, device, function, 4, command & 0xfff8);
@@ -91,8 +84,7 @@ static void test_bar(u32 device, u32 function, u32 reg)
 		 read32(0, device, function, reg), old);
 }
 
-static void test_scan(void)
-{
+static void test_scan(void) {
 	u32 found = 0;
 
 	for (u32 device = 0; device < 32; device++) {
@@ -113,8 +105,7 @@ static void test_scan(void)
 	check_range("functions on bus 0", found, 1, 256);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	test_address();
 	test_host_bridge();
 	test_absent();

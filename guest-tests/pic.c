@@ -18,20 +18,17 @@ static unsigned hits[16];
 static u8 isr_first, isr_second;
 static bool no_eoi;
 
-static u8 read_first(u8 command)
-{
+static u8 read_first(u8 command) {
 	outb(0x20, command);
 	return inb(0x20);
 }
 
-static u8 read_second(u8 command)
-{
+static u8 read_second(u8 command) {
 	outb(0xa0, command);
 	return inb(0xa0);
 }
 
-static void on_irq(struct regs *r)
-{
+static void on_irq(struct regs *r) {
 	unsigned irq = (unsigned)(r->vector & 15);
 
 	hits[irq]++;
@@ -41,40 +38,30 @@ static void on_irq(struct regs *r)
 		pic_eoi(irq);
 }
 
-static void window(void)
-{
+static void window(void) {
 	for (unsigned i = 0; i < 50; i++)
 		cpu_irq_window();
 }
 
-static void clear_hits(void)
-{
-	memset(hits, 0, sizeof(hits));
-}
+static void clear_hits(void) { memset(hits, 0, sizeof(hits)); }
 
 /* One rising edge of IRQ 0: mode 0's output rises when the count ends. */
-static void raise_irq0(void)
-{
+static void raise_irq0(void) {
 	outb(0x43, 0x30);
 	outb(0x40, 20);
 	outb(0x40, 0);
 	wait_until((read_first(READ_IRR) & 1) != 0, 500000);
 }
 
-static void raise_uart(void)
-{
+static void raise_uart(void) {
 	outb(0x3fc, 0x0b); /* OUT2 lets the interrupt out */
 	outb(0x3f9, 0x02); /* transmitter empty, which it soon is */
 	wait_until((read_first(READ_IRR) & 1u << UART_IRQ) != 0, 500000);
 }
 
-static void lower_uart(void)
-{
-	outb(0x3f9, 0);
-}
+static void lower_uart(void) { outb(0x3f9, 0); }
 
-static void test_masks(void)
-{
+static void test_masks(void) {
 	static const u8 values[] = {0xff, 0x00, 0xa5, 0x5a, 0xff};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
@@ -88,8 +75,7 @@ static void test_masks(void)
 	outb(0xa1, 0xff);
 }
 
-static void test_request(void)
-{
+static void test_request(void) {
 	pic_init(BASE);
 	clear_hits();
 	raise_irq0();
@@ -104,8 +90,7 @@ static void test_request(void)
 	check_eq("out of IRR", read_first(READ_IRR) & 1, 0);
 }
 
-static void test_vector_base(void)
-{
+static void test_vector_base(void) {
 	pic_init(0x70);
 	clear_hits();
 	outb(0x21, 0xfe);
@@ -115,8 +100,7 @@ static void test_vector_base(void)
 	pic_init(BASE);
 }
 
-static void test_priority(void)
-{
+static void test_priority(void) {
 	clear_hits();
 	no_eoi = true;
 	outb(0x21, 0xee);
@@ -143,8 +127,7 @@ static void test_priority(void)
 	pic_init(BASE);
 }
 
-static void test_automatic_eoi(void)
-{
+static void test_automatic_eoi(void) {
 	outb(0x20, 0x11);
 	outb(0x21, BASE);
 	outb(0x21, 4);
@@ -163,8 +146,7 @@ static void test_automatic_eoi(void)
 	pic_init(BASE);
 }
 
-static void test_poll(void)
-{
+static void test_poll(void) {
 	outb(0x21, 0xfe);
 	raise_irq0();
 	check_eq("poll: IRQ 0", read_first(POLL) & 0x87, 0x80);
@@ -175,21 +157,18 @@ static void test_poll(void)
 	pic_init(BASE);
 }
 
-static u8 cmos(u8 index)
-{
+static u8 cmos(u8 index) {
 	outb(0x70, index);
 	return inb(0x71);
 }
 
-static void set_cmos(u8 index, u8 value)
-{
+static void set_cmos(u8 index, u8 value) {
 	outb(0x70, index);
 	outb(0x71, value);
 }
 
 /* The RTC's periodic interrupt at 1024 Hz is on the second chip. */
-static void test_second(void)
-{
+static void test_second(void) {
 	u8 b = cmos(0x0b);
 
 	clear_hits();
@@ -208,8 +187,7 @@ static void test_second(void)
 	outb(0x21, 0xff);
 }
 
-static void test_lint0(void)
-{
+static void test_lint0(void) {
 	clear_hits();
 	outb(0x21, 0xfe);
 	lapic_write(LAPIC_LVT_LINT0, LVT_MASKED | 0x700);
@@ -222,8 +200,7 @@ static void test_lint0(void)
 	outb(0x21, 0xff);
 }
 
-static void test_hlt(void)
-{
+static void test_hlt(void) {
 	clear_hits();
 	outb(0x21, 0xfe);
 	outb(0x43, 0x30);
@@ -234,8 +211,7 @@ static void test_hlt(void)
 	outb(0x21, 0xff);
 }
 
-static void test_elcr(void)
-{
+static void test_elcr(void) {
 	u8 first = inb(0x4d0), second = inb(0x4d1);
 
 	outb(0x4d0, 0xff);
@@ -246,8 +222,7 @@ static void test_elcr(void)
 	outb(0x4d1, second);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	lapic_init();
 	lapic_write(LAPIC_LVT_LINT0, 0x700);
 	for (unsigned i = 0; i < 16; i++) {

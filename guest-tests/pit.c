@@ -8,15 +8,13 @@ const char test_name[] = "pit";
 #define SPEAKER 2
 #define OUT2	0x20
 
-static void program(unsigned channel, unsigned mode, u16 count)
-{
+static void program(unsigned channel, unsigned mode, u16 count) {
 	outb(0x43, (u8)(channel << 6 | 0x30 | mode << 1));
 	outb((u16)(0x40 + channel), (u8)count);
 	outb((u16)(0x40 + channel), (u8)(count >> 8));
 }
 
-static u16 latched(unsigned channel)
-{
+static u16 latched(unsigned channel) {
 	u16 low;
 
 	outb(0x43, (u8)(channel << 6));
@@ -24,24 +22,18 @@ static u16 latched(unsigned channel)
 	return (u16)(low | inb((u16)(0x40 + channel)) << 8);
 }
 
-static u8 status(unsigned channel)
-{
+static u8 status(unsigned channel) {
 	outb(0x43, (u8)(0xe0 | 2u << channel)); /* read back the status, not the count */
 	return inb((u16)(0x40 + channel));
 }
 
-static void gate(bool open)
-{
+static void gate(bool open) {
 	outb(0x61, (u8)((inb(0x61) & ~(GATE2 | SPEAKER)) | (open ? GATE2 : 0)));
 }
 
-static bool out2(void)
-{
-	return (inb(0x61) & OUT2) != 0;
-}
+static bool out2(void) { return (inb(0x61) & OUT2) != 0; }
 
-static void test_latch(void)
-{
+static void test_latch(void) {
 	u16 first, again, later;
 	bool stood = false;
 
@@ -69,14 +61,10 @@ static void test_latch(void)
 	check("a second latch command changes nothing", (u16)(first - latched(0)) >= 200);
 }
 
-static u64 read_count(void)
-{
-	return latched(0);
-}
+static u64 read_count(void) { return latched(0); }
 
 /* Both samples must lie within one round of the 16-bit counter, 54 ms; a busy host spoils that. */
-static void test_rate(void)
-{
+static void test_rate(void) {
 	struct sample first, last;
 	u64 expected;
 
@@ -92,8 +80,7 @@ static void test_rate(void)
 		    expected * 97 / 100, expected * 103 / 100);
 }
 
-static void test_modes(void)
-{
+static void test_modes(void) {
 	u16 count;
 
 	program(0, 2, 1000);
@@ -112,8 +99,7 @@ static void test_modes(void)
 	check("mode 3 counts by two: even", (count & 1) == 0);
 }
 
-static void test_status(void)
-{
+static void test_status(void) {
 	program(2, 3, 1234);
 	check_eq("status: access, mode 3, binary", status(2) & 0x3f, 0x36);
 	program(2, 0, 1234);
@@ -127,8 +113,7 @@ static void test_status(void)
 }
 
 /* The gate of channel 2: shut, the count stands; in mode 1 its rising edge is the trigger. */
-static void test_gate(void)
-{
+static void test_gate(void) {
 	if (on_bare_tcg()) {
 		skip("the gate of channel 2", "QEMU's PIT ignores it in modes 0 and 1");
 		return;
@@ -161,8 +146,7 @@ static void test_gate(void)
 	check("mode 3: gate shut, output is high", out2());
 }
 
-static void test_access(void)
-{
+static void test_access(void) {
 	gate(true);
 	outb(0x43, 0xa0); /* channel 2, high byte only, mode 0 */
 	outb(0x42, 0x56);
@@ -187,8 +171,7 @@ static void test_access(void)
 	check("BCD: decimal digits", true);
 }
 
-static void test_out(void)
-{
+static void test_out(void) {
 	gate(true);
 	program(2, 0, 2000);
 	check("mode 0: output is low while it counts", !out2());
@@ -200,8 +183,7 @@ static void test_out(void)
 }
 
 /* Measures a wait for channel 2 by the TSC: mode 0 is neither early nor much late. */
-static void test_wait(void)
-{
+static void test_wait(void) {
 	u64 start, took, wanted = us_to_tsc(10000);
 
 	gate(true);
@@ -215,8 +197,7 @@ static void test_wait(void)
 	gate(false);
 }
 
-static void test_speaker_port(void)
-{
+static void test_speaker_port(void) {
 	u8 before = inb(0x61), first = before & 0x10;
 
 	outb(0x61, (u8)((before & 0xfc) | 1));
@@ -226,8 +207,7 @@ static void test_speaker_port(void)
 	check("port 0x61: the refresh bit toggles", wait_until((inb(0x61) & 0x10) != first, 10000));
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	test_latch();
 	test_rate();
 	test_modes();

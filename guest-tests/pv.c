@@ -36,8 +36,7 @@ static u32 features;
 static volatile struct system_time *clock;
 
 /* Nanoseconds as the ABI computes them: ((tsc - base) shifted * multiplier) >> 32 + base time. */
-static u64 clock_ns(void)
-{
+static u64 clock_ns(void) {
 	u32 version;
 	u64 ns;
 
@@ -54,8 +53,7 @@ static u64 clock_ns(void)
 	return ns;
 }
 
-static void test_clock(void)
-{
+static void test_clock(void) {
 	struct sample first, last;
 	u64 expected, previous, backwards = 0;
 
@@ -85,8 +83,7 @@ static void test_clock(void)
 	check_eq("clock: disabled", msr_write(MSR_SYSTEM_TIME, 0), TRAP_NONE);
 }
 
-static void test_wall_clock(void)
-{
+static void test_wall_clock(void) {
 	volatile struct wall_clock *wall = page_alloc();
 
 	if (!(features >> FEATURE_CLOCK & 1)) {
@@ -101,8 +98,7 @@ static void test_wall_clock(void)
 }
 
 /* Addresses where nothing is, or that reach past the end: refused or ignored, never harmful. */
-static void test_bad_addresses(void)
-{
+static void test_bad_addresses(void) {
 	static const u64 bad[] = {0xd0000000, 0xfffffffffffff000, 0x7ffffffffffff000, 0xfee00000,
 				  0x000ffffffffff000};
 
@@ -116,8 +112,7 @@ static void test_bad_addresses(void)
 	(void)msr_write(MSR_PV_EOI, 0);
 }
 
-static s64 hypercall(u64 nr, u64 a)
-{
+static s64 hypercall(u64 nr, u64 a) {
 	u64 rax = nr;
 
 	if (cpu_is_amd())
@@ -134,8 +129,7 @@ static s64 hypercall(u64 nr, u64 a)
 	return (s64)rax;
 }
 
-static void test_hypercalls(void)
-{
+static void test_hypercalls(void) {
 	static const u64 unknown[] = {0, 2, 4, 99, 0x7fffffff, 0xffffffff};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++)
@@ -145,8 +139,7 @@ static void test_hypercalls(void)
 }
 
 /* vmmcall or vmcall in ring 3, then ud2. */
-static void test_user_hypercall(void)
-{
+static void test_user_hypercall(void) {
 	static const u8 amd[] = {0xb8, 99, 0, 0, 0, 0x0f, 0x01, 0xd9, 0x0f, 0x0b};
 	static const u8 intel[] = {0xb8, 99, 0, 0, 0, 0x0f, 0x01, 0xc1, 0x0f, 0x0b};
 
@@ -158,8 +151,7 @@ static void test_user_hypercall(void)
 static unsigned hits;
 static volatile u32 *eoi_word;
 
-static void on_irq(struct regs *r)
-{
+static void on_irq(struct regs *r) {
 	u32 old = 1;
 
 	(void)r;
@@ -173,8 +165,7 @@ static void on_irq(struct regs *r)
 		lapic_eoi();
 }
 
-static void test_pv_eoi(void)
-{
+static void test_pv_eoi(void) {
 	if (!(features >> FEATURE_EOI & 1)) {
 		skip("EOI by memory", "not offered");
 		return;
@@ -199,8 +190,7 @@ static void test_pv_eoi(void)
 	msr_write(MSR_PV_EOI, 0);
 }
 
-static void test_not_offered(void)
-{
+static void test_not_offered(void) {
 	u64 value;
 
 	if (!(features >> 4 & 1))
@@ -209,8 +199,7 @@ static void test_not_offered(void)
 		check_eq("steal time: #GP", msr_read(MSR_STEAL_TIME, &value), X86_GP);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	u32 r[4];
 
 	if (!under_roost()) {

@@ -22,39 +22,31 @@ const char test_name[] = "rtc";
 static unsigned hits;
 static u8 causes;
 
-static u8 get(u8 index)
-{
+static u8 get(u8 index) {
 	outb(0x70, index);
 	return inb(0x71);
 }
 
-static void set(u8 index, u8 value)
-{
+static void set(u8 index, u8 value) {
 	outb(0x70, index);
 	outb(0x71, value);
 }
 
-static void on_irq(struct regs *r)
-{
+static void on_irq(struct regs *r) {
 	(void)r;
 	hits++;
 	causes |= get(REG_C);
 	pic_eoi(RTC_IRQ);
 }
 
-static unsigned from_bcd(u8 value)
-{
-	return (unsigned)(value >> 4) * 10 + (value & 15);
-}
+static unsigned from_bcd(u8 value) { return (unsigned)(value >> 4) * 10 + (value & 15); }
 
-static bool no_update(void)
-{
+static bool no_update(void) {
 	delay_us(20);
 	return !(get(REG_A) & A_UIP);
 }
 
-static void test_registers(void)
-{
+static void test_registers(void) {
 	check_eq("register D: valid time and RAM", get(REG_D) & 0x80, 0x80);
 	check_eq("register A: 32768 Hz divider", get(REG_A) & 0x70, 0x20);
 	set(REG_D, 0);
@@ -73,8 +65,7 @@ static void test_registers(void)
 	}
 }
 
-static void test_time(void)
-{
+static void test_time(void) {
 	u8 b = get(REG_B), second;
 	unsigned year, month, day, hour;
 
@@ -97,8 +88,7 @@ static void test_time(void)
 	      wait_until((delay_us(100), get(0) != second), 1500000));
 }
 
-static void test_formats(void)
-{
+static void test_formats(void) {
 	u8 b = get(REG_B);
 
 	set(REG_B, (u8)(b | B_SET));
@@ -126,13 +116,11 @@ static void test_formats(void)
 	check_eq("carry: minute", get(2), 0);
 }
 
-static bool wait_irq(unsigned wanted, u64 us)
-{
+static bool wait_irq(unsigned wanted, u64 us) {
 	return wait_until((cpu_irq_window(), hits >= wanted), us);
 }
 
-static void test_periodic(void)
-{
+static void test_periodic(void) {
 	u8 b = get(REG_B);
 
 	hits = causes = 0;
@@ -155,8 +143,7 @@ static void test_periodic(void)
 	cpu_irq_window();
 }
 
-static void test_update(void)
-{
+static void test_update(void) {
 	u8 b = get(REG_B);
 	u64 start;
 
@@ -173,8 +160,7 @@ static void test_update(void)
 	(void)get(REG_C);
 }
 
-static void test_alarm(void)
-{
+static void test_alarm(void) {
 	u8 b = get(REG_B);
 
 	hits = causes = 0;
@@ -199,8 +185,7 @@ static void test_alarm(void)
 	set(REG_B, b);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	lapic_init();
 	lapic_write(LAPIC_LVT_LINT0, 0x700);
 	trap_set_handler(VECTOR_BASE + RTC_IRQ, on_irq);

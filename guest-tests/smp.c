@@ -17,21 +17,18 @@ const char test_name[] = "smp";
 static u32 nr;
 static volatile u32 counts[MAX_CPUS], nmis[MAX_CPUS];
 
-static void on_count(struct regs *r)
-{
+static void on_count(struct regs *r) {
 	(void)r;
 	__atomic_fetch_add(&counts[this_cpu()->index], 1, __ATOMIC_SEQ_CST);
 	lapic_eoi();
 }
 
-static void on_nmi(struct regs *r)
-{
+static void on_nmi(struct regs *r) {
 	(void)r;
 	__atomic_fetch_add(&nmis[this_cpu()->index], 1, __ATOMIC_SEQ_CST);
 }
 
-static u64 count_mask(void)
-{
+static u64 count_mask(void) {
 	u64 mask = 0;
 
 	for (u32 i = 0; i < nr; i++)
@@ -39,14 +36,10 @@ static u64 count_mask(void)
 	return mask;
 }
 
-static u64 all_mask(void)
-{
-	return nr == 64 ? ~0ul : BIT(nr) - 1;
-}
+static u64 all_mask(void) { return nr == 64 ? ~0ul : BIT(nr) - 1; }
 
 /* Waits for what must come, then a little for what must not. True for counts of just the mask. */
-static void expect_mask(const char *name, u64 mask)
-{
+static void expect_mask(const char *name, u64 mask) {
 	u64 end = rdtsc() + us_to_tsc(500000);
 
 	while (count_mask() != mask && rdtsc() < end)
@@ -58,8 +51,7 @@ static void expect_mask(const char *name, u64 mask)
 		counts[i] = 0;
 }
 
-static void test_start(void)
-{
+static void test_start(void) {
 	nr = smp_init();
 	check_eq("all CPUs of the MADT are online", nr, smp_listed());
 	check_eq("the MADT has the boot CPU", cpus[0].apic_id, lapic_id());
@@ -70,8 +62,7 @@ static struct {
 	u64 apic_base;
 } seen[MAX_CPUS];
 
-static void look(void *arg)
-{
+static void look(void *arg) {
 	u32 r[4];
 	u32 i = this_cpu()->index;
 
@@ -82,8 +73,7 @@ static void look(void *arg)
 	seen[i].apic_base = rdmsr(X86_MSR_APIC_BASE);
 }
 
-static void test_identity(void)
-{
+static void test_identity(void) {
 	for (u32 i = 1; i < nr; i++) {
 		smp_start(i, look, NULL);
 		check(name_of("CPU %u does its work", i), smp_wait(i, 1000000));
@@ -94,8 +84,7 @@ static void test_identity(void)
 	}
 }
 
-static void set_logical(void *arg)
-{
+static void set_logical(void *arg) {
 	u32 i = this_cpu()->index;
 
 	if (arg) { /* cluster model: four members each */
@@ -107,8 +96,7 @@ static void set_logical(void *arg)
 	}
 }
 
-static void set_all_logical(bool cluster)
-{
+static void set_all_logical(bool cluster) {
 	void *arg = cluster ? &nr : NULL;
 
 	set_logical(arg);
@@ -118,8 +106,7 @@ static void set_all_logical(bool cluster)
 	}
 }
 
-static void test_physical(void)
-{
+static void test_physical(void) {
 	for (u32 i = 0; i < nr; i++) {
 		lapic_send(cpus[i].apic_id, VECTOR_COUNT);
 		expect_mask(name_of("physical to CPU %u", i), BIT(i));
@@ -136,13 +123,9 @@ static void test_physical(void)
 	expect_mask("shorthand self", 1);
 }
 
-static bool one_bit(u64 mask)
-{
-	return mask && !(mask & (mask - 1));
-}
+static bool one_bit(u64 mask) { return mask && !(mask & (mask - 1)); }
 
-static void test_logical(void)
-{
+static void test_logical(void) {
 	u32 flat = nr < 8 ? nr : 8;
 
 	set_all_logical(false);
@@ -173,8 +156,7 @@ static void test_logical(void)
 	set_all_logical(false);
 }
 
-static void test_nmi(void)
-{
+static void test_nmi(void) {
 	for (u32 i = 1; i < nr; i++) {
 		u32 before = nmis[i];
 
@@ -191,8 +173,7 @@ static void test_nmi(void)
 static volatile bool release, entered;
 
 /* Interrupts off, spinning. */
-static void deaf(void *arg)
-{
+static void deaf(void *arg) {
 	(void)arg;
 	entered = true;
 	while (!release)
@@ -200,24 +181,21 @@ static void deaf(void *arg)
 }
 
 /* Interrupts off, asleep: only NMI, SMI, INIT or reset can end it. */
-static void asleep(void *arg)
-{
+static void asleep(void *arg) {
 	(void)arg;
 	entered = true;
 	__asm__ volatile("cli; hlt");
 }
 
 /* Starts it on CPU 1 and waits until it is at work; a little longer for the HLT behind. */
-static void start_on_1(void (*work)(void *))
-{
+static void start_on_1(void (*work)(void *)) {
 	release = entered = false;
 	smp_start(1, work, NULL);
 	check("CPU 1 took the work", wait_until(entered, 1000000));
 	delay_us(1000);
 }
 
-static void test_busy(void)
-{
+static void test_busy(void) {
 	u32 before = nmis[1];
 
 	start_on_1(deaf);
@@ -242,8 +220,7 @@ static void test_busy(void)
 }
 
 /* INIT stops a CPU in any state; SIPI starts it anew; a second SIPI to one that runs is ignored. */
-static void test_restart(void)
-{
+static void test_restart(void) {
 	start_on_1(deaf);
 	check("INIT and SIPI restart a CPU that spins with IF clear", smp_boot(1));
 	start_on_1(asleep);
@@ -264,8 +241,7 @@ static void test_restart(void)
 static volatile u64 atomic_sum, locked_sum, plain_sum;
 static volatile u32 ticket_next, ticket_now;
 
-static void add_up(void *arg)
-{
+static void add_up(void *arg) {
 	(void)arg;
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		u32 mine;
@@ -282,8 +258,7 @@ static void add_up(void *arg)
 	}
 }
 
-static void test_atomics(void)
-{
+static void test_atomics(void) {
 	u64 locked_rounds = (ROUNDS + 63) / 64;
 
 	for (u32 i = 1; i < nr; i++)
@@ -297,8 +272,7 @@ static void test_atomics(void)
 }
 
 /* Each asks the next to answer: request and answer cross the CPUs many times. */
-static void test_ping(void)
-{
+static void test_ping(void) {
 	const u32 rounds = 500;
 	u32 lost = 0;
 
@@ -314,13 +288,9 @@ static void test_ping(void)
 		counts[i] = 0;
 }
 
-static void read_tsc(void *arg)
-{
-	*(volatile u64 *)arg = rdtsc();
-}
+static void read_tsc(void *arg) { *(volatile u64 *)arg = rdtsc(); }
 
-static void test_tsc(void)
-{
+static void test_tsc(void) {
 	for (u32 i = 1; i < nr; i++) {
 		volatile u64 there = 0;
 		u64 before = rdtsc(), after;
@@ -333,8 +303,7 @@ static void test_tsc(void)
 	}
 }
 
-static s64 hypercall_ipi(u64 low, u64 high, u64 min, u64 icr)
-{
+static s64 hypercall_ipi(u64 low, u64 high, u64 min, u64 icr) {
 	u64 rax = HYPERCALL_IPI;
 
 	if (cpu_is_amd())
@@ -351,8 +320,7 @@ static s64 hypercall_ipi(u64 low, u64 high, u64 min, u64 icr)
 }
 
 /* T-X4: a base id and bit map that point past every CPU must find nobody, and harm nothing. */
-static void test_pv_ipi(void)
-{
+static void test_pv_ipi(void) {
 	static const u64 bases[] = {0xffffffff, 0x100,	  0x7fffffff,
 				    0x80000000, MAX_CPUS, 0xffffff80};
 	u32 r[4];
@@ -383,14 +351,12 @@ static void test_pv_ipi(void)
 	expect_mask("paravirtual IPI to CPU 1", 2);
 }
 
-static void to_x2apic(void *arg)
-{
+static void to_x2apic(void *arg) {
 	(void)arg;
 	lapic_enter_x2apic();
 }
 
-static void test_x2apic(void)
-{
+static void test_x2apic(void) {
 	if (!lapic_has_x2apic()) {
 		skip("x2APIC IPIs", "not offered");
 		return;
@@ -420,8 +386,7 @@ static void test_x2apic(void)
 	test_ping();
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	trap_set_handler(VECTOR_COUNT, on_count);
 	trap_set_handler(X86_NMI, on_nmi);
 	test_start();

@@ -19,45 +19,34 @@ static u64 percent; /* how far off a rate may be */
 static u64 fewer;   /* how many percent of ticks may be missing */
 static u64 late_us; /* how late an interrupt may be, at most */
 
-static void on_lapic(struct regs *r)
-{
+static void on_lapic(struct regs *r) {
 	(void)r;
 	hit_tsc = rdtsc();
 	hits++;
 	lapic_eoi();
 }
 
-static void on_pit(struct regs *r)
-{
+static void on_pit(struct regs *r) {
 	(void)r;
 	hit_tsc = rdtsc();
 	hits++;
 	pic_eoi(0);
 }
 
-static u64 to_us(u64 tsc)
-{
-	return tsc / (tsc_hz() / 1000000);
-}
+static u64 to_us(u64 tsc) { return tsc / (tsc_hz() / 1000000); }
 
-static void check_ticks(const char *name, u64 got)
-{
+static void check_ticks(const char *name, u64 got) {
 	check_range(name, got, 200 * (100 - fewer) / 100, 200 + 200 * percent / 100);
 }
 
-static void check_near(const char *name, u64 got, u64 wanted, u64 within)
-{
+static void check_near(const char *name, u64 got, u64 wanted, u64 within) {
 	check_range(name, got, wanted * (100 - within) / 100, wanted * (100 + within) / 100);
 }
 
-static u64 read_pm(void)
-{
-	return pm_timer();
-}
+static u64 read_pm(void) { return pm_timer(); }
 
 /* 100 ms of PM timer by TSC, a second look at what tsc_hz() measured. */
-static void test_tsc(void)
-{
+static void test_tsc(void) {
 	struct sample first = take_sample(read_pm), last;
 	u64 hz;
 
@@ -68,8 +57,7 @@ static void test_tsc(void)
 	check_near("TSC rate is steady", hz, tsc_hz(), 1);
 }
 
-static void test_monotonic(void)
-{
+static void test_monotonic(void) {
 	u64 last = rdtsc();
 	u32 backwards = 0, last_pm = pm_timer();
 
@@ -85,13 +73,9 @@ static void test_monotonic(void)
 	check_eq("TSC and PM timer never go back", backwards, 0);
 }
 
-static u64 read_lapic(void)
-{
-	return lapic_read(LAPIC_TIMER_NOW);
-}
+static u64 read_lapic(void) { return lapic_read(LAPIC_TIMER_NOW); }
 
-static u64 lapic_hz(void)
-{
+static u64 lapic_hz(void) {
 	static u64 hz;
 	struct sample first, last;
 
@@ -114,8 +98,7 @@ struct lateness {
 	unsigned early, lost;
 };
 
-static void note(struct lateness *l, u64 due)
-{
+static void note(struct lateness *l, u64 due) {
 	u64 late;
 
 	if (!wait_until((cpu_irq_window(), hits > 0), 1000000)) {
@@ -133,8 +116,7 @@ static void note(struct lateness *l, u64 due)
 		l->worst = late;
 }
 
-static void report(const char *name, const struct lateness *l)
-{
+static void report(const char *name, const struct lateness *l) {
 	print("# %s: mean %lu us late, at most %lu us\n", name, to_us(l->sum / ROUNDS),
 	      to_us(l->worst));
 	check_eq(name_of("%s: none lost", name), l->lost, 0);
@@ -142,8 +124,7 @@ static void report(const char *name, const struct lateness *l)
 	check_range(name_of("%s: lateness in us", name), to_us(l->worst), 0, late_us);
 }
 
-static void test_one_shot(void)
-{
+static void test_one_shot(void) {
 	struct lateness l = {0, 0, 0, 0};
 	u32 count = (u32)(lapic_hz() / 1000); /* 1 ms */
 
@@ -159,8 +140,7 @@ static void test_one_shot(void)
 	report("LAPIC one-shot", &l);
 }
 
-static void test_deadline(void)
-{
+static void test_deadline(void) {
 	struct lateness l = {0, 0, 0, 0};
 
 	if (!cpuid_bit(1, 2, 24)) {
@@ -179,8 +159,7 @@ static void test_deadline(void)
 	report("TSC deadline", &l);
 }
 
-static void test_hlt_wakes(void)
-{
+static void test_hlt_wakes(void) {
 	u64 start, took;
 
 	lapic_write(LAPIC_LVT_TIMER, VECTOR);
@@ -195,8 +174,7 @@ static void test_hlt_wakes(void)
 }
 
 /* Interrupts in 200 ms of a periodic timer of 1 kHz. */
-static unsigned count_ticks(void)
-{
+static unsigned count_ticks(void) {
 	u64 end = rdtsc() + us_to_tsc(200000);
 
 	hits = 0;
@@ -205,8 +183,7 @@ static unsigned count_ticks(void)
 	return hits;
 }
 
-static void test_periodic(void)
-{
+static void test_periodic(void) {
 	lapic_write(LAPIC_LVT_TIMER, LVT_PERIODIC | VECTOR);
 	lapic_write(LAPIC_TIMER_INIT, (u32)(lapic_hz() / 1000));
 	check_ticks("LAPIC periodic: 200 ticks in 200 ms", count_ticks());
@@ -215,8 +192,7 @@ static void test_periodic(void)
 }
 
 /* 1 ms by mode 0. */
-static void pit_one_shot(struct lateness *l)
-{
+static void pit_one_shot(struct lateness *l) {
 	u64 due = rdtsc() + us_to_tsc(1000);
 
 	hits = 0;
@@ -226,8 +202,7 @@ static void pit_one_shot(struct lateness *l)
 	note(l, due);
 }
 
-static void test_pit(void)
-{
+static void test_pit(void) {
 	struct lateness l = {0, 0, 0, 0};
 
 	pic_init(VECTOR_PIC);
@@ -246,8 +221,7 @@ static void test_pit(void)
 	outb(0x43, 0x30);
 }
 
-static u8 rtc_second(void)
-{
+static u8 rtc_second(void) {
 	u8 a, b;
 
 	delay_us(100);
@@ -260,8 +234,7 @@ static u8 rtc_second(void)
 	return a;
 }
 
-static void test_rtc(void)
-{
+static void test_rtc(void) {
 	u8 second = rtc_second();
 	u64 start;
 
@@ -272,8 +245,7 @@ static void test_rtc(void)
 	check_near("RTC: a second by the TSC, in ms", to_us(rdtsc() - start) / 1000, 1000, percent);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	bool strict = cmdline_has("strict");
 
 	percent = strict ? 1 : 10;

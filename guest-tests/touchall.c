@@ -9,8 +9,7 @@ const char test_name[] = "touchall";
 
 #define WINDOW (TEST_VA + GiB(4))
 
-static u64 physical_limit(void)
-{
+static u64 physical_limit(void) {
 	u32 r[4];
 
 	cpuid(0x80000008, 0, r);
@@ -18,14 +17,12 @@ static u64 physical_limit(void)
 }
 
 /* The page of the address, in a window; the same one each time. */
-static volatile u32 *window(u64 pa)
-{
+static volatile u32 *window(u64 pa) {
 	page_map(WINDOW, pa & ~0xffful, PTE_PRESENT | PTE_WRITE);
 	return (volatile u32 *)(WINDOW + (pa & 0xfff));
 }
 
-static bool is_ram(u64 pa)
-{
+static bool is_ram(u64 pa) {
 	const struct ram_range *ranges;
 	u32 nr = ram_ranges(&ranges);
 
@@ -35,15 +32,13 @@ static bool is_ram(u64 pa)
 	return false;
 }
 
-static bool is_device(u64 pa)
-{
+static bool is_device(u64 pa) {
 	return (pa >= 0xa0000 && pa < 0x100000) || (pa >= 0xfec00000 && pa < 0xfef00000);
 }
 
 static u32 faults, not_ones, touched;
 
-static void touch(u64 pa)
-{
+static void touch(u64 pa) {
 	volatile u32 *at = window(pa);
 	u32 value = 0;
 
@@ -64,8 +59,7 @@ static void touch(u64 pa)
 		not_ones++;
 }
 
-static void report(const char *name)
-{
+static void report(const char *name) {
 	print("# %s: %u pages\n", name, touched);
 	check_eq(name_of("%s: faults", name), faults, 0);
 	check_eq(name_of("%s: answers but all ones", name), not_ones, 0);
@@ -73,8 +67,7 @@ static void report(const char *name)
 }
 
 /* Every byte of RAM can hold what is written, up to the last. */
-static void test_ram(void)
-{
+static void test_ram(void) {
 	const struct ram_range *ranges;
 	u32 nr = ram_ranges(&ranges), wrong = 0;
 	extern char image_end[];
@@ -103,8 +96,7 @@ static void test_ram(void)
 	}
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	u64 limit = physical_limit();
 
 	test_ram();

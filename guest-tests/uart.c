@@ -28,8 +28,7 @@ const char test_name[] = "uart";
 static unsigned hits;
 static u8 iirs[16];
 
-static void on_irq(struct regs *r)
-{
+static void on_irq(struct regs *r) {
 	(void)r;
 	if (hits < ARRAY_SIZE(iirs))
 		iirs[hits] = inb(IIR);
@@ -37,13 +36,9 @@ static void on_irq(struct regs *r)
 	pic_eoi(UART_IRQ);
 }
 
-static void idle(void)
-{
-	wait_until((inb(LSR) & LSR_IDLE) == LSR_IDLE, 1000000);
-}
+static void idle(void) { wait_until((inb(LSR) & LSR_IDLE) == LSR_IDLE, 1000000); }
 
-static void enter_loop(void)
-{
+static void enter_loop(void) {
 	idle();
 	outb(IER, 0);
 	outb(MCR, MCR_LOOP | MCR_OUT2);
@@ -52,8 +47,7 @@ static void enter_loop(void)
 	(void)inb(MSR);
 }
 
-static void leave_loop(void)
-{
+static void leave_loop(void) {
 	outb(IER, 0);
 	outb(FCR, 0x07);
 	outb(LCR, 3);
@@ -61,8 +55,7 @@ static void leave_loop(void)
 	(void)inb(LSR);
 }
 
-static void test_registers(void)
-{
+static void test_registers(void) {
 	u8 divisor_low, divisor_high, low, high, scratch[2], ier, lcr;
 
 	idle();
@@ -98,8 +91,7 @@ static void test_registers(void)
 	check_eq("LSR idle", inb(LSR), LSR_IDLE);
 }
 
-static void fill_fifo(void)
-{
+static void fill_fifo(void) {
 	for (unsigned i = 0; i < 16; i++) {
 		outb(RBR, (u8)i);
 		idle();
@@ -107,8 +99,7 @@ static void fill_fifo(void)
 }
 
 /* V3: every value goes through the FIFO unharmed, in chunks of 16. */
-static void test_fifo(void)
-{
+static void test_fifo(void) {
 	unsigned wrong = 0, missing = 0;
 	u8 after, overrun, again, kept = 0;
 
@@ -143,8 +134,7 @@ static void test_fifo(void)
 	check_eq("16 bytes are kept", kept, 16);
 }
 
-static void test_wide(void)
-{
+static void test_wide(void) {
 	u16 word;
 	u32 dword;
 
@@ -161,8 +151,7 @@ static void test_wide(void)
 		 0x5a000000u | MCR_LOOP | MCR_OUT2);
 }
 
-static void test_modem(void)
-{
+static void test_modem(void) {
 	u8 none, all, delta, clear;
 
 	enter_loop();
@@ -185,16 +174,14 @@ static void test_modem(void)
 	check_eq("loop: trailing edge of RI", clear & 0x04, 0x04);
 }
 
-static void window(void)
-{
+static void window(void) {
 	delay_us(200);
 	for (unsigned i = 0; i < 50; i++)
 		cpu_irq_window();
 }
 
 /* Not in loopback: that turns OUT2 off, and with it the interrupt (16550D data sheet 8.6). */
-static void test_transmit_interrupt(void)
-{
+static void test_transmit_interrupt(void) {
 	unsigned first, second, third;
 	u8 iir;
 
@@ -218,8 +205,7 @@ static void test_transmit_interrupt(void)
 	check_eq("transmitter empty: again after a byte", third, 2);
 }
 
-static void test_receive_interrupt(void)
-{
+static void test_receive_interrupt(void) {
 	unsigned below;
 	u8 iir, timeout_iir, after;
 
@@ -248,8 +234,7 @@ static void test_receive_interrupt(void)
 	check_eq("receive: nothing once read", after, 0xc1);
 }
 
-static void test_line_status(void)
-{
+static void test_line_status(void) {
 	u8 iir, after;
 
 	enter_loop();
@@ -265,8 +250,7 @@ static void test_line_status(void)
 	check_eq("reading LSR clears it: received data is left", after, 0xc4);
 }
 
-static void test_out2(void)
-{
+static void test_out2(void) {
 	unsigned without, with;
 
 	enter_loop();
@@ -286,8 +270,7 @@ static void test_out2(void)
 		check("OUT2 gates the interrupt", without == 0 && with == 1);
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	lapic_init();
 	lapic_write(LAPIC_LVT_LINT0, 0x700);
 	trap_set_handler(VECTOR_BASE + UART_IRQ, on_irq);

@@ -21,8 +21,7 @@ struct named_value {
 };
 
 /* The value of a name; false when it is not in the list. */
-static bool lookup(const struct named_value *list, size_t count, struct text name, u32 *value)
-{
+static bool lookup(const struct named_value *list, size_t count, struct text name, u32 *value) {
 	for (size_t i = 0; i < count; i++) {
 		if (text_is(name, list[i].name)) {
 			*value = list[i].value;
@@ -33,8 +32,7 @@ static bool lookup(const struct named_value *list, size_t count, struct text nam
 }
 
 /* A number from min to max; false when it is something else. */
-static bool number(struct text text, u32 min, u32 max, u32 *value)
-{
+static bool number(struct text text, u32 min, u32 max, u32 *value) {
 	u64 given;
 
 	if (text_to_u64(text, &given) || given < min || given > max)
@@ -44,8 +42,7 @@ static bool number(struct text text, u32 min, u32 max, u32 *value)
 }
 
 /* One item of console=. A speed belongs to the serial port before it. */
-static bool console_item(struct text item, struct options *out)
-{
+static bool console_item(struct text item, struct options *out) {
 	static const struct named_value ports[] = {
 		{"com1", 0x3f8}, {"com2", 0x2f8}, {"com3", 0x3e8}, {"com4", 0x2e8}};
 	bool hex = item.len > 2 && item.at[0] == '0' && (item.at[1] | 0x20) == 'x';
@@ -72,8 +69,7 @@ static bool console_item(struct text item, struct options *out)
 	return true;
 }
 
-static bool set_console(struct text value, struct options *out)
-{
+static bool set_console(struct text value, struct options *out) {
 	struct text item;
 	bool more;
 
@@ -91,8 +87,7 @@ static bool set_console(struct text value, struct options *out)
 	return true;
 }
 
-static bool set_log_level(struct text value, struct options *out)
-{
+static bool set_log_level(struct text value, struct options *out) {
 	static const struct named_value levels[] = {
 		{"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
 	u32 level;
@@ -103,13 +98,11 @@ static bool set_log_level(struct text value, struct options *out)
 	return true;
 }
 
-static bool set_cpus(struct text value, struct options *out)
-{
+static bool set_cpus(struct text value, struct options *out) {
 	return number(value, 1, OPTIONS_MAX_CPUS, &out->max_cpus);
 }
 
-static bool set_on_idle(struct text value, struct options *out)
-{
+static bool set_on_idle(struct text value, struct options *out) {
 	static const struct named_value actions[] = {
 		{"shell", IDLE_SHELL}, {"poweroff", IDLE_POWEROFF}, {"reboot", IDLE_REBOOT}};
 	u32 action;
@@ -120,8 +113,7 @@ static bool set_on_idle(struct text value, struct options *out)
 	return true;
 }
 
-static bool set_debug_exit(struct text value, struct options *out)
-{
+static bool set_debug_exit(struct text value, struct options *out) {
 	u32 port;
 
 	if (!number(value, 0, 0xffff, &port))
@@ -144,8 +136,7 @@ static const struct option {
 	{"debug-exit", set_debug_exit, "an I/O port such as 0xf4, or 0 for none"},
 };
 
-static void report_unknown(struct text word)
-{
+static void report_unknown(struct text word) {
 	char known[128];
 	size_t used = 0;
 
@@ -156,8 +147,7 @@ static void report_unknown(struct text word)
 }
 
 /* One word; *seen has a bit for each line of the table that was met already. */
-static void parse_word(struct text word, u32 *seen, struct options *options)
-{
+static void parse_word(struct text word, u32 *seen, struct options *options) {
 	struct options changed = *options;
 	struct text name, value;
 	bool has_value = text_split(word, '=', &name, &value);
@@ -182,8 +172,7 @@ static void parse_word(struct text word, u32 *seen, struct options *options)
 	report_unknown(word);
 }
 
-void options_parse(const struct boot_info *boot, struct options *options)
-{
+void options_parse(const struct boot_info *boot, struct options *options) {
 	struct text rest = text_of(boot->cmdline);
 	struct text word;
 	u32 seen = 0;

@@ -31,13 +31,11 @@ struct parser {
 	u32 missing;	      /* a bit for each key without whose value there can be no VM */
 };
 
-static void log_mistake(void *context __unused, const char *file, u32 line, const char *message)
-{
+static void log_mistake(void *context __unused, const char *file, u32 line, const char *message) {
 	log_warn("%s:%u: %s", file, line, message);
 }
 
-static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const char *fmt, ...)
-{
+static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const char *fmt, ...) {
 	char message[224];
 	size_t used = 0;
 	va_list args;
@@ -60,8 +58,7 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
  * Copies a value into the configuration's text. One that begins with a quote ends at the next one,
  * and \" and \\ in it stand for " and \. NULL, reported, when that is not so or there is no room.
  */
-static const char *copy_string(struct parser *p, struct text value)
-{
+static const char *copy_string(struct parser *p, struct text value) {
 	struct config *config = p->config;
 	bool quoted = value.len && value.at[0] == '"';
 	char *to = config->text + config->text_used;
@@ -99,8 +96,7 @@ static const char *copy_string(struct parser *p, struct text value)
 }
 
 /* The names of all usable modules, for a message. */
-static void list_modules(const struct boot_info *boot, char *to, size_t size)
-{
+static void list_modules(const struct boot_info *boot, char *to, size_t size) {
 	size_t used = 0;
 
 	to[0] = 0;
@@ -113,8 +109,7 @@ static void list_modules(const struct boot_info *boot, char *to, size_t size)
 }
 
 /* The module of this name; NULL, reported, when there is none. */
-static const struct boot_module *find_module(struct parser *p, struct text name)
-{
+static const struct boot_module *find_module(struct parser *p, struct text name) {
 	char there[120];
 
 	for (u32 i = 0; i < p->boot->nr_modules; i++) {
@@ -131,20 +126,17 @@ static const struct boot_module *find_module(struct parser *p, struct text name)
 /* What a setter says of its value. One that returns REPORTED has told of the mistake itself. */
 enum verdict { GOOD, BAD, REPORTED };
 
-static enum verdict set_kernel(struct parser *p, struct text value)
-{
+static enum verdict set_kernel(struct parser *p, struct text value) {
 	p->vm->kernel = find_module(p, value);
 	return p->vm->kernel ? GOOD : REPORTED;
 }
 
-static enum verdict set_initrd(struct parser *p, struct text value)
-{
+static enum verdict set_initrd(struct parser *p, struct text value) {
 	p->vm->initrd = find_module(p, value);
 	return p->vm->initrd ? GOOD : REPORTED;
 }
 
-static enum verdict set_cmdline(struct parser *p, struct text value)
-{
+static enum verdict set_cmdline(struct parser *p, struct text value) {
 	const char *string = copy_string(p, value);
 
 	if (string)
@@ -153,8 +145,7 @@ static enum verdict set_cmdline(struct parser *p, struct text value)
 }
 
 /* Takes what is before the next comma that is not in quotes. False when there was none. */
-static bool next_item(struct text *rest, struct text *item)
-{
+static bool next_item(struct text *rest, struct text *item) {
 	bool quoted = false;
 	size_t i = 0;
 
@@ -173,8 +164,7 @@ static bool next_item(struct text *rest, struct text *item)
 	return true;
 }
 
-static enum verdict add_module(struct parser *p, struct text item)
-{
+static enum verdict add_module(struct parser *p, struct text item) {
 	struct vm_config *vm = p->vm;
 	const struct boot_module *module;
 	struct text name, args;
@@ -200,8 +190,7 @@ static enum verdict add_module(struct parser *p, struct text item)
 	return GOOD;
 }
 
-static enum verdict set_modules(struct parser *p, struct text value)
-{
+static enum verdict set_modules(struct parser *p, struct text value) {
 	enum verdict verdict;
 	struct text item;
 	bool more;
@@ -214,8 +203,7 @@ static enum verdict set_modules(struct parser *p, struct text value)
 	return verdict;
 }
 
-static enum verdict set_memory(struct parser *p, struct text value)
-{
+static enum verdict set_memory(struct parser *p, struct text value) {
 	u64 size;
 
 	if (text_to_size(value, &size) || size < CONFIG_MIN_MEMORY || size > MEMMAP_LIMIT ||
@@ -225,8 +213,7 @@ static enum verdict set_memory(struct parser *p, struct text value)
 	return GOOD;
 }
 
-static enum verdict set_cpus(struct parser *p, struct text value)
-{
+static enum verdict set_cpus(struct parser *p, struct text value) {
 	u64 cpus;
 
 	if (text_to_u64(value, &cpus) || cpus < 1 || cpus > VM_MAX_VCPUS)
@@ -236,16 +223,14 @@ static enum verdict set_cpus(struct parser *p, struct text value)
 }
 
 /* The number of a word in a list that ends in NULL, -1 when it is not there. */
-static int choose(struct text value, const char *const *words)
-{
+static int choose(struct text value, const char *const *words) {
 	for (int i = 0; words[i]; i++)
 		if (text_is(value, words[i]))
 			return i;
 	return -1;
 }
 
-static enum verdict set_boot(struct parser *p, struct text value)
-{
+static enum verdict set_boot(struct parser *p, struct text value) {
 	static const char *const words[] = {"auto", "linux", "multiboot", NULL};
 	int choice = choose(value, words);
 
@@ -255,8 +240,7 @@ static enum verdict set_boot(struct parser *p, struct text value)
 	return GOOD;
 }
 
-static enum verdict set_page_size(struct parser *p, struct text value)
-{
+static enum verdict set_page_size(struct parser *p, struct text value) {
 	static const char *const words[] = {"4K", "2M", "1G", NULL};
 	int choice = choose(value, words);
 
@@ -266,26 +250,22 @@ static enum verdict set_page_size(struct parser *p, struct text value)
 	return GOOD;
 }
 
-static enum verdict set_flag(struct text value, const char *no, const char *yes, bool *flag)
-{
+static enum verdict set_flag(struct text value, const char *no, const char *yes, bool *flag) {
 	if (!text_is(value, no) && !text_is(value, yes))
 		return BAD;
 	*flag = text_is(value, yes);
 	return GOOD;
 }
 
-static enum verdict set_populate(struct parser *p, struct text value)
-{
+static enum verdict set_populate(struct parser *p, struct text value) {
 	return set_flag(value, "eager", "lazy", &p->vm->lazy);
 }
 
-static enum verdict set_debug_exit(struct parser *p, struct text value)
-{
+static enum verdict set_debug_exit(struct parser *p, struct text value) {
 	return set_flag(value, "no", "yes", &p->vm->debug_exit);
 }
 
-static enum verdict set_autostart(struct parser *p, struct text value)
-{
+static enum verdict set_autostart(struct parser *p, struct text value) {
 	return set_flag(value, "no", "yes", &p->vm->autostart);
 }
 
@@ -311,8 +291,7 @@ static const struct key {
 
 /* ---- lines ---- */
 
-static void unknown_key(struct parser *p, struct text name)
-{
+static void unknown_key(struct parser *p, struct text name) {
 	char known[160];
 	size_t used = 0;
 
@@ -322,8 +301,7 @@ static void unknown_key(struct parser *p, struct text name)
 	mistake(p, "unknown key %.*s; expected %s", QUOTE(name), known);
 }
 
-static void set_key(struct parser *p, u32 number, struct text value)
-{
+static void set_key(struct parser *p, u32 number, struct text value) {
 	const struct key *key = &keys[number];
 	u32 bit = 1u << number;
 	struct text bare = value;
@@ -345,8 +323,7 @@ static void set_key(struct parser *p, u32 number, struct text value)
 		p->missing |= bit;
 }
 
-static void parse_key(struct parser *p, struct text line)
-{
+static void parse_key(struct parser *p, struct text line) {
 	struct text name, value;
 
 	if (!text_split(line, '=', &name, &value)) {
@@ -365,8 +342,7 @@ static void parse_key(struct parser *p, struct text line)
 }
 
 /* Takes the last VM out again when it cannot be made. */
-static void end_section(struct parser *p)
-{
+static void end_section(struct parser *p) {
 	struct vm_config *vm = p->vm;
 
 	if (!vm)
@@ -382,8 +358,7 @@ static void end_section(struct parser *p)
 	p->vm = NULL;
 }
 
-static bool name_is_good(struct text name)
-{
+static bool name_is_good(struct text name) {
 	for (size_t i = 0; i < name.len; i++) {
 		char c = name.at[i];
 		bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
@@ -395,16 +370,14 @@ static bool name_is_good(struct text name)
 	return name.len && name.len < VM_NAME_MAX;
 }
 
-static bool name_is_taken(const struct config *config, struct text name)
-{
+static bool name_is_taken(const struct config *config, struct text name) {
 	for (u32 i = 0; i < config->nr_vms; i++)
 		if (text_is(name, config->vm[i].name))
 			return true;
 	return false;
 }
 
-static void vm_defaults(struct vm_config *vm, const char *name, size_t length)
-{
+static void vm_defaults(struct vm_config *vm, const char *name, size_t length) {
 	memset(vm, 0, sizeof(*vm));
 	memcpy(vm->name, name, length);
 	vm->cpus = 1;
@@ -412,8 +385,7 @@ static void vm_defaults(struct vm_config *vm, const char *name, size_t length)
 	vm->autostart = true;
 }
 
-static void begin_vm(struct parser *p, struct text name)
-{
+static void begin_vm(struct parser *p, struct text name) {
 	struct config *config = p->config;
 
 	if (!name_is_good(name)) {
@@ -431,8 +403,7 @@ static void begin_vm(struct parser *p, struct text name)
 	}
 }
 
-static void parse_section(struct parser *p, struct text line)
-{
+static void parse_section(struct parser *p, struct text line) {
 	struct text inside = {line.at + 1, line.len - 1};
 	struct text kind, name;
 
@@ -455,8 +426,7 @@ static void parse_section(struct parser *p, struct text line)
 }
 
 /* Without a comment: from # or ; at the beginning or after a blank, unless in quotes. */
-static struct text cut_comment(struct text line)
-{
+static struct text cut_comment(struct text line) {
 	bool quoted = false, after_blank = true;
 
 	for (size_t i = 0; i < line.len; i++) {
@@ -473,16 +443,14 @@ static struct text cut_comment(struct text line)
 	return line;
 }
 
-static bool is_printable(struct text line)
-{
+static bool is_printable(struct text line) {
 	for (size_t i = 0; i < line.len; i++)
 		if (((u8)line.at[i] < ' ' && line.at[i] != '\t') || line.at[i] == 0x7f)
 			return false;
 	return true;
 }
 
-static void parse_line(struct parser *p, struct text line)
-{
+static void parse_line(struct parser *p, struct text line) {
 	line = text_trim(cut_comment(line));
 	if (!line.len)
 		return;
@@ -496,16 +464,14 @@ static void parse_line(struct parser *p, struct text line)
 		mistake(p, "%.*s stands before any section; expected [vm NAME]", QUOTE(line));
 }
 
-static void config_init(struct config *config)
-{
+static void config_init(struct config *config) {
 	config->nr_vms = 0;
 	config->mistakes = 0;
 	config->text_used = 0;
 }
 
 u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
-		 config_report_fn report, void *context, struct config *out)
-{
+		 config_report_fn report, void *context, struct config *out) {
 	struct parser p = {.config = out, .boot = boot, .file = file, .context = context};
 	struct text line;
 
@@ -529,8 +495,7 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 	return out->mistakes;
 }
 
-void config_default(const struct boot_info *boot, struct config *out)
-{
+void config_default(const struct boot_info *boot, struct config *out) {
 	struct vm_config *vm = &out->vm[0];
 
 	config_init(out);
@@ -557,8 +522,7 @@ void config_default(const struct boot_info *boot, struct config *out)
 }
 
 /* Roost keeps 16 MiB and a sixty-fourth: a nested table of 4 KiB pages needs half of that. */
-void config_share_memory(struct config *config, u64 free)
-{
+void config_share_memory(struct config *config, u64 free) {
 	u64 kept = MiB(16) + free / 64;
 	u32 sharers = 0;
 	u64 share;

@@ -13,14 +13,12 @@ struct cpu_features cpu_features;
 struct cpu *cpus[MAX_CPUS];
 u32 nr_cpus;
 
-static bool is_vendor(const u32 r[4], const char *name)
-{
+static bool is_vendor(const u32 r[4], const char *name) {
 	return !memcmp(&r[1], name, 4) && !memcmp(&r[3], name + 4, 4) &&
 	       !memcmp(&r[2], name + 8, 4);
 }
 
-static void detect_leaf7(void)
-{
+static void detect_leaf7(void) {
 	u32 r[4];
 
 	if (cpu_features.max_leaf < 7)
@@ -32,8 +30,7 @@ static void detect_leaf7(void)
 	cpu_features.umip = r[2] & BIT(2);
 }
 
-static void detect_xsave(void)
-{
+static void detect_xsave(void) {
 	u32 r[4];
 
 	if (!cpu_features.xsave || cpu_features.max_leaf < 0xd)
@@ -45,8 +42,7 @@ static void detect_xsave(void)
 	cpu_features.xsaves = r[0] & BIT(3);
 }
 
-void cpu_detect(void)
-{
+void cpu_detect(void) {
 	struct cpu_features *f = &cpu_features;
 	u32 r[4];
 
@@ -77,8 +73,7 @@ void cpu_detect(void)
 }
 
 /* Maps the pages of an area that are no guard pages. */
-static bool map_area(u64 base)
-{
+static bool map_area(u64 base) {
 	static const struct {
 		u32 start, end;
 	} parts[] = {
@@ -95,8 +90,7 @@ static bool map_area(u64 base)
 	return true;
 }
 
-struct cpu *cpu_area_create(u32 slot, u32 id, u32 apic_id)
-{
+struct cpu *cpu_area_create(u32 slot, u32 id, u32 apic_id) {
 	u64 base = CPU_AREA_BASE + (u64)slot * CPU_AREA_SIZE;
 	struct cpu *cpu = (struct cpu *)base;
 
@@ -109,8 +103,7 @@ struct cpu *cpu_area_create(u32 slot, u32 id, u32 apic_id)
 }
 
 /* 64-bit TSS descriptor: 16 bytes, type 9 (APM 2 4.8.3). */
-static void fill_descriptors(struct cpu *cpu)
-{
+static void fill_descriptors(struct cpu *cpu) {
 	u64 tss = (u64)&cpu->tss;
 
 	cpu->gdt[0] = 0;
@@ -126,8 +119,7 @@ static void fill_descriptors(struct cpu *cpu)
 	cpu->tss.iomap_base = sizeof(struct tss);
 }
 
-static void load_descriptors(struct cpu *cpu)
-{
+static void load_descriptors(struct cpu *cpu) {
 	struct descriptor_pointer gdt = {sizeof(cpu->gdt) - 1, (u64)cpu->gdt};
 
 	__asm__ volatile("lgdt %0\n\t"
@@ -149,15 +141,13 @@ static void load_descriptors(struct cpu *cpu)
 			 : "rax", "memory");
 }
 
-void cpu_early_init(struct cpu *cpu)
-{
+void cpu_early_init(struct cpu *cpu) {
 	cpu->programmed = TIMER_NEVER;
 	fill_descriptors(cpu);
 	load_descriptors(cpu);
 }
 
-void cpu_init_this(void)
-{
+void cpu_init_this(void) {
 	const struct cpu_features *f = &cpu_features;
 	u64 cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_MCE;
 	struct cpu *cpu = this_cpu();

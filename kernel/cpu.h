@@ -93,8 +93,7 @@ extern u32 nr_cpus; /* CPUs in use, boot processor included */
 #ifdef UNIT_TEST
 struct cpu *this_cpu(void);
 #else
-static inline struct cpu *this_cpu(void)
-{
+static inline struct cpu *this_cpu(void) {
 	u64 sp;
 
 	__asm__("mov %%rsp, %0" : "=r"(sp));

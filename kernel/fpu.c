@@ -21,29 +21,25 @@
 #define MXCSR_RESET  0x1f80
 #define MAX_XSAVE    (4 * PAGE_SIZE)
 
-static u64 image_size(void)
-{
+static u64 image_size(void) {
 	return align_up(max_u64(cpu_features.xsave_size, FXSAVE_SIZE + XSAVE_HEADER), PAGE_SIZE);
 }
 
-int fpu_create(struct guest_fpu *fpu)
-{
+int fpu_create(struct guest_fpu *fpu) {
 	if (image_size() > MAX_XSAVE)
 		return E_NOSUPP;
 	fpu->image = page_alloc(image_size());
 	return fpu->image ? 0 : E_NOMEM;
 }
 
-void fpu_destroy(struct guest_fpu *fpu)
-{
+void fpu_destroy(struct guest_fpu *fpu) {
 	if (fpu->image)
 		page_free(fpu->image, image_size());
 	fpu->image = NULL;
 }
 
 /* An empty XSAVE header means initial values for the rest (APM 2 14.1.3). */
-void fpu_reset(struct guest_fpu *fpu)
-{
+void fpu_reset(struct guest_fpu *fpu) {
 	u16 fcw = FCW_RESET;
 	u32 mxcsr = MXCSR_RESET;
 	u8 *image = fpu->image;
@@ -57,8 +53,7 @@ void fpu_reset(struct guest_fpu *fpu)
 	fpu->xcr0 = 1;
 }
 
-static void save_image(void *image)
-{
+static void save_image(void *image) {
 	if (cpu_features.xcr0)
 		__asm__ volatile("xsave64 (%0)" : : "r"(image), "a"(~0u), "d"(~0u) : "memory");
 	else
@@ -70,15 +65,13 @@ static void save_image(void *image)
  * has no pending exception: they would be the guest's that ran before. Any x87 load overwrites them
  * (APM 5 FXRSTOR, APM 3 Fn8000_0008_EBX[2]).
  */
-static void forget_x87_pointers(void)
-{
+static void forget_x87_pointers(void) {
 	static const u32 zero;
 
 	__asm__ volatile("fnclex; emms; fildl %0" : : "m"(zero));
 }
 
-static void restore_image(const void *image)
-{
+static void restore_image(const void *image) {
 	if (cpu_features.x87_leak)
 		forget_x87_pointers();
 	if (cpu_features.xcr0)
@@ -87,16 +80,14 @@ static void restore_image(const void *image)
 		__asm__ volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
 }
 
-static void load_debug_registers(const struct guest_fpu *fpu)
-{
+static void load_debug_registers(const struct guest_fpu *fpu) {
 	write_dr0(fpu->dr[0]);
 	write_dr1(fpu->dr[1]);
 	write_dr2(fpu->dr[2]);
 	write_dr3(fpu->dr[3]);
 }
 
-void fpu_load(struct guest_fpu *fpu)
-{
+void fpu_load(struct guest_fpu *fpu) {
 	if (cpu_features.xcr0)
 		xsetbv(0, cpu_features.xcr0);
 	restore_image(fpu->image);
@@ -108,8 +99,7 @@ void fpu_load(struct guest_fpu *fpu)
 	fpu->loaded = true;
 }
 
-void fpu_put(struct guest_fpu *fpu)
-{
+void fpu_put(struct guest_fpu *fpu) {
 	fpu->loaded = false;
 	if (cpu_features.rdtscp)
 		fpu->tsc_aux = rdmsr(X86_MSR_TSC_AUX);
@@ -125,32 +115,27 @@ void fpu_put(struct guest_fpu *fpu)
 	save_image(fpu->image);
 }
 
-void fpu_clear_debug(struct guest_fpu *fpu)
-{
+void fpu_clear_debug(struct guest_fpu *fpu) {
 	memset(fpu->dr, 0, sizeof(fpu->dr));
 	if (fpu->loaded)
 		load_debug_registers(fpu);
 }
 
-u64 fpu_tsc_aux(const struct guest_fpu *fpu)
-{
+u64 fpu_tsc_aux(const struct guest_fpu *fpu) {
 	return fpu->loaded && cpu_features.rdtscp ? rdmsr(X86_MSR_TSC_AUX) : fpu->tsc_aux;
 }
 
-void fpu_set_tsc_aux(struct guest_fpu *fpu, u64 value)
-{
+void fpu_set_tsc_aux(struct guest_fpu *fpu, u64 value) {
 	fpu->tsc_aux = value;
 	if (fpu->loaded && cpu_features.rdtscp)
 		wrmsr(X86_MSR_TSC_AUX, value);
 }
 
-u64 fpu_xcr0(const struct guest_fpu *fpu)
-{
+u64 fpu_xcr0(const struct guest_fpu *fpu) {
 	return fpu->loaded && cpu_features.xcr0 ? xgetbv(0) : fpu->xcr0;
 }
 
-void fpu_set_xcr0(struct guest_fpu *fpu, u64 value)
-{
+void fpu_set_xcr0(struct guest_fpu *fpu, u64 value) {
 	fpu->xcr0 = value;
 	if (fpu->loaded && cpu_features.xcr0)
 		xsetbv(0, value);

@@ -53,35 +53,23 @@ static bool any_crash;
 static u32 planned[MAX_CPUS]; /* vCPUs made for each CPU, which its queue has room for */
 static struct config config;
 
-struct vm *guests_get(u32 index)
-{
+struct vm *guests_get(u32 index) {
 	return index < nr_guests ? &guests[index]->vm : NULL;
 }
 
-static struct guest *guest_of(struct vm *vm)
-{
-	return container_of(vm, struct guest, vm);
-}
+static struct guest *guest_of(struct vm *vm) { return container_of(vm, struct guest, vm); }
 
-bool guest_input(struct vm *vm, u8 byte)
-{
+bool guest_input(struct vm *vm, u8 byte) {
 	return atomic_load(&vm->state) == VM_RUNNING && uart_rx(&vm->platform->uart, byte);
 }
 
-static void console_tx(void *ctx, u8 byte)
-{
-	host_io_guest_output(ctx, byte);
-}
+static void console_tx(void *ctx, u8 byte) { host_io_guest_output(ctx, byte); }
 
-static void console_room(void *ctx)
-{
-	host_io_guest_room(ctx);
-}
+static void console_room(void *ctx) { host_io_guest_room(ctx); }
 
 /* ---- making a VM ---- */
 
-static void destroy(struct guest *g)
-{
+static void destroy(struct guest *g) {
 	struct vm *vm = &g->vm;
 
 	platform_destroy(vm);
@@ -107,8 +95,7 @@ struct vcpu_block {
 
 _Static_assert(sizeof(struct vcpu_block) <= 2 * PAGE_SIZE, "two pages a vCPU");
 
-static int create_vcpu(struct vm *vm, u32 id)
-{
+static int create_vcpu(struct vm *vm, u32 id) {
 	struct vcpu_block *block = page_alloc(2 * PAGE_SIZE);
 	struct vcpu *vcpu;
 
@@ -133,8 +120,7 @@ static int create_vcpu(struct vm *vm, u32 id)
 	return 0;
 }
 
-static int build_model(struct guest *g)
-{
+static int build_model(struct guest *g) {
 	const struct cpu_model_host host = {
 		.host_cpuid = cpuid,
 		.host_xcr0 = cpu_features.xcr0,
@@ -152,8 +138,7 @@ static int build_model(struct guest *g)
 	return cpu_model_build(&g->model, &host, &model);
 }
 
-static int add_memory(struct guest *g)
-{
+static int add_memory(struct guest *g) {
 	const struct gmem_config gmem = {
 		.max_leaf_order = g->config->leaf_order,
 		.lazy = g->config->lazy,
@@ -168,8 +153,7 @@ static int add_memory(struct guest *g)
 	return err;
 }
 
-static int build(struct guest *g)
-{
+static int build(struct guest *g) {
 	struct vm *vm = &g->vm;
 	struct platform_options options = {
 		.memory = g->config->memory,
@@ -186,8 +170,7 @@ static int build(struct guest *g)
 	return err ? err : platform_create(vm, &options);
 }
 
-static void report_build(const struct vm_config *c, int err)
-{
+static void report_build(const struct vm_config *c, int err) {
 	struct frame_stats stats;
 
 	frame_stats(&stats);
@@ -198,8 +181,7 @@ static void report_build(const struct vm_config *c, int err)
 		log_error("vm %s: could not be made (error %d)", c->name, err);
 }
 
-static struct guest *create(const struct vm_config *c)
-{
+static struct guest *create(const struct vm_config *c) {
 	struct guest *g = page_alloc(sizeof(*g));
 	int err = E_NOMEM;
 
@@ -219,15 +201,13 @@ static struct guest *create(const struct vm_config *c)
 
 /* ---- starting it ---- */
 
-static void set_blob(struct blob *out, const struct boot_module *m)
-{
+static void set_blob(struct blob *out, const struct boot_module *m) {
 	out->data = phys_to_virt(m->start);
 	out->size = m->end - m->start;
 	out->name = m->name;
 }
 
-static void fill_spec(const struct guest *g, struct load_spec *spec, struct load_module *modules)
-{
+static void fill_spec(const struct guest *g, struct load_spec *spec, struct load_module *modules) {
 	static const enum load_kind kinds[] = {
 		[CONFIG_BOOT_AUTO] = LOAD_AUTO,
 		[CONFIG_BOOT_LINUX] = LOAD_LINUX,
@@ -253,8 +233,7 @@ static void fill_spec(const struct guest *g, struct load_spec *spec, struct load
 	}
 }
 
-static int clear_memory(struct guest *g)
-{
+static int clear_memory(struct guest *g) {
 	struct guest_range ram[LAYOUT_MAX_RAM];
 	u32 n = layout_ram(g->config->memory, ram);
 
@@ -264,8 +243,7 @@ static int clear_memory(struct guest *g)
 	return 0;
 }
 
-static void reset_vcpus(struct vm *vm)
-{
+static void reset_vcpus(struct vm *vm) {
 	struct vcpu *vcpu;
 
 	vm->boot_tsc = time_tsc();
@@ -282,8 +260,7 @@ static void reset_vcpus(struct vm *vm)
 	}
 }
 
-static bool start(struct guest *g)
-{
+static bool start(struct guest *g) {
 	static struct load_module modules[LOAD_MAX_MODULES];
 	struct vm *vm = &g->vm;
 	struct load_error error = {""};
@@ -313,8 +290,7 @@ static bool start(struct guest *g)
 
 /* ---- its end ---- */
 
-void vm_end(struct vm *vm, enum vm_end how)
-{
+void vm_end(struct vm *vm, enum vm_end how) {
 	struct vcpu *vcpu;
 	bool first;
 
@@ -330,8 +306,7 @@ void vm_end(struct vm *vm, enum vm_end how)
 		vcpu_request(vcpu, REQ_STOP);
 }
 
-static void report_crash(const struct vm *vm)
-{
+static void report_crash(const struct vm *vm) {
 	log_error("vm %s: stopped: %s", vm->name, vm->stop_reason);
 	for (u32 v = 0; v < vm->nr_vcpus; v++) {
 		const struct vcpu *vcpu = vm->vcpus[v];
@@ -347,8 +322,7 @@ static void report_crash(const struct vm *vm)
 }
 
 /* How often which exit came, for those who ask for it by loglevel=debug. */
-static void report_exits(const struct vm *vm)
-{
+static void report_exits(const struct vm *vm) {
 	for (u32 reason = 0; reason < backend->nr_exit_reasons; reason++) {
 		u64 count = 0;
 
@@ -360,8 +334,7 @@ static void report_exits(const struct vm *vm)
 	}
 }
 
-static void report_end(struct vm *vm)
-{
+static void report_end(struct vm *vm) {
 	/* A guest can reset itself for ever. */
 	static struct log_limit resets = {0, 64};
 
@@ -383,8 +356,7 @@ static void report_end(struct vm *vm)
 }
 
 /* Nothing runs and nothing will: what the command line wants then. */
-static void idle(void)
-{
+static void idle(void) {
 	if (on_idle == IDLE_POWEROFF)
 		power_off();
 	if (on_idle == IDLE_REBOOT)
@@ -393,16 +365,14 @@ static void idle(void)
 	shell_prompt();
 }
 
-static void all_ended(void)
-{
+static void all_ended(void) {
 	log_info("no guest is running");
 	power_debug_exit(any_crash ? EXIT_CRASHED : EXIT_ALL_ENDED);
 	idle();
 }
 
 /* On the CPU of the vCPU that left last; no vCPU of the VM runs any more. */
-static void on_ended(struct vm *vm)
-{
+static void on_ended(struct vm *vm) {
 	struct guest *g = guest_of(vm);
 
 	report_end(vm);
@@ -419,8 +389,7 @@ static void on_ended(struct vm *vm)
 
 /* ---- start-up ---- */
 
-static void add(const struct vm_config *c, bool demo)
-{
+static void add(const struct vm_config *c, bool demo) {
 	struct guest *g = create(c);
 
 	if (!g) {
@@ -432,8 +401,7 @@ static void add(const struct vm_config *c, bool demo)
 }
 
 /* Nothing was given to run: the guest inside the image shows that it works. */
-static void add_demo(void)
-{
+static void add_demo(void) {
 	static struct vm_config demo = {
 		.name = "demo",
 		.cmdline = "",
@@ -446,8 +414,7 @@ static void add_demo(void)
 	add(&demo, true);
 }
 
-static void read_config(u64 free)
-{
+static void read_config(u64 free) {
 	const struct boot_module *m = boot_module_find(boot, CONFIG_FILE);
 	struct text text;
 
@@ -461,8 +428,7 @@ static void read_config(u64 free)
 	config_share_memory(&config, free);
 }
 
-static void start_all(void)
-{
+static void start_all(void) {
 	u32 started = 0;
 
 	/* Counted beforehand: a guest may have ended before the next one is started. */
@@ -484,8 +450,7 @@ static void start_all(void)
 		all_ended();
 }
 
-void guests_init(const struct boot_info *info, const struct options *options)
-{
+void guests_init(const struct boot_info *info, const struct options *options) {
 	struct frame_stats stats;
 	u32 bad_msr;
 

@@ -41,8 +41,7 @@ static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
 static struct timer poll_timer; /* of a port without an interrupt */
 
-static void serial_console_write(const char *text, size_t len)
-{
+static void serial_console_write(const char *text, size_t len) {
 	size_t start = 0;
 
 	for (size_t i = 0; i < len; i++) {
@@ -58,14 +57,12 @@ static void serial_console_write(const char *text, size_t len)
 static const struct console serial_console = {"serial", serial_console_write};
 static const struct console vga_console = {"vga", vga_write};
 
-static void add_console(const struct console *console)
-{
+static void add_console(const struct console *console) {
 	if (log_add_console(console))
 		log_warn("no room for the %s console", console->name);
 }
 
-void host_consoles_early(const struct acpi_info *acpi, const struct options *options)
-{
+void host_consoles_early(const struct acpi_info *acpi, const struct options *options) {
 	const struct acpi_spcr *spcr = &acpi->spcr;
 	u32 baud = options->console_baud;
 
@@ -85,8 +82,7 @@ void host_consoles_early(const struct acpi_info *acpi, const struct options *opt
 }
 
 /* Character memory is there when it keeps what is written. */
-static bool vga_answers(volatile u16 *cells)
-{
+static bool vga_answers(volatile u16 *cells) {
 	u16 old = cells[0];
 	bool same;
 
@@ -98,8 +94,7 @@ static bool vga_answers(volatile u16 *cells)
 }
 
 void host_consoles_late(const struct boot_info *boot, const struct acpi_info *acpi,
-			const struct options *options)
-{
+			const struct options *options) {
 	hpa_t address = VGA_TEXT;
 	unsigned columns = VGA_COLUMNS, rows = VGA_ROWS;
 	volatile u16 *cells;
@@ -121,16 +116,14 @@ void host_consoles_late(const struct boot_info *boot, const struct acpi_info *ac
 }
 
 /* Hands waiting bytes to the attached guest as far as its UART has room. */
-static void feed(struct vm *vm)
-{
+static void feed(struct vm *vm) {
 	spin_lock(&input_lock);
 	while (input_head != input_tail && guest_input(vm, input[input_tail % INPUT_SIZE]))
 		input_tail++;
 	spin_unlock(&input_lock);
 }
 
-static void on_byte(u8 byte)
-{
+static void on_byte(u8 byte) {
 	struct vm *vm = atomic_load(&attached);
 
 	if (!vm) {
@@ -145,25 +138,19 @@ static void on_byte(u8 byte)
 	feed(vm);
 }
 
-void host_io_guest_room(struct vm *vm)
-{
+void host_io_guest_room(struct vm *vm) {
 	if (vm == atomic_load_explicit(&attached, memory_order_relaxed) && input_head != input_tail)
 		feed(vm);
 }
 
-static void on_serial_interrupt(void)
-{
-	serial_poll(on_byte);
-}
+static void on_serial_interrupt(void) { serial_poll(on_byte); }
 
-static void on_poll(struct timer *timer)
-{
+static void on_poll(struct timer *timer) {
 	serial_poll(on_byte);
 	timer_arm(timer, time_tsc() + ns_to_tsc(POLL_NS));
 }
 
-void host_io_init(const struct acpi_info *acpi)
-{
+void host_io_init(const struct acpi_info *acpi) {
 	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
 	const struct acpi_irq *route = &acpi->irq[irq];
 
@@ -180,16 +167,14 @@ void host_io_init(const struct acpi_info *acpi)
 	on_poll(&poll_timer);
 }
 
-void host_io_attach(struct vm *vm)
-{
+void host_io_attach(struct vm *vm) {
 	spin_lock(&input_lock);
 	input_tail = input_head;
 	atomic_store(&attached, vm);
 	spin_unlock(&input_lock);
 }
 
-void host_io_guest_output(struct vm *vm, u8 byte)
-{
+void host_io_guest_output(struct vm *vm, u8 byte) {
 	char c = (char)byte;
 
 	if (vm == atomic_load_explicit(&attached, memory_order_relaxed)) {

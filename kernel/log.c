@@ -22,30 +22,21 @@ static enum log_level shown = LOG_INFO;
 static struct spinlock log_lock;
 static bool unlocked;
 
-static void lock(void)
-{
+static void lock(void) {
 	if (!unlocked)
 		spin_lock(&log_lock);
 }
 
-static void unlock(void)
-{
+static void unlock(void) {
 	if (!unlocked)
 		spin_unlock(&log_lock);
 }
 
-void log_panic_mode(void)
-{
-	unlocked = true;
-}
+void log_panic_mode(void) { unlocked = true; }
 
-void log_set_level(enum log_level level)
-{
-	shown = level;
-}
+void log_set_level(enum log_level level) { shown = level; }
 
-int log_add_console(const struct console *console)
-{
+int log_add_console(const struct console *console) {
 	int err = 0;
 
 	lock();
@@ -62,8 +53,7 @@ int log_add_console(const struct console *console)
 	return err;
 }
 
-void log_write(const char *text, size_t len)
-{
+void log_write(const char *text, size_t len) {
 	lock();
 	for (size_t i = 0; i < len; i++)
 		ring[ring_head++ % RING_SIZE] = text[i];
@@ -72,8 +62,7 @@ void log_write(const char *text, size_t len)
 	unlock();
 }
 
-void log_raw(const char *fmt, ...)
-{
+void log_raw(const char *fmt, ...) {
 	char text[256];
 	va_list ap;
 	int len;
@@ -85,8 +74,7 @@ void log_raw(const char *fmt, ...)
 		log_write(text, min_u64((u64)len, sizeof(text) - 1));
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	static const char *const prefix[] = {"error: ", "warning: ", "", "debug: "};
 	char text[256];
 	va_list ap;
@@ -105,8 +93,7 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	log_write(text, len);
 }
 
-bool log_allowed(struct log_limit *limit)
-{
+bool log_allowed(struct log_limit *limit) {
 	bool allowed;
 
 	lock();

@@ -42,38 +42,31 @@ _Static_assert(OPTIONS_MAX_CPUS == MAX_CPUS, "cpus= names as many as there is ro
 static hpa_t trampoline_page;
 
 /* Firmware's tables, while the start-up tables still map the first 4 GiB. */
-const void *acpi_map(hpa_t address, size_t length)
-{
-	return phys_peek(address, length);
-}
+const void *acpi_map(hpa_t address, size_t length) { return phys_peek(address, length); }
 
 /* A page below 640 KiB for the other processors' start; the highest, far from real-mode vectors. */
-static hpa_t find_trampoline_page(const struct memmap *map)
-{
+static hpa_t find_trampoline_page(const struct memmap *map) {
 	for (hpa_t page = 0x9f000; page >= 0x1000; page -= PAGE_SIZE)
 		if (memmap_is(map, page, PAGE_SIZE, MEM_USABLE))
 			return page;
 	return 0;
 }
 
-static void read_boot_info(u32 magic, hpa_t address)
-{
+static void read_boot_info(u32 magic, hpa_t address) {
 	if (boot_info_parse(magic, address, &boot))
 		panic("the boot loader's information cannot be used (magic %x)", magic);
 	trampoline_page = find_trampoline_page(&boot.memory);
 	boot_info_reserve(&boot, (hpa_t)image_start, (hpa_t)image_end);
 }
 
-static void print_memory(void)
-{
+static void print_memory(void) {
 	struct frame_stats stats;
 
 	frame_stats(&stats);
 	log_info("memory: %lu MiB, %lu MiB free for guests", stats.total >> 8, stats.free >> 8);
 }
 
-static void init_lapic(void)
-{
+static void init_lapic(void) {
 	bool x2apic = cpu_features.x2apic && (rdmsr(X86_MSR_APIC_BASE) & APIC_BASE_EXTD);
 	hpa_t page = acpi.lapic ? acpi.lapic : LAPIC_DEFAULT;
 	volatile void *regs = x2apic ? NULL : mmio_map(page, PAGE_SIZE);
@@ -90,14 +83,12 @@ static void init_lapic(void)
 	}
 }
 
-static bool find_backend(void)
-{
+static bool find_backend(void) {
 	backend = cpu_features.intel ? &vmx_backend : &svm_backend;
 	return backend->probe() == 0;
 }
 
-static bool ap_ready(void)
-{
+static bool ap_ready(void) {
 	if (!backend || !backend->cpu_on(this_cpu()))
 		return true;
 	log_error("CPU %u cannot run guests", this_cpu()->id);
@@ -105,8 +96,7 @@ static bool ap_ready(void)
 }
 
 /* The second half, on the boot processor's own stack. */
-static void start_on_own_stack(void)
-{
+static void start_on_own_stack(void) {
 	cpu_init_this();
 	init_lapic();
 	time_init(&acpi);
@@ -126,8 +116,7 @@ static void start_on_own_stack(void)
 	sched_loop();
 }
 
-void kernel_start(u32 magic, u32 info_address)
-{
+void kernel_start(u32 magic, u32 info_address) {
 	struct cpu *cpu;
 
 	traps_init();

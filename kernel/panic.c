@@ -20,8 +20,7 @@ extern const char text_start[], text_end[];
 
 static _Atomic u32 panicking; /* id of the panicking CPU plus one */
 
-const char *symbol_name(u64 address, u64 *offset, unsigned *length)
-{
+const char *symbol_name(u64 address, u64 *offset, unsigned *length) {
 	const u8 *p = symbol_table;
 	const char *name = NULL;
 
@@ -41,8 +40,7 @@ const char *symbol_name(u64 address, u64 *offset, unsigned *length)
 	return name;
 }
 
-static void print_address(const char *what, u64 address)
-{
+static void print_address(const char *what, u64 address) {
 	u64 offset = 0;
 	unsigned length = 0;
 	const char *name = symbol_name(address, &offset, &length);
@@ -54,8 +52,7 @@ static void print_address(const char *what, u64 address)
 }
 
 /* Every word on the stack that points into the code; some are stale, none is missing. */
-static void print_stack(u64 sp)
-{
+static void print_stack(u64 sp) {
 	u64 top = (sp | (CPU_AREA_SIZE - 1)) + 1;
 	unsigned lines = 0;
 
@@ -73,8 +70,7 @@ static void print_stack(u64 sp)
 	}
 }
 
-static void print_vcpu(const struct vcpu *vcpu)
-{
+static void print_vcpu(const struct vcpu *vcpu) {
 	log_raw("vCPU %u of '%s': rip %016lx rflags %08lx requests %lx\n", vcpu->id, vcpu->vm->name,
 		vcpu->rip, vcpu->rflags, atomic_load(&vcpu->requests));
 	for (unsigned i = 0; i < VCPU_TRACE; i++) {
@@ -87,8 +83,7 @@ static void print_vcpu(const struct vcpu *vcpu)
 	}
 }
 
-static void print_frame(const struct trap_frame *f)
-{
+static void print_frame(const struct trap_frame *f) {
 	log_raw("rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
 	log_raw("rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);
 	log_raw("r8  %016lx r9  %016lx r10 %016lx r11 %016lx\n", f->r8, f->r9, f->r10, f->r11);
@@ -97,15 +92,13 @@ static void print_frame(const struct trap_frame *f)
 		f->cs, f->ss, read_cr0(), read_cr2(), read_cr3(), read_cr4());
 }
 
-static void __noreturn halt_cpu(void)
-{
+static void __noreturn halt_cpu(void) {
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
 
 /* The first CPU to come here reports; a second one, or a panic within the report, stops at once. */
-static void begin(const struct cpu *cpu)
-{
+static void begin(const struct cpu *cpu) {
 	u32 nobody = 0;
 
 	cpu_cli();
@@ -116,8 +109,7 @@ static void begin(const struct cpu *cpu)
 	lapic_nmi_others();
 }
 
-static void __noreturn finish(const struct cpu *cpu)
-{
+static void __noreturn finish(const struct cpu *cpu) {
 	if (cpu->running)
 		print_vcpu(cpu->running);
 	log_raw("Roost has stopped.\n");
@@ -125,8 +117,7 @@ static void __noreturn finish(const struct cpu *cpu)
 	halt_cpu();
 }
 
-void panic(const char *fmt, ...)
-{
+void panic(const char *fmt, ...) {
 	struct cpu *cpu = this_cpu();
 	char text[200];
 	va_list ap;
@@ -142,8 +133,7 @@ void panic(const char *fmt, ...)
 	finish(cpu);
 }
 
-void panic_trap(const struct trap_frame *frame)
-{
+void panic_trap(const struct trap_frame *frame) {
 	struct cpu *cpu = this_cpu();
 
 	begin(cpu);
@@ -155,8 +145,7 @@ void panic_trap(const struct trap_frame *frame)
 	finish(cpu);
 }
 
-bool panic_nmi(void)
-{
+bool panic_nmi(void) {
 	if (atomic_load(&panicking))
 		halt_cpu();
 	/* What it interrupted may hold the log's lock. */
@@ -164,8 +153,7 @@ bool panic_nmi(void)
 	return true;
 }
 
-void panic_report_nmis(struct cpu *cpu)
-{
+void panic_report_nmis(struct cpu *cpu) {
 	u32 nmis = __atomic_load_n(&cpu->nmis, __ATOMIC_RELAXED);
 
 	if (likely(nmis == cpu->nmis_reported))
@@ -175,8 +163,5 @@ void panic_report_nmis(struct cpu *cpu)
 }
 
 #ifdef ROOST_DEBUG
-void lock_assert_failed(const char *what)
-{
-	panic("%s is not held", what);
-}
+void lock_assert_failed(const char *what) { panic("%s is not held", what); }
 #endif

@@ -19,8 +19,7 @@ static u8 s5_a, s5_b, reset_value, acpi_enable;
 static u16 smi_port, exit_port;
 static bool has_s5, has_8042;
 
-void power_init(const struct acpi_info *acpi, u16 debug_exit)
-{
+void power_init(const struct acpi_info *acpi, u16 debug_exit) {
 	pm1a = acpi->pm1a_control;
 	pm1b = acpi->pm1b_control;
 	reset = acpi->reset;
@@ -34,21 +33,18 @@ void power_init(const struct acpi_info *acpi, u16 debug_exit)
 	exit_port = debug_exit;
 }
 
-void power_debug_exit(u32 value)
-{
+void power_debug_exit(u32 value) {
 	serial_drain();
 	if (exit_port)
 		outl(exit_port, value);
 }
 
-static bool io_reg(const struct acpi_reg *reg)
-{
+static bool io_reg(const struct acpi_reg *reg) {
 	return reg->address && reg->space == ACPI_SPACE_IO;
 }
 
 /* The sleep registers only work in ACPI mode. */
-static void enter_acpi_mode(void)
-{
+static void enter_acpi_mode(void) {
 	u64 limit = rdtsc() + ACPI_ENABLE_MS * tsc_khz;
 
 	if (!smi_port || !acpi_enable || (inw((u16)pm1a.address) & PM1_SCI_EN))
@@ -58,23 +54,20 @@ static void enter_acpi_mode(void)
 		cpu_pause();
 }
 
-static void sleep(const struct acpi_reg *reg, u8 type)
-{
+static void sleep(const struct acpi_reg *reg, u8 type) {
 	u16 port = (u16)reg->address;
 
 	if (io_reg(reg))
 		outw(port, (u16)((inw(port) & ~PM1_SLP_TYP(7)) | PM1_SLP_TYP(type) | PM1_SLP_EN));
 }
 
-static void __noreturn halt(void)
-{
+static void __noreturn halt(void) {
 	serial_drain();
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
 
-void power_off(void)
-{
+void power_off(void) {
 	serial_drain();
 	if (has_s5 && io_reg(&pm1a)) {
 		enter_acpi_mode();
@@ -86,8 +79,7 @@ void power_off(void)
 	halt();
 }
 
-void power_reboot(void)
-{
+void power_reboot(void) {
 	static const struct {
 		u16 limit;
 		u64 base;

@@ -15,13 +15,11 @@
 
 void (*sched_vm_ended)(struct vm *vm);
 
-static void set_resched(struct cpu *cpu, bool value)
-{
+static void set_resched(struct cpu *cpu, bool value) {
 	__atomic_store_n(&cpu->resched, value, __ATOMIC_SEQ_CST);
 }
 
-int sched_add(struct vcpu *vcpu)
-{
+int sched_add(struct vcpu *vcpu) {
 	struct cpu *cpu = cpus[vcpu->cpu];
 	int err = 0;
 
@@ -39,21 +37,16 @@ int sched_add(struct vcpu *vcpu)
 	return err;
 }
 
-static void remove_at(struct cpu *cpu, u32 index)
-{
+static void remove_at(struct cpu *cpu, u32 index) {
 	for (u32 i = index; i + 1 < cpu->nr_queue; i++)
 		cpu->queue[i] = cpu->queue[i + 1];
 	cpu->nr_queue--;
 }
 
-static void slice_over(struct timer *timer)
-{
-	set_resched(cpus[timer->cpu], true);
-}
+static void slice_over(struct timer *timer) { set_resched(cpus[timer->cpu], true); }
 
 /* Takes a vCPU of a stopped VM off this CPU for good. */
-static void retire(struct cpu *cpu, struct vcpu *vcpu)
-{
+static void retire(struct cpu *cpu, struct vcpu *vcpu) {
 	struct vm *vm = vcpu->vm;
 
 	if (cpu->loaded == vcpu) {
@@ -65,8 +58,7 @@ static void retire(struct cpu *cpu, struct vcpu *vcpu)
 }
 
 /* The next vCPU that can run, in turn; NULL when all sleep. Retires those of stopped VMs. */
-static struct vcpu *pick(struct cpu *cpu)
-{
+static struct vcpu *pick(struct cpu *cpu) {
 	struct vcpu *retired = NULL;
 	struct vcpu *found = NULL;
 
@@ -91,8 +83,7 @@ static struct vcpu *pick(struct cpu *cpu)
 	return found;
 }
 
-static void switch_to(struct cpu *cpu, struct vcpu *vcpu)
-{
+static void switch_to(struct cpu *cpu, struct vcpu *vcpu) {
 	if (cpu->loaded == vcpu)
 		return;
 	if (cpu->loaded)
@@ -101,8 +92,7 @@ static void switch_to(struct cpu *cpu, struct vcpu *vcpu)
 	cpu->loaded = vcpu;
 }
 
-static void run(struct cpu *cpu, struct vcpu *vcpu)
-{
+static void run(struct cpu *cpu, struct vcpu *vcpu) {
 	bool shared;
 
 	/* In this order: a vCPU that is added meanwhile is counted, or sets it again. */
@@ -118,8 +108,7 @@ static void run(struct cpu *cpu, struct vcpu *vcpu)
 		timer_cancel(&cpu->slice);
 }
 
-void sched_loop(void)
-{
+void sched_loop(void) {
 	struct cpu *cpu = this_cpu();
 
 	timer_init(&cpu->slice, slice_over, cpu->id);

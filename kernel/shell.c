@@ -25,8 +25,7 @@ static u32 length;
 
 static void cmd_help(void);
 
-static void cmd_vms(void)
-{
+static void cmd_vms(void) {
 	static const char *const states[] = {"created", "running", "paused", "stopped"};
 
 	for (u32 i = 0; guests_get(i); i++) {
@@ -37,16 +36,14 @@ static void cmd_vms(void)
 	}
 }
 
-static void cmd_memory(void)
-{
+static void cmd_memory(void) {
 	struct frame_stats stats;
 
 	frame_stats(&stats);
 	log_raw("%lu KiB, %lu KiB free\n", stats.total * 4, stats.free * 4);
 }
 
-static void cmd_cpus(void)
-{
+static void cmd_cpus(void) {
 	const struct cpu *cpu;
 
 	for_each_cpu(cpu)
@@ -54,10 +51,7 @@ static void cmd_cpus(void)
 			cpu->nr_queue, cpu->irq_count);
 }
 
-static void cmd_panic(void)
-{
-	panic("asked for at the console");
-}
+static void cmd_panic(void) { panic("asked for at the console"); }
 
 static const struct command commands[] = {
 	{"cpus", "the CPUs in use", cmd_cpus},
@@ -69,19 +63,14 @@ static const struct command commands[] = {
 	{"vms", "the guests and their states", cmd_vms},
 };
 
-static void cmd_help(void)
-{
+static void cmd_help(void) {
 	for (u32 i = 0; i < ARRAY_SIZE(commands); i++)
 		log_raw("%-10s %s\n", commands[i].name, commands[i].help);
 }
 
-void shell_prompt(void)
-{
-	log_raw("roost> ");
-}
+void shell_prompt(void) { log_raw("roost> "); }
 
-static void run_line(void)
-{
+static void run_line(void) {
 	line[length] = 0;
 	length = 0;
 	if (!line[0])
@@ -95,8 +84,7 @@ static void run_line(void)
 	log_raw("unknown command '%s'; 'help' lists them\n", line);
 }
 
-void shell_input(u8 byte)
-{
+void shell_input(u8 byte) {
 	if (byte == '\r' || byte == '\n') {
 		log_raw("\n");
 		run_line();

@@ -24,28 +24,21 @@ extern u64 trampoline_stack, trampoline_cr3, trampoline_efer;
 bool (*smp_ap_ready)(void);
 void (*smp_ap_main)(void);
 
-static void on_kick(void)
-{
-	/* Leaving the guest or idle was all. */
+static void on_kick(void) { /* Leaving the guest or idle was all. */
 }
 
-void smp_kick(struct cpu *cpu)
-{
+void smp_kick(struct cpu *cpu) {
 	if (cpu != this_cpu())
 		lapic_send_ipi(cpu->apic_id, VEC_KICK);
 }
 
-void smp_kick_self(void)
-{
-	lapic_send_ipi(this_cpu()->apic_id, VEC_KICK);
-}
+void smp_kick_self(void) { lapic_send_ipi(this_cpu()->apic_id, VEC_KICK); }
 
 /*
  * A CPU that comes too late finds another one's stack, or none (trampoline.S): it stays off.
  * Everything that can fail is done before the CPU counts.
  */
-void smp_ap_start(void)
-{
+void smp_ap_start(void) {
 	struct cpu *cpu = this_cpu();
 
 	space_load();
@@ -59,8 +52,7 @@ void smp_ap_start(void)
 }
 
 /* Copies the trampoline to its page and completes its addresses. */
-static void prepare_trampoline(hpa_t page)
-{
+static void prepare_trampoline(hpa_t page) {
 	char *code = phys_to_virt(page);
 	u32 gdt = (u32)page + (u32)(trampoline_gdt - trampoline_start);
 
@@ -70,8 +62,7 @@ static void prepare_trampoline(hpa_t page)
 	trampoline_efer = cpu_features.nx ? X86_EFER_NXE : 0;
 }
 
-static bool wait_online(struct cpu *cpu, u64 ms)
-{
+static bool wait_online(struct cpu *cpu, u64 ms) {
 	u64 limit = rdtsc() + ms * tsc_khz;
 
 	while (!atomic_load(&cpu->online)) {
@@ -82,8 +73,7 @@ static bool wait_online(struct cpu *cpu, u64 ms)
 	return true;
 }
 
-static bool start_one(struct cpu *cpu, hpa_t page)
-{
+static bool start_one(struct cpu *cpu, hpa_t page) {
 	__atomic_store_n(&trampoline_stack, (u64)cpu + CPU_AREA_SIZE, __ATOMIC_SEQ_CST);
 	lapic_send_init(cpu->apic_id);
 	time_delay_us(10000);
@@ -99,14 +89,12 @@ static bool start_one(struct cpu *cpu, hpa_t page)
 }
 
 /* Enabled, not this one, and an id that IPIs can name. */
-static bool can_start(const struct acpi_cpu *cpu)
-{
+static bool can_start(const struct acpi_cpu *cpu) {
 	return cpu->enabled && cpu->apic_id != cpus[0]->apic_id &&
 	       (lapic_is_x2apic() || cpu->apic_id <= XAPIC_ID_MAX);
 }
 
-static void add_boot_cpu(void)
-{
+static void add_boot_cpu(void) {
 	struct cpu *cpu = this_cpu();
 
 	cpu->apic_id = lapic_id_host();
@@ -115,8 +103,7 @@ static void add_boot_cpu(void)
 	atomic_store(&cpu->online, 1);
 }
 
-void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus)
-{
+void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus) {
 	u32 slot = 1; /* one that did not start may still do so: its stack is never used again */
 
 	add_boot_cpu();

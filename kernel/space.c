@@ -26,14 +26,10 @@ static struct spinlock mmio_lock;
 static u64 mmio_next = MMIO_BASE;
 
 /* RAM of whatever use; the rest of the map may be device registers and stays unmapped. */
-static bool is_ram(enum mem_type type)
-{
-	return type <= MEM_ROOST;
-}
+static bool is_ram(enum mem_type type) { return type <= MEM_ROOST; }
 
 /* Hands the usable part of [from, to) to the allocator. */
-static void add_frames(const struct memmap *map, u64 from, u64 to)
-{
+static void add_frames(const struct memmap *map, u64 from, u64 to) {
 	for (u32 i = 0; i < map->count; i++) {
 		const struct mem_range *r = &map->range[i];
 		u64 start = max_u64(r->base, from);
@@ -45,8 +41,7 @@ static void add_frames(const struct memmap *map, u64 from, u64 to)
 	}
 }
 
-static void map_or_panic(u64 va, hpa_t pa, u64 size, u32 attrs)
-{
+static void map_or_panic(u64 va, hpa_t pa, u64 size, u32 attrs) {
 	int err = pt_map(&host, va, pa, size, attrs);
 
 	if (err)
@@ -54,8 +49,7 @@ static void map_or_panic(u64 va, hpa_t pa, u64 size, u32 attrs)
 }
 
 /* Neighbouring ranges of RAM are mapped as one, so that large pages cross their borders. */
-static void map_direct(const struct memmap *map)
-{
+static void map_direct(const struct memmap *map) {
 	for (u32 i = 0; i < map->count;) {
 		u64 base = map->range[i].base;
 		u64 end = base + map->range[i].length;
@@ -68,23 +62,20 @@ static void map_direct(const struct memmap *map)
 	}
 }
 
-static void map_image(char *start, char *end, u32 attrs)
-{
+static void map_image(char *start, char *end, u32 attrs) {
 	u64 va = (u64)start;
 
 	map_or_panic(va, va - KERNEL_BASE, align_up((u64)end, PAGE_SIZE) - va, attrs | PT_GLOBAL);
 }
 
-void space_load(void)
-{
+void space_load(void) {
 	wrmsr(X86_MSR_PAT, PT_PAT);
 	if (cpu_features.nx)
 		wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_NXE);
 	write_cr3(host.root);
 }
 
-void space_init(const struct boot_info *info)
-{
+void space_init(const struct boot_info *info) {
 	frame_init();
 	add_frames(&info->memory, 0, BOOT_MAP_END);
 	if (pt_init(&host, &pt_format_host, &pt_alloc_frames,
@@ -98,8 +89,7 @@ void space_init(const struct boot_info *info)
 	add_frames(&info->memory, BOOT_MAP_END, MEMMAP_LIMIT);
 }
 
-int space_map_new(u64 va, u64 size)
-{
+int space_map_new(u64 va, u64 size) {
 	for (u64 at = 0; at < size; at += PAGE_SIZE) {
 		pfn_t pfn;
 		int err = frame_alloc(0, FRAME_ZERO, &pfn);
@@ -112,8 +102,7 @@ int space_map_new(u64 va, u64 size)
 	return 0;
 }
 
-volatile void *mmio_map(hpa_t hpa, u64 size)
-{
+volatile void *mmio_map(hpa_t hpa, u64 size) {
 	u64 offset = hpa & ~PAGE_MASK;
 	u64 bytes = align_up(offset + size, PAGE_SIZE);
 	u64 va;
@@ -127,8 +116,7 @@ volatile void *mmio_map(hpa_t hpa, u64 size)
 	return (volatile void *)(va + offset);
 }
 
-void *page_alloc(u64 size)
-{
+void *page_alloc(u64 size) {
 	pfn_t pfn;
 
 	if (size > PAGE_SIZE << FRAME_MAX_ORDER || frame_alloc(frame_order(size), FRAME_ZERO, &pfn))
@@ -136,8 +124,7 @@ void *page_alloc(u64 size)
 	return phys_to_virt(pfn << PAGE_SHIFT);
 }
 
-void page_free(void *pages, u64 size)
-{
+void page_free(void *pages, u64 size) {
 	if (frame_free(virt_to_phys(pages) >> PAGE_SHIFT, frame_order(size), 0))
 		panic("page_free(%p, %lu): not an allocation", pages, size);
 }

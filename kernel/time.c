@@ -25,43 +25,28 @@ static u64 lapic_per_tick; /* LAPIC timer ticks per TSC tick, 2^32 fixed point *
 static bool use_deadline;
 static u64 wall_base_ns;
 
-u64 time_tsc(void)
-{
-	return rdtsc();
-}
+u64 time_tsc(void) { return rdtsc(); }
 
-static u64 scale(u64 value, u64 factor)
-{
+static u64 scale(u64 value, u64 factor) {
 	unsigned __int128 wide = (unsigned __int128)value * factor >> 32;
 
 	return wide >> 64 ? ~0ul : (u64)wide;
 }
 
-u64 tsc_to_ns(u64 ticks)
-{
-	return scale(ticks, ns_per_tick);
-}
+u64 tsc_to_ns(u64 ticks) { return scale(ticks, ns_per_tick); }
 
-u64 ns_to_tsc(u64 ns)
-{
-	return scale(ns, ticks_per_ns);
-}
+u64 ns_to_tsc(u64 ns) { return scale(ns, ticks_per_ns); }
 
-u64 time_ns(void)
-{
-	return tsc_to_ns(time_tsc() - boot_tsc);
-}
+u64 time_ns(void) { return tsc_to_ns(time_tsc() - boot_tsc); }
 
-static void set_frequency(u64 khz)
-{
+static void set_frequency(u64 khz) {
 	tsc_khz = khz;
 	ns_per_tick = ((1000000ul << 32) + khz / 2) / khz;
 	ticks_per_ns = mul_div(khz, 1ul << 32, 1000000);
 }
 
 /* Leaf 0x15: TSC = crystal * EBX / EAX, and the crystal must be named (SDM 2A CPUID). */
-static u64 cpuid_khz(void)
-{
+static u64 cpuid_khz(void) {
 	u32 r[4];
 
 	if (cpu_features.max_leaf < 0x15)
@@ -72,8 +57,7 @@ static u64 cpuid_khz(void)
 	return (u64)r[2] * r[1] / r[0] / 1000;
 }
 
-void time_init(const struct acpi_info *acpi)
-{
+void time_init(const struct acpi_info *acpi) {
 	struct clock_measure m = {0};
 	u64 known = cpuid_khz();
 
@@ -89,8 +73,7 @@ void time_init(const struct acpi_info *acpi)
 		 known ? "CPUID" : m.source);
 }
 
-void time_init_cpu(void)
-{
+void time_init_cpu(void) {
 	struct cpu *cpu = this_cpu();
 
 	cpu->programmed = TIMER_NEVER;
@@ -98,8 +81,7 @@ void time_init_cpu(void)
 }
 
 /* Sets the hardware for the head of this CPU's queue; not when it is set earlier already. */
-static void program(struct cpu *cpu)
-{
+static void program(struct cpu *cpu) {
 	u64 deadline = cpu->timers ? cpu->timers->deadline : TIMER_NEVER;
 	u64 now, count;
 
@@ -121,8 +103,7 @@ static void program(struct cpu *cpu)
 	lapic_timer_count((u32)min_u64(max_u64(count, MIN_COUNT), ~0u));
 }
 
-void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu)
-{
+void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu) {
 	timer->deadline = TIMER_NEVER;
 	timer->fn = fn;
 	timer->next = NULL;
@@ -130,8 +111,7 @@ void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu)
 	timer->queued = false;
 }
 
-static void unlink_timer(struct cpu *cpu, struct timer *timer)
-{
+static void unlink_timer(struct cpu *cpu, struct timer *timer) {
 	struct timer **at = &cpu->timers;
 
 	while (*at && *at != timer)
@@ -142,8 +122,7 @@ static void unlink_timer(struct cpu *cpu, struct timer *timer)
 	timer->deadline = TIMER_NEVER;
 }
 
-static void link_timer(struct cpu *cpu, struct timer *timer, u64 deadline)
-{
+static void link_timer(struct cpu *cpu, struct timer *timer, u64 deadline) {
 	struct timer **at = &cpu->timers;
 
 	while (*at && (*at)->deadline <= deadline)
@@ -154,8 +133,7 @@ static void link_timer(struct cpu *cpu, struct timer *timer, u64 deadline)
 	*at = timer;
 }
 
-void timer_arm(struct timer *timer, u64 deadline)
-{
+void timer_arm(struct timer *timer, u64 deadline) {
 	struct cpu *cpu = cpus[timer->cpu];
 	bool first;
 
@@ -172,8 +150,7 @@ void timer_arm(struct timer *timer, u64 deadline)
 		smp_kick(cpu);
 }
 
-void timer_cancel(struct timer *timer)
-{
+void timer_cancel(struct timer *timer) {
 	struct cpu *cpu = cpus[timer->cpu];
 
 	spin_lock(&cpu->timer_lock);
@@ -186,8 +163,7 @@ void timer_cancel(struct timer *timer)
 /* At most this many a visit, so that a timer which always re-arms in the past starves nobody. */
 #define MAX_FIRED 64
 
-void timers_run(void)
-{
+void timers_run(void) {
 	struct cpu *cpu = this_cpu();
 
 	for (unsigned i = 0; i < MAX_FIRED; i++) {
@@ -213,24 +189,16 @@ void timers_run(void)
  * The clock shows whole seconds: on average half a second has passed since the last tick, so half a
  * second is the largest error.
  */
-void time_set_wall_clock(u64 unix_seconds)
-{
+void time_set_wall_clock(u64 unix_seconds) {
 	wall_base_ns = unix_seconds * 1000000000ul + 500000000ul - time_ns();
 }
 
-u64 platform_wall_clock_ns(void)
-{
-	return wall_base_ns + time_ns();
-}
+u64 platform_wall_clock_ns(void) { return wall_base_ns + time_ns(); }
 
 /* The LAPIC timer's interrupt: the hardware is stopped now; the run loop looks at the queue. */
-void timer_interrupt(void)
-{
-	this_cpu()->programmed = TIMER_NEVER;
-}
+void timer_interrupt(void) { this_cpu()->programmed = TIMER_NEVER; }
 
-void time_delay_us(u64 us)
-{
+void time_delay_us(u64 us) {
 	u64 end = rdtsc() + ns_to_tsc(us * 1000);
 
 	while (rdtsc() < end)

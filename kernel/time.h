@@ -13,8 +13,7 @@ extern u64 tsc_khz;
 #ifdef UNIT_TEST
 u64 rdtsc(void);
 #else
-static inline u64 rdtsc(void)
-{
+static inline u64 rdtsc(void) {
 	u32 lo, hi;
 
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));

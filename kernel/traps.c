@@ -34,13 +34,9 @@ static void (*irq_handlers[256])(void);
 
 struct descriptor_pointer idt_pointer = {sizeof(idt) - 1, (u64)idt};
 
-void irq_install(u8 vector, void (*fn)(void))
-{
-	irq_handlers[vector] = fn;
-}
+void irq_install(u8 vector, void (*fn)(void)) { irq_handlers[vector] = fn; }
 
-void traps_init(void)
-{
+void traps_init(void) {
 	for (unsigned v = 0; v < 256; v++) {
 		u64 stub = (u64)trap_stubs + 16ul * v;
 
@@ -57,8 +53,7 @@ void traps_init(void)
 	idt[X86_MC].ist = IST_MC;
 }
 
-void trap_dispatch(struct trap_frame *frame)
-{
+void trap_dispatch(struct trap_frame *frame) {
 	u8 vector = (u8)frame->vector;
 
 	if (vector >= 32) {

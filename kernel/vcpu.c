@@ -16,57 +16,41 @@
 
 const struct backend *backend;
 
-void vcpu_request(struct vcpu *vcpu, u64 bits)
-{
+void vcpu_request(struct vcpu *vcpu, u64 bits) {
 	atomic_fetch_or(&vcpu->requests, bits);
 	/* Its own CPU looks before the next entry; another one may be in the guest or asleep. */
 	smp_kick(cpus[vcpu->cpu]);
 }
 
-u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg)
-{
-	return vcpu->backend->reg(vcpu, reg);
-}
+u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg) { return vcpu->backend->reg(vcpu, reg); }
 
-void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
-{
+void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	vcpu->backend->set_reg(vcpu, reg, value);
 }
 
-void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
-{
+void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	vcpu->backend->segment(vcpu, seg, out);
 }
 
-void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
-{
+void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	vcpu->backend->set_segment(vcpu, seg, in);
 }
 
-u8 vcpu_cpl(struct vcpu *vcpu)
-{
-	return vcpu->backend->privilege(vcpu) & PRIV_CPL;
-}
+u8 vcpu_cpl(struct vcpu *vcpu) { return vcpu->backend->privilege(vcpu) & PRIV_CPL; }
 
-u32 vcpu_privilege(struct vcpu *vcpu)
-{
-	return vcpu->backend->privilege(vcpu);
-}
+u32 vcpu_privilege(struct vcpu *vcpu) { return vcpu->backend->privilege(vcpu); }
 
-void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset)
-{
+void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	vcpu->tsc_offset = offset;
 	vcpu->backend->set_tsc_offset(vcpu, offset);
 }
 
 /* Classes of exceptions for combining (APM 2 table 8-6). */
-static bool contributory(u8 vector)
-{
+static bool contributory(u8 vector) {
 	return vector == X86_DE || (vector >= X86_TS && vector <= X86_GP);
 }
 
-static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error, u32 error)
-{
+static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error, u32 error) {
 	struct vcpu_exception *e = &vcpu->exception;
 
 	if (e->pending) {
@@ -89,24 +73,20 @@ static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error
 	return INJECTED;
 }
 
-enum outcome inject_exception(struct vcpu *vcpu, u8 vector)
-{
+enum outcome inject_exception(struct vcpu *vcpu, u8 vector) {
 	return queue_exception(vcpu, vector, false, 0);
 }
 
-enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error)
-{
+enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error) {
 	return queue_exception(vcpu, vector, true, error);
 }
 
-enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error)
-{
+enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error) {
 	vcpu_set_reg(vcpu, VREG_CR2, address);
 	return queue_exception(vcpu, X86_PF, true, error);
 }
 
-enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...)
-{
+enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 	struct vm *vm = vcpu->vm;
 	va_list ap;
 
@@ -123,13 +103,11 @@ enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...)
 	return STOP_VM;
 }
 
-enum outcome vcpu_triple_fault(struct vcpu *vcpu)
-{
+enum outcome vcpu_triple_fault(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "triple fault at rip %lx", vcpu->rip);
 }
 
-void vcpu_end_instruction(struct vcpu *vcpu)
-{
+void vcpu_end_instruction(struct vcpu *vcpu) {
 	vcpu->rflags &= ~X86_RFLAGS_RF;
 	if (!(vcpu->rflags & X86_RFLAGS_TF))
 		return;
@@ -138,8 +116,7 @@ void vcpu_end_instruction(struct vcpu *vcpu)
 }
 
 /* An event is there that can be delivered now; HLT itself may have trapped (RFLAGS.TF). */
-static bool can_wake(struct vcpu *vcpu)
-{
+static bool can_wake(struct vcpu *vcpu) {
 	guest_before_events(vcpu);
 	if (vcpu->exception.pending)
 		return true;
@@ -150,8 +127,7 @@ static bool can_wake(struct vcpu *vcpu)
 	return guest_take_kick(vcpu);
 }
 
-void vcpu_halt(struct vcpu *vcpu)
-{
+void vcpu_halt(struct vcpu *vcpu) {
 	/* STI's shadow does not outlive HLT. */
 	vcpu->backend->end_shadow(vcpu);
 	if (can_wake(vcpu)) {
@@ -162,8 +138,7 @@ void vcpu_halt(struct vcpu *vcpu)
 	vcpu_request_self(vcpu, REQ_SCHED);
 }
 
-bool vcpu_runnable(struct vcpu *vcpu)
-{
+bool vcpu_runnable(struct vcpu *vcpu) {
 	u64 requests = atomic_load(&vcpu->requests);
 
 	if (atomic_load(&vcpu->vm->state) != VM_RUNNING)
@@ -185,8 +160,7 @@ bool vcpu_runnable(struct vcpu *vcpu)
 	}
 }
 
-static bool deliver_exception(struct vcpu *vcpu)
-{
+static bool deliver_exception(struct vcpu *vcpu) {
 	struct vcpu_exception *e = &vcpu->exception;
 	struct event event = {
 		.type = EVENT_EXCEPTION,
@@ -208,8 +182,7 @@ static bool deliver_exception(struct vcpu *vcpu)
 	return true;
 }
 
-static bool deliver_nmi(struct vcpu *vcpu)
-{
+static bool deliver_nmi(struct vcpu *vcpu) {
 	static const struct event nmi = {.type = EVENT_NMI, .vector = X86_NMI};
 
 	if (!vcpu->backend->nmi_allowed(vcpu))
@@ -219,8 +192,7 @@ static bool deliver_nmi(struct vcpu *vcpu)
 	return true;
 }
 
-static bool deliver_interrupt(struct vcpu *vcpu)
-{
+static bool deliver_interrupt(struct vcpu *vcpu) {
 	struct event event = {.type = EVENT_INTERRUPT};
 	int vector;
 
@@ -239,8 +211,7 @@ static bool deliver_interrupt(struct vcpu *vcpu)
  * At most one event enters the guest at a time (APM 2 8.5 gives the order); for what has to wait a
  * window is opened, whose exit brings us here again.
  */
-static void deliver_events(struct vcpu *vcpu)
-{
+static void deliver_events(struct vcpu *vcpu) {
 	bool busy = vcpu->backend->event_queued(vcpu);
 
 	guest_before_events(vcpu);
@@ -257,8 +228,7 @@ static void deliver_events(struct vcpu *vcpu)
 	vcpu->backend->interrupt_window(vcpu, true);
 }
 
-bool vcpu_prepare(struct vcpu *vcpu)
-{
+bool vcpu_prepare(struct vcpu *vcpu) {
 	u64 requests = atomic_load_explicit(&vcpu->requests, memory_order_relaxed);
 
 	if (requests & ~REQ_LOCAL)
@@ -274,8 +244,7 @@ bool vcpu_prepare(struct vcpu *vcpu)
 }
 
 /* SDM 3A 9.4: a SIPI is only heard after INIT; the vector is the page where real mode begins. */
-static void start_up(struct vcpu *vcpu)
-{
+static void start_up(struct vcpu *vcpu) {
 	u32 page = atomic_load(&vcpu->sipi_vector) & 0xff;
 	struct segment cs;
 
@@ -289,8 +258,7 @@ static void start_up(struct vcpu *vcpu)
 	atomic_store(&vcpu->mp_state, MP_RUNNING);
 }
 
-static void take_init(struct vcpu *vcpu)
-{
+static void take_init(struct vcpu *vcpu) {
 	vcpu->backend->vcpu_reset(vcpu, true);
 	guest_vcpu_init(vcpu);
 	atomic_store(&vcpu->nmi_pending, 0);
@@ -301,8 +269,7 @@ static void take_init(struct vcpu *vcpu)
 }
 
 /* Requests that are not for vcpu_prepare(). False: give the CPU back to the scheduler. */
-static bool serve_requests(struct vcpu *vcpu)
-{
+static bool serve_requests(struct vcpu *vcpu) {
 	u64 requests = atomic_load(&vcpu->requests);
 
 	if (requests & ~REQ_LOCAL)
@@ -316,8 +283,7 @@ static bool serve_requests(struct vcpu *vcpu)
 	return atomic_load(&vcpu->mp_state) == MP_RUNNING;
 }
 
-void vcpu_run(struct vcpu *vcpu, const bool *resched)
-{
+void vcpu_run(struct vcpu *vcpu, const bool *resched) {
 	for (;;) {
 		cpu_irq_window();
 		timers_run();

@@ -155,15 +155,11 @@ enum outcome inject_exception(struct vcpu *vcpu, u8 vector);
 enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error);
 enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error); /* sets CR2 */
 
-static inline enum outcome inject_gp(struct vcpu *vcpu, u32 error)
-{
+static inline enum outcome inject_gp(struct vcpu *vcpu, u32 error) {
 	return inject_exception_error(vcpu, 13, error);
 }
 
-static inline enum outcome inject_ud(struct vcpu *vcpu)
-{
-	return inject_exception(vcpu, 6);
-}
+static inline enum outcome inject_ud(struct vcpu *vcpu) { return inject_exception(vcpu, 6); }
 
 /* Records why the VM must stop (once; the first reason stays) and returns STOP_VM. */
 enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) __format_printf(2, 3);
@@ -184,13 +180,11 @@ bool vcpu_runnable(struct vcpu *vcpu);
 void vcpu_run(struct vcpu *vcpu, const bool *resched);
 
 /* The same on this vCPU's own CPU: it is not in the guest, so nobody needs to be kicked. */
-static inline void vcpu_request_self(struct vcpu *vcpu, u64 bits)
-{
+static inline void vcpu_request_self(struct vcpu *vcpu, u64 bits) {
 	atomic_fetch_or_explicit(&vcpu->requests, bits, memory_order_relaxed);
 }
 
 /* True when vcpu_prepare() has something to do before the next entry. */
-static inline bool vcpu_needs_prepare(struct vcpu *vcpu)
-{
+static inline bool vcpu_needs_prepare(struct vcpu *vcpu) {
 	return atomic_load_explicit(&vcpu->requests, memory_order_relaxed);
 }

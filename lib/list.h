@@ -10,38 +10,30 @@ struct list {
 	struct list *next, *prev;
 };
 
-static inline void list_init(struct list *head)
-{
+static inline void list_init(struct list *head) {
 	head->next = head;
 	head->prev = head;
 }
 
-static inline bool list_empty(const struct list *head)
-{
-	return head->next == head;
-}
+static inline bool list_empty(const struct list *head) { return head->next == head; }
 
-static inline void list_insert_between(struct list *node, struct list *prev, struct list *next)
-{
+static inline void list_insert_between(struct list *node, struct list *prev, struct list *next) {
 	node->prev = prev;
 	node->next = next;
 	prev->next = node;
 	next->prev = node;
 }
 
-static inline void list_add_head(struct list *head, struct list *node)
-{
+static inline void list_add_head(struct list *head, struct list *node) {
 	list_insert_between(node, head, head->next);
 }
 
-static inline void list_add_tail(struct list *head, struct list *node)
-{
+static inline void list_add_tail(struct list *head, struct list *node) {
 	list_insert_between(node, head->prev, head);
 }
 
 /* The node links to itself afterwards, so removing it once more does no harm. */
-static inline void list_remove(struct list *node)
-{
+static inline void list_remove(struct list *node) {
 	node->prev->next = node->next;
 	node->next->prev = node->prev;
 	list_init(node);

@@ -4,8 +4,7 @@
 #include "lib/types.h"
 
 /* value * mul / div, rounded down; saturates at 2^64-1. div is not 0. */
-static inline u64 mul_div(u64 value, u64 mul, u64 div)
-{
+static inline u64 mul_div(u64 value, u64 mul, u64 div) {
 	unsigned __int128 product = (unsigned __int128)value * mul;
 	u64 low = (u64)product, high = (u64)(product >> 64);
 

@@ -4,28 +4,21 @@
 #include "lib/error.h"
 #include "lib/string.h"
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
-static struct text skip(struct text text, size_t count)
-{
+static struct text skip(struct text text, size_t count) {
 	return (struct text){text.at + count, text.len - count};
 }
 
-struct text text_of(const char *string)
-{
+struct text text_of(const char *string) {
 	return (struct text){string, strlen(string)};
 }
 
-bool text_is(struct text text, const char *string)
-{
+bool text_is(struct text text, const char *string) {
 	return strlen(string) == text.len && memcmp(text.at, string, text.len) == 0;
 }
 
-struct text text_trim(struct text text)
-{
+struct text text_trim(struct text text) {
 	while (text.len && is_blank(text.at[0]))
 		text = skip(text, 1);
 	while (text.len && is_blank(text.at[text.len - 1]))
@@ -33,8 +26,7 @@ struct text text_trim(struct text text)
 	return text;
 }
 
-bool text_next_word(struct text *rest, struct text *word)
-{
+bool text_next_word(struct text *rest, struct text *word) {
 	*rest = text_trim(*rest);
 	*word = *rest;
 	word->len = 0;
@@ -44,8 +36,7 @@ bool text_next_word(struct text *rest, struct text *word)
 	return word->len > 0;
 }
 
-bool text_next_line(struct text *rest, struct text *line)
-{
+bool text_next_line(struct text *rest, struct text *line) {
 	if (rest->len == 0)
 		return false;
 	text_split(*rest, '\n', line, rest);
@@ -54,8 +45,7 @@ bool text_next_line(struct text *rest, struct text *line)
 	return true;
 }
 
-bool text_split(struct text text, char separator, struct text *before, struct text *after)
-{
+bool text_split(struct text text, char separator, struct text *before, struct text *after) {
 	size_t i = 0;
 
 	while (i < text.len && text.at[i] != separator)
@@ -66,8 +56,7 @@ bool text_split(struct text text, char separator, struct text *before, struct te
 }
 
 /* The value of a digit, or 16 when it is none. */
-static u32 digit_value(char c)
-{
+static u32 digit_value(char c) {
 	if (c >= '0' && c <= '9')
 		return (u32)(c - '0');
 	if (c >= 'a' && c <= 'f')
@@ -77,8 +66,7 @@ static u32 digit_value(char c)
 	return 16;
 }
 
-int text_to_u64(struct text text, u64 *out)
-{
+int text_to_u64(struct text text, u64 *out) {
 	bool hex = text.len > 2 && text.at[0] == '0' && (text.at[1] == 'x' || text.at[1] == 'X');
 	u32 base = hex ? 16 : 10;
 	bool overflow = false;
@@ -102,8 +90,7 @@ int text_to_u64(struct text text, u64 *out)
 	return 0;
 }
 
-int text_to_size(struct text text, u64 *out)
-{
+int text_to_size(struct text text, u64 *out) {
 	static const char units[] = "KMGT";
 	unsigned shift = 0;
 	u64 value;

@@ -28,29 +28,25 @@ struct spec {
 /* A hostile width must not make one conversion write gigabytes. */
 #define WIDTH_MAX 4096
 
-static void put(struct out *out, char c)
-{
+static void put(struct out *out, char c) {
 	if (out->len + 1 < out->size)
 		out->buf[out->len] = c;
 	out->len++;
 }
 
-static void put_many(struct out *out, char c, size_t count)
-{
+static void put_many(struct out *out, char c, size_t count) {
 	while (count--)
 		put(out, c);
 }
 
-static void put_text(struct out *out, const char *text, size_t len)
-{
+static void put_text(struct out *out, const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++)
 		put(out, text[i]);
 }
 
 /* prefix, zeros and body as one field of the wanted width. */
 static void put_field(struct out *out, const struct spec *spec, const char *prefix, size_t zeros,
-		      const char *body, size_t body_len)
-{
+		      const char *body, size_t body_len) {
 	size_t prefix_len = strlen(prefix);
 	size_t len = prefix_len + zeros + body_len;
 	size_t pad = spec->width > len ? spec->width - len : 0;
@@ -65,8 +61,7 @@ static void put_field(struct out *out, const struct spec *spec, const char *pref
 }
 
 static void put_number(struct out *out, const struct spec *spec, u64 value, u32 base,
-		       const char *prefix)
-{
+		       const char *prefix) {
 	const char *digits = spec->conversion == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
 	char body[24];
 	size_t at = sizeof(body);
@@ -88,8 +83,7 @@ static void put_number(struct out *out, const struct spec *spec, u64 value, u32 
 	put_field(out, spec, prefix, zeros, body + at, len);
 }
 
-static void put_string(struct out *out, const struct spec *spec, const char *text)
-{
+static void put_string(struct out *out, const struct spec *spec, const char *text) {
 	size_t max = spec->precision < 0 ? SIZE_MAX : (size_t)spec->precision;
 
 	if (!text)
@@ -97,8 +91,7 @@ static void put_string(struct out *out, const struct spec *spec, const char *tex
 	put_field(out, spec, "", 0, text, strnlen(text, max));
 }
 
-static void put_signed(struct out *out, const struct spec *spec, s64 value)
-{
+static void put_signed(struct out *out, const struct spec *spec, s64 value) {
 	u64 magnitude = value < 0 ? 0 - (u64)value : (u64)value;
 
 	put_number(out, spec, magnitude, 10,
@@ -108,16 +101,14 @@ static void put_signed(struct out *out, const struct spec *spec, s64 value)
 				 : "");
 }
 
-static void put_hex(struct out *out, const struct spec *spec, u64 value)
-{
+static void put_hex(struct out *out, const struct spec *spec, u64 value) {
 	const char *prefix = spec->conversion == 'X' ? "0X" : "0x";
 
 	put_number(out, spec, value, 16, spec->alternate && value ? prefix : "");
 }
 
 /* Decimal digits at *fmt, cut at WIDTH_MAX. */
-static u32 parse_digits(const char **fmt)
-{
+static u32 parse_digits(const char **fmt) {
 	u32 value = 0;
 
 	for (; **fmt >= '0' && **fmt <= '9'; (*fmt)++)
@@ -126,8 +117,7 @@ static u32 parse_digits(const char **fmt)
 	return value > WIDTH_MAX ? WIDTH_MAX : value;
 }
 
-static const char *parse_flags(const char *fmt, struct spec *spec)
-{
+static const char *parse_flags(const char *fmt, struct spec *spec) {
 	for (;; fmt++) {
 		switch (*fmt) {
 		case '-': spec->left = true; break;
@@ -140,8 +130,7 @@ static const char *parse_flags(const char *fmt, struct spec *spec)
 	}
 }
 
-static const char *parse_length(const char *fmt, struct spec *spec)
-{
+static const char *parse_length(const char *fmt, struct spec *spec) {
 	spec->length = LEN_INT;
 	switch (*fmt) {
 	case 'h':
@@ -155,8 +144,7 @@ static const char *parse_length(const char *fmt, struct spec *spec)
 	}
 }
 
-static u32 star_width(va_list *args, struct spec *spec)
-{
+static u32 star_width(va_list *args, struct spec *spec) {
 	int width = va_arg(*args, int);
 
 	if (width < 0)
@@ -164,16 +152,14 @@ static u32 star_width(va_list *args, struct spec *spec)
 	return (u32)min_u64(width < 0 ? 0 - (u64)(s64)width : (u64)width, WIDTH_MAX);
 }
 
-static s32 star_precision(va_list *args)
-{
+static s32 star_precision(va_list *args) {
 	int precision = va_arg(*args, int);
 
 	return precision < 0 ? -1 : precision > WIDTH_MAX ? WIDTH_MAX : precision;
 }
 
 /* What stands behind a '%', flags to conversion. */
-static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args)
-{
+static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args) {
 	*spec = (struct spec){.precision = -1};
 	fmt = parse_flags(fmt, spec);
 	if (*fmt == '*') {
@@ -196,8 +182,7 @@ static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args)
 	return *fmt ? fmt + 1 : fmt;
 }
 
-static s64 signed_arg(va_list *args, enum length length)
-{
+static s64 signed_arg(va_list *args, enum length length) {
 	int value;
 
 	if (length == LEN_LONG)
@@ -206,8 +191,7 @@ static s64 signed_arg(va_list *args, enum length length)
 	return length == LEN_CHAR ? (s8)value : length == LEN_SHORT ? (s16)value : value;
 }
 
-static u64 unsigned_arg(va_list *args, enum length length)
-{
+static u64 unsigned_arg(va_list *args, enum length length) {
 	u32 value;
 
 	if (length == LEN_LONG)
@@ -217,8 +201,7 @@ static u64 unsigned_arg(va_list *args, enum length length)
 }
 
 /* False when the conversion is not known. */
-static bool convert(struct out *out, const struct spec *spec, va_list *args)
-{
+static bool convert(struct out *out, const struct spec *spec, va_list *args) {
 	char c;
 
 	switch (spec->conversion) {
@@ -239,8 +222,7 @@ static bool convert(struct out *out, const struct spec *spec, va_list *args)
 	}
 }
 
-int vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
-{
+int vsnprintf(char *buf, size_t size, const char *fmt, va_list args) {
 	struct out out = {buf, size, 0};
 	va_list rest;
 	struct spec spec;
@@ -263,8 +245,7 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
 	return out.len > INT32_MAX ? INT32_MAX : (int)out.len;
 }
 
-int snprintf(char *buf, size_t size, const char *fmt, ...)
-{
+int snprintf(char *buf, size_t size, const char *fmt, ...) {
 	va_list args;
 	int len;
 

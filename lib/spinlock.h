@@ -13,15 +13,13 @@ struct spinlock {
 	_Atomic u32 taken;
 };
 
-static inline void spin_lock(struct spinlock *lock)
-{
+static inline void spin_lock(struct spinlock *lock) {
 	while (atomic_exchange_explicit(&lock->taken, 1, memory_order_acquire))
 		while (atomic_load_explicit(&lock->taken, memory_order_relaxed))
 			__builtin_ia32_pause();
 }
 
-static inline void spin_unlock(struct spinlock *lock)
-{
+static inline void spin_unlock(struct spinlock *lock) {
 	atomic_store_explicit(&lock->taken, 0, memory_order_release);
 }
 

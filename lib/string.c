@@ -20,8 +20,7 @@
 #pragma GCC optimize("no-tree-loop-distribute-patterns")
 #endif
 
-void *memcpy(void *restrict to, const void *restrict from, size_t len)
-{
+void *memcpy(void *restrict to, const void *restrict from, size_t len) {
 	void *d = to;
 	size_t count = len / 8;
 
@@ -31,8 +30,7 @@ void *memcpy(void *restrict to, const void *restrict from, size_t len)
 	return to;
 }
 
-void *memmove(void *to, const void *from, size_t len)
-{
+void *memmove(void *to, const void *from, size_t len) {
 	char *d = (char *)to + len - 1;
 	const char *s = (const char *)from + len - 1;
 	size_t bytes = len % 8;
@@ -54,8 +52,7 @@ void *memmove(void *to, const void *from, size_t len)
 	return to;
 }
 
-void *memset(void *to, int value, size_t len)
-{
+void *memset(void *to, int value, size_t len) {
 	u64 pattern = (u8)value * 0x0101010101010101ul;
 	void *d = to;
 	size_t count = len / 8;
@@ -66,8 +63,7 @@ void *memset(void *to, int value, size_t len)
 	return to;
 }
 
-int memcmp(const void *a, const void *b, size_t len)
-{
+int memcmp(const void *a, const void *b, size_t len) {
 	const u8 *x = a;
 	const u8 *y = b;
 
@@ -77,8 +73,7 @@ int memcmp(const void *a, const void *b, size_t len)
 	return 0;
 }
 
-size_t strnlen(const char *s, size_t max)
-{
+size_t strnlen(const char *s, size_t max) {
 	size_t len = 0;
 
 	while (len < max && s[len])
@@ -86,13 +81,9 @@ size_t strnlen(const char *s, size_t max)
 	return len;
 }
 
-size_t strlen(const char *s)
-{
-	return strnlen(s, SIZE_MAX);
-}
+size_t strlen(const char *s) { return strnlen(s, SIZE_MAX); }
 
-int strcmp(const char *a, const char *b)
-{
+int strcmp(const char *a, const char *b) {
 	while (*a && *a == *b) {
 		a++;
 		b++;
@@ -102,8 +93,7 @@ int strcmp(const char *a, const char *b)
 
 #endif
 
-bool str_copy(char *dst, size_t size, const char *src)
-{
+bool str_copy(char *dst, size_t size, const char *src) {
 	size_t len = strnlen(src, size);
 
 	if (size == 0)

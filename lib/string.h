@@ -22,8 +22,7 @@ int strcmp(const char *a, const char *b);
 bool str_copy(char *dst, size_t size, const char *src);
 
 /* Sets one 4 KiB page, page aligned, to zero. */
-static inline void memzero_page(void *page)
-{
+static inline void memzero_page(void *page) {
 	size_t count = PAGE_SIZE / 8;
 
 	__asm__ volatile("rep stosq" : "+D"(page), "+c"(count) : "a"(0ul) : "memory");

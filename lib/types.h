@@ -46,30 +46,17 @@ typedef u64 gva_t; /* guest linear address */
 #define BIT(n)				(1ul << (n))
 #define GENMASK(hi, lo)			((~0ul >> (63 - (hi))) & (~0ul << (lo)))
 
-static inline u64 min_u64(u64 a, u64 b)
-{
-	return a < b ? a : b;
-}
+static inline u64 min_u64(u64 a, u64 b) { return a < b ? a : b; }
 
-static inline u64 max_u64(u64 a, u64 b)
-{
-	return a > b ? a : b;
-}
+static inline u64 max_u64(u64 a, u64 b) { return a > b ? a : b; }
 
 /* align is a power of two. */
-static inline u64 align_down(u64 value, u64 align)
-{
-	return value & ~(align - 1);
-}
+static inline u64 align_down(u64 value, u64 align) { return value & ~(align - 1); }
 
 /* align is a power of two; wraps to 0 past 2^64, callers bound value first. */
-static inline u64 align_up(u64 value, u64 align)
-{
-	return (value + align - 1) & ~(align - 1);
-}
+static inline u64 align_up(u64 value, u64 align) { return (value + align - 1) & ~(align - 1); }
 
 /* True when [base, base + len) lies in [0, limit) without wrapping. len may be 0. */
-static inline bool range_within(u64 base, u64 len, u64 limit)
-{
+static inline bool range_within(u64 base, u64 len, u64 limit) {
 	return base <= limit && len <= limit - base;
 }

@@ -87,15 +87,13 @@ enum x86_vector {
 };
 
 #define X86_PORT_ACCESSORS(suffix, type)                                          \
-	static inline type in##suffix(u16 port)                                   \
-	{                                                                         \
+	static inline type in##suffix(u16 port) {                                 \
 		type v;                                                           \
                                                                                   \
 		__asm__ volatile("in" #suffix " %1, %0" : "=a"(v) : "Nd"(port));  \
 		return v;                                                         \
 	}                                                                         \
-	static inline void out##suffix(u16 port, type v)                          \
-	{                                                                         \
+	static inline void out##suffix(u16 port, type v) {                        \
 		__asm__ volatile("out" #suffix " %0, %1" : : "a"(v), "Nd"(port)); \
 	}
 
@@ -109,51 +107,40 @@ void cpu_sti_hlt_cli(void);
 X86_PORT_ACCESSORS(b, u8)
 
 /* Takes what is pending, with interrupts off again afterwards. */
-static inline void cpu_irq_window(void)
-{
-	__asm__ volatile("sti; nop; cli" : : : "memory");
-}
+static inline void cpu_irq_window(void) { __asm__ volatile("sti; nop; cli" : : : "memory"); }
 
 /* Sleeps until an interrupt; STI's shadow makes the pair atomic (APM 3 STI). */
-static inline void cpu_sti_hlt_cli(void)
-{
-	__asm__ volatile("sti; hlt; cli" : : : "memory");
-}
+static inline void cpu_sti_hlt_cli(void) { __asm__ volatile("sti; hlt; cli" : : : "memory"); }
 #endif
 
 X86_PORT_ACCESSORS(w, u16)
 X86_PORT_ACCESSORS(l, u32)
 
-static inline u64 rdmsr(u32 msr)
-{
+static inline u64 rdmsr(u32 msr) {
 	u32 lo, hi;
 
 	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr) : "memory");
 	return (u64)hi << 32 | lo;
 }
 
-static inline void wrmsr(u32 msr, u64 v)
-{
+static inline void wrmsr(u32 msr, u64 v) {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
 
-static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
-{
+static inline void cpuid(u32 leaf, u32 sub, u32 out[4]) {
 	__asm__ volatile("cpuid"
 			 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
 			 : "a"(leaf), "c"(sub));
 }
 
 #define X86_CR_ACCESSORS(n)                                                    \
-	static inline u64 read_cr##n(void)                                     \
-	{                                                                      \
+	static inline u64 read_cr##n(void) {                                   \
 		u64 v;                                                         \
                                                                                \
 		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v) : : "memory"); \
 		return v;                                                      \
 	}                                                                      \
-	static inline void write_cr##n(u64 v)                                  \
-	{                                                                      \
+	static inline void write_cr##n(u64 v) {                                \
 		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");     \
 	}
 
@@ -163,65 +150,45 @@ X86_CR_ACCESSORS(3)
 X86_CR_ACCESSORS(4)
 
 #define X86_DR_ACCESSORS(n)                                       \
-	static inline u64 read_dr##n(void)                        \
-	{                                                         \
+	static inline u64 read_dr##n(void) {                      \
 		u64 v;                                            \
                                                                   \
 		__asm__ volatile("mov %%db" #n ", %0" : "=r"(v)); \
 		return v;                                         \
 	}                                                         \
-	static inline void write_dr##n(u64 v)                     \
-	{                                                         \
-		__asm__ volatile("mov %0, %%db" #n : : "r"(v));   \
-	}
+	static inline void write_dr##n(u64 v) { __asm__ volatile("mov %0, %%db" #n : : "r"(v)); }
 
 X86_DR_ACCESSORS(0)
 X86_DR_ACCESSORS(1)
 X86_DR_ACCESSORS(2)
 X86_DR_ACCESSORS(3)
 
-static inline u64 xgetbv(u32 index)
-{
+static inline u64 xgetbv(u32 index) {
 	u32 lo, hi;
 
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(index));
 	return (u64)hi << 32 | lo;
 }
 
-static inline void xsetbv(u32 index, u64 v)
-{
+static inline void xsetbv(u32 index, u64 v) {
 	__asm__ volatile("xsetbv" : : "c"(index), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
 
-static inline void invlpg(u64 va)
-{
-	__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
-}
+static inline void invlpg(u64 va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
 
-static inline void cpu_pause(void)
-{
-	__builtin_ia32_pause();
-}
+static inline void cpu_pause(void) { __builtin_ia32_pause(); }
 
-static inline void cpu_cli(void)
-{
-	__asm__ volatile("cli" : : : "memory");
-}
+static inline void cpu_cli(void) { __asm__ volatile("cli" : : : "memory"); }
 
-static inline void cpu_sti(void)
-{
-	__asm__ volatile("sti" : : : "memory");
-}
+static inline void cpu_sti(void) { __asm__ volatile("sti" : : : "memory"); }
 
-static inline u32 mmio_read32(const volatile void *addr)
-{
+static inline u32 mmio_read32(const volatile void *addr) {
 	u32 v;
 
 	__asm__ volatile("movl %1, %0" : "=r"(v) : "m"(*(const volatile u32 *)addr) : "memory");
 	return v;
 }
 
-static inline void mmio_write32(volatile void *addr, u32 v)
-{
+static inline void mmio_write32(volatile void *addr, u32 v) {
 	__asm__ volatile("movl %1, %0" : "=m"(*(volatile u32 *)addr) : "r"(v) : "memory");
 }

@@ -14,13 +14,7 @@ extern u64 direct_base_;
 #define DIRECT_OFFSET DIRECT_BASE
 #endif
 
-static inline void *phys_to_virt(hpa_t pa)
-{
-	return (void *)(DIRECT_OFFSET + pa);
-}
+static inline void *phys_to_virt(hpa_t pa) { return (void *)(DIRECT_OFFSET + pa); }
 
 /* Only for pointers into the direct map, not for the image's own variables. */
-static inline hpa_t virt_to_phys(const void *va)
-{
-	return (u64)va - DIRECT_OFFSET;
-}
+static inline hpa_t virt_to_phys(const void *va) { return (u64)va - DIRECT_OFFSET; }

@@ -46,19 +46,14 @@ static struct list free_lists[FRAME_MAX_ORDER + 1];
 static struct frame_stats stats_now;
 static _Atomic u64 zero_frames; /* free ones with ZERO; not guarded by the lock */
 
-static struct list *links(pfn_t pfn)
-{
-	return phys_to_virt(pfn << PAGE_SHIFT);
-}
+static struct list *links(pfn_t pfn) { return phys_to_virt(pfn << PAGE_SHIFT); }
 
-void frame_scrub(pfn_t pfn, unsigned order)
-{
+void frame_scrub(pfn_t pfn, unsigned order) {
 	memset(phys_to_virt(pfn << PAGE_SHIFT), 0, PAGE_SIZE << order);
 }
 
 /* The range with the highest start that is not above pfn, or NULL. */
-static struct range *range_below(pfn_t pfn)
-{
+static struct range *range_below(pfn_t pfn) {
 	u32 lo = 0, hi = nr_ranges;
 
 	while (lo < hi) {
@@ -73,19 +68,16 @@ static struct range *range_below(pfn_t pfn)
 }
 
 /* True when the whole block can be in this range; metadata has no bytes of its own. */
-static bool range_holds(const struct range *range, pfn_t pfn, unsigned order)
-{
+static bool range_holds(const struct range *range, pfn_t pfn, unsigned order) {
 	return pfn >= range->first && range_within(pfn - range->first, 1ul << order, range->count);
 }
 
-static u8 *meta_of(const struct range *range, pfn_t pfn)
-{
+static u8 *meta_of(const struct range *range, pfn_t pfn) {
 	return &range->meta[pfn - range->first];
 }
 
 /* A block becomes free; the ZERO bits of its frames are set already. */
-static void list_block(struct range *range, pfn_t pfn, unsigned order)
-{
+static void list_block(struct range *range, pfn_t pfn, unsigned order) {
 	u8 *meta = meta_of(range, pfn);
 
 	if (*meta & META_ZERO)
@@ -98,8 +90,7 @@ static void list_block(struct range *range, pfn_t pfn, unsigned order)
 }
 
 /* Takes a block off its list; it is no block at all afterwards. */
-static void unlist_block(struct range *range, pfn_t pfn, unsigned order)
-{
+static void unlist_block(struct range *range, pfn_t pfn, unsigned order) {
 	*meta_of(range, pfn) &= META_ZERO;
 	list_remove(links(pfn));
 	*links(pfn) = (struct list){NULL, NULL};
@@ -107,15 +98,13 @@ static void unlist_block(struct range *range, pfn_t pfn, unsigned order)
 	stats_now.free -= 1ul << order;
 }
 
-static bool is_free_block(const struct range *range, pfn_t pfn, unsigned order)
-{
+static bool is_free_block(const struct range *range, pfn_t pfn, unsigned order) {
 	return range_holds(range, pfn, order) &&
 	       (*meta_of(range, pfn) & (u8)~META_ZERO) == (order | META_HEAD | META_FREE);
 }
 
 /* Frees a block, merged with its buddy as long as that is free. */
-static void insert_block(struct range *range, pfn_t pfn, unsigned order)
-{
+static void insert_block(struct range *range, pfn_t pfn, unsigned order) {
 	while (order < FRAME_MAX_ORDER && is_free_block(range, pfn ^ (1ul << order), order)) {
 		unlist_block(range, pfn ^ (1ul << order), order);
 		pfn &= ~(1ul << order);
@@ -124,8 +113,7 @@ static void insert_block(struct range *range, pfn_t pfn, unsigned order)
 	list_block(range, pfn, order);
 }
 
-void frame_init(void)
-{
+void frame_init(void) {
 	nr_ranges = 0;
 	memset(&stats_now, 0, sizeof(stats_now));
 	atomic_store(&zero_frames, 0);
@@ -134,16 +122,14 @@ void frame_init(void)
 }
 
 /* How well a frame number is aligned, as an order. */
-static unsigned alignment(pfn_t pfn)
-{
+static unsigned alignment(pfn_t pfn) {
 	unsigned order = pfn ? (unsigned)__builtin_ctzl(pfn) : FRAME_MAX_ORDER;
 
 	return order < FRAME_MAX_ORDER ? order : FRAME_MAX_ORDER;
 }
 
 /* Chooses where in the range its metadata lies. */
-static struct range lay_out(pfn_t first, u64 count)
-{
+static struct range lay_out(pfn_t first, u64 count) {
 	u64 kept = (count + PAGE_SIZE) / (PAGE_SIZE + 1); /* frames for count - kept bytes */
 	bool at_end = alignment(first) > alignment(first + count);
 	pfn_t meta = at_end ? first + count - kept : first;
@@ -158,8 +144,7 @@ static struct range lay_out(pfn_t first, u64 count)
 }
 
 /* Makes everything in the range free, in the largest aligned blocks. */
-static void release_all(struct range *range)
-{
+static void release_all(struct range *range) {
 	pfn_t pfn = range->first;
 	pfn_t end = range->first + range->count;
 
@@ -176,8 +161,7 @@ static void release_all(struct range *range)
 	stats_now.metadata += range->outer_count - range->count;
 }
 
-static int add_locked(pfn_t first, u64 count)
-{
+static int add_locked(pfn_t first, u64 count) {
 	struct range *below = range_below(first + count - 1);
 	u32 at = below ? (u32)(below - ranges) + 1 : 0;
 
@@ -192,8 +176,7 @@ static int add_locked(pfn_t first, u64 count)
 	return 0;
 }
 
-int frame_add(hpa_t base, u64 length)
-{
+int frame_add(hpa_t base, u64 length) {
 	int err;
 
 	if (length == 0 || (base | length) & ~PAGE_MASK ||
@@ -206,8 +189,7 @@ int frame_add(hpa_t base, u64 length)
 }
 
 /* Cuts a block that is on no list down to the wanted order; the upper halves become free. */
-static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned to)
-{
+static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned to) {
 	while (from > to) {
 		from--;
 		list_block(range, pfn + (1ul << from), from);
@@ -216,8 +198,7 @@ static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned 
 }
 
 /* Takes a block of this order; *meta is its metadata. */
-static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, u8 **meta)
-{
+static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, u8 **meta) {
 	for (unsigned o = order; o <= FRAME_MAX_ORDER; o++) {
 		struct list *head = &free_lists[o];
 		struct range *range;
@@ -235,8 +216,7 @@ static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, u8 **meta)
 }
 
 /* Settles the ZERO bits of a block that has just been allocated, and scrubs it where needed. */
-static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero)
-{
+static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero) {
 	u64 known = 0;
 
 	for (u64 i = 0; i < 1ul << order; i++) {
@@ -249,8 +229,7 @@ static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero)
 		atomic_fetch_sub_explicit(&zero_frames, known, memory_order_relaxed);
 }
 
-int frame_alloc(unsigned order, u32 flags, pfn_t *out)
-{
+int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	u8 *meta;
 	int err;
 
@@ -264,8 +243,7 @@ int frame_alloc(unsigned order, u32 flags, pfn_t *out)
 	return err;
 }
 
-static int free_locked(pfn_t pfn, unsigned order, bool zero)
-{
+static int free_locked(pfn_t pfn, unsigned order, bool zero) {
 	struct range *range = range_below(pfn);
 
 	if (!range || !range_holds(range, pfn, order) ||
@@ -278,8 +256,7 @@ static int free_locked(pfn_t pfn, unsigned order, bool zero)
 	return 0;
 }
 
-int frame_free(pfn_t pfn, unsigned order, u32 flags)
-{
+int frame_free(pfn_t pfn, unsigned order, u32 flags) {
 	int err;
 
 	if (order > FRAME_MAX_ORDER)
@@ -290,8 +267,7 @@ int frame_free(pfn_t pfn, unsigned order, u32 flags)
 	return err;
 }
 
-void frame_stats(struct frame_stats *stats)
-{
+void frame_stats(struct frame_stats *stats) {
 	spin_lock(&lock);
 	*stats = stats_now;
 	spin_unlock(&lock);

@@ -54,8 +54,7 @@ void frame_stats(struct frame_stats *stats);
 void frame_scrub(pfn_t pfn, unsigned order);
 
 /* Order of the smallest block that holds size bytes; FRAME_MAX_ORDER for more than that. */
-static inline unsigned frame_order(u64 size)
-{
+static inline unsigned frame_order(u64 size) {
 	unsigned order = 0;
 
 	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << order) < size)

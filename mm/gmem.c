@@ -17,8 +17,7 @@
 
 #define GMEM_ATTRS (PT_READ | PT_WRITE | PT_EXEC | PT_WB)
 
-static __noinline const struct gmem_run *search_runs(struct gmem *gm, gpa_t gpa)
-{
+static __noinline const struct gmem_run *search_runs(struct gmem *gm, gpa_t gpa) {
 	u32 lo = 0, hi = gm->nr_runs;
 
 	while (lo < hi) {
@@ -38,16 +37,14 @@ static __noinline const struct gmem_run *search_runs(struct gmem *gm, gpa_t gpa)
 }
 
 /* The run that holds gpa, or NULL. */
-static inline const struct gmem_run *find_run(struct gmem *gm, gpa_t gpa)
-{
+static inline const struct gmem_run *find_run(struct gmem *gm, gpa_t gpa) {
 	const struct gmem_run *last = atomic_load_explicit(&gm->last_run, memory_order_relaxed);
 
 	return likely(gpa - last->gpa < last->size) ? last : search_runs(gm, gpa);
 }
 
 /* The host address of a gpa in this run. */
-static inline hpa_t run_address(const struct gmem_run *run, gpa_t gpa)
-{
+static inline hpa_t run_address(const struct gmem_run *run, gpa_t gpa) {
 	u64 offset = gpa - run->gpa;
 
 	if (!run->blocks)
@@ -56,15 +53,13 @@ static inline hpa_t run_address(const struct gmem_run *run, gpa_t gpa)
 }
 
 /* Bytes from gpa to the end of its block. */
-static u64 block_rest(const struct gmem_run *run, gpa_t gpa)
-{
+static u64 block_rest(const struct gmem_run *run, gpa_t gpa) {
 	u64 size = 1ul << run->shift;
 
 	return size - (gpa & (size - 1));
 }
 
-void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
-{
+void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
 	const struct gmem_run *run = find_run(gm, gpa);
 
 	if (unlikely(!run) || len > PAGE_SIZE - (gpa & ~PAGE_MASK))
@@ -72,8 +67,7 @@ void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
 	return phys_to_virt(run_address(run, gpa));
 }
 
-static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len)
-{
+static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len) {
 	while (len) {
 		const struct gmem_run *run = find_run(gm, gpa);
 		u64 rest;
@@ -90,8 +84,7 @@ static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len)
 }
 
 /* The piece of [gpa, gpa + len) up to the end of its block; the range is known to be RAM. */
-static void *next_piece(struct gmem *gm, gpa_t gpa, size_t len, size_t *piece)
-{
+static void *next_piece(struct gmem *gm, gpa_t gpa, size_t len, size_t *piece) {
 	const struct gmem_run *run = find_run(gm, gpa);
 
 	*piece = min_u64(len, block_rest(run, gpa));
@@ -99,8 +92,7 @@ static void *next_piece(struct gmem *gm, gpa_t gpa, size_t len, size_t *piece)
 }
 
 /* Copies to `to`, or else from `from`, or else sets all bytes to value. */
-static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 value, size_t len)
-{
+static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 value, size_t len) {
 	size_t piece;
 
 	if (!is_ram(gm, gpa, len))
@@ -118,36 +110,30 @@ static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 
 	return 0;
 }
 
-int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len)
-{
+int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) {
 	return access(gm, gpa, to, NULL, 0, len);
 }
 
-int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len)
-{
+int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) {
 	return access(gm, gpa, NULL, from, 0, len);
 }
 
-int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len)
-{
+int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 	return access(gm, gpa, NULL, NULL, value, len);
 }
 
 /* A zeroed block for Roost's own use. */
-static void *alloc_own(unsigned order)
-{
+static void *alloc_own(unsigned order) {
 	pfn_t pfn;
 
 	return frame_alloc(order, FRAME_ZERO, &pfn) ? NULL : phys_to_virt(pfn << PAGE_SHIFT);
 }
 
-static void free_own(const void *block, unsigned order)
-{
+static void free_own(const void *block, unsigned order) {
 	(void)frame_free(virt_to_phys(block) >> PAGE_SHIFT, order, 0);
 }
 
-int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config)
-{
+int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config) {
 	int err;
 
 	if (config->max_leaf_order % 9 || config->max_leaf_order > FRAME_MAX_ORDER)
@@ -166,8 +152,7 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 	return err;
 }
 
-static void free_run(struct gmem_run *run, bool scrubbed)
-{
+static void free_run(struct gmem_run *run, bool scrubbed) {
 	unsigned order = run->shift - (unsigned)PAGE_SHIFT;
 
 	for (u32 i = 0; i < run->count; i++) {
@@ -181,8 +166,7 @@ static void free_run(struct gmem_run *run, bool scrubbed)
 		free_own(run->blocks, 0);
 }
 
-void gmem_destroy(struct gmem *gm)
-{
+void gmem_destroy(struct gmem *gm) {
 	if (!gm->runs)
 		return;
 	pt_destroy(&gm->pt);
@@ -193,8 +177,7 @@ void gmem_destroy(struct gmem *gm)
 }
 
 /* The place among the runs where one that begins at gpa goes. */
-static u32 run_index(const struct gmem *gm, gpa_t gpa)
-{
+static u32 run_index(const struct gmem *gm, gpa_t gpa) {
 	u32 at = gm->nr_runs;
 
 	while (at > 0 && gm->runs[at - 1].gpa > gpa)
@@ -203,8 +186,7 @@ static u32 run_index(const struct gmem *gm, gpa_t gpa)
 }
 
 /* Makes the array of runs twice as large when it is full. */
-static int grow_runs(struct gmem *gm)
-{
+static int grow_runs(struct gmem *gm) {
 	struct gmem_run *larger;
 
 	if ((gm->nr_runs + 1) * sizeof(*larger) <= PAGE_SIZE << gm->runs_order)
@@ -219,8 +201,7 @@ static int grow_runs(struct gmem *gm)
 	return 0;
 }
 
-static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order)
-{
+static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order) {
 	u32 at = run_index(gm, gpa);
 	int err = grow_runs(gm);
 
@@ -239,8 +220,7 @@ static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order)
 }
 
 /* Puts a block in place: into the run that ends there, if it fits, else into a new one. */
-static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsigned order)
-{
+static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsigned order) {
 	u32 at = run_index(gm, gpa);
 	struct gmem_run *run;
 
@@ -261,8 +241,7 @@ static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsign
 }
 
 /* The largest order that fits alignment and size. */
-static unsigned best_order(gpa_t gpa, u64 size)
-{
+static unsigned best_order(gpa_t gpa, u64 size) {
 	unsigned order = FRAME_MAX_ORDER;
 
 	while (order > 0 && (gpa % (PAGE_SIZE << order) || size < PAGE_SIZE << order))
@@ -271,8 +250,7 @@ static unsigned best_order(gpa_t gpa, u64 size)
 }
 
 /* Backs the slot. Once there is no block of an order left, larger ones are not tried again. */
-static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size)
-{
+static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 	unsigned limit = FRAME_MAX_ORDER;
 	int err;
 
@@ -300,8 +278,7 @@ static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size)
 }
 
 /* Takes back what add_blocks() and map_slot() did; no vCPU has run meanwhile. */
-static void remove_blocks(struct gmem *gm, gpa_t gpa, u64 size)
-{
+static void remove_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 	u32 first = run_index(gm, gpa), last;
 
 	if (first > 0 && gm->runs[first - 1].gpa == gpa)
@@ -314,8 +291,7 @@ static void remove_blocks(struct gmem *gm, gpa_t gpa, u64 size)
 	memset(&gm->runs[gm->nr_runs], 0, (last - first) * sizeof(gm->runs[0]));
 }
 
-static int map_run(struct gmem *gm, const struct gmem_run *run)
-{
+static int map_run(struct gmem *gm, const struct gmem_run *run) {
 	u64 block = 1ul << run->shift;
 	int err = 0;
 
@@ -325,8 +301,7 @@ static int map_run(struct gmem *gm, const struct gmem_run *run)
 	return err;
 }
 
-static int map_slot(struct gmem *gm, gpa_t gpa, u64 size)
-{
+static int map_slot(struct gmem *gm, gpa_t gpa, u64 size) {
 	int err = 0;
 
 	for (u32 i = 0; !err && i < gm->nr_runs; i++)
@@ -338,8 +313,7 @@ static int map_slot(struct gmem *gm, gpa_t gpa, u64 size)
 }
 
 /* Where the slot goes; or E_EXIST. */
-static int slot_index(const struct gmem *gm, gpa_t gpa, u64 size, u32 *out)
-{
+static int slot_index(const struct gmem *gm, gpa_t gpa, u64 size, u32 *out) {
 	u32 at = 0;
 
 	while (at < gm->nr_slots && gm->slots[at].gpa + gm->slots[at].size <= gpa)
@@ -348,8 +322,7 @@ static int slot_index(const struct gmem *gm, gpa_t gpa, u64 size, u32 *out)
 	return at < gm->nr_slots && gm->slots[at].gpa < gpa + size ? E_EXIST : 0;
 }
 
-static int check_slot(const struct gmem *gm, gpa_t gpa, u64 size)
-{
+static int check_slot(const struct gmem *gm, gpa_t gpa, u64 size) {
 	struct frame_stats stats;
 
 	if (size == 0 || (gpa | size) & ~PAGE_MASK ||
@@ -360,8 +333,7 @@ static int check_slot(const struct gmem *gm, gpa_t gpa, u64 size)
 	return size >> PAGE_SHIFT > stats.free || gm->nr_slots == GMEM_MAX_SLOTS ? E_NOMEM : 0;
 }
 
-int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size)
-{
+int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	int err = check_slot(gm, gpa, size);
 	u32 at;
 
@@ -384,8 +356,7 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size)
 }
 
 /* Maps the largest leaf around gpa, or a smaller one where a part of that is mapped already. */
-int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec)
-{
+int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	u32 need = PT_READ | (write ? PT_WRITE : 0) | (exec ? PT_EXEC : 0);
 	const struct gmem_run *run = find_run(gm, gpa);
 	unsigned level = gm->pt.max_leaf;

@@ -21,24 +21,16 @@ typedef _Atomic u64 entry_t;
 void (*pt_store_hook)(void);
 #endif
 
-static entry_t *table_at(hpa_t table)
-{
-	return phys_to_virt(table);
-}
+static entry_t *table_at(hpa_t table) { return phys_to_virt(table); }
 
-static entry_t *slot_of(hpa_t table, u64 va, unsigned level)
-{
+static entry_t *slot_of(hpa_t table, u64 va, unsigned level) {
 	return table_at(table) + (va >> pt_level_shift(level)) % ENTRIES;
 }
 
-static u64 load(const entry_t *slot)
-{
-	return atomic_load_explicit(slot, memory_order_acquire);
-}
+static u64 load(const entry_t *slot) { return atomic_load_explicit(slot, memory_order_acquire); }
 
 /* The only way by which a linked table changes. False when it is not `old` any more. */
-static bool replace(entry_t *slot, u64 old, u64 new)
-{
+static bool replace(entry_t *slot, u64 old, u64 new) {
 	bool done = atomic_compare_exchange_strong(slot, &old, new);
 
 #ifdef UNIT_TEST
@@ -48,18 +40,13 @@ static bool replace(entry_t *slot, u64 old, u64 new)
 	return done;
 }
 
-static bool is_present(const struct pt_format *f, u64 entry)
-{
-	return entry & f->present;
-}
+static bool is_present(const struct pt_format *f, u64 entry) { return entry & f->present; }
 
-static bool is_leaf(const struct pt_format *f, u64 entry, unsigned level)
-{
+static bool is_leaf(const struct pt_format *f, u64 entry, unsigned level) {
 	return level == 0 || (entry & f->large);
 }
 
-static u64 encode(const struct pt_format *f, u32 attrs, unsigned level)
-{
+static u64 encode(const struct pt_format *f, u32 attrs, unsigned level) {
 	u32 type = (attrs & PT_TYPE_MASK) >> PT_TYPE_SHIFT;
 
 	return f->leaf | (level ? f->large | f->type_large[type] : f->type[type]) |
@@ -67,8 +54,7 @@ static u64 encode(const struct pt_format *f, u32 attrs, unsigned level)
 	       (attrs & PT_GLOBAL ? f->global : 0);
 }
 
-static u32 decode(const struct pt_format *f, u64 entry, unsigned level)
-{
+static u32 decode(const struct pt_format *f, u64 entry, unsigned level) {
 	const u64 *types = level ? f->type_large : f->type;
 	u64 type = entry & (level ? f->type_mask_large : f->type_mask);
 	u64 write = f->write & ~f->accessed_dirty;
@@ -85,21 +71,18 @@ static u32 decode(const struct pt_format *f, u64 entry, unsigned level)
 	return attrs;
 }
 
-static u64 leaf_address(u64 entry, unsigned level)
-{
+static u64 leaf_address(u64 entry, unsigned level) {
 	return entry & ADDR_MASK & ~(pt_level_size(level) - 1);
 }
 
 /* True when the format can address va. */
-static bool is_valid_address(const struct pt_format *f, u64 va)
-{
+static bool is_valid_address(const struct pt_format *f, u64 va) {
 	if (f->canonical)
 		return (u64)((s64)(va << (64 - f->va_bits)) >> (64 - f->va_bits)) == va;
 	return va >> f->va_bits == 0;
 }
 
-static bool is_valid_range(const struct pt_format *f, u64 va, u64 size)
-{
+static bool is_valid_range(const struct pt_format *f, u64 va, u64 size) {
 	u64 last = va + (size - 1);
 
 	if (size == 0 || (va | size) & ~PAGE_MASK || last < va)
@@ -108,8 +91,7 @@ static bool is_valid_range(const struct pt_format *f, u64 va, u64 size)
 	return is_valid_address(f, va) && is_valid_address(f, last) && (s64)(va ^ last) >= 0;
 }
 
-static bool is_valid_attrs(const struct pt_format *f, u32 attrs)
-{
+static bool is_valid_attrs(const struct pt_format *f, u32 attrs) {
 	u32 known = PT_READ | PT_WRITE | PT_EXEC | PT_GLOBAL | PT_TYPE_MASK;
 
 	if (!(attrs & PT_READ) || attrs & ~known ||
@@ -128,22 +110,19 @@ static bool is_valid_attrs(const struct pt_format *f, u32 attrs)
 
 enum { LOG_NOW, LOG_WAITING };
 
-static void add_spare(struct ptable *pt, hpa_t page)
-{
+static void add_spare(struct ptable *pt, hpa_t page) {
 	*(u64 *)phys_to_virt(page) = pt->spare;
 	pt->spare = page;
 }
 
-static hpa_t take_spare(struct ptable *pt)
-{
+static hpa_t take_spare(struct ptable *pt) {
 	hpa_t page = pt->spare;
 
 	pt->spare = *(u64 *)phys_to_virt(page);
 	return page;
 }
 
-static int log_reserve(struct ptable *pt)
-{
+static int log_reserve(struct ptable *pt) {
 	while ((u64)pt->log_pages * LOG_ENTRIES < pt->nr_tables + 1ul + LOG_ENTRIES) {
 		hpa_t page;
 		int err = pt->alloc->alloc(pt->alloc->ctx, &page);
@@ -156,8 +135,7 @@ static int log_reserve(struct ptable *pt)
 	return 0;
 }
 
-static void unlink_table(struct ptable *pt, hpa_t table, unsigned level)
-{
+static void unlink_table(struct ptable *pt, hpa_t table, unsigned level) {
 	struct pt_log *log = &pt->log[LOG_NOW];
 	u64 *entries;
 
@@ -173,15 +151,13 @@ static void unlink_table(struct ptable *pt, hpa_t table, unsigned level)
 }
 
 /* Something that a TLB may hold has changed, or a table was unlinked. */
-static void note_change(struct ptable *pt)
-{
+static void note_change(struct ptable *pt) {
 	u64 old = atomic_fetch_add_explicit(&pt->generation, 1, memory_order_release);
 
 	pt->log[LOG_NOW].generation = old + 1;
 }
 
-static int new_table(struct ptable *pt, hpa_t *table)
-{
+static int new_table(struct ptable *pt, hpa_t *table) {
 	int err = log_reserve(pt);
 
 	if (!err)
@@ -191,15 +167,13 @@ static int new_table(struct ptable *pt, hpa_t *table)
 	return err;
 }
 
-static void free_table(struct ptable *pt, hpa_t table)
-{
+static void free_table(struct ptable *pt, hpa_t table) {
 	pt->alloc->free(pt->alloc->ctx, table);
 	pt->nr_tables--;
 }
 
 /* Frees a table of this level and all below it, bottom up. Nobody else sees them any more. */
-static u32 free_tree(struct ptable *pt, hpa_t table, unsigned level)
-{
+static u32 free_tree(struct ptable *pt, hpa_t table, unsigned level) {
 	hpa_t tables[PT_MAX_LEVELS];
 	u32 next[PT_MAX_LEVELS];
 	unsigned l = level;
@@ -226,8 +200,7 @@ static u32 free_tree(struct ptable *pt, hpa_t table, unsigned level)
 }
 
 int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_alloc *alloc,
-	    u8 max_leaf)
-{
+	    u8 max_leaf) {
 	memset(pt, 0, sizeof(*pt));
 	pt->format = format;
 	pt->alloc = alloc;
@@ -240,8 +213,7 @@ int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_a
 }
 
 /* Frees what a log lists; the pages of the log become spare. */
-static u32 free_logged(struct ptable *pt, struct pt_log *log)
-{
+static u32 free_logged(struct ptable *pt, struct pt_log *log) {
 	u32 freed = 0;
 
 	while (log->pages) {
@@ -258,8 +230,7 @@ static u32 free_logged(struct ptable *pt, struct pt_log *log)
 	return freed;
 }
 
-u32 pt_reclaim(struct ptable *pt, u64 flushed)
-{
+u32 pt_reclaim(struct ptable *pt, u64 flushed) {
 	struct pt_log *now = &pt->log[LOG_NOW], *waiting = &pt->log[LOG_WAITING];
 	u32 freed = 0;
 
@@ -277,8 +248,7 @@ u32 pt_reclaim(struct ptable *pt, u64 flushed)
 	return freed;
 }
 
-void pt_destroy(struct ptable *pt)
-{
+void pt_destroy(struct ptable *pt) {
 	if (pt->root)
 		free_tree(pt, pt->root, pt->format->levels - 1u);
 	pt->root = 0;
@@ -289,8 +259,7 @@ void pt_destroy(struct ptable *pt)
 	pt->log_pages = 0;
 }
 
-bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out)
-{
+bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 
@@ -316,8 +285,7 @@ bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out)
  * accessed and dirty bits can change meanwhile; then the table, which nobody has seen, is filled
  * once more.
  */
-static int split(struct ptable *pt, entry_t *slot, unsigned level)
-{
+static int split(struct ptable *pt, entry_t *slot, unsigned level) {
 	const struct pt_format *f = pt->format;
 	hpa_t table;
 	u64 entry;
@@ -340,8 +308,7 @@ static int split(struct ptable *pt, entry_t *slot, unsigned level)
 }
 
 /* Splits until no leaf lies across va. */
-static int split_across(struct ptable *pt, u64 va)
-{
+static int split_across(struct ptable *pt, u64 va) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 
@@ -361,8 +328,7 @@ static int split_across(struct ptable *pt, u64 va)
 	return 0;
 }
 
-static bool is_empty(const struct pt_format *f, hpa_t table)
-{
+static bool is_empty(const struct pt_format *f, hpa_t table) {
 	for (u32 i = 0; i < ENTRIES; i++)
 		if (is_present(f, load(table_at(table) + i)))
 			return false;
@@ -370,8 +336,7 @@ static bool is_empty(const struct pt_format *f, hpa_t table)
 }
 
 /* Unlinks the tables on the way to va that have become empty. */
-static bool prune(struct ptable *pt, u64 va)
-{
+static bool prune(struct ptable *pt, u64 va) {
 	const struct pt_format *f = pt->format;
 	entry_t *slots[PT_MAX_LEVELS];
 	unsigned level = f->levels - 1u;
@@ -408,8 +373,8 @@ struct change {
 	bool changed;
 };
 
-static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level, struct change *c)
-{
+static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level,
+			struct change *c) {
 	u64 entry, new;
 
 	do {
@@ -428,8 +393,7 @@ static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level
  * Does the change at the highest entry on the way to va that lies wholly in the `left` bytes from
  * there. Returns how many bytes that entry covers from va on. No leaf lies across the ends.
  */
-static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c)
-{
+static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 
@@ -455,8 +419,7 @@ static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c)
 }
 
 /* Changes a range whose ends no leaf lies across; tables that this empties go as well. */
-static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c)
-{
+static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c) {
 	bool pruned = false;
 
 	for (u64 done = 0; done < size;)
@@ -474,8 +437,7 @@ static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c)
  * Splits at both ends, then changes what is between. The end of the address space needs no split: 0
  * is aligned to everything.
  */
-static int change_mappings(struct ptable *pt, u64 va, u64 size, struct change *c)
-{
+static int change_mappings(struct ptable *pt, u64 va, u64 size, struct change *c) {
 	int ret;
 
 	if (!is_valid_range(pt->format, va, size))
@@ -490,23 +452,20 @@ static int change_mappings(struct ptable *pt, u64 va, u64 size, struct change *c
 	return ret;
 }
 
-int pt_unmap(struct ptable *pt, u64 va, u64 size)
-{
+int pt_unmap(struct ptable *pt, u64 va, u64 size) {
 	struct change c = {.remove = true};
 
 	return change_mappings(pt, va, size, &c);
 }
 
-int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs)
-{
+int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) {
 	struct change c = {.attrs = attrs};
 
 	return is_valid_attrs(pt->format, attrs) ? change_mappings(pt, va, size, &c) : E_INVAL;
 }
 
 /* The slot of this level on the way to va, with the tables above it made where they are missing. */
-static int make_slot(struct ptable *pt, u64 va, unsigned level, entry_t **slot)
-{
+static int make_slot(struct ptable *pt, u64 va, unsigned level, entry_t **slot) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 
@@ -531,8 +490,7 @@ static int make_slot(struct ptable *pt, u64 va, unsigned level, entry_t **slot)
 }
 
 /* The highest level whose leaves fit these addresses and this size. */
-static unsigned best_level(const struct ptable *pt, u64 va, u64 pa, u64 size)
-{
+static unsigned best_level(const struct ptable *pt, u64 va, u64 pa, u64 size) {
 	unsigned level = pt->max_leaf;
 
 	while (level > 0 && ((va | pa) % pt_level_size(level) || size < pt_level_size(level)))
@@ -541,8 +499,7 @@ static unsigned best_level(const struct ptable *pt, u64 va, u64 pa, u64 size)
 }
 
 /* Maps the first leaves of the range, as many as one table holds. *done: bytes mapped. */
-static int map_run(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs, u64 *done)
-{
+static int map_run(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs, u64 *done) {
 	unsigned level = best_level(pt, va, pa, size);
 	u64 step = pt_level_size(level);
 	u64 bits = encode(pt->format, attrs, level);
@@ -560,8 +517,7 @@ static int map_run(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs, u64 *
 	return err;
 }
 
-int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs)
-{
+int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) {
 	u64 mapped = 0;
 	int err = 0;
 
@@ -588,8 +544,7 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs)
 }
 
 /* Replaces the table at the slot of this level by one leaf, if its 512 leaves make one. */
-static bool merge_table(struct ptable *pt, u64 va, unsigned level)
-{
+static bool merge_table(struct ptable *pt, u64 va, unsigned level) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 	u64 bits = 0, entry, first;
@@ -625,8 +580,7 @@ static bool merge_table(struct ptable *pt, u64 va, unsigned level)
 	return true;
 }
 
-int pt_merge(struct ptable *pt, u64 va, u64 size)
-{
+int pt_merge(struct ptable *pt, u64 va, u64 size) {
 	bool changed = false;
 
 	if (!is_valid_range(pt->format, va, size))
@@ -643,8 +597,7 @@ int pt_merge(struct ptable *pt, u64 va, u64 size)
 	return changed;
 }
 
-static int alloc_frame(void *ctx __unused, hpa_t *page)
-{
+static int alloc_frame(void *ctx __unused, hpa_t *page) {
 	pfn_t pfn;
 	int err = frame_alloc(0, FRAME_ZERO, &pfn);
 
@@ -653,8 +606,7 @@ static int alloc_frame(void *ctx __unused, hpa_t *page)
 	return err;
 }
 
-static void free_frame(void *ctx __unused, hpa_t page)
-{
+static void free_frame(void *ctx __unused, hpa_t page) {
 	(void)frame_free(page >> PAGE_SHIFT, 0, 0);
 }
 

@@ -143,21 +143,14 @@ bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out);
  */
 u32 pt_reclaim(struct ptable *pt, u64 flushed);
 
-static inline u64 pt_generation(struct ptable *pt)
-{
+static inline u64 pt_generation(struct ptable *pt) {
 	return atomic_load_explicit(&pt->generation, memory_order_acquire);
 }
 
-static inline unsigned pt_level_shift(unsigned level)
-{
-	return PAGE_SHIFT + 9 * level;
-}
+static inline unsigned pt_level_shift(unsigned level) { return PAGE_SHIFT + 9 * level; }
 
 /* Bytes that one entry of a table of this level covers. */
-static inline u64 pt_level_size(unsigned level)
-{
-	return 1ul << pt_level_shift(level);
-}
+static inline u64 pt_level_size(unsigned level) { return 1ul << pt_level_shift(level); }
 
 #ifdef UNIT_TEST
 extern void (*pt_store_hook)(void); /* called after each change of a linked table */

@@ -19,10 +19,8 @@
 #define X86_NX	      BIT(63)
 
 /* In the order of PT_WB, PT_WT, PT_UC, PT_UC_MINUS, PT_WC, PT_WP: their indices in PT_PAT. */
-#define X86_TYPES(pat)                                                          \
-	{                                                                       \
-		0, X86_PWT, X86_PCD | X86_PWT, X86_PCD, (pat), (pat) | X86_PWT, \
-	}
+#define X86_TYPES(pat) \
+	{ 0, X86_PWT, X86_PCD | X86_PWT, X86_PCD, (pat), (pat) | X86_PWT, }
 
 /* What the host's tables and nested ones have in common. */
 #define X86_FORMAT                                                                              \
@@ -59,10 +57,8 @@ const struct pt_format pt_format_npt = {
 #define EPT_D	    BIT(9)
 
 /* Memory types by their numbers in SDM 3A table 12-2; EPT knows no UC-. */
-#define EPT_TYPES                                                                            \
-	{                                                                                    \
-		EPT_TYPE(6), EPT_TYPE(4), EPT_TYPE(0), EPT_TYPE(0), EPT_TYPE(1), EPT_TYPE(5) \
-	}
+#define EPT_TYPES \
+	{ EPT_TYPE(6), EPT_TYPE(4), EPT_TYPE(0), EPT_TYPE(0), EPT_TYPE(1), EPT_TYPE(5) }
 
 const struct pt_format pt_format_ept = {
 	.name = "ept",

@@ -78,14 +78,10 @@ struct builder {
 	bool full; /* something did not fit; what was asked for later is not written either */
 };
 
-static u8 checksum(const void *data, size_t length)
-{
-	return (u8)(0 - acpi_sum(data, length));
-}
+static u8 checksum(const void *data, size_t length) { return (u8)(0 - acpi_sum(data, length)); }
 
 /* Appends length bytes; returns their offset. */
-static size_t append(struct builder *b, const void *data, size_t length)
-{
+static size_t append(struct builder *b, const void *data, size_t length) {
 	size_t at = b->used;
 
 	if (b->full || length > b->size - b->used) {
@@ -97,21 +93,16 @@ static size_t append(struct builder *b, const void *data, size_t length)
 	return at;
 }
 
-static void align_16(struct builder *b)
-{
+static void align_16(struct builder *b) {
 	static const u8 zero[16];
 
 	append(b, zero, (16 - b->used % 16) % 16);
 }
 
-static u32 address_of(const struct builder *b, size_t offset)
-{
-	return (u32)(b->base + offset);
-}
+static u32 address_of(const struct builder *b, size_t offset) { return (u32)(b->base + offset); }
 
 /* Writes the header of a table that is complete otherwise. */
-static void seal(void *table, const char *signature, u8 revision, size_t length)
-{
+static void seal(void *table, const char *signature, u8 revision, size_t length) {
 	struct acpi_header *header = table;
 
 	*header = (struct acpi_header){.length = (u32)length,
@@ -125,14 +116,12 @@ static void seal(void *table, const char *signature, u8 revision, size_t length)
 	header->checksum = checksum(table, length);
 }
 
-static struct acpi_gas io_register(u16 port, u8 bits, u8 access)
-{
+static struct acpi_gas io_register(u16 port, u8 bits, u8 access) {
 	return (struct acpi_gas){
 		.space = GAS_SYSTEM_IO, .width = bits, .access = access, .address = port};
 }
 
-static size_t add_fadt(struct builder *b, size_t facs, size_t dsdt)
-{
+static size_t add_fadt(struct builder *b, size_t facs, size_t dsdt) {
 	const struct acpi_fadt old = {
 		.facs = address_of(b, facs),
 		.dsdt = address_of(b, dsdt),
@@ -164,16 +153,14 @@ static size_t add_fadt(struct builder *b, size_t facs, size_t dsdt)
 	return append(b, &fadt, sizeof(fadt));
 }
 
-static void add_override(struct builder *b, u8 irq, u32 gsi, u16 flags)
-{
+static void add_override(struct builder *b, u8 irq, u32 gsi, u16 flags) {
 	const struct madt_override entry = {
 		{MADT_OVERRIDE, sizeof(entry)}, .source = irq, .gsi = gsi, .flags = flags};
 
 	append(b, &entry, sizeof(entry));
 }
 
-static void add_madt_entries(struct builder *b, u32 nr_vcpus)
-{
+static void add_madt_entries(struct builder *b, u32 nr_vcpus) {
 	/* Its id is the first that no LAPIC has. */
 	const struct madt_ioapic ioapic = {
 		{MADT_IOAPIC, sizeof(ioapic)}, .id = (u8)nr_vcpus, .address = LAYOUT_IOAPIC};
@@ -192,8 +179,7 @@ static void add_madt_entries(struct builder *b, u32 nr_vcpus)
 	append(b, &nmi, sizeof(nmi));
 }
 
-static size_t add_madt(struct builder *b, u32 nr_vcpus)
-{
+static size_t add_madt(struct builder *b, u32 nr_vcpus) {
 	const struct acpi_madt madt = {.lapic = LAYOUT_LAPIC, .flags = MADT_HAS_8259};
 	size_t at;
 
@@ -207,8 +193,7 @@ static size_t add_madt(struct builder *b, u32 nr_vcpus)
 }
 
 /* The compiler has made header and checksum. */
-static bool is_definition_block(const struct acpi_params *params)
-{
+static bool is_definition_block(const struct acpi_params *params) {
 	struct acpi_header header;
 
 	if (params->dsdt_size < sizeof(header))
@@ -219,8 +204,7 @@ static bool is_definition_block(const struct acpi_params *params)
 }
 
 /* RSDP, RSDT and XSDT come first in memory; their place has been kept. */
-static void write_roots(struct builder *b, size_t fadt, size_t madt)
-{
+static void write_roots(struct builder *b, size_t fadt, size_t madt) {
 	struct acpi_rsdp rsdp = {"RSD PTR ", .oem = "ROOST ", .revision = 2,
 				 .length = sizeof(rsdp)};
 	struct rsdt rsdt = {.entry = {address_of(b, fadt), address_of(b, madt)}};
@@ -244,8 +228,7 @@ _Static_assert(48 + sizeof(struct rsdt) <= 96 && 96 + sizeof(struct xsdt) <= ROO
 	       "the roots lie one behind the other");
 _Static_assert(ROOTS_SIZE % 64 == 0, "the FACS, which comes next, is 64-byte aligned (5.2.10)");
 
-int acpi_tables_build(const struct acpi_params *params, u8 *out, size_t size)
-{
+int acpi_tables_build(const struct acpi_params *params, u8 *out, size_t size) {
 	static const u8 roots[ROOTS_SIZE];
 	const struct facs facs = {"FACS", sizeof(facs), .version = FACS_VERSION};
 	struct builder b = {.out = out, .size = size, .base = params->base};

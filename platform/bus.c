@@ -7,31 +7,22 @@
 #include "platform/pci.h"
 
 /* All ones in size bytes, 1 to 8. */
-static u64 ones(unsigned size)
-{
-	return ~0ul >> (64 - 8 * size);
-}
+static u64 ones(unsigned size) { return ~0ul >> (64 - 8 * size); }
 
-static bool valid_size(unsigned size, unsigned max)
-{
+static bool valid_size(unsigned size, unsigned max) {
 	return size && size <= max && !(size & (size - 1));
 }
 
 /* Devices lie on multiples of 4, and few of them 1 KiB apart. */
-static u8 port_hint(u16 port)
-{
-	return (u8)(port >> 2);
-}
+static u8 port_hint(u16 port) { return (u8)(port >> 2); }
 
-static void fill_hints(struct bus *bus)
-{
+static void fill_hints(struct bus *bus) {
 	for (u32 i = bus->nr_io; i-- > 0;)
 		for (u32 port = bus->io[i].first; port <= bus->io[i].last; port++)
 			bus->io_hint[port_hint((u16)port)] = (u8)i;
 }
 
-int bus_add_io(struct bus *bus, const struct io_range *range)
-{
+int bus_add_io(struct bus *bus, const struct io_range *range) {
 	u32 at = 0;
 
 	if (range->first > range->last || !range->read || !range->write)
@@ -50,8 +41,7 @@ int bus_add_io(struct bus *bus, const struct io_range *range)
 	return 0;
 }
 
-int bus_add_ports(struct bus *bus, void *dev, const struct io_range *ranges, u32 nr)
-{
+int bus_add_ports(struct bus *bus, void *dev, const struct io_range *ranges, u32 nr) {
 	int error = 0;
 
 	for (u32 i = 0; i < nr && !error; i++) {
@@ -63,8 +53,7 @@ int bus_add_ports(struct bus *bus, void *dev, const struct io_range *ranges, u32
 	return error;
 }
 
-int bus_add_mmio(struct bus *bus, const struct mmio_range *range)
-{
+int bus_add_mmio(struct bus *bus, const struct mmio_range *range) {
 	u32 at = 0;
 
 	if (!range->size || range->base + (range->size - 1) < range->base || !range->read ||
@@ -83,8 +72,7 @@ int bus_add_mmio(struct bus *bus, const struct mmio_range *range)
 	return 0;
 }
 
-static const struct io_range *search_io(const struct bus *bus, u16 port)
-{
+static const struct io_range *search_io(const struct bus *bus, u16 port) {
 	u32 low = 0, high = bus->nr_io;
 
 	while (low < high) {
@@ -102,8 +90,7 @@ static const struct io_range *search_io(const struct bus *bus, u16 port)
 }
 
 /* An unused entry of the table, all zero, can only be hit by port 0: handlers tell. */
-static const struct io_range *find_io(const struct bus *bus, u16 port)
-{
+static const struct io_range *find_io(const struct bus *bus, u16 port) {
 	const struct io_range *range = &bus->io[bus->io_hint[port_hint(port)]];
 
 	if (likely(port >= range->first && port <= range->last && range->read))
@@ -111,8 +98,7 @@ static const struct io_range *find_io(const struct bus *bus, u16 port)
 	return search_io(bus, port);
 }
 
-static const struct mmio_range *find_mmio(const struct bus *bus, gpa_t gpa)
-{
+static const struct mmio_range *find_mmio(const struct bus *bus, gpa_t gpa) {
 	u32 low = 0, high = bus->nr_mmio;
 
 	while (low < high) {
@@ -130,8 +116,7 @@ static const struct mmio_range *find_mmio(const struct bus *bus, gpa_t gpa)
 }
 
 /* As the ISA bus does for an 8-bit device: one cycle a byte, low byte first. */
-static __noinline u32 read_bytes(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
-{
+static __noinline u32 read_bytes(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size) {
 	u32 value = 0;
 
 	for (unsigned i = 0; i < size; i++)
@@ -140,14 +125,12 @@ static __noinline u32 read_bytes(struct bus *bus, struct vcpu *vcpu, u16 port, u
 }
 
 static __noinline void write_bytes(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size,
-				   u32 value)
-{
+				   u32 value) {
 	for (unsigned i = 0; i < size; i++)
 		bus_io_write(bus, vcpu, (u16)(port + i), 1, value >> 8 * i & 0xff);
 }
 
-u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
-{
+u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size) {
 	const struct io_range *range = find_io(bus, port);
 	u32 value = ~0u;
 
@@ -162,8 +145,7 @@ u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 	return value & (u32)ones(size);
 }
 
-void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value)
-{
+void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value) {
 	const struct io_range *range = find_io(bus, port);
 
 	if (unlikely(!valid_size(size, 4)))
@@ -177,8 +159,7 @@ void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u
 		pci_bar_io_write(bus->pci, vcpu, port, size, value);
 }
 
-u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size)
-{
+u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) {
 	const struct mmio_range *range;
 	u64 value = ~0ul;
 
@@ -194,8 +175,7 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size)
 	return value & ones(size);
 }
 
-void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value)
-{
+void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
 	const struct mmio_range *range;
 
 	if (unlikely(!valid_size(size, 8)))

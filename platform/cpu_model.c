@@ -187,8 +187,7 @@ struct builder {
 };
 
 /* The host's answer; zeros for a leaf it does not have, whatever its vendor returns for that. */
-static void host_leaf(const struct builder *b, u32 leaf, u32 subleaf, u32 out[4])
-{
+static void host_leaf(const struct builder *b, u32 leaf, u32 subleaf, u32 out[4]) {
 	u32 max = leaf >= CPUID_EXT ? b->host_max_ext : b->host_max_basic;
 
 	__builtin_memset(out, 0, 4 * sizeof(*out));
@@ -196,8 +195,7 @@ static void host_leaf(const struct builder *b, u32 leaf, u32 subleaf, u32 out[4]
 		b->host->host_cpuid(leaf, subleaf, out);
 }
 
-static void read_host_limits(struct builder *b)
-{
+static void read_host_limits(struct builder *b) {
 	u32 out[4];
 
 	b->host->host_cpuid(0, 0, out);
@@ -206,8 +204,7 @@ static void read_host_limits(struct builder *b)
 	b->host_max_ext = out[EAX] >= CPUID_EXT && out[EAX] < CPUID_EXT + 0x10000 ? out[EAX] : 0;
 }
 
-static u32 host_word(const struct builder *b, enum word w)
-{
+static u32 host_word(const struct builder *b, enum word w) {
 	u32 out[4];
 
 	host_leaf(b, words[w].leaf, 0, out);
@@ -218,19 +215,14 @@ static u32 host_word(const struct builder *b, enum word w)
 	return out[words[w].reg];
 }
 
-static bool has(const struct builder *b, enum word w, unsigned bit)
-{
+static bool has(const struct builder *b, enum word w, unsigned bit) {
 	return b->word[w] >> bit & 1;
 }
 
-static void drop(struct builder *b, enum word w, unsigned bit)
-{
-	b->word[w] &= ~(1u << bit);
-}
+static void drop(struct builder *b, enum word w, unsigned bit) { b->word[w] &= ~(1u << bit); }
 
 /* The layout of one state component; false when the host's description makes no sense. */
-static bool read_component(struct builder *b, unsigned index)
-{
+static bool read_component(struct builder *b, unsigned index) {
 	struct xsave_component *c = &b->model->component[index];
 	u32 out[4];
 
@@ -247,8 +239,7 @@ static bool read_component(struct builder *b, unsigned index)
  * What XCR0 may hold: what the host has, Roost switches and this file knows. A component without
  * an area, which some emulated hosts have, goes with its features.
  */
-static void build_xcr0(struct builder *b)
-{
+static void build_xcr0(struct builder *b) {
 	u64 known = XCR0_LEGACY | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU;
 	u64 xcr0;
 	u32 out[4];
@@ -269,8 +260,7 @@ static void build_xcr0(struct builder *b)
 }
 
 /* Those of the row that the guest gets. */
-static u32 features_offered(const struct builder *b, const struct features *f, u32 host)
-{
+static u32 features_offered(const struct builder *b, const struct features *f, u32 host) {
 	if ((f->source == HOST_AMD || f->source == EMULATED_AMD) && !b->host->is_amd)
 		return 0;
 	if ((b->model->xcr0_allowed & f->needs) != f->needs)
@@ -278,8 +268,7 @@ static u32 features_offered(const struct builder *b, const struct features *f, u
 	return f->source == EMULATED || f->source == EMULATED_AMD ? f->bits : f->bits & host;
 }
 
-static void build_features(struct builder *b)
-{
+static void build_features(struct builder *b) {
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
 		const struct features *f = &features[i];
 
@@ -297,8 +286,7 @@ static void build_features(struct builder *b)
 }
 
 /* MAXPHYADDR: no more than nested paging can translate. */
-static u8 build_phys_bits(const struct builder *b)
-{
+static u8 build_phys_bits(const struct builder *b) {
 	u32 out[4], bits;
 
 	host_leaf(b, CPUID_EXT + 8, 0, out);
@@ -310,8 +298,7 @@ static u8 build_phys_bits(const struct builder *b)
 	return (u8)bits;
 }
 
-static void build_reserved_bits(struct builder *b)
-{
+static void build_reserved_bits(struct builder *b) {
 	struct cpu_model *m = b->model;
 	u64 cr4 = X86_CR4_PCE; /* RDPMC as such is older than CPUID's bit for counters */
 
@@ -334,8 +321,7 @@ static void build_reserved_bits(struct builder *b)
 
 /* ---- leaves, added in ascending order ---- */
 
-static struct cpuid_leaf *add(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
-{
+static struct cpuid_leaf *add(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx) {
 	struct cpu_model *m = b->model;
 	struct cpuid_leaf *l = &m->leaves[m->nr_leaves];
 
@@ -348,8 +334,7 @@ static struct cpuid_leaf *add(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32
 	return l;
 }
 
-static struct cpuid_leaf *add_sub(struct builder *b, u32 leaf, u32 subleaf, const u32 r[4])
-{
+static struct cpuid_leaf *add_sub(struct builder *b, u32 leaf, u32 subleaf, const u32 r[4]) {
 	struct cpuid_leaf *l = add(b, leaf, r[EAX], r[EBX], r[ECX], r[EDX]);
 
 	l->subleaf = subleaf;
@@ -358,8 +343,7 @@ static struct cpuid_leaf *add_sub(struct builder *b, u32 leaf, u32 subleaf, cons
 }
 
 /* One host leaf through a mask per register. */
-static void add_masked(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx)
-{
+static void add_masked(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u32 edx) {
 	u32 r[4];
 
 	host_leaf(b, leaf, 0, r);
@@ -370,8 +354,7 @@ static void add_masked(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32 ecx, u
  * Cache descriptions (leaf 4, or 8000001D on AMD: same layout, APM 3 E.4.15). The first two levels
  * belong to a core, the third to all. EAX[25:14]: how many share, less one; Intel counts APIC ids.
  */
-static void add_caches(struct builder *b, u32 leaf)
-{
+static void add_caches(struct builder *b, u32 leaf) {
 	u32 ids = b->host->is_amd ? b->config->nr_vcpus : 1u << b->core_bits;
 
 	for (u32 sub = 0; sub < 8; sub++) {
@@ -391,8 +374,7 @@ static void add_caches(struct builder *b, u32 leaf)
 }
 
 /* Extended topology: one thread a core, all cores in one package (APM 3 E.3.9). */
-static void add_topology(struct builder *b, u32 leaf)
-{
+static void add_topology(struct builder *b, u32 leaf) {
 	u32 smt[4] = {0, 1, 1 << 8, 0};
 	u32 core[4] = {b->core_bits, b->config->nr_vcpus, 1 | 2 << 8, 0};
 	u32 end[4] = {0, 0, 0, 0};
@@ -405,8 +387,7 @@ static void add_topology(struct builder *b, u32 leaf)
 	l->flags |= CPUID_REST;
 }
 
-static void add_leaf_7(struct builder *b)
-{
+static void add_leaf_7(struct builder *b) {
 	bool more = b->word[W71_EAX] != 0;
 	u32 r0[4] = {more, b->word[W7_EBX], b->word[W7_ECX], b->word[W7_EDX]};
 	u32 r1[4] = {b->word[W71_EAX], 0, 0, 0};
@@ -416,8 +397,7 @@ static void add_leaf_7(struct builder *b)
 		add_sub(b, 7, 1, r1);
 }
 
-static void add_leaf_d(struct builder *b)
-{
+static void add_leaf_d(struct builder *b) {
 	const struct cpu_model *m = b->model;
 	u32 r0[4] = {(u32)m->xcr0_allowed, 0, m->xsave_size, (u32)(m->xcr0_allowed >> 32)};
 	u32 r1[4] = {b->word[WD1_EAX], 0, 0, 0};
@@ -438,16 +418,14 @@ static void add_leaf_d(struct builder *b)
 }
 
 /* The highest basic leaf: as the host, but at least what Roost provides itself. */
-static u32 max_basic(const struct builder *b)
-{
+static u32 max_basic(const struct builder *b) {
 	if (b->host->is_amd)
 		return b->model->xcr0_allowed ? 0xd : 0xb;
 	return b->host_max_basic >= 0x1f ? 0x1f : 0x16;
 }
 
 /* Intel says frequencies in CPUID (SDM 2A, 15H and 16H); AMD has no such leaves. */
-static void add_intel_frequencies(struct builder *b)
-{
+static void add_intel_frequencies(struct builder *b) {
 	u32 khz = (u32)b->config->tsc_khz, mhz = (khz / 1000) & 0xffff;
 
 	/* The crystal is also what the APIC timer counts: TSC Hz = ECX * EBX / EAX. */
@@ -455,8 +433,7 @@ static void add_intel_frequencies(struct builder *b)
 	add(b, 0x16, mhz, mhz, APIC_BUS_KHZ / 1000, 0);
 }
 
-static void add_basic_leaves(struct builder *b)
-{
+static void add_basic_leaves(struct builder *b) {
 	u32 count = b->host->is_amd ? b->config->nr_vcpus : 1u << b->core_bits;
 	u32 r[4];
 
@@ -482,20 +459,17 @@ static void add_basic_leaves(struct builder *b)
 }
 
 /* "KVMKVMKVM" and what follows from it, and the frequencies where VMware put them. */
-static void add_hypervisor_leaves(struct builder *b)
-{
+static void add_hypervisor_leaves(struct builder *b) {
 	add(b, CPUID_HV, CPUID_HV + 0x10, 0x4b4d564b, 0x564b4d56, 0x4d);
 	add(b, CPUID_HV + 1, KVM_PV_FEATURES, 0, 0, b->config->dedicated ? KVM_HINT_DEDICATED : 0);
 	add(b, CPUID_HV + 0x10, (u32)b->config->tsc_khz, APIC_BUS_KHZ, 0, 0);
 }
 
-static u32 max_ext(const struct builder *b)
-{
+static u32 max_ext(const struct builder *b) {
 	return (u32)min_u64(b->host_max_ext, CPUID_EXT + (b->host->is_amd ? 0x21 : 8));
 }
 
-static void add_amd_leaves(struct builder *b)
-{
+static void add_amd_leaves(struct builder *b) {
 	u32 max = max_ext(b);
 
 	if (max >= CPUID_EXT + 0x19)
@@ -510,8 +484,7 @@ static void add_amd_leaves(struct builder *b)
 		add(b, CPUID_EXT + 0x21, b->word[WX21_EAX], 0, 0, 0);
 }
 
-static void add_extended_leaves(struct builder *b)
-{
+static void add_extended_leaves(struct builder *b) {
 	bool amd = b->host->is_amd;
 	u32 all = amd ? ~0u : 0, vendor[4], id[4];
 
@@ -532,8 +505,7 @@ static void add_extended_leaves(struct builder *b)
 }
 
 /* Where the index of a leaf is kept, or NULL when the tables do not reach so far. */
-static u8 *leaf_slot(struct cpu_model *m, u32 leaf)
-{
+static u8 *leaf_slot(struct cpu_model *m, u32 leaf) {
 	if (leaf < CPUID_BASIC_SLOTS)
 		return &m->basic[leaf];
 	if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
@@ -544,8 +516,7 @@ static u8 *leaf_slot(struct cpu_model *m, u32 leaf)
 }
 
 /* Slots of leaves that do not exist within the tables: zeros below the maximum, else `beyond`. */
-static void build_index(struct builder *b)
-{
+static void build_index(struct builder *b) {
 	struct cpu_model *m = b->model;
 	u32 top_basic = max_basic(b), top_ext = max_ext(b) - CPUID_EXT;
 
@@ -564,8 +535,7 @@ static void build_index(struct builder *b)
 }
 
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
-		    const struct cpu_model_config *config)
-{
+		    const struct cpu_model_config *config) {
 	struct builder b = {.model = model, .host = host, .config = config};
 
 	if (!config->nr_vcpus || config->nr_vcpus > VM_MAX_VCPUS || !config->tsc_khz ||
@@ -594,8 +564,7 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 	return cpu_model_check(model);
 }
 
-int cpu_model_check(const struct cpu_model *m)
-{
+int cpu_model_check(const struct cpu_model *m) {
 	if (m->nr_leaves < 2 || m->nr_leaves >= CPUID_MAX_LEAVES || m->beyond >= m->nr_leaves)
 		return E_FORMAT;
 	for (u32 i = 1; i < m->nr_leaves; i++) {
@@ -614,16 +583,14 @@ int cpu_model_check(const struct cpu_model *m)
 
 /* The walk ends at the next leaf, at the latest at the empty slot that add() leaves. */
 const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *m,
-					   const struct cpuid_leaf *first, u32 subleaf)
-{
+					   const struct cpuid_leaf *first, u32 subleaf) {
 	for (const struct cpuid_leaf *l = first; l->leaf == first->leaf; l++)
 		if (l->subleaf == subleaf || ((l->flags & CPUID_REST) && subleaf > l->subleaf))
 			return l;
 	return &m->leaves[0];
 }
 
-u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0)
-{
+u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0) {
 	u32 size = 576; /* the legacy area and the header: APM 2 11.5.2 */
 
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
@@ -635,8 +602,7 @@ u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0)
 	return size;
 }
 
-u32 cpu_model_xsavec_size(const struct cpu_model *m, u64 xcr0)
-{
+u32 cpu_model_xsavec_size(const struct cpu_model *m, u64 xcr0) {
 	u32 size = 576;
 
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {

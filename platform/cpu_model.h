@@ -110,8 +110,7 @@ const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *model,
 
 /* The entry for a leaf and sub-leaf; never NULL, zeros when there is none. */
 static inline const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *m, u32 leaf,
-						      u32 subleaf)
-{
+						      u32 subleaf) {
 	const struct cpuid_leaf *l;
 	u32 slot;
 

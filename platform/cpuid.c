@@ -14,15 +14,13 @@
 #define LEAF7_ECX_OSPKE	  (1u << 4)
 
 /* The APIC bit follows the enable bit of IA32_APIC_BASE (APM 2 16.3.1). */
-static u64 without_disabled_apic(struct vcpu *vcpu, u64 edx)
-{
+static u64 without_disabled_apic(struct vcpu *vcpu, u64 edx) {
 	if (unlikely(lapic_mode(vcpu) == LAPIC_DISABLED))
 		edx &= ~(u64)LEAF1_EDX_APIC;
 	return edx;
 }
 
-static void leaf1(struct vcpu *vcpu)
-{
+static void leaf1(struct vcpu *vcpu) {
 	vcpu->gpr[RBX] |= (u64)(vcpu->id & 0xff) << 24;
 	vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]);
 	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE)
@@ -30,8 +28,7 @@ static void leaf1(struct vcpu *vcpu)
 }
 
 /* Out of line, so that the leaves that are the same for all pay one comparison. */
-static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf)
-{
+static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 
 	switch (live) {
@@ -61,8 +58,7 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live
 	return ADVANCE;
 }
 
-enum outcome cpuid_exit(struct vcpu *vcpu)
-{
+enum outcome cpuid_exit(struct vcpu *vcpu) {
 	u32 subleaf = (u32)vcpu->gpr[RCX];
 	const struct cpuid_leaf *l =
 		cpu_model_leaf(vcpu->vm->cpu_model, (u32)vcpu->gpr[RAX], subleaf);

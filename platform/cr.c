@@ -23,13 +23,9 @@
 #define XCR0_AVX     BIT(2)
 #define XCR0_AVX512  (BIT(5) | BIT(6) | BIT(7))
 
-static bool long_mode_active(struct vcpu *vcpu)
-{
-	return vcpu_reg(vcpu, VREG_EFER) & X86_EFER_LMA;
-}
+static bool long_mode_active(struct vcpu *vcpu) { return vcpu_reg(vcpu, VREG_EFER) & X86_EFER_LMA; }
 
-static bool cs_is_long(struct vcpu *vcpu)
-{
+static bool cs_is_long(struct vcpu *vcpu) {
 	struct segment cs;
 
 	vcpu_segment(vcpu, SEG_CS, &cs);
@@ -38,32 +34,28 @@ static bool cs_is_long(struct vcpu *vcpu)
 
 /* ---- CR0 ---- */
 
-static bool cr0_consistent(u64 cr0)
-{
+static bool cr0_consistent(u64 cr0) {
 	if ((cr0 & X86_CR0_NW) && !(cr0 & X86_CR0_CD))
 		return false;
 	return !(cr0 & X86_CR0_PG) || (cr0 & X86_CR0_PE);
 }
 
 /* Turning paging on activates long mode when LME says so (APM 2 14.6.2). */
-static bool may_enable_paging(struct vcpu *vcpu)
-{
+static bool may_enable_paging(struct vcpu *vcpu) {
 	if (!(vcpu_reg(vcpu, VREG_EFER) & X86_EFER_LME))
 		return true;
 	return (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PAE) && !cs_is_long(vcpu);
 }
 
 /* Not from 64-bit mode (only compatibility mode may leave), and not with PCIDs on. */
-static bool may_disable_paging(struct vcpu *vcpu)
-{
+static bool may_disable_paging(struct vcpu *vcpu) {
 	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PCIDE)
 		return false;
 	return !(long_mode_active(vcpu) && cs_is_long(vcpu));
 }
 
 /* The order keeps the pair legal at each step: LMA never without paging's preconditions. */
-static void switch_paging(struct vcpu *vcpu, u64 cr0)
-{
+static void switch_paging(struct vcpu *vcpu, u64 cr0) {
 	u64 efer = vcpu_reg(vcpu, VREG_EFER);
 
 	if (cr0 & X86_CR0_PG) {
@@ -78,8 +70,7 @@ static void switch_paging(struct vcpu *vcpu, u64 cr0)
 	vcpu_request(vcpu, REQ_TLB_FLUSH);
 }
 
-static enum outcome set_cr0(struct vcpu *vcpu, u64 value)
-{
+static enum outcome set_cr0(struct vcpu *vcpu, u64 value) {
 	u64 old = vcpu_reg(vcpu, VREG_CR0), changed;
 
 	if ((value & vcpu->vm->cpu_model->cr0_reserved) || !cr0_consistent(value))
@@ -103,8 +94,7 @@ static enum outcome set_cr0(struct vcpu *vcpu, u64 value)
  * pointers of PAE paging are not checked here: with nested paging the processor reads them when it
  * walks (APM 2 15.25.10).
  */
-static enum outcome set_cr3(struct vcpu *vcpu, u64 value)
-{
+static enum outcome set_cr3(struct vcpu *vcpu, u64 value) {
 	bool keep = false;
 
 	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PCIDE) {
@@ -124,8 +114,7 @@ static enum outcome set_cr3(struct vcpu *vcpu, u64 value)
 
 /* ---- CR4 ---- */
 
-static bool cr4_change_legal(struct vcpu *vcpu, u64 old, u64 value)
-{
+static bool cr4_change_legal(struct vcpu *vcpu, u64 old, u64 value) {
 	bool long_mode = long_mode_active(vcpu);
 
 	if (long_mode && !(value & X86_CR4_PAE))
@@ -135,8 +124,7 @@ static bool cr4_change_legal(struct vcpu *vcpu, u64 old, u64 value)
 	return long_mode && !(vcpu_reg(vcpu, VREG_CR3) & CR3_PCID);
 }
 
-static enum outcome set_cr4(struct vcpu *vcpu, u64 value)
-{
+static enum outcome set_cr4(struct vcpu *vcpu, u64 value) {
 	u64 old = vcpu_reg(vcpu, VREG_CR4);
 
 	if ((value & vcpu->vm->cpu_model->cr4_reserved) || !cr4_change_legal(vcpu, old, value))
@@ -151,8 +139,7 @@ static enum outcome set_cr4(struct vcpu *vcpu, u64 value)
 
 /* ---- all of them ---- */
 
-enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value)
-{
+enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value) {
 	switch (nr) {
 	case 0: return set_cr0(vcpu, value);
 	case 2: vcpu_set_reg(vcpu, VREG_CR2, value); return ADVANCE;
@@ -167,8 +154,7 @@ enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value)
 	}
 }
 
-enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value)
-{
+enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value) {
 	static const enum vreg regs[] = {
 		[0] = VREG_CR0, [2] = VREG_CR2, [3] = VREG_CR3, [4] = VREG_CR4};
 
@@ -181,14 +167,12 @@ enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value)
 	return ADVANCE;
 }
 
-enum outcome cr_clts(struct vcpu *vcpu)
-{
+enum outcome cr_clts(struct vcpu *vcpu) {
 	vcpu_set_reg(vcpu, VREG_CR0, vcpu_reg(vcpu, VREG_CR0) & ~X86_CR0_TS);
 	return ADVANCE;
 }
 
-enum outcome cr_lmsw(struct vcpu *vcpu, u16 value)
-{
+enum outcome cr_lmsw(struct vcpu *vcpu, u16 value) {
 	u64 cr0 = vcpu_reg(vcpu, VREG_CR0);
 	u64 low = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
 
@@ -199,8 +183,7 @@ enum outcome cr_lmsw(struct vcpu *vcpu, u16 value)
  * LMA is hardware's: AMD refuses a value that differs (APM 2 3.1.7), Intel ignores it (SDM 3A
  * 2.2.1). LME cannot change while paging is on, as a mode switch would go with it.
  */
-int efer_set(struct vcpu *vcpu, u64 value)
-{
+int efer_set(struct vcpu *vcpu, u64 value) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 	u64 old = vcpu_reg(vcpu, VREG_EFER);
 
@@ -219,8 +202,7 @@ int efer_set(struct vcpu *vcpu, u64 value)
 }
 
 /* APM 2 11.5.2, SDM 1 13.3: x87 always, AVX not without SSE, AVX-512 whole and not without AVX. */
-bool xcr0_valid(struct vcpu *vcpu, u64 value)
-{
+bool xcr0_valid(struct vcpu *vcpu, u64 value) {
 	u64 avx512 = value & XCR0_AVX512;
 
 	if (!(value & XCR0_X87) || (value & ~vcpu->vm->cpu_model->xcr0_allowed))
@@ -230,8 +212,7 @@ bool xcr0_valid(struct vcpu *vcpu, u64 value)
 	return !avx512 || (avx512 == XCR0_AVX512 && (value & XCR0_AVX));
 }
 
-enum outcome xsetbv_exit(struct vcpu *vcpu)
-{
+enum outcome xsetbv_exit(struct vcpu *vcpu) {
 	u64 value = vcpu->gpr[RDX] << 32 | (u32)vcpu->gpr[RAX];
 
 	if (!(vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE))

@@ -12,19 +12,14 @@ struct cursor {
 };
 
 /* The answer when n more bytes are not there: too long for any processor, or just not given. */
-static int missing(const struct cursor *c, unsigned n)
-{
+static int missing(const struct cursor *c, unsigned n) {
 	return c->at + n > INSN_MAX_LEN ? E_INVAL : E_TRUNC;
 }
 
-static inline bool has(const struct cursor *c, unsigned n)
-{
-	return likely(c->at + n <= c->len);
-}
+static inline bool has(const struct cursor *c, unsigned n) { return likely(c->at + n <= c->len); }
 
 /* The next 1, 2, 4 or 8 bytes, little-endian and sign-extended; the caller has asked has(). */
-static inline u64 take(struct cursor *c, unsigned size)
-{
+static inline u64 take(struct cursor *c, unsigned size) {
 	const u8 *from = c->bytes + c->at;
 	s16 value16;
 	s32 value32;
@@ -40,8 +35,7 @@ static inline u64 take(struct cursor *c, unsigned size)
 }
 
 /* Notes one legacy prefix byte. In 64-bit mode the overrides of ES, CS, SS, DS do nothing. */
-static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode)
-{
+static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode) {
 	switch (byte) {
 	case 0x26:
 	case 0x2e:
@@ -61,8 +55,7 @@ static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode)
 }
 
 /* Takes all prefixes and the first opcode byte. A REX counts only right before the opcode. */
-static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
-{
+static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr) {
 	for (;;) {
 		u8 byte;
 
@@ -87,8 +80,7 @@ static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn
 }
 
 /* An attribute for an opcode behind VEX, EVEX or XOP in the given map (APM 3 1.1.3). */
-static int vector_attr(const struct insn *insn, u16 *attr)
-{
+static int vector_attr(const struct insn *insn, u16 *attr) {
 	switch (insn->map) {
 	case MAP_0F:
 		*attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
@@ -107,8 +99,7 @@ static int vector_attr(const struct insn *insn, u16 *attr)
 }
 
 /* True when the map number exists in this encoding. */
-static bool vector_map_valid(const struct insn *insn)
-{
+static bool vector_map_valid(const struct insn *insn) {
 	if (insn->encoding == ENC_XOP)
 		return insn->map >= MAP_XOP8 && insn->map <= MAP_XOPA;
 	if (insn->encoding == ENC_EVEX && (insn->map == MAP_EVEX5 || insn->map == MAP_EVEX6))
@@ -120,8 +111,7 @@ static bool vector_map_valid(const struct insn *insn)
  * The rest of a VEX (C4, C5), EVEX (62) or XOP (8F) prefix and the opcode behind it. R, X and B are
  * stored inverted; outside 64-bit mode they mean nothing.
  */
-static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
-{
+static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr) {
 	unsigned size = insn->opcode == 0xc5 ? 1 : insn->opcode == 0x62 ? 3 : 2;
 	/* What the pp field of VEX, EVEX and XOP stands for. */
 	static const u8 pp_prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
@@ -153,16 +143,14 @@ static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, 
 }
 
 /* True when an escape of the one-byte map is a vector prefix here, not LES, LDS, BOUND or POP. */
-static bool starts_vector(u8 opcode, u8 next, enum cpu_mode mode)
-{
+static bool starts_vector(u8 opcode, u8 next, enum cpu_mode mode) {
 	if (opcode == 0x8f)
 		return (next & 0x1f) >= MAP_XOP8;
 	return mode == MODE_64 || next >= 0xc0;
 }
 
 /* Goes on from an escape of the one-byte map to the opcode proper. */
-static int take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr)
-{
+static int take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr) {
 	if (!has(c, 1))
 		return missing(c, 1);
 	if (insn->opcode != 0x0f) {
@@ -195,8 +183,7 @@ static const struct {
 };
 
 /* Sets base and index of a 16-bit address; returns the size of the displacement. */
-static unsigned memory16(struct insn *insn)
-{
+static unsigned memory16(struct insn *insn) {
 	u8 rm = insn->rm & 7;
 
 	if (insn->mod == 0 && rm == 6)
@@ -207,8 +194,7 @@ static unsigned memory16(struct insn *insn)
 }
 
 /* The same for 32 and 64 bits, with the SIB byte; returns the displacement's size or an error. */
-static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn)
-{
+static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 	static const u8 disp_size[3] = {0, 1, 4};
 	u8 sib;
 
@@ -233,8 +219,7 @@ static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn)
 	return disp_size[insn->mod];
 }
 
-static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr)
-{
+static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr) {
 	int size;
 	u8 byte;
 
@@ -256,8 +241,7 @@ static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u
 }
 
 /* Bytes of the first immediate; XOP's one is 4 bytes whatever the operand size. */
-static unsigned immediate_size(const struct insn *insn, u16 kind)
-{
+static unsigned immediate_size(const struct insn *insn, u16 kind) {
 	switch (kind) {
 	case A_IMM8: return 1;
 	case A_IMM16:
@@ -268,8 +252,7 @@ static unsigned immediate_size(const struct insn *insn, u16 kind)
 	}
 }
 
-static int take_immediates(struct cursor *c, struct insn *insn, u16 attr)
-{
+static int take_immediates(struct cursor *c, struct insn *insn, u16 attr) {
 	u16 kind = attr & A_IMM;
 	unsigned first = immediate_size(insn, kind);
 	unsigned second = kind == A_FAR ? 2 : kind == A_IMM16_8;
@@ -290,8 +273,7 @@ static int take_immediates(struct cursor *c, struct insn *insn, u16 attr)
 }
 
 /* Operand size by mode, prefixes and the opcode's own rules (APM 3 1.2.2 and 2.5). */
-static u8 operand_size(const struct insn *insn, enum cpu_mode mode, u16 attr)
-{
+static u8 operand_size(const struct insn *insn, enum cpu_mode mode, u16 attr) {
 	bool prefixed = insn->prefixes & PFX_OPSIZE;
 
 	if (attr & A_BYTE)
@@ -305,15 +287,13 @@ static u8 operand_size(const struct insn *insn, enum cpu_mode mode, u16 attr)
 	return attr & A_D64 ? 8 : 4;
 }
 
-static u8 address_size(u8 prefixes, enum cpu_mode mode)
-{
+static u8 address_size(u8 prefixes, enum cpu_mode mode) {
 	static const u8 sizes[3][2] = {{2, 4}, {4, 2}, {8, 4}};
 
 	return sizes[mode][!!(prefixes & PFX_ADDRSIZE)];
 }
 
-int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out)
-{
+int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) {
 	struct cursor c = {bytes, 0, len < INSN_MAX_LEN ? len : INSN_MAX_LEN};
 	u16 attr;
 	int err;

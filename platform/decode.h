@@ -84,7 +84,6 @@ struct insn {
 int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) __must_check;
 
 /* True when the ModRM operand is in memory. */
-static inline bool insn_has_memory(const struct insn *insn)
-{
+static inline bool insn_has_memory(const struct insn *insn) {
 	return (insn->attr & INSN_MODRM) && insn->mod != 3;
 }

@@ -45,8 +45,7 @@ _Static_assert(sizeof(struct elf64_header) == 64, "ELF64 header");
 _Static_assert(sizeof(struct elf32_program) == 32, "ELF32 program header");
 _Static_assert(sizeof(struct elf64_program) == 56, "ELF64 program header");
 
-static bool is_executable(const struct elf_ident *ident)
-{
+static bool is_executable(const struct elf_ident *ident) {
 	static const u8 magic[4] = {0x7f, 'E', 'L', 'F'};
 
 	return !memcmp(ident->magic, magic, sizeof(magic)) && ident->encoding == LITTLE_ENDIAN &&
@@ -55,8 +54,7 @@ static bool is_executable(const struct elf_ident *ident)
 		(ident->class == CLASS_64 && ident->machine == MACHINE_AMD64));
 }
 
-int elf_open(const u8 *data, u64 size, struct elf_image *elf)
-{
+int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
 	union {
 		struct elf_ident ident;
 		struct elf32_header h32;
@@ -85,8 +83,7 @@ int elf_open(const u8 *data, u64 size, struct elf_image *elf)
 	return 0;
 }
 
-bool elf_segment(const struct elf_image *elf, u32 index, struct elf_segment *out)
-{
+bool elf_segment(const struct elf_image *elf, u32 index, struct elf_segment *out) {
 	const u8 *at = elf->data + elf->headers + (u64)index * elf->header_size;
 
 	union {

@@ -7,8 +7,7 @@
 #include "platform/emulate_internal.h"
 #include "platform/fetch.h"
 
-static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *cs)
-{
+static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *cs) {
 	/* Four or five levels mean EFER.LMA. */
 	if (walk->levels >= 4 && cs->attr & SEG_ATTR_L)
 		return MODE_64;
@@ -16,8 +15,7 @@ static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *c
 }
 
 /* Where the code is, and how wide, by CS and the paging mode; nothing fetched yet. */
-static int start(struct emul *e)
-{
+static int start(struct emul *e) {
 	struct vcpu *vcpu = e->vcpu;
 	struct segment cs;
 	u64 ip = vcpu->rip;
@@ -41,8 +39,7 @@ static int start(struct emul *e)
 }
 
 /* Fetches on, to the end of the page at most. There is room for one byte or more. */
-static int fetch_page(struct emul *e)
-{
+static int fetch_page(struct emul *e) {
 	gva_t at = e->fetch_at + e->nr_bytes;
 	u64 len = min_u64(e->room - e->nr_bytes, PAGE_SIZE - (at & ~PAGE_MASK));
 	const void *from;
@@ -60,8 +57,7 @@ static int fetch_page(struct emul *e)
 }
 
 /* The same from the page after the first. */
-static int fetch_next_page(struct emul *e)
-{
+static int fetch_next_page(struct emul *e) {
 	gva_t at = e->fetch_at + e->nr_bytes;
 
 	if (!gva_canonical(&e->walk, at, 1))
@@ -72,8 +68,7 @@ static int fetch_next_page(struct emul *e)
 }
 
 /* An instruction that the first page's bytes did not decode. */
-static __noinline int decode_more(struct emul *e, int err)
-{
+static __noinline int decode_more(struct emul *e, int err) {
 	if (err == E_TRUNC && e->nr_bytes < e->room) {
 		err = fetch_next_page(e);
 		if (err)
@@ -85,8 +80,7 @@ static __noinline int decode_more(struct emul *e, int err)
 }
 
 /* Fetch and decode with all checks; the page is remembered for the next time. */
-static __noinline int begin_by_walk(struct emul *e)
-{
+static __noinline int begin_by_walk(struct emul *e) {
 	int err = start(e);
 
 	if (!err)
@@ -100,8 +94,7 @@ static __noinline int begin_by_walk(struct emul *e)
 }
 
 /* Takes the bytes at RIP from a remembered code page, all 15 of them or none. */
-static inline bool take_known_code(struct emul *e)
-{
+static inline bool take_known_code(struct emul *e) {
 	struct vcpu *vcpu = e->vcpu;
 	u64 rip = vcpu->rip;
 	const u8 *code;
@@ -120,8 +113,7 @@ static inline bool take_known_code(struct emul *e)
 }
 
 /* Decodes 15 bytes of 64-bit code, or finds what came of the same bytes before. */
-static inline int decode_known(struct emul *e)
-{
+static inline int decode_known(struct emul *e) {
 	struct fetch_decoded *d = &e->vcpu->fetch->decoded[e->fetch_at & (FETCH_DECODED - 1)];
 	u64 low, high;
 	int err;
@@ -140,22 +132,17 @@ static inline int decode_known(struct emul *e)
 }
 
 /* In one piece with emulate_mmio(), which many exits go through. */
-static inline __attribute__((always_inline)) int begin(struct emul *e, struct vcpu *vcpu)
-{
+static inline __attribute__((always_inline)) int begin(struct emul *e, struct vcpu *vcpu) {
 	e->vcpu = vcpu;
 	e->direct = false;
 	e->has_walk = false;
 	return likely(take_known_code(e)) ? decode_known(e) : begin_by_walk(e);
 }
 
-int emul_begin(struct emul *e, struct vcpu *vcpu)
-{
-	return begin(e, vcpu);
-}
+int emul_begin(struct emul *e, struct vcpu *vcpu) { return begin(e, vcpu); }
 
 /* The bytes as text, two digits each. */
-static void hex_text(char text[2 * INSN_MAX_LEN + 1], const u8 *bytes, unsigned len)
-{
+static void hex_text(char text[2 * INSN_MAX_LEN + 1], const u8 *bytes, unsigned len) {
 	static const char digits[] = "0123456789abcdef";
 
 	for (unsigned i = 0; i < len; i++) {
@@ -166,8 +153,7 @@ static void hex_text(char text[2 * INSN_MAX_LEN + 1], const u8 *bytes, unsigned 
 }
 
 /* Neither skipped nor tried again: the guest cannot go on. */
-static enum outcome unsupported(struct emul *e, int err)
-{
+static enum outcome unsupported(struct emul *e, int err) {
 	char text[2 * INSN_MAX_LEN + 1];
 
 	if (err == E_RANGE)
@@ -178,8 +164,7 @@ static enum outcome unsupported(struct emul *e, int err)
 				e->vcpu->rip, text);
 }
 
-enum outcome emul_finish(struct emul *e, int err)
-{
+enum outcome emul_finish(struct emul *e, int err) {
 	u64 next;
 
 	switch (err) {
@@ -194,8 +179,7 @@ enum outcome emul_finish(struct emul *e, int err)
 }
 
 /* Forms that may have a LOCK prefix (APM 3 1.2.5); their destination is in memory here. */
-static bool lockable(const struct insn *insn)
-{
+static bool lockable(const struct insn *insn) {
 	u8 op = insn->opcode, ext = insn->reg & 7;
 
 	if (insn->map == MAP_0F)
@@ -214,8 +198,7 @@ static bool lockable(const struct insn *insn)
 	}
 }
 
-static int execute(struct emul *e)
-{
+static int execute(struct emul *e) {
 	emul_fn fn = emul_find(&e->insn);
 
 	if (unlikely(!fn))
@@ -225,8 +208,7 @@ static int execute(struct emul *e)
 	return fn(e);
 }
 
-enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_walk)
-{
+enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_walk) {
 	struct emul e;
 	int err = begin(&e, vcpu);
 
@@ -240,8 +222,7 @@ enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_wa
 }
 
 int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, unsigned size,
-			 struct fault *fault)
-{
+			 struct fault *fault) {
 	struct emul e = {.vcpu = vcpu, .insn = *insn};
 	struct operand op;
 	u64 value;
@@ -258,8 +239,7 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 	return 0;
 }
 
-int decode_current(struct vcpu *vcpu, struct insn *out)
-{
+int decode_current(struct vcpu *vcpu, struct insn *out) {
 	struct emul e;
 	int err = emul_begin(&e, vcpu);
 

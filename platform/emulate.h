@@ -48,7 +48,6 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 int decode_current(struct vcpu *vcpu, struct insn *out) __must_check;
 
 /* The outcome that belongs to an error of decode_current(). */
-static inline enum outcome decode_outcome(int err)
-{
+static inline enum outcome decode_outcome(int err) {
 	return err == E_FAULT ? INJECTED : err == E_BUSY ? RESUME : STOP_VM;
 }

@@ -5,8 +5,7 @@
 #define FLAGS_ALL    (RFLAGS_CF | RFLAGS_AF | RFLAGS_OF | FLAGS_RESULT)
 
 /* PF, ZF and SF of a result. */
-static u64 result_flags(u64 result, unsigned size)
-{
+static u64 result_flags(u64 result, unsigned size) {
 	u64 flags = 0;
 
 	result &= size_mask(size);
@@ -19,8 +18,7 @@ static u64 result_flags(u64 result, unsigned size)
 	return flags;
 }
 
-static u64 carry_flags(u64 carries, u64 overflow, unsigned size)
-{
+static u64 carry_flags(u64 carries, u64 overflow, unsigned size) {
 	unsigned top = 8 * size - 1;
 
 	return (carries >> top & 1 ? RFLAGS_CF : 0) | (carries & 8 ? RFLAGS_AF : 0) |
@@ -28,8 +26,7 @@ static u64 carry_flags(u64 carries, u64 overflow, unsigned size)
 }
 
 /* The carry out of each bit position is the majority of both operands and the inverted sum. */
-static u64 add(u64 dst, u64 src, u64 carry, unsigned size, u64 *flags)
-{
+static u64 add(u64 dst, u64 src, u64 carry, unsigned size, u64 *flags) {
 	u64 sum = dst + src + carry;
 	u64 carries = (dst & src) | ((dst | src) & ~sum);
 
@@ -37,8 +34,7 @@ static u64 add(u64 dst, u64 src, u64 carry, unsigned size, u64 *flags)
 	return sum;
 }
 
-static u64 subtract(u64 dst, u64 src, u64 borrow, unsigned size, u64 *flags)
-{
+static u64 subtract(u64 dst, u64 src, u64 borrow, unsigned size, u64 *flags) {
 	u64 rest = dst - src - borrow;
 	u64 borrows = (~dst & src) | (~(dst ^ src) & rest);
 
@@ -46,8 +42,7 @@ static u64 subtract(u64 dst, u64 src, u64 borrow, unsigned size, u64 *flags)
 	return rest;
 }
 
-u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
-{
+u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 	u64 carry = *rflags & RFLAGS_CF, affected = FLAGS_ALL, flags = 0, result = dst;
 
 	switch (op) {
@@ -88,8 +83,7 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags)
 	return result & size_mask(size);
 }
 
-bool alu_condition(u8 code, u64 rflags)
-{
+bool alu_condition(u8 code, u64 rflags) {
 	/* Any of these flags makes the condition true; the last two add SF != OF to it. */
 	static const u8 any[8] = {0,	     RFLAGS_CF, RFLAGS_ZF, RFLAGS_CF | RFLAGS_ZF,
 				  RFLAGS_SF, RFLAGS_PF, 0,	   RFLAGS_ZF};

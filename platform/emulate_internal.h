@@ -49,8 +49,7 @@ struct operand {
 /* emulate_mem.c */
 
 /* The vCPU's paging state, taken when it is first needed. */
-static inline const struct gwalk *emul_walk(struct emul *e)
-{
+static inline const struct gwalk *emul_walk(struct emul *e) {
 	if (!e->has_walk) {
 		gwalk_init(&e->walk, e->vcpu);
 		e->has_walk = true;
@@ -61,10 +60,7 @@ static inline const struct gwalk *emul_walk(struct emul *e)
 /* Records an exception; returns E_FAULT. */
 int emul_fault(struct emul *e, u8 vector);
 
-static inline u64 size_mask(unsigned size)
-{
-	return size >= 8 ? ~0ul : (1ul << (8 * size)) - 1;
-}
+static inline u64 size_mask(unsigned size) { return size >= 8 ? ~0ul : (1ul << (8 * size)) - 1; }
 
 /* General register in an operand size; a byte register may be AH, CH, DH or BH. */
 u64 emul_reg_read(const struct emul *e, u8 reg, unsigned size);
@@ -117,10 +113,7 @@ enum alu_op {
 /* dst op src in size bytes; *rflags gets the flags. CMP and TEST return dst. */
 u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags);
 
-static inline bool alu_writes(enum alu_op op)
-{
-	return op != ALU_CMP && op != ALU_TEST;
-}
+static inline bool alu_writes(enum alu_op op) { return op != ALU_CMP && op != ALU_TEST; }
 
 /* Condition code 0 to 15 as in Jcc. */
 bool alu_condition(u8 code, u64 rflags);

@@ -14,27 +14,23 @@
 #define TYPE_EXPAND_DOWN 0x4u /* data segments */
 #define TYPE_WRITE	 0x2u /* data segments: writable; code segments: readable */
 
-int emul_fault(struct emul *e, u8 vector)
-{
+int emul_fault(struct emul *e, u8 vector) {
 	e->fault = (struct fault){.vector = vector};
 	return E_FAULT;
 }
 
 /* AH, CH, DH, BH: byte registers 4 to 7 without any REX prefix. */
-static bool is_high_byte(const struct emul *e, u8 reg, unsigned size)
-{
+static bool is_high_byte(const struct emul *e, u8 reg, unsigned size) {
 	return size == 1 && reg >= 4 && reg < 8 && !e->insn.rex;
 }
 
-u64 emul_reg_read(const struct emul *e, u8 reg, unsigned size)
-{
+u64 emul_reg_read(const struct emul *e, u8 reg, unsigned size) {
 	if (is_high_byte(e, reg, size))
 		return e->vcpu->gpr[reg - 4] >> 8 & 0xff;
 	return e->vcpu->gpr[reg] & size_mask(size);
 }
 
-void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value)
-{
+void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value) {
 	u64 *gpr = e->vcpu->gpr;
 
 	if (is_high_byte(e, reg, size))
@@ -45,16 +41,14 @@ void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value)
 		gpr[reg] = (gpr[reg] & ~size_mask(size)) | (value & size_mask(size));
 }
 
-void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value)
-{
+void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value) {
 	u64 keep = addr_size == 2 ? ~0xfffful : 0;
 
 	e->vcpu->gpr[reg] = (e->vcpu->gpr[reg] & keep) | (value & size_mask(addr_size));
 }
 
 /* Offset of the memory operand in its segment, plus delta, cut to the address size. */
-static inline u64 operand_offset(const struct emul *e, u64 delta)
-{
+static inline u64 operand_offset(const struct emul *e, u64 delta) {
 	const struct insn *insn = &e->insn;
 	const u64 *gpr = e->vcpu->gpr;
 	u64 offset = delta;
@@ -71,8 +65,7 @@ static inline u64 operand_offset(const struct emul *e, u64 delta)
 	return offset & size_mask(insn->addr_size);
 }
 
-enum seg emul_data_segment(const struct emul *e)
-{
+enum seg emul_data_segment(const struct emul *e) {
 	const struct insn *insn = &e->insn;
 
 	if (insn->seg != REG_NONE)
@@ -81,8 +74,7 @@ enum seg emul_data_segment(const struct emul *e)
 }
 
 /* Do the segment's type and presence allow this access? */
-static bool type_allows(const struct segment *seg, u32 access)
-{
+static bool type_allows(const struct segment *seg, u32 access) {
 	if (!(seg->attr & SEG_ATTR_P) || !(seg->attr & SEG_ATTR_S))
 		return false;
 	if (access & ACCESS_WRITE)
@@ -90,8 +82,7 @@ static bool type_allows(const struct segment *seg, u32 access)
 	return (seg->attr & (TYPE_CODE | TYPE_WRITE)) != TYPE_CODE;
 }
 
-static bool limit_allows(const struct segment *seg, u64 offset, unsigned size)
-{
+static bool limit_allows(const struct segment *seg, u64 offset, unsigned size) {
 	u64 last = offset + size - 1;
 
 	if ((seg->attr & (TYPE_CODE | TYPE_EXPAND_DOWN)) != TYPE_EXPAND_DOWN)
@@ -100,14 +91,13 @@ static bool limit_allows(const struct segment *seg, u64 offset, unsigned size)
 }
 
 /* User data that is not aligned while CR0.AM and RFLAGS.AC ask for #AC (APM 2 8.2.18). */
-static bool misaligned(struct emul *e, gva_t linear, unsigned size)
-{
+static bool misaligned(struct emul *e, gva_t linear, unsigned size) {
 	return linear & (size - 1) && e->vcpu->rflags & RFLAGS_AC && emul_walk(e)->user &&
 	       e->walk.cr0 & X86_CR0_AM;
 }
 
-int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access, gva_t *linear)
-{
+int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access,
+		gva_t *linear) {
 	struct segment s;
 
 	if (likely(e->mode == MODE_64)) {
@@ -127,8 +117,7 @@ int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 acc
 	return misaligned(e, *linear, size) ? emul_fault(e, VECTOR_AC) : 0;
 }
 
-int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op)
-{
+int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op) {
 	u64 in_page = linear & ~PAGE_MASK, first = PAGE_SIZE - in_page;
 	gva_t second;
 	int err;
@@ -158,8 +147,7 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
  * The processor has checked its address before it faulted there.
  */
 static inline bool operand_is_device(const struct emul *e, u64 offset, unsigned size, u32 access,
-				     struct operand *op)
-{
+				     struct operand *op) {
 	if (e->mode != MODE_64 || !e->direct || e->insn.seg != REG_NONE ||
 	    (offset ^ e->device_gpa) & ~PAGE_MASK || offset & (size - 1) ||
 	    (access & ACCESS_WRITE && !e->device_write))
@@ -171,8 +159,7 @@ static inline bool operand_is_device(const struct emul *e, u64 offset, unsigned 
 	return true;
 }
 
-int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op)
-{
+int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op) {
 	u64 offset = operand_offset(e, delta);
 	gva_t linear;
 	int err;
@@ -184,13 +171,9 @@ int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct op
 }
 
 /* The largest access that a bus makes for len bytes: 1, 2, 4 or 8. */
-static unsigned bus_size(unsigned len)
-{
-	return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
-}
+static unsigned bus_size(unsigned len) { return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1; }
 
-static u64 read_part(struct emul *e, gpa_t gpa, unsigned len)
-{
+static u64 read_part(struct emul *e, gpa_t gpa, unsigned len) {
 	struct vm *vm = e->vcpu->vm;
 	u64 value = 0;
 
@@ -203,8 +186,7 @@ static u64 read_part(struct emul *e, gpa_t gpa, unsigned len)
 	return value;
 }
 
-static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value)
-{
+static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value) {
 	struct vm *vm = e->vcpu->vm;
 
 	if (!gmem_write(vm->gmem, gpa, &value, len))
@@ -216,8 +198,7 @@ static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value)
 	}
 }
 
-u64 emul_read(struct emul *e, const struct operand *op)
-{
+u64 emul_read(struct emul *e, const struct operand *op) {
 	u64 value;
 
 	if (likely(op->device))
@@ -228,8 +209,7 @@ u64 emul_read(struct emul *e, const struct operand *op)
 	return value;
 }
 
-void emul_write(struct emul *e, const struct operand *op, u64 value)
-{
+void emul_write(struct emul *e, const struct operand *op, u64 value) {
 	value &= size_mask(op->size);
 	if (likely(op->device)) {
 		bus_mmio_write(vm_bus(e->vcpu->vm), e->vcpu, op->gpa[0], op->size, value);
@@ -241,8 +221,7 @@ void emul_write(struct emul *e, const struct operand *op, u64 value)
 }
 
 /* Compare-exchange of 1, 2, 4 or 8 bytes in guest RAM; any alignment. */
-static bool exchange(void *at, unsigned size, u64 old, u64 value)
-{
+static bool exchange(void *at, unsigned size, u64 old, u64 value) {
 	u8 old8 = (u8)old;
 	u16 old16 = (u16)old;
 	u32 old32 = (u32)old;
@@ -264,8 +243,7 @@ static bool exchange(void *at, unsigned size, u64 old, u64 value)
 	return same;
 }
 
-int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bool atomic)
-{
+int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bool atomic) {
 	if (atomic && !op->device && op->first == op->size) {
 		void *at = gmem_ptr(e->vcpu->vm->gmem, op->gpa[0], op->size);
 

@@ -4,26 +4,16 @@
  */
 #include "platform/emulate_internal.h"
 
-static unsigned op_size(const struct emul *e)
-{
-	return e->insn.op_size;
-}
+static unsigned op_size(const struct emul *e) { return e->insn.op_size; }
 
-static bool locked(const struct emul *e)
-{
-	return e->insn.prefixes & PFX_LOCK;
-}
+static bool locked(const struct emul *e) { return e->insn.prefixes & PFX_LOCK; }
 
 /* The low three bits of ModRM.reg: opcode extension of a group. */
-static u8 extension(const struct emul *e)
-{
-	return e->insn.reg & 7;
-}
+static u8 extension(const struct emul *e) { return e->insn.reg & 7; }
 
 /* MOV and its relatives: to memory. */
 
-static int store(struct emul *e, u64 value)
-{
+static int store(struct emul *e, u64 value) {
 	struct operand op;
 	int err = emul_operand(e, 0, op_size(e), ACCESS_WRITE, &op);
 
@@ -32,35 +22,21 @@ static int store(struct emul *e, u64 value)
 	return err;
 }
 
-static int store_reg(struct emul *e)
-{
-	return store(e, emul_reg_read(e, e->insn.reg, op_size(e)));
-}
+static int store_reg(struct emul *e) { return store(e, emul_reg_read(e, e->insn.reg, op_size(e))); }
 
-static int store_rax(struct emul *e)
-{
-	return store(e, e->vcpu->gpr[RAX]);
-}
+static int store_rax(struct emul *e) { return store(e, e->vcpu->gpr[RAX]); }
 
-static int store_imm(struct emul *e)
-{
-	return extension(e) ? E_NOSUPP : store(e, e->insn.imm);
-}
+static int store_imm(struct emul *e) { return extension(e) ? E_NOSUPP : store(e, e->insn.imm); }
 
-static int setcc(struct emul *e)
-{
+static int setcc(struct emul *e) {
 	return store(e, alu_condition(e->insn.opcode & 15, e->vcpu->rflags));
 }
 
-static int movnti(struct emul *e)
-{
-	return op_size(e) == 2 ? E_NOSUPP : store_reg(e);
-}
+static int movnti(struct emul *e) { return op_size(e) == 2 ? E_NOSUPP : store_reg(e); }
 
 /* To a register. */
 
-static int load(struct emul *e, unsigned src_size, u64 *value)
-{
+static int load(struct emul *e, unsigned src_size, u64 *value) {
 	struct operand op;
 	int err = emul_operand(e, 0, src_size, ACCESS_READ, &op);
 
@@ -69,16 +45,14 @@ static int load(struct emul *e, unsigned src_size, u64 *value)
 	return err;
 }
 
-static u64 sign_extend(u64 value, unsigned size)
-{
+static u64 sign_extend(u64 value, unsigned size) {
 	unsigned unused = 64 - 8 * size;
 
 	return (u64)((s64)(value << unused) >> unused);
 }
 
 /* The source has src_size bytes; sign-extended or not, it goes into one of the operand size. */
-static int load_to(struct emul *e, u8 reg, unsigned src_size, bool is_signed)
-{
+static int load_to(struct emul *e, u8 reg, unsigned src_size, bool is_signed) {
 	u64 value;
 	int err = load(e, src_size, &value);
 
@@ -88,38 +62,28 @@ static int load_to(struct emul *e, u8 reg, unsigned src_size, bool is_signed)
 	return err;
 }
 
-static int load_reg(struct emul *e)
-{
-	return load_to(e, e->insn.reg, op_size(e), false);
-}
+static int load_reg(struct emul *e) { return load_to(e, e->insn.reg, op_size(e), false); }
 
-static int load_rax(struct emul *e)
-{
-	return load_to(e, RAX, op_size(e), false);
-}
+static int load_rax(struct emul *e) { return load_to(e, RAX, op_size(e), false); }
 
 /* Opcodes B6 and BE (from bytes), B7 and BF (from words). */
-static int movzx(struct emul *e)
-{
+static int movzx(struct emul *e) {
 	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1, false);
 }
 
-static int movsx(struct emul *e)
-{
+static int movsx(struct emul *e) {
 	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1, true);
 }
 
 /* MOVSXD; the same opcode is ARPL outside 64-bit mode. */
-static int movsxd(struct emul *e)
-{
+static int movsxd(struct emul *e) {
 	if (e->mode != MODE_64)
 		return E_NOSUPP;
 	return load_to(e, e->insn.reg, op_size(e) == 2 ? 2 : 4, true);
 }
 
 /* CMOVcc always reads; a 32-bit one clears the upper half even when the condition is false. */
-static int cmovcc(struct emul *e)
-{
+static int cmovcc(struct emul *e) {
 	u64 value;
 	int err = load(e, op_size(e), &value);
 
@@ -131,14 +95,12 @@ static int cmovcc(struct emul *e)
 	return 0;
 }
 
-static u64 swap_bytes(u64 value, unsigned size)
-{
+static u64 swap_bytes(u64 value, unsigned size) {
 	return __builtin_bswap64(value) >> (64 - 8 * size);
 }
 
 /* MOVBE; with F2 these opcodes are CRC32. */
-static int movbe_load(struct emul *e)
-{
+static int movbe_load(struct emul *e) {
 	u64 value;
 	int err;
 
@@ -150,8 +112,7 @@ static int movbe_load(struct emul *e)
 	return err;
 }
 
-static int movbe_store(struct emul *e)
-{
+static int movbe_store(struct emul *e) {
 	if (e->insn.prefixes & PFX_REPNE)
 		return E_NOSUPP;
 	return store(e, swap_bytes(emul_reg_read(e, e->insn.reg, op_size(e)), op_size(e)));
@@ -159,8 +120,7 @@ static int movbe_store(struct emul *e)
 
 /* Arithmetic with the memory operand as destination, or as the first one of a comparison. */
 
-static int modify(struct emul *e, enum alu_op alu, u64 src)
-{
+static int modify(struct emul *e, enum alu_op alu, u64 src) {
 	u32 access = alu_writes(alu) ? ACCESS_WRITE : ACCESS_READ;
 	struct operand op;
 	u64 old, new, flags = e->vcpu->rflags;
@@ -180,18 +140,15 @@ static int modify(struct emul *e, enum alu_op alu, u64 src)
 }
 
 /* Bits 5:3 of the opcodes 00 to 3B name the operation. */
-static enum alu_op alu_of_opcode(const struct emul *e)
-{
+static enum alu_op alu_of_opcode(const struct emul *e) {
 	return (enum alu_op)(e->insn.opcode >> 3 & 7);
 }
 
-static int alu_mem_reg(struct emul *e)
-{
+static int alu_mem_reg(struct emul *e) {
 	return modify(e, alu_of_opcode(e), emul_reg_read(e, e->insn.reg, op_size(e)));
 }
 
-static int alu_reg_mem(struct emul *e)
-{
+static int alu_reg_mem(struct emul *e) {
 	u64 value, old, result, flags = e->vcpu->rflags;
 	enum alu_op alu = alu_of_opcode(e);
 	int err = load(e, op_size(e), &value);
@@ -207,19 +164,14 @@ static int alu_reg_mem(struct emul *e)
 }
 
 /* Group 1. */
-static int alu_mem_imm(struct emul *e)
-{
-	return modify(e, (enum alu_op)extension(e), e->insn.imm);
-}
+static int alu_mem_imm(struct emul *e) { return modify(e, (enum alu_op)extension(e), e->insn.imm); }
 
-static int test_reg(struct emul *e)
-{
+static int test_reg(struct emul *e) {
 	return modify(e, ALU_TEST, emul_reg_read(e, e->insn.reg, op_size(e)));
 }
 
 /* Group 3: TEST, TEST, NOT, NEG; multiplication and division are not here. */
-static int group3(struct emul *e)
-{
+static int group3(struct emul *e) {
 	switch (extension(e)) {
 	case 0:
 	case 1: return modify(e, ALU_TEST, e->insn.imm);
@@ -231,8 +183,7 @@ static int group3(struct emul *e)
 
 /* Exchanges. XCHG is atomic with or without LOCK. */
 
-static int xchg(struct emul *e)
-{
+static int xchg(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old;
@@ -247,8 +198,7 @@ static int xchg(struct emul *e)
 	return err;
 }
 
-static int xadd(struct emul *e)
-{
+static int xadd(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old, sum, flags = e->vcpu->rflags;
@@ -267,8 +217,7 @@ static int xadd(struct emul *e)
 }
 
 /* CMPXCHG writes in either case: the old value back when it differs from the accumulator. */
-static int cmpxchg(struct emul *e)
-{
+static int cmpxchg(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old, new, flags = e->vcpu->rflags;
@@ -289,8 +238,7 @@ static int cmpxchg(struct emul *e)
 }
 
 /* BT, BTS, BTR, BTC as kind 0 to 3, at a bit of the operand delta bytes beyond its address. */
-static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit)
-{
+static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit) {
 	u64 mask = 1ul << bit, old, new;
 	struct operand op;
 	int err = emul_operand(e, delta, op_size(e), kind ? ACCESS_WRITE : ACCESS_READ, &op);
@@ -309,8 +257,7 @@ static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit)
 }
 
 /* The bit offset in a register is signed and reaches beyond the operand (APM 3, "BT"). */
-static int bit_test_reg(struct emul *e)
-{
+static int bit_test_reg(struct emul *e) {
 	unsigned size = op_size(e), bits = 8 * size;
 	s64 offset = (s64)sign_extend(emul_reg_read(e, e->insn.reg, size), size);
 	u64 delta = (u64)(offset >> 3) & ~(u64)(size - 1);
@@ -319,8 +266,7 @@ static int bit_test_reg(struct emul *e)
 }
 
 /* Group 8: extensions 4 to 7. */
-static int bit_test_imm(struct emul *e)
-{
+static int bit_test_imm(struct emul *e) {
 	if (extension(e) < 4)
 		return E_NOSUPP;
 	return bit_test(e, extension(e) & 3, 0, (unsigned)e->insn.imm & (8 * op_size(e) - 1));
@@ -328,8 +274,7 @@ static int bit_test_imm(struct emul *e)
 
 /* Stack. The stack's own width is that of SS.B, 64 bits in 64-bit mode. */
 
-static unsigned stack_size(struct emul *e)
-{
+static unsigned stack_size(struct emul *e) {
 	struct segment ss;
 
 	if (e->mode == MODE_64)
@@ -339,15 +284,14 @@ static unsigned stack_size(struct emul *e)
 }
 
 /* RSP with another value, as wide as the stack is. */
-static void set_stack_pointer(struct emul *e, unsigned width, u64 value)
-{
+static void set_stack_pointer(struct emul *e, unsigned width, u64 value) {
 	u64 mask = size_mask(width);
 
 	e->vcpu->gpr[RSP] = (e->vcpu->gpr[RSP] & ~mask) | (value & mask);
 }
 
-static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access, struct operand *op)
-{
+static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access,
+			 struct operand *op) {
 	gva_t linear;
 	int err;
 
@@ -356,8 +300,7 @@ static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access,
 }
 
 /* Two operands in memory: which of them the nested fault was for is not known. */
-static int push_mem(struct emul *e)
-{
+static int push_mem(struct emul *e) {
 	unsigned width = stack_size(e);
 	u64 top = e->vcpu->gpr[RSP] - op_size(e);
 	struct operand src, stack;
@@ -375,8 +318,7 @@ static int push_mem(struct emul *e)
 }
 
 /* The destination's address is formed with the RSP that POP leaves (APM 3, "POP"). */
-static int pop_mem(struct emul *e)
-{
+static int pop_mem(struct emul *e) {
 	unsigned width = stack_size(e);
 	u64 top = e->vcpu->gpr[RSP];
 	struct operand dst, stack;
@@ -397,8 +339,7 @@ static int pop_mem(struct emul *e)
 }
 
 /* Groups 4 and 5: INC, DEC, and PUSH in the latter; no CALL, no JMP. */
-static int group5(struct emul *e)
-{
+static int group5(struct emul *e) {
 	switch (extension(e)) {
 	case 0: return modify(e, ALU_INC, 0);
 	case 1: return modify(e, ALU_DEC, 0);
@@ -444,8 +385,7 @@ static const emul_fn ops_0f[256] = {
 	[0xbe ... 0xbf] = movsx,   [0xc0 ... 0xc1] = xadd,  [0xc3] = movnti,
 };
 
-emul_fn emul_find(const struct insn *insn)
-{
+emul_fn emul_find(const struct insn *insn) {
 	if (insn->encoding != ENC_LEGACY || (insn->attr & INSN_MODRM && insn->mod == 3))
 		return NULL;
 	if (likely(insn->map == MAP_1BYTE))

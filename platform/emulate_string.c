@@ -39,8 +39,7 @@ struct string_op {
 	bool compares; /* REPE and REPNE look at ZF */
 };
 
-static int stream_operand(struct string_op *s, struct stream *stream, struct operand *op)
-{
+static int stream_operand(struct string_op *s, struct stream *stream, struct operand *op) {
 	struct emul *e = s->e;
 	u64 offset = e->vcpu->gpr[stream->reg] & size_mask(e->insn.addr_size);
 	gva_t linear;
@@ -62,51 +61,41 @@ static int stream_operand(struct string_op *s, struct stream *stream, struct ope
 	return err;
 }
 
-static void step_movs(struct string_op *s)
-{
-	emul_write(s->e, &s->to, emul_read(s->e, &s->from));
-}
+static void step_movs(struct string_op *s) { emul_write(s->e, &s->to, emul_read(s->e, &s->from)); }
 
-static void step_stos(struct string_op *s)
-{
+static void step_stos(struct string_op *s) {
 	emul_write(s->e, &s->to, emul_reg_read(s->e, RAX, s->size));
 }
 
-static void step_lods(struct string_op *s)
-{
+static void step_lods(struct string_op *s) {
 	emul_reg_write(s->e, RAX, s->size, emul_read(s->e, &s->from));
 }
 
-static void step_cmps(struct string_op *s)
-{
+static void step_cmps(struct string_op *s) {
 	u64 first = emul_read(s->e, &s->from);
 
 	alu_execute(ALU_CMP, first, emul_read(s->e, &s->to), s->size, &s->e->vcpu->rflags);
 }
 
-static void step_scas(struct string_op *s)
-{
+static void step_scas(struct string_op *s) {
 	alu_execute(ALU_CMP, emul_reg_read(s->e, RAX, s->size), emul_read(s->e, &s->to), s->size,
 		    &s->e->vcpu->rflags);
 }
 
-static void step_ins(struct string_op *s)
-{
+static void step_ins(struct string_op *s) {
 	struct vcpu *vcpu = s->e->vcpu;
 
 	emul_write(s->e, &s->to, bus_io_read(vm_bus(vcpu->vm), vcpu, s->port, s->size));
 }
 
-static void step_outs(struct string_op *s)
-{
+static void step_outs(struct string_op *s) {
 	struct vcpu *vcpu = s->e->vcpu;
 
 	bus_io_write(vm_bus(vcpu->vm), vcpu, s->port, s->size, (u32)emul_read(s->e, &s->from));
 }
 
 /* Both operands are translated before the first is read: it may be a device. */
-static int element(struct string_op *s)
-{
+static int element(struct string_op *s) {
 	int err = s->src.used ? stream_operand(s, &s->src, &s->from) : 0;
 
 	if (!err && s->dst.used)
@@ -117,8 +106,7 @@ static int element(struct string_op *s)
 }
 
 /* Moves the pointers that the instruction uses past the element just done. */
-static void advance(struct string_op *s)
-{
+static void advance(struct string_op *s) {
 	struct emul *e = s->e;
 	u64 delta = e->vcpu->rflags & RFLAGS_DF ? -(u64)s->size : s->size;
 	u8 width = e->insn.addr_size;
@@ -130,22 +118,19 @@ static void advance(struct string_op *s)
 }
 
 /* After an element: REPE ends on a difference, REPNE on a match. */
-static bool comparison_ends(const struct string_op *s)
-{
+static bool comparison_ends(const struct string_op *s) {
 	bool equal = s->e->vcpu->rflags & RFLAGS_ZF;
 
 	return s->compares && equal == !(s->e->insn.prefixes & PFX_REP);
 }
 
 /* Single-stepping stops after each element, RIP still at the instruction (APM 2 13.1.4). */
-static int step_trap(struct emul *e)
-{
+static int step_trap(struct emul *e) {
 	vcpu_set_reg(e->vcpu, VREG_DR6, vcpu_reg(e->vcpu, VREG_DR6) | DR6_BS);
 	return emul_fault(e, VECTOR_DB);
 }
 
-static int run(struct string_op *s)
-{
+static int run(struct string_op *s) {
 	struct emul *e = s->e;
 	u8 width = e->insn.addr_size;
 	u64 left;
@@ -173,8 +158,7 @@ static int run(struct string_op *s)
 }
 
 /* The source is DS:rSI unless overridden; the destination always is ES:rDI. */
-static struct string_op string_op(struct emul *e, unsigned size)
-{
+static struct string_op string_op(struct emul *e, unsigned size) {
 	return (struct string_op){
 		.e = e,
 		.src = {.seg = emul_data_segment(e), .reg = RSI, .access = ACCESS_READ},
@@ -183,8 +167,7 @@ static struct string_op string_op(struct emul *e, unsigned size)
 	};
 }
 
-int emul_string(struct emul *e)
-{
+int emul_string(struct emul *e) {
 	static const struct {
 		void (*step)(struct string_op *s);
 		bool src, dst, writes;
@@ -209,8 +192,7 @@ int emul_string(struct emul *e)
 	return run(&s);
 }
 
-enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool in, bool rep)
-{
+enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool in, bool rep) {
 	struct emul e;
 	struct string_op s;
 	int err = emul_begin(&e, vcpu);

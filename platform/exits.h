@@ -6,31 +6,22 @@
 #include "platform/bus.h"
 
 /* A host interrupt: the run loop takes it, there is nothing to do here. */
-static inline enum outcome exit_host_interrupt(struct vcpu *vcpu)
-{
+static inline enum outcome exit_host_interrupt(struct vcpu *vcpu) {
 	vcpu_request_self(vcpu, REQ_LOOP);
 	return RESUME;
 }
 
-static inline enum outcome exit_hlt(struct vcpu *vcpu)
-{
+static inline enum outcome exit_hlt(struct vcpu *vcpu) {
 	vcpu_halt(vcpu);
 	return ADVANCE;
 }
 
-static inline enum outcome exit_nop(struct vcpu *vcpu __unused)
-{
-	return ADVANCE;
-}
+static inline enum outcome exit_nop(struct vcpu *vcpu __unused) { return ADVANCE; }
 
-static inline enum outcome exit_rdpmc(struct vcpu *vcpu)
-{
-	return inject_gp(vcpu, 0);
-}
+static inline enum outcome exit_rdpmc(struct vcpu *vcpu) { return inject_gp(vcpu, 0); }
 
 /* IN or OUT of AL, AX or EAX; a 32-bit result does away with the upper half (APM 3 IN). */
-static inline enum outcome exit_in_out(struct vcpu *vcpu, u16 port, unsigned size, bool in)
-{
+static inline enum outcome exit_in_out(struct vcpu *vcpu, u16 port, unsigned size, bool in) {
 	struct bus *bus = vm_bus(vcpu->vm);
 	u64 *rax = &vcpu->gpr[RAX];
 	u32 value;
@@ -50,8 +41,7 @@ static inline enum outcome exit_in_out(struct vcpu *vcpu, u16 port, unsigned siz
 }
 
 /* Notes an exit for reports; index: of the back end's exit table. */
-static inline void note_exit(struct vcpu *vcpu, u64 rip, u64 index)
-{
+static inline void note_exit(struct vcpu *vcpu, u64 rip, u64 index) {
 	struct vcpu_trace *t = &vcpu->trace[vcpu->nr_exits++ % VCPU_TRACE];
 
 	t->rip = rip;

@@ -10,8 +10,7 @@
 #define PTE_ADDR GENMASK(51, 12)
 #define TOP	 39 /* shift of the top level's index */
 
-void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3)
-{
+void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3) {
 	struct fetch_page *p = fetch_slot(vcpu, gva);
 	struct gmem *gmem = vcpu->vm->gmem;
 	gpa_t table = cr3 & PTE_ADDR;

@@ -39,19 +39,16 @@ struct fetch_cache {
 	struct fetch_decoded decoded[FETCH_DECODED]; /* by the low bits of RIP */
 };
 
-static inline struct fetch_page *fetch_slot(struct vcpu *vcpu, gva_t gva)
-{
+static inline struct fetch_page *fetch_slot(struct vcpu *vcpu, gva_t gva) {
 	return &vcpu->fetch->pages[gva >> PAGE_SHIFT & (FETCH_PAGES - 1)];
 }
 
-static inline bool fetch_same(const struct fetch_page *p, u32 level)
-{
+static inline bool fetch_same(const struct fetch_page *p, u32 level) {
 	return __atomic_load_n(p->entry[level], __ATOMIC_RELAXED) == p->seen[level];
 }
 
 /* The byte at gva of 64-bit code, with what follows up to the page's end; NULL: not known. */
-static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3)
-{
+static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3) {
 	const struct fetch_page *p = fetch_slot(vcpu, gva);
 
 	if (unlikely(p->page != (gva >> PAGE_SHIFT) + 1 || p->cr3 != cr3))

@@ -24,8 +24,7 @@
 /* How often an entry may change under the walk before the guest gets to try again. */
 #define MAX_RETRIES 16
 
-static u64 reserved_bits(const struct gwalk *walk)
-{
+static u64 reserved_bits(const struct gwalk *walk) {
 	u64 high = ~0ul << walk->phys_bits & GENMASK(51, 0);
 
 	if (walk->levels == 3)
@@ -34,8 +33,7 @@ static u64 reserved_bits(const struct gwalk *walk)
 }
 
 /* Sets up the walk of everything but four-level and five-level tables. */
-static void init_legacy(struct gwalk *walk, u64 cr3)
-{
+static void init_legacy(struct gwalk *walk, u64 cr3) {
 	walk->half = 0;
 	if (!(walk->cr0 & X86_CR0_PG)) {
 		walk->levels = 0;
@@ -50,8 +48,7 @@ static void init_legacy(struct gwalk *walk, u64 cr3)
 	}
 }
 
-void gwalk_init(struct gwalk *walk, struct vcpu *vcpu)
-{
+void gwalk_init(struct gwalk *walk, struct vcpu *vcpu) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 	u64 cr3 = vcpu_reg(vcpu, VREG_CR3), efer = vcpu_reg(vcpu, VREG_EFER);
 
@@ -74,8 +71,7 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu)
 
 /* The I bit of the error code means something only where a fetch can be refused. */
 static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
-		      struct fault *fault)
-{
+		      struct fault *fault) {
 	if (!walk->nx && !(walk->cr4 & X86_CR4_SMEP))
 		access &= ~ACCESS_FETCH;
 	fault->vector = VECTOR_PF;
@@ -85,8 +81,7 @@ static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 }
 
 /* A supervisor's access to a user page (APM 2 5.6.6, SDM 3A 4.6.1). */
-static bool supervisor_on_user_page(const struct gwalk *walk, u32 access)
-{
+static bool supervisor_on_user_page(const struct gwalk *walk, u32 access) {
 	if (access & ACCESS_FETCH)
 		return !(walk->cr4 & X86_CR4_SMEP);
 	return !(walk->cr4 & X86_CR4_SMAP) || (walk->ac && !(access & ACCESS_IMPLICIT));
@@ -96,8 +91,7 @@ static bool supervisor_on_user_page(const struct gwalk *walk, u32 access)
  * May this access pass (APM 2 5.6, SDM 3A 4.6)? rights is the AND over all levels of W, U and, in
  * the place of NX, its inverse.
  */
-static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access)
-{
+static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
 	bool writable = rights & PTE_W, user_page = rights & PTE_U;
 
 	if (access & ACCESS_FETCH && !(rights & PTE_NX))
@@ -113,32 +107,26 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access)
  * Sets accessed and dirty bits in an entry as the processor does: only when it still is what the
  * walk has judged (APM 2 5.4.2). False when it changed, and must be looked at again.
  */
-static inline bool set_bits64(u64 *entry, u64 seen, u64 bits)
-{
+static inline bool set_bits64(u64 *entry, u64 seen, u64 bits) {
 	return likely((seen & bits) == bits) ||
 	       __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_SEQ_CST);
 }
 
-static inline bool set_bits32(u32 *entry, u32 seen, u32 bits)
-{
+static inline bool set_bits32(u32 *entry, u32 seen, u32 bits) {
 	return likely((seen & bits) == bits) ||
 	       __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
 					   __ATOMIC_SEQ_CST);
 }
 
-static inline u64 leaf_bits(u32 access)
-{
-	return access & ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
-}
+static inline u64 leaf_bits(u32 access) { return access & ACCESS_WRITE ? PTE_A | PTE_D : PTE_A; }
 
 /*
  * The levels with 8-byte entries and the usual layout, from the table at `table` whose entries
  * each cover 2^shift bytes.
  */
 static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_t gva, u32 access,
-		       gpa_t *gpa, struct fault *fault)
-{
+		       gpa_t *gpa, struct fault *fault) {
 	u64 rights = ~0ul;
 	unsigned retries = 0;
 
@@ -179,8 +167,7 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 
 /* PAE: four entries at the top without rights or an accessed bit (APM 2 5.2.2). */
 static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *directory,
-			 struct fault *fault)
-{
+			 struct fault *fault) {
 	const u64 *entry = gmem_ptr(walk->gmem, walk->root + (gva >> 30 & 3) * 8, 8);
 	u64 pdpte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
 
@@ -193,22 +180,20 @@ static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *d
 }
 
 /* The address in a 4 MiB leaf; bits 20:13 are bits 39:32 of it (APM 2 5.2.1). */
-static gpa_t pse36_address(u32 pde, gva_t gva)
-{
+static gpa_t pse36_address(u32 pde, gva_t gva) {
 	return (pde & GENMASK(31, 22)) | (u64)(pde >> 13 & 0xff) << 32 | (gva & GENMASK(21, 0));
 }
 
 /* Bits that are 0 in a 4 MiB leaf: 21, and what the processor's addresses do not reach. */
-static u32 pse36_reserved(const struct gwalk *walk)
-{
+static u32 pse36_reserved(const struct gwalk *walk) {
 	u64 reachable = walk->phys_bits > 32 ? GENMASK(walk->phys_bits - 1, 32) : 0;
 
 	return (u32)(BIT(21) | (~reachable >> 32 & 0xff) << 13);
 }
 
 /* 32-bit paging: two levels of 4-byte entries, 4 MiB leaves when CR4.PSE is set. */
-static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa, struct fault *fault)
-{
+static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
+		   struct fault *fault) {
 	u64 rights = ~0ul;
 	u64 table = walk->root;
 	unsigned shift = 22, retries = 0;
@@ -245,8 +230,7 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa, 
 }
 
 int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
-		    struct fault *fault)
-{
+		    struct fault *fault) {
 	u64 table = walk->root;
 	unsigned shift = walk->levels == 5 ? 48 : 39;
 	int err;
@@ -268,8 +252,7 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 	return walk_tables(walk, table, shift, gva, access, gpa, fault);
 }
 
-enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault)
-{
+enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault) {
 	switch (fault->vector) {
 	case VECTOR_PF: return inject_page_fault(vcpu, fault->address, fault->error);
 	case VECTOR_DB:

@@ -70,8 +70,7 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
  * True when all of [gva, gva + len) is canonical in this paging mode, and in one half; len is 1 to
  * 4096. Outside long mode every address is.
  */
-static inline bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len)
-{
+static inline bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len) {
 	u64 first = gva + walk->half, last = first + len - 1;
 
 	if (unlikely(!walk->half))

@@ -21,8 +21,7 @@ enum { REG_ID, REG_VERSION, REG_ARBITRATION, REG_ENTRIES = 0x10 };
 
 #define REG_END (REG_ENTRIES + 2 * IOAPIC_PINS)
 
-static void send(struct ioapic *ioapic, u64 *entry)
-{
+static void send(struct ioapic *ioapic, u64 *entry) {
 	struct apic_msg msg = {
 		.dest = ENTRY_DEST(*entry),
 		.vector = (u8)(*entry & ENTRY_VECTOR),
@@ -40,8 +39,7 @@ static void send(struct ioapic *ioapic, u64 *entry)
 }
 
 /* Sends for a pin that is level-triggered, asserted, unmasked and not in service. */
-static void send_level(struct ioapic *ioapic, unsigned pin)
-{
+static void send_level(struct ioapic *ioapic, unsigned pin) {
 	u64 *entry = &ioapic->entries[pin];
 
 	lock_assert_held(&ioapic->lock);
@@ -50,8 +48,7 @@ static void send_level(struct ioapic *ioapic, unsigned pin)
 		send(ioapic, entry);
 }
 
-void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level)
-{
+void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
 	u32 bit = 1u << pin, old;
 
 	spin_lock(&ioapic->lock);
@@ -69,8 +66,7 @@ void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level)
 	spin_unlock(&ioapic->lock);
 }
 
-void ioapic_eoi(struct ioapic *ioapic, u8 vector)
-{
+void ioapic_eoi(struct ioapic *ioapic, u8 vector) {
 	spin_lock(&ioapic->lock);
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		u64 *entry = &ioapic->entries[pin];
@@ -83,8 +79,7 @@ void ioapic_eoi(struct ioapic *ioapic, u8 vector)
 	spin_unlock(&ioapic->lock);
 }
 
-static u32 read_register(const struct ioapic *ioapic)
-{
+static u32 read_register(const struct ioapic *ioapic) {
 	u32 reg = ioapic->select;
 
 	switch (reg) {
@@ -97,8 +92,7 @@ static u32 read_register(const struct ioapic *ioapic)
 	}
 }
 
-static void write_entry(struct ioapic *ioapic, unsigned pin, bool high, u32 value)
-{
+static void write_entry(struct ioapic *ioapic, unsigned pin, bool high, u32 value) {
 	u64 *entry = &ioapic->entries[pin];
 	u64 keep = *entry & (high ? 0xffffffffUL : ~0xffffffffUL);
 	u64 remote_irr = *entry & ENTRY_REMOTE_IRR;
@@ -110,8 +104,7 @@ static void write_entry(struct ioapic *ioapic, unsigned pin, bool high, u32 valu
 	send_level(ioapic, pin);
 }
 
-static void write_register(struct ioapic *ioapic, u32 value)
-{
+static void write_register(struct ioapic *ioapic, u32 value) {
 	u32 reg = ioapic->select;
 
 	if (reg == REG_ID)
@@ -120,8 +113,7 @@ static void write_register(struct ioapic *ioapic, u32 value)
 		write_entry(ioapic, (reg - REG_ENTRIES) / 2, reg & 1, value);
 }
 
-static u64 mmio_read(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size)
-{
+static u64 mmio_read(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size) {
 	struct ioapic *ioapic = dev;
 	u32 value = ~0u;
 
@@ -136,8 +128,8 @@ static u64 mmio_read(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned
 	return value >> (offset & 3) * 8;
 }
 
-static void mmio_write(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size, u64 value)
-{
+static void mmio_write(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size,
+		       u64 value) {
 	struct ioapic *ioapic = dev;
 
 	if (offset == IOEOI && size == 4) {
@@ -152,8 +144,7 @@ static void mmio_write(struct vcpu *vcpu __unused, void *dev, u64 offset, unsign
 	spin_unlock(&ioapic->lock);
 }
 
-void ioapic_reset(struct ioapic *ioapic)
-{
+void ioapic_reset(struct ioapic *ioapic) {
 	spin_lock(&ioapic->lock);
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		ioapic->entries[pin] = ENTRY_MASKED;
@@ -163,8 +154,7 @@ void ioapic_reset(struct ioapic *ioapic)
 	spin_unlock(&ioapic->lock);
 }
 
-int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus)
-{
+int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus) {
 	struct mmio_range range = {IOAPIC_BASE, IOAPIC_SIZE, mmio_read,
 				   mmio_write,	ioapic,	     "ioapic"};
 

@@ -7,8 +7,7 @@
 
 #define ISA_IRQS 16
 
-void irq_set(struct vm *vm, unsigned gsi, bool level)
-{
+void irq_set(struct vm *vm, unsigned gsi, bool level) {
 	struct platform *platform = vm->platform;
 
 	if (gsi >= IOAPIC_PINS)

@@ -34,8 +34,7 @@ enum { CLOCK_TSC_LOW = 2, CLOCK_TSC_HIGH, CLOCK_MUL = 6, CLOCK_SHIFT_FLAGS, CLOC
  * The factor of guest TSC ticks to nanoseconds: ns = (ticks << shift) * mul / 2^32, a negative
  * shift being one to the right, with mul in [2^31, 2^32) for the most precision.
  */
-static u32 clock_factor(u64 khz, s8 *shift)
-{
+static u32 clock_factor(u64 khz, s8 *shift) {
 	u64 num = 1000000, den = khz;
 
 	*shift = 0;
@@ -50,8 +49,7 @@ static u32 clock_factor(u64 khz, s8 *shift)
 	return (u32)((num << 32) / den);
 }
 
-static void store_word(_Atomic u32 *word, u32 value)
-{
+static void store_word(_Atomic u32 *word, u32 value) {
 	atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
@@ -59,8 +57,7 @@ static void store_word(_Atomic u32 *word, u32 value)
  * Words 1 and up of a structure whose word 0 is a version: odd while it changes, so that a reader
  * on another vCPU starts again.
  */
-static void publish(_Atomic u32 *to, const u32 *from, unsigned words, u32 version)
-{
+static void publish(_Atomic u32 *to, const u32 *from, unsigned words, u32 version) {
 	store_word(&to[0], version | 1);
 	atomic_thread_fence(memory_order_release);
 	for (unsigned i = 1; i < words; i++)
@@ -69,8 +66,7 @@ static void publish(_Atomic u32 *to, const u32 *from, unsigned words, u32 versio
 }
 
 /* Guest code reads vCPU 0's structure on any vCPU when told that all agree, so their TSCs must. */
-static bool tscs_agree(struct vm *vm)
-{
+static bool tscs_agree(struct vm *vm) {
 	u64 first = __atomic_load_n(&vm->vcpus[0]->tsc_offset, __ATOMIC_RELAXED);
 	struct vcpu *vcpu;
 
@@ -81,8 +77,7 @@ static bool tscs_agree(struct vm *vm)
 }
 
 /* An address from an MSR with its enable bit; NULL when there is nothing to write to. */
-static void *structure(struct vcpu *vcpu, u64 msr, size_t len)
-{
+static void *structure(struct vcpu *vcpu, u64 msr, size_t len) {
 	if (!(msr & ENABLED) || (msr & 2))
 		return NULL;
 	return gmem_ptr(vcpu->vm->gmem, msr & ~(u64)ENABLED, len);
@@ -92,8 +87,7 @@ static void *structure(struct vcpu *vcpu, u64 msr, size_t len)
  * Time is a function of the host TSC since the VM's start, so the parameters never change while the
  * TSC offset does not: nothing drifts, and nothing needs refreshing.
  */
-void kvm_pv_clock_update(struct vcpu *vcpu)
-{
+void kvm_pv_clock_update(struct vcpu *vcpu) {
 	struct kvm_pv *pv = vcpu->pv;
 	_Atomic u32 *to = structure(vcpu, pv->system_time, CLOCK_WORDS * sizeof(u32));
 	u64 start = vcpu->vm->boot_tsc + vcpu->tsc_offset;
@@ -110,8 +104,7 @@ void kvm_pv_clock_update(struct vcpu *vcpu)
 	pv->clock_version = (pv->clock_version | 1) + 1;
 }
 
-void kvm_pv_tsc_changed(struct vcpu *changed)
-{
+void kvm_pv_tsc_changed(struct vcpu *changed) {
 	struct vcpu *vcpu;
 
 	for_each_vcpu(vcpu, changed->vm)
@@ -122,8 +115,7 @@ void kvm_pv_tsc_changed(struct vcpu *changed)
 }
 
 /* The time of day at which the VM started; the guest adds its clock to it. */
-static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa)
-{
+static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa) {
 	_Atomic u32 *to = structure(vcpu, gpa | ENABLED, WALL_WORDS * sizeof(u32));
 	u64 since_start = tsc_to_ns(time_tsc() - vcpu->vm->boot_tsc);
 	u64 start = platform_wall_clock_ns() - since_start;
@@ -136,8 +128,7 @@ static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa)
 /* ---- EOI ---- */
 
 /* The highest vector in service, or -1. */
-static int in_service(const struct lapic *lapic)
-{
+static int in_service(const struct lapic *lapic) {
 	for (int word = 3; word >= 0; word--)
 		if (lapic->isr[word])
 			return word * 64 + 63 - __builtin_clzl(lapic->isr[word]);
@@ -145,8 +136,7 @@ static int in_service(const struct lapic *lapic)
 }
 
 /* True when ending the interrupt in service has no effect beyond the APIC's own ISR. */
-static bool eoi_is_silent(struct lapic *lapic)
-{
+static bool eoi_is_silent(struct lapic *lapic) {
 	int vector = in_service(lapic);
 
 	if (vector < 0)
@@ -158,13 +148,9 @@ static bool eoi_is_silent(struct lapic *lapic)
 		 BIT(vector % 64));
 }
 
-static u8 *eoi_flag(struct vcpu *vcpu)
-{
-	return structure(vcpu, vcpu->pv->eoi, sizeof(u32));
-}
+static u8 *eoi_flag(struct vcpu *vcpu) { return structure(vcpu, vcpu->pv->eoi, sizeof(u32)); }
 
-void kvm_pv_eoi_set(struct vcpu *vcpu)
-{
+void kvm_pv_eoi_set(struct vcpu *vcpu) {
 	u8 *flag;
 
 	if (vcpu->pv->eoi_armed || !eoi_is_silent(vcpu->lapic))
@@ -177,8 +163,7 @@ void kvm_pv_eoi_set(struct vcpu *vcpu)
 }
 
 /* A flag that has become unreadable counts as still set: the guest will write EOI itself. */
-void kvm_pv_eoi_take(struct vcpu *vcpu)
-{
+void kvm_pv_eoi_take(struct vcpu *vcpu) {
 	u8 *flag = eoi_flag(vcpu);
 
 	vcpu->pv->eoi_armed = false;
@@ -188,15 +173,13 @@ void kvm_pv_eoi_take(struct vcpu *vcpu)
 
 /* ---- MSRs ---- */
 
-void kvm_pv_init(struct vcpu *vcpu)
-{
+void kvm_pv_init(struct vcpu *vcpu) {
 	vcpu->pv->eoi = 0;
 	vcpu->pv->eoi_armed = false;
 	atomic_store(&vcpu->pv->kicked, false);
 }
 
-u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr)
-{
+u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr) {
 	const struct kvm_pv *pv = vcpu->pv;
 
 	switch (msr) {
@@ -208,8 +191,7 @@ u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr)
 	}
 }
 
-int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
-{
+int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	struct kvm_pv *pv = vcpu->pv;
 
 	switch (msr) {
@@ -248,8 +230,7 @@ enum hypercall { HC_POLL_IRQ = 1, HC_KICK_CPU = 5, HC_SEND_IPI = 10 };
 enum { DELIVERY_FIXED = 0, DELIVERY_NMI = 4 };
 
 /* RCX: the APIC id, which is the vCPU's number. One that does not exist is nobody's concern. */
-static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id)
-{
+static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id) {
 	struct vcpu *target;
 
 	if (apic_id >= vcpu->vm->nr_vcpus)
@@ -266,8 +247,7 @@ static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id)
  *
  * The walk is over the vCPUs that exist, never over what the guest claims: no id can lead outside.
  */
-static __noinline s64 send_ipi(struct vcpu *vcpu, u64 mask, unsigned map_bits)
-{
+static __noinline s64 send_ipi(struct vcpu *vcpu, u64 mask, unsigned map_bits) {
 	u64 map[2] = {vcpu->gpr[RBX] & mask, vcpu->gpr[RCX] & mask}, icr = vcpu->gpr[RSI] & mask;
 	u32 first = (u32)vcpu->gpr[RDX];
 	struct apic_msg msg = {.vector = (u8)icr, .delivery = ICR_DELIVERY(icr), .assert = true};
@@ -290,8 +270,7 @@ static __noinline s64 send_ipi(struct vcpu *vcpu, u64 mask, unsigned map_bits)
 	return taken;
 }
 
-static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
-{
+static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide) {
 	u64 mask = wide ? ~0ul : UINT32_MAX;
 
 	switch (nr) {
@@ -302,8 +281,7 @@ static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide)
 	}
 }
 
-enum outcome hypercall_exit(struct vcpu *vcpu)
-{
+enum outcome hypercall_exit(struct vcpu *vcpu) {
 	u32 privilege = vcpu_privilege(vcpu);
 	bool wide = privilege & PRIV_64BIT;
 	u64 nr = wide ? vcpu->gpr[RAX] : (u32)vcpu->gpr[RAX];

@@ -68,21 +68,18 @@ void kvm_pv_tsc_changed(struct vcpu *vcpu);
 void kvm_pv_eoi_set(struct vcpu *vcpu);
 void kvm_pv_eoi_take(struct vcpu *vcpu);
 
-static inline void kvm_pv_eoi_offer(struct vcpu *vcpu)
-{
+static inline void kvm_pv_eoi_offer(struct vcpu *vcpu) {
 	if (vcpu->pv && (vcpu->pv->eoi & 1))
 		kvm_pv_eoi_set(vcpu);
 }
 
-static inline void kvm_pv_eoi_sync(struct vcpu *vcpu)
-{
+static inline void kvm_pv_eoi_sync(struct vcpu *vcpu) {
 	if (vcpu->pv && unlikely(vcpu->pv->eoi_armed))
 		kvm_pv_eoi_take(vcpu);
 }
 
 /* True once after another vCPU kicked this one: HLT ends, or does not begin. */
-static inline bool kvm_pv_take_kick(struct vcpu *vcpu)
-{
+static inline bool kvm_pv_take_kick(struct vcpu *vcpu) {
 	return vcpu->pv && atomic_load_explicit(&vcpu->pv->kicked, memory_order_relaxed) &&
 	       atomic_exchange_explicit(&vcpu->pv->kicked, false, memory_order_acquire);
 }

@@ -44,8 +44,7 @@ static const u32 lvt_writable[NR_LVTS] = {
 /* ---- acceptance ---- */
 
 /* Highest vector in IRR; 0 when there is none (vectors below 16 never get there). */
-static u32 highest_irr(struct lapic *lapic)
-{
+static u32 highest_irr(struct lapic *lapic) {
 	for (u32 word = 4; word-- > 0;) {
 		u64 bits = atomic_load_explicit(&lapic->irr[word], memory_order_acquire);
 
@@ -55,8 +54,7 @@ static u32 highest_irr(struct lapic *lapic)
 	return 0;
 }
 
-static u32 highest_isr(const struct lapic *lapic)
-{
+static u32 highest_isr(const struct lapic *lapic) {
 	u32 word;
 
 	if (!lapic->isr_words)
@@ -66,15 +64,13 @@ static u32 highest_isr(const struct lapic *lapic)
 }
 
 /* Processor priority (SDM 3A 10.8.3.1). */
-static u32 priority(const struct lapic *lapic)
-{
+static u32 priority(const struct lapic *lapic) {
 	u32 service = highest_isr(lapic);
 
 	return lapic->tpr >> 4 >= service >> 4 ? lapic->tpr : service & 0xf0;
 }
 
-int lapic_pending_vector(struct vcpu *vcpu)
-{
+int lapic_pending_vector(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 vector = highest_irr(lapic);
 
@@ -86,8 +82,7 @@ int lapic_pending_vector(struct vcpu *vcpu)
 }
 
 /* After PPR may have sunk. Most often nothing waits at all. */
-static void look_again(struct lapic *lapic)
-{
+static void look_again(struct lapic *lapic) {
 	u64 any = load_relaxed(&lapic->irr[0]) | load_relaxed(&lapic->irr[1]) |
 		  load_relaxed(&lapic->irr[2]) | load_relaxed(&lapic->irr[3]);
 
@@ -95,8 +90,7 @@ static void look_again(struct lapic *lapic)
 		vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
-void lapic_accept(struct vcpu *vcpu, u8 vector)
-{
+void lapic_accept(struct vcpu *vcpu, u8 vector) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 word = vector >> 6;
 	u64 bit = BIT(vector & 63);
@@ -106,8 +100,7 @@ void lapic_accept(struct vcpu *vcpu, u8 vector)
 	lapic->isr_words |= BIT32(word);
 }
 
-bool extint_pending(struct vcpu *vcpu)
-{
+bool extint_pending(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 lvt;
 
@@ -120,15 +113,13 @@ bool extint_pending(struct vcpu *vcpu)
 	return (lvt & (LVT_MASKED | LVT_DELIVERY)) == DELIVER_EXTINT << 8;
 }
 
-int irq_next(struct vcpu *vcpu)
-{
+int irq_next(struct vcpu *vcpu) {
 	if (unlikely(extint_pending(vcpu)))
 		return pic_peek(&vcpu->vm->platform->pic);
 	return lapic_pending_vector(vcpu);
 }
 
-int irq_accept(struct vcpu *vcpu)
-{
+int irq_accept(struct vcpu *vcpu) {
 	int vector;
 
 	if (unlikely(extint_pending(vcpu)))
@@ -140,8 +131,7 @@ int irq_accept(struct vcpu *vcpu)
 }
 
 /* The end of a level-triggered interrupt: whoever still holds the line asks again. */
-static __noinline void eoi_level(struct lapic *lapic, u8 vector)
-{
+static __noinline void eoi_level(struct lapic *lapic, u8 vector) {
 	u32 lint0 = load_relaxed(&lapic->lvt[LVT_LINT0]);
 
 	if (load_relaxed(&lapic->lint) & 1 && lint0 & LVT_LEVEL && (lint0 & LVT_VECTOR) == vector)
@@ -150,8 +140,7 @@ static __noinline void eoi_level(struct lapic *lapic, u8 vector)
 		ioapic_eoi(&lapic->vcpu->vm->platform->ioapic, vector);
 }
 
-void lapic_eoi(struct vcpu *vcpu)
-{
+void lapic_eoi(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 word, bit;
 	u64 rest;
@@ -169,13 +158,9 @@ void lapic_eoi(struct vcpu *vcpu)
 	look_again(lapic);
 }
 
-u8 lapic_tpr(struct vcpu *vcpu)
-{
-	return (u8)vcpu->lapic->tpr;
-}
+u8 lapic_tpr(struct vcpu *vcpu) { return (u8)vcpu->lapic->tpr; }
 
-void lapic_set_tpr(struct vcpu *vcpu, u8 tpr)
-{
+void lapic_set_tpr(struct vcpu *vcpu, u8 tpr) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 old = lapic->tpr;
 
@@ -186,8 +171,7 @@ void lapic_set_tpr(struct vcpu *vcpu, u8 tpr)
 
 /* ---- local interrupts and errors ---- */
 
-void lapic_error(struct lapic *lapic, u32 bits)
-{
+void lapic_error(struct lapic *lapic, u32 bits) {
 	u32 old = atomic_fetch_or(&lapic->errors, bits);
 	u32 lvt = load_relaxed(&lapic->lvt[LVT_ERROR]);
 
@@ -200,8 +184,7 @@ void lapic_error(struct lapic *lapic, u32 bits)
 		lapic_post(lapic, (u8)(lvt & LVT_VECTOR), false);
 }
 
-void lapic_post_nmi(struct vcpu *vcpu)
-{
+void lapic_post_nmi(struct vcpu *vcpu) {
 	u32 old = load_relaxed(&vcpu->nmi_pending);
 
 	while (old < 2 && !atomic_compare_exchange_weak(&vcpu->nmi_pending, &old, old + 1))
@@ -209,8 +192,7 @@ void lapic_post_nmi(struct vcpu *vcpu)
 	vcpu_request(vcpu, REQ_NMI);
 }
 
-void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which)
-{
+void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which) {
 	u32 lvt = load_relaxed(&lapic->lvt[which]);
 	u8 vector = (u8)(lvt & LVT_VECTOR);
 
@@ -229,8 +211,7 @@ void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which)
 	}
 }
 
-void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level)
-{
+void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 bit = BIT32(pin & 1);
 	u32 old = level ? atomic_fetch_or(&lapic->lint, bit) : atomic_fetch_and(&lapic->lint, ~bit);
@@ -244,15 +225,13 @@ void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level)
 
 /* ---- reset and modes ---- */
 
-static u32 x2apic_ldr(const struct lapic *lapic)
-{
+static u32 x2apic_ldr(const struct lapic *lapic) {
 	u32 id = lapic->vcpu->id;
 
 	return id >> 4 << 16 | BIT32(id & 15); /* SDM 3A 10.12.10.2 */
 }
 
-void lapic_init_reset(struct vcpu *vcpu)
-{
+void lapic_init_reset(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
 	lapic_timer_stop(lapic);
@@ -275,8 +254,7 @@ void lapic_init_reset(struct vcpu *vcpu)
 }
 
 /* Takes over a checked IA32_APIC_BASE. */
-static void apply_base(struct lapic *lapic, u64 value)
-{
+static void apply_base(struct lapic *lapic, u64 value) {
 	enum lapic_mode mode = LAPIC_DISABLED;
 
 	if (value & LAPIC_BASE_ENABLE)
@@ -286,8 +264,7 @@ static void apply_base(struct lapic *lapic, u64 value)
 	store_relaxed(&lapic->mode, mode);
 }
 
-void lapic_setup(struct lapic *lapic, struct vcpu *vcpu, unsigned phys_bits)
-{
+void lapic_setup(struct lapic *lapic, struct vcpu *vcpu, unsigned phys_bits) {
 	lapic->vcpu = vcpu;
 	lapic->base_reserved = ~GENMASK(phys_bits - 1, 8) | BIT(9) | 0xff;
 	vcpu->lapic = lapic;
@@ -295,8 +272,7 @@ void lapic_setup(struct lapic *lapic, struct vcpu *vcpu, unsigned phys_bits)
 	lapic_reset(vcpu);
 }
 
-void lapic_reset(struct vcpu *vcpu)
-{
+void lapic_reset(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	u64 bsp = vcpu->id == 0 ? LAPIC_BASE_BSP : 0;
 
@@ -309,18 +285,11 @@ void lapic_reset(struct vcpu *vcpu)
 	}
 }
 
-u64 lapic_base(struct vcpu *vcpu)
-{
-	return vcpu->lapic->base;
-}
+u64 lapic_base(struct vcpu *vcpu) { return vcpu->lapic->base; }
 
-enum lapic_mode lapic_mode(struct vcpu *vcpu)
-{
-	return load_relaxed(&vcpu->lapic->mode);
-}
+enum lapic_mode lapic_mode(struct vcpu *vcpu) { return load_relaxed(&vcpu->lapic->mode); }
 
-int lapic_set_base(struct vcpu *vcpu, u64 value)
-{
+int lapic_set_base(struct vcpu *vcpu, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 	enum lapic_mode old = load_relaxed(&lapic->mode);
 	bool enable = value & LAPIC_BASE_ENABLE, x2apic = value & LAPIC_BASE_X2APIC;
@@ -348,16 +317,14 @@ int lapic_set_base(struct vcpu *vcpu, u64 value)
 
 /* ---- registers ---- */
 
-static u32 read_vectors(const _Atomic u64 *words, u32 index)
-{
+static u32 read_vectors(const _Atomic u64 *words, u32 index) {
 	return (u32)(load_relaxed(&words[index / 2]) >> (index & 1) * 32);
 }
 
 #define NO_REGISTER (~0ul)
 
 /* What a register reads as, 32 bits; NO_REGISTER when there is no such readable register. */
-static u64 read_register(struct lapic *lapic, u32 reg)
-{
+static u64 read_register(struct lapic *lapic, u32 reg) {
 	bool x2apic = load_relaxed(&lapic->mode) == LAPIC_X2APIC;
 
 	switch (reg) {
@@ -380,8 +347,7 @@ static u64 read_register(struct lapic *lapic, u32 reg)
 	}
 }
 
-static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value)
-{
+static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value) {
 	u32 old = load_relaxed(&lapic->lvt[which]);
 
 	value &= lvt_writable[which];
@@ -400,8 +366,7 @@ static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value)
 		lapic_deliver_lvt(lapic, LVT_LINT0);
 }
 
-static void write_svr(struct lapic *lapic, u32 value)
-{
+static void write_svr(struct lapic *lapic, u32 value) {
 	store_relaxed(&lapic->svr, value & SVR_WRITABLE);
 	if (value & SVR_ENABLE)
 		return;
@@ -410,8 +375,7 @@ static void write_svr(struct lapic *lapic, u32 value)
 }
 
 /* Registers that both modes write alike; reserved bits have been dealt with. E_INVAL: none such. */
-static int write_register(struct lapic *lapic, u32 reg, u32 value)
-{
+static int write_register(struct lapic *lapic, u32 reg, u32 value) {
 	switch (reg) {
 	case REG_TPR: lapic_set_tpr(lapic->vcpu, (u8)value); break;
 	case REG_EOI: lapic_eoi(lapic->vcpu); break;
@@ -427,8 +391,7 @@ static int write_register(struct lapic *lapic, u32 reg, u32 value)
 
 /* ---- xAPIC page ---- */
 
-static u32 xapic_read(struct lapic *lapic, u32 reg)
-{
+static u32 xapic_read(struct lapic *lapic, u32 reg) {
 	u64 value;
 
 	switch (reg) {
@@ -446,8 +409,7 @@ static u32 xapic_read(struct lapic *lapic, u32 reg)
 	}
 }
 
-u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size)
-{
+u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size) {
 	kvm_pv_eoi_sync(vcpu);
 	/* Only the first four bytes of each 16 exist; SDM 3A 10.4.1 leaves the rest undefined. */
 	if ((offset & 15) + size > 4)
@@ -455,8 +417,7 @@ u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size)
 	return xapic_read(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
 }
 
-void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value)
-{
+void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 low = (u32)value;
 
@@ -486,8 +447,7 @@ void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value)
 
 /* ---- x2APIC MSRs (SDM 3A 10.12.1.2) ---- */
 
-int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	struct lapic *lapic = vcpu->lapic;
 
 	kvm_pv_eoi_sync(vcpu);
@@ -502,8 +462,7 @@ int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 }
 
 /* Bits of a register whose setting raises #GP in x2APIC mode. */
-static u32 x2apic_reserved(u32 reg)
-{
+static u32 x2apic_reserved(u32 reg) {
 	switch (reg) {
 	case REG_TPR:
 	case REG_SELF_IPI: return ~0xffu;
@@ -519,8 +478,7 @@ static u32 x2apic_reserved(u32 reg)
 /* Bits 31:20, 17:16 and 13; bit 12 is delivery status on some processors and ignored. */
 #define X2APIC_ICR_RESERVED 0xfff32000u
 
-static int write_icr(struct lapic *lapic, u64 value)
-{
+static int write_icr(struct lapic *lapic, u64 value) {
 	if (value & X2APIC_ICR_RESERVED)
 		return E_INVAL;
 	lapic->icr = value & ~BIT(12);
@@ -529,8 +487,7 @@ static int write_icr(struct lapic *lapic, u64 value)
 }
 
 /* Out of line, so that an EOI saves no registers. */
-static __noinline int write_msr(struct vcpu *vcpu, u32 reg, u64 value)
-{
+static __noinline int write_msr(struct vcpu *vcpu, u32 reg, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 
 	kvm_pv_eoi_sync(vcpu);
@@ -553,8 +510,7 @@ static __noinline int write_msr(struct vcpu *vcpu, u32 reg, u64 value)
 	return write_register(lapic, reg, (u32)value);
 }
 
-int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
-{
+int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	if (unlikely(msr != MSR_X2APIC_FIRST + REG_EOI || value ||
 		     load_relaxed(&vcpu->lapic->mode) != LAPIC_X2APIC))
 		return write_msr(vcpu, msr - MSR_X2APIC_FIRST, value);

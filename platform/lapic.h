@@ -109,8 +109,7 @@ void lapic_set_tpr(struct vcpu *vcpu, u8 tpr);
 /* ---- registers, on the vCPU's own CPU ---- */
 
 /* True when gpa is in this vCPU's xAPIC page. */
-static inline bool lapic_claims(struct vcpu *vcpu, gpa_t gpa)
-{
+static inline bool lapic_claims(struct vcpu *vcpu, gpa_t gpa) {
 	return (gpa & PAGE_MASK) == vcpu->lapic->page;
 }
 

@@ -27,8 +27,7 @@ enum { DELIVER_FIXED, DELIVER_LOWEST, DELIVER_NMI = 4, DELIVER_INIT, DELIVER_SIP
 #define load_relaxed(p)	    atomic_load_explicit(p, memory_order_relaxed)
 #define store_relaxed(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
 
-static inline bool lapic_enabled(struct lapic *lapic)
-{
+static inline bool lapic_enabled(struct lapic *lapic) {
 	return load_relaxed(&lapic->mode) != LAPIC_DISABLED &&
 	       load_relaxed(&lapic->svr) & SVR_ENABLE;
 }
@@ -37,8 +36,7 @@ static inline bool lapic_enabled(struct lapic *lapic)
  * Puts a vector into IRR. A bit that was set already has had its request: the vCPU has seen it and
  * waits for an EOI, a lower TPR or an open window, each of which looks again.
  */
-static inline void lapic_post(struct lapic *lapic, u8 vector, bool level)
-{
+static inline void lapic_post(struct lapic *lapic, u8 vector, bool level) {
 	u64 bit = BIT(vector & 63);
 	unsigned word = vector >> 6;
 

@@ -18,14 +18,10 @@ enum shorthand { TO_DEST, TO_SELF, TO_ALL, TO_OTHERS };
 
 _Static_assert(VM_MAX_VCPUS <= 64, "a set of vCPUs is one 64-bit mask, ids are below 255");
 
-static u64 all_vcpus(const struct vm *vm)
-{
-	return vm->nr_vcpus ? ~0ul >> (64 - vm->nr_vcpus) : 0;
-}
+static u64 all_vcpus(const struct vm *vm) { return vm->nr_vcpus ? ~0ul >> (64 - vm->nr_vcpus) : 0; }
 
 /* Logical destination against one local APIC in xAPIC mode (SDM 3A 10.6.2.2). */
-static bool match_xapic(struct lapic *lapic, u32 dest)
-{
+static bool match_xapic(struct lapic *lapic, u32 dest) {
 	u32 ldr = load_relaxed(&lapic->ldr) >> 24;
 
 	if (dest > 0xff)
@@ -38,8 +34,7 @@ static bool match_xapic(struct lapic *lapic, u32 dest)
 	}
 }
 
-static bool match_logical(struct lapic *lapic, u32 dest)
-{
+static bool match_logical(struct lapic *lapic, u32 dest) {
 	switch (load_relaxed(&lapic->mode)) {
 	case LAPIC_XAPIC: return match_xapic(lapic, dest);
 	case LAPIC_X2APIC: {
@@ -52,8 +47,7 @@ static bool match_logical(struct lapic *lapic, u32 dest)
 }
 
 /* The vCPUs that a destination names, as a mask of their numbers. */
-static u64 destination_set(const struct vm *vm, u32 dest, bool logical)
-{
+static u64 destination_set(const struct vm *vm, u32 dest, bool logical) {
 	u32 first = 0, end = vm->nr_vcpus;
 	u64 set = 0;
 
@@ -75,8 +69,7 @@ static u64 destination_set(const struct vm *vm, u32 dest, bool logical)
 }
 
 /* Of the candidates that accept, the one that the vector picks: even, and repeatable. */
-static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector)
-{
+static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector) {
 	u64 able = 0;
 	u32 count = 0, nth;
 
@@ -96,8 +89,7 @@ static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector)
 }
 
 /* True when the local APIC takes the message. */
-static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg)
-{
+static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg) {
 	struct lapic *lapic = vcpu->lapic;
 
 	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED)
@@ -127,8 +119,7 @@ static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg)
 	}
 }
 
-static unsigned deliver_set(struct vm *vm, u64 set, const struct apic_msg *msg)
-{
+static unsigned deliver_set(struct vm *vm, u64 set, const struct apic_msg *msg) {
 	unsigned count = 0;
 
 	if (msg->delivery == DELIVER_LOWEST)
@@ -138,8 +129,7 @@ static unsigned deliver_set(struct vm *vm, u64 set, const struct apic_msg *msg)
 	return count;
 }
 
-unsigned apic_send(struct vm *vm, const struct apic_msg *msg)
-{
+unsigned apic_send(struct vm *vm, const struct apic_msg *msg) {
 	/* 255 is everyone for those who have eight bits only, x2APIC receivers included. */
 	u32 dest = msg->dest == 0xff ? DEST_BROADCAST : msg->dest;
 
@@ -147,8 +137,7 @@ unsigned apic_send(struct vm *vm, const struct apic_msg *msg)
 }
 
 /* Shorthands that name the sender do nothing but fixed interrupts (SDM 3A table 10-3). */
-static u64 shorthand_set(struct vcpu *vcpu, enum shorthand shorthand, u32 delivery)
-{
+static u64 shorthand_set(struct vcpu *vcpu, enum shorthand shorthand, u32 delivery) {
 	u64 self = BIT(vcpu->id);
 
 	if (shorthand == TO_OTHERS)
@@ -158,8 +147,7 @@ static u64 shorthand_set(struct vcpu *vcpu, enum shorthand shorthand, u32 delive
 	return shorthand == TO_SELF ? self : all_vcpus(vcpu->vm);
 }
 
-void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest)
-{
+void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest) {
 	struct vcpu *vcpu = lapic->vcpu;
 	bool xapic = load_relaxed(&lapic->mode) == LAPIC_XAPIC;
 	struct apic_msg msg = {

@@ -9,32 +9,25 @@
 /* Shorter periods are served at this pace, so that no guest buries its CPU in host timers. */
 #define MIN_PERIOD_NS 100000u
 
-static u32 timer_lvt(struct lapic *lapic)
-{
-	return load_relaxed(&lapic->lvt[LVT_TIMER]);
-}
+static u32 timer_lvt(struct lapic *lapic) { return load_relaxed(&lapic->lvt[LVT_TIMER]); }
 
-static bool deadline_mode(struct lapic *lapic)
-{
+static bool deadline_mode(struct lapic *lapic) {
 	return (timer_lvt(lapic) & LVT_MODE) == LVT_MODE_TSC_DEADLINE;
 }
 
-static bool periodic(struct lapic *lapic)
-{
+static bool periodic(struct lapic *lapic) {
 	return (timer_lvt(lapic) & LVT_MODE) == LVT_MODE_PERIODIC;
 }
 
 /* Counts since the start, as if the counter had more than 32 bits. */
-static u64 elapsed(const struct lapic_timer *timer)
-{
+static u64 elapsed(const struct lapic_timer *timer) {
 	return tsc_to_ns(time_tsc() - timer->start) >> timer->shift;
 }
 
 /* ---- one-shot and periodic ---- */
 
 /* Arms the host timer for the expiry at this count from the start. */
-static void arm_count(struct lapic_timer *timer, u64 count)
-{
+static void arm_count(struct lapic_timer *timer, u64 count) {
 	u64 ticks = ns_to_tsc(count << timer->shift);
 	u64 when = timer->start + ticks + 1; /* never early by rounding */
 
@@ -44,8 +37,7 @@ static void arm_count(struct lapic_timer *timer, u64 count)
 }
 
 /* Arms the next expiry of a running count after this one; one-shot: only if it is still to come. */
-static void arm_after(struct lapic *lapic, u64 count)
-{
+static void arm_after(struct lapic *lapic, u64 count) {
 	struct lapic_timer *timer = &lapic->timer;
 	u64 gap = MIN_PERIOD_NS >> timer->shift;
 	u64 target = count + 1;
@@ -62,8 +54,7 @@ static void arm_after(struct lapic *lapic, u64 count)
 						timer->initial * timer->initial);
 }
 
-static void start_count(struct lapic *lapic, u64 first)
-{
+static void start_count(struct lapic *lapic, u64 first) {
 	struct lapic_timer *timer = &lapic->timer;
 
 	timer->start = time_tsc();
@@ -74,8 +65,7 @@ static void start_count(struct lapic *lapic, u64 first)
 		timer_cancel(&timer->host);
 }
 
-static void count_expired(struct lapic *lapic)
-{
+static void count_expired(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
 
 	lapic_deliver_lvt(lapic, LVT_TIMER);
@@ -83,8 +73,7 @@ static void count_expired(struct lapic *lapic)
 		arm_after(lapic, max_u64(timer->next, elapsed(timer)));
 }
 
-u32 lapic_timer_current(struct lapic *lapic)
-{
+u32 lapic_timer_current(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
 	u64 past;
 
@@ -98,16 +87,14 @@ u32 lapic_timer_current(struct lapic *lapic)
 	return timer->initial - (u32)((past - timer->first) % timer->initial);
 }
 
-void lapic_timer_set_initial(struct lapic *lapic, u32 count)
-{
+void lapic_timer_set_initial(struct lapic *lapic, u32 count) {
 	if (unlikely(deadline_mode(lapic)))
 		return;
 	lapic->timer.initial = count;
 	start_count(lapic, count);
 }
 
-void lapic_timer_set_divide(struct lapic *lapic, u32 value)
-{
+void lapic_timer_set_divide(struct lapic *lapic, u32 value) {
 	struct lapic_timer *timer = &lapic->timer;
 	u32 current = lapic_timer_current(lapic);
 
@@ -119,8 +106,7 @@ void lapic_timer_set_divide(struct lapic *lapic, u32 value)
 
 /* ---- TSC deadline ---- */
 
-static void arm_deadline(struct lapic *lapic)
-{
+static void arm_deadline(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
 	u64 now = time_tsc(), left = timer->deadline - (now + lapic->vcpu->tsc_offset);
 
@@ -135,8 +121,7 @@ static void arm_deadline(struct lapic *lapic)
 	}
 }
 
-u64 lapic_deadline(struct vcpu *vcpu)
-{
+u64 lapic_deadline(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
 	/* An expiry that was masked clears the register as well. */
@@ -146,8 +131,7 @@ u64 lapic_deadline(struct vcpu *vcpu)
 	return lapic->timer.deadline;
 }
 
-void lapic_set_deadline(struct vcpu *vcpu, u64 value)
-{
+void lapic_set_deadline(struct vcpu *vcpu, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 
 	if (!deadline_mode(lapic))
@@ -159,8 +143,7 @@ void lapic_set_deadline(struct vcpu *vcpu, u64 value)
 		arm_deadline(lapic);
 }
 
-void lapic_tsc_changed(struct vcpu *vcpu)
-{
+void lapic_tsc_changed(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
 	if (lapic->timer.deadline && deadline_mode(lapic) && !(timer_lvt(lapic) & LVT_MASKED))
@@ -169,8 +152,7 @@ void lapic_tsc_changed(struct vcpu *vcpu)
 
 /* ---- both ---- */
 
-static void expired(struct timer *host)
-{
+static void expired(struct timer *host) {
 	struct lapic *lapic = container_of(host, struct lapic, timer.host);
 
 	if (timer_lvt(lapic) & LVT_MASKED)
@@ -181,8 +163,7 @@ static void expired(struct timer *host)
 		arm_deadline(lapic);
 }
 
-void lapic_timer_lvt_changed(struct lapic *lapic, u32 old)
-{
+void lapic_timer_lvt_changed(struct lapic *lapic, u32 old) {
 	struct lapic_timer *timer = &lapic->timer;
 	u32 now = timer_lvt(lapic), changed = old ^ now;
 
@@ -205,8 +186,7 @@ void lapic_timer_lvt_changed(struct lapic *lapic, u32 old)
 	}
 }
 
-void lapic_timer_stop(struct lapic *lapic)
-{
+void lapic_timer_stop(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
 
 	timer_cancel(&timer->host);
@@ -215,8 +195,7 @@ void lapic_timer_stop(struct lapic *lapic)
 	timer->initial = 0;
 }
 
-void lapic_timer_setup(struct lapic *lapic)
-{
+void lapic_timer_setup(struct lapic *lapic) {
 	timer_init(&lapic->timer.host, expired, lapic->vcpu->cpu);
 	lapic_timer_set_divide(lapic, 0);
 }

@@ -1,13 +1,9 @@
 /* The guest physical address space: where RAM lies and what map of it a guest is told. */
 #include "platform/layout.h"
 
-gpa_t layout_low_end(u64 memory)
-{
-	return min_u64(memory, LAYOUT_PCI_HOLE);
-}
+gpa_t layout_low_end(u64 memory) { return min_u64(memory, LAYOUT_PCI_HOLE); }
 
-u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM])
-{
+u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM]) {
 	gpa_t low_end = layout_low_end(memory);
 
 	out[0] = (struct guest_range){.base = 0, .size = low_end, .type = GUEST_RAM};
@@ -18,13 +14,11 @@ u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM])
 	return 2;
 }
 
-static void add_range(struct guest_range *out, gpa_t base, gpa_t end, enum guest_range_type type)
-{
+static void add_range(struct guest_range *out, gpa_t base, gpa_t end, enum guest_range_type type) {
 	*out = (struct guest_range){.base = base, .size = end - base, .type = type};
 }
 
-u32 layout_map(u64 memory, struct guest_range out[LAYOUT_MAX_MAP])
-{
+u32 layout_map(u64 memory, struct guest_range out[LAYOUT_MAX_MAP]) {
 	gpa_t low_end = layout_low_end(memory);
 	u32 count = 0;
 

@@ -26,8 +26,7 @@ extern const u8 dsdt_aml[], dsdt_aml_end[];
 /* Load calls come one at a time, from the boot processor, and stacks are small. */
 static u8 acpi_image[ACPI_TABLES_MAX];
 
-int load_fail(struct load_error *err, int error, const char *fmt, ...)
-{
+int load_fail(struct load_error *err, int error, const char *fmt, ...) {
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -36,24 +35,21 @@ int load_fail(struct load_error *err, int error, const char *fmt, ...)
 	return error;
 }
 
-int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size)
-{
+int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) {
 	if (size && gmem_write(to->vm->gmem, gpa, from, size))
 		return load_fail(to->err, E_RANGE, "%lu bytes of guest memory at %#lx are missing",
 				 size, gpa);
 	return 0;
 }
 
-int load_zero(const struct load_target *to, gpa_t gpa, u64 size)
-{
+int load_zero(const struct load_target *to, gpa_t gpa, u64 size) {
 	if (size && gmem_fill(to->vm->gmem, gpa, 0, size))
 		return load_fail(to->err, E_RANGE, "%lu bytes of guest memory at %#lx are missing",
 				 size, gpa);
 	return 0;
 }
 
-u64 load_string_length(const char *text)
-{
+u64 load_string_length(const char *text) {
 	u64 length = 0;
 
 	if (!text)
@@ -63,8 +59,7 @@ u64 load_string_length(const char *text)
 	return length;
 }
 
-void load_flat_state(struct boot_state *state, u16 cs, u16 ds)
-{
+void load_flat_state(struct boot_state *state, u16 cs, u16 ds) {
 	const u16 code = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
 	const u16 data = 0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
 
@@ -78,8 +73,7 @@ void load_flat_state(struct boot_state *state, u16 cs, u16 ds)
 	state->seg[SEG_LDTR] = (struct segment){.limit = 0xffff, .attr = SEG_TYPE_LDT | SEG_ATTR_P};
 }
 
-void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state)
-{
+void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state) {
 	for (u32 i = 0; i < NR_GPRS; i++)
 		vcpu->gpr[i] = state->gpr[i];
 	vcpu->rip = state->rip;
@@ -98,16 +92,14 @@ void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state)
 }
 
 /* What a BIOS would have left: Linux and others look here for the end of conventional memory. */
-static int write_bios_data(const struct load_target *to)
-{
+static int write_bios_data(const struct load_target *to) {
 	u16 ebda_segment = LAYOUT_EBDA >> 4, base_kib = LAYOUT_EBDA >> 10;
 	int rc = load_write(to, BDA_EBDA_SEGMENT, &ebda_segment, sizeof(ebda_segment));
 
 	return rc ? rc : load_write(to, BDA_BASE_MEMORY, &base_kib, sizeof(base_kib));
 }
 
-static int write_acpi(const struct load_target *to)
-{
+static int write_acpi(const struct load_target *to) {
 	const struct acpi_params params = {LAYOUT_ACPI, to->vm->nr_vcpus, dsdt_aml,
 					   (u32)(dsdt_aml_end - dsdt_aml)};
 	int size = acpi_tables_build(&params, acpi_image, sizeof(acpi_image));
@@ -118,8 +110,7 @@ static int write_acpi(const struct load_target *to)
 	return load_write(to, LAYOUT_ACPI, acpi_image, (u64)size);
 }
 
-static int check_spec(const struct load_target *to)
-{
+static int check_spec(const struct load_target *to) {
 	const struct load_spec *spec = to->spec;
 
 	if (to->memory < LAYOUT_MIN_MEMORY || to->memory > LAYOUT_MAX_MEMORY ||
@@ -137,8 +128,7 @@ static int check_spec(const struct load_target *to)
 }
 
 int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
-	       struct load_error *err)
-{
+	       struct load_error *err) {
 	const struct load_target to = {vm, memory, layout_low_end(memory), spec, state, err};
 	enum load_kind kind = spec->kind;
 	int rc;

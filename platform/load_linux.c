@@ -114,8 +114,7 @@ static union {
 	u64 table[TABLE_ENTRIES];
 } scratch;
 
-bool linux_detect(const struct blob *kernel)
-{
+bool linux_detect(const struct blob *kernel) {
 	const size_t marks = offsetof(struct setup_header, version);
 	struct setup_header header;
 
@@ -126,8 +125,7 @@ bool linux_detect(const struct blob *kernel)
 }
 
 /* Copies the header once, no further than it says it goes. */
-static int read_header(const struct load_target *to, struct linux_image *image)
-{
+static int read_header(const struct load_target *to, struct linux_image *image) {
 	const struct blob *kernel = &to->spec->kernel;
 	struct setup_header *header = &image->header;
 	u64 end;
@@ -150,8 +148,7 @@ static int read_header(const struct load_target *to, struct linux_image *image)
 	return 0;
 }
 
-static int check_header(const struct load_target *to, const struct linux_image *image)
-{
+static int check_header(const struct load_target *to, const struct linux_image *image) {
 	const struct setup_header *header = &image->header;
 	const char *name = to->spec->kernel.name;
 
@@ -174,8 +171,7 @@ static int check_header(const struct load_target *to, const struct linux_image *
 }
 
 /* Where the protected-mode part lies in the file, and that it is all there. */
-static int find_payload(const struct load_target *to, struct linux_image *image)
-{
+static int find_payload(const struct load_target *to, struct linux_image *image) {
 	const struct blob *kernel = &to->spec->kernel;
 	u64 sectors = image->header.setup_sects ? image->header.setup_sects : DEFAULT_SETUP_SECTS;
 	u64 missing;
@@ -197,8 +193,7 @@ static int find_payload(const struct load_target *to, struct linux_image *image)
  * The kernel goes where it wants to be: a 64-bit kernel loaded lower unpacks itself to pref_address
  * all the same, and one loaded higher only takes memory from others.
  */
-static int place_kernel(const struct load_target *to, struct linux_image *image)
-{
+static int place_kernel(const struct load_target *to, struct linux_image *image) {
 	const struct setup_header *header = &image->header;
 	const char *name = to->spec->kernel.name;
 	u64 align = header->kernel_alignment;
@@ -228,8 +223,7 @@ static int place_kernel(const struct load_target *to, struct linux_image *image)
 }
 
 /* As high as the header allows, so that the kernel can unpack below it. */
-static int place_initrd(const struct load_target *to, struct linux_image *image)
-{
+static int place_initrd(const struct load_target *to, struct linux_image *image) {
 	const struct blob *initrd = &to->spec->initrd;
 	u64 top = min_u64(to->low_end, (u64)image->header.initrd_addr_max + 1);
 	u64 start = align_up(image->load_end, PAGE_SIZE);
@@ -249,8 +243,7 @@ static int place_initrd(const struct load_target *to, struct linux_image *image)
 	return 0;
 }
 
-static int write_cmdline(const struct load_target *to, const struct linux_image *image)
-{
+static int write_cmdline(const struct load_target *to, const struct linux_image *image) {
 	const char *cmdline = to->spec->cmdline;
 	u64 length = load_string_length(cmdline);
 	/* cmdline_size does not count the final 0. */
@@ -267,8 +260,7 @@ static int write_cmdline(const struct load_target *to, const struct linux_image 
 }
 
 /* Everything that is not set here stays 0, which says "not there" (Linux: zero-page.rst). */
-static int write_params(const struct load_target *to, const struct linux_image *image)
-{
+static int write_params(const struct load_target *to, const struct linux_image *image) {
 	struct boot_params *params = &scratch.params;
 	struct setup_header *header = &params->header;
 	struct guest_range map[LAYOUT_MAX_MAP];
@@ -290,8 +282,7 @@ static int write_params(const struct load_target *to, const struct linux_image *
 }
 
 /* One PML4, one PDPT, a page directory for each GiB. */
-static int write_page_tables(const struct load_target *to)
-{
+static int write_page_tables(const struct load_target *to) {
 	const gpa_t pdpt = TABLES_ADDRESS + PAGE_SIZE, first_pd = pdpt + PAGE_SIZE;
 	u64 *table = scratch.table;
 	int rc;
@@ -315,8 +306,7 @@ static int write_page_tables(const struct load_target *to)
 	return rc;
 }
 
-static int write_gdt(const struct load_target *to)
-{
+static int write_gdt(const struct load_target *to) {
 	/* Null, unused, 64-bit code, data (APM 2 4.8). */
 	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 
@@ -325,8 +315,7 @@ static int write_gdt(const struct load_target *to)
 }
 
 /* Linux: boot.rst, "64-bit Boot Protocol". */
-static void set_entry_state(const struct load_target *to, const struct linux_image *image)
-{
+static void set_entry_state(const struct load_target *to, const struct linux_image *image) {
 	struct boot_state *state = to->state;
 
 	state->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
@@ -338,8 +327,7 @@ static void set_entry_state(const struct load_target *to, const struct linux_ima
 	state->gpr[RSI] = PARAMS_ADDRESS;
 }
 
-static int write_image(const struct load_target *to, const struct linux_image *image)
-{
+static int write_image(const struct load_target *to, const struct linux_image *image) {
 	const struct load_spec *spec = to->spec;
 	int rc = load_write(to, image->load, spec->kernel.data + image->payload_offset,
 			    image->payload_size);
@@ -349,8 +337,7 @@ static int write_image(const struct load_target *to, const struct linux_image *i
 	return rc;
 }
 
-int linux_load(const struct load_target *to)
-{
+int linux_load(const struct load_target *to) {
 	struct linux_image image = {0};
 	int rc;
 

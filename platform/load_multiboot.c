@@ -62,8 +62,7 @@ struct mb_layout {
 static struct mb_image image;
 
 /* The offset of the header, or a negative error. */
-static int find_header(const struct blob *kernel, struct mb1_header *header)
-{
+static int find_header(const struct blob *kernel, struct mb1_header *header) {
 	u64 limit = min_u64(kernel->size, HEADER_SEARCH);
 
 	for (u64 at = 0; at + HEADER_MIN <= limit; at += 4) {
@@ -81,24 +80,21 @@ static int find_header(const struct blob *kernel, struct mb1_header *header)
 	return E_FORMAT;
 }
 
-bool multiboot_detect(const struct blob *kernel)
-{
+bool multiboot_detect(const struct blob *kernel) {
 	struct mb1_header header;
 
 	return find_header(kernel, &header) != E_FORMAT;
 }
 
 /* Only RAM that the memory map gives to the image may be loaded to. */
-static bool is_free_ram(const struct load_target *to, gpa_t address, u64 size)
-{
+static bool is_free_ram(const struct load_target *to, gpa_t address, u64 size) {
 	if (address < LAYOUT_EBDA)
 		return range_within(address, size, LAYOUT_EBDA);
 	return address >= LAYOUT_HIGH_LOAD && range_within(address, size, to->low_end);
 }
 
 /* Checks a piece against the file, guest memory and the pieces before it, and takes it in. */
-static int add_piece(const struct load_target *to, const struct piece *piece)
-{
+static int add_piece(const struct load_target *to, const struct piece *piece) {
 	const struct blob *kernel = &to->spec->kernel;
 
 	if (!piece->memory_size)
@@ -136,8 +132,7 @@ static int add_piece(const struct load_target *to, const struct piece *piece)
 
 /* The a.out way: the header says where it is itself, and the rest follows (specification 3.1.3). */
 static int read_addresses(const struct load_target *to, const struct mb1_header *header,
-			  u64 header_offset)
-{
+			  u64 header_offset) {
 	const struct blob *kernel = &to->spec->kernel;
 	u64 before = (u64)header->header_addr - header->load_addr;
 	struct piece piece = {.address = header->load_addr};
@@ -163,8 +158,7 @@ static int read_addresses(const struct load_target *to, const struct mb1_header 
 	return add_piece(to, &piece);
 }
 
-static int read_elf(const struct load_target *to)
-{
+static int read_elf(const struct load_target *to) {
 	const struct blob *kernel = &to->spec->kernel;
 	struct elf_image elf;
 	struct elf_segment segment;
@@ -189,8 +183,7 @@ static int read_elf(const struct load_target *to)
 	return 0;
 }
 
-static int check_image(const struct load_target *to)
-{
+static int check_image(const struct load_target *to) {
 	for (u32 i = 0; i < image.nr_pieces; i++) {
 		const struct piece *piece = &image.piece[i];
 
@@ -202,8 +195,7 @@ static int check_image(const struct load_target *to)
 			 to->spec->kernel.name, image.entry);
 }
 
-static int read_image(const struct load_target *to)
-{
+static int read_image(const struct load_target *to) {
 	const char *name = to->spec->kernel.name;
 	struct mb1_header header;
 	int offset = find_header(&to->spec->kernel, &header), rc;
@@ -226,8 +218,7 @@ static int read_image(const struct load_target *to)
 }
 
 /* Module i as the guest sees them: the initrd, if there is one, comes first. */
-static struct load_module get_module(const struct load_spec *spec, u32 i)
-{
+static struct load_module get_module(const struct load_spec *spec, u32 i) {
 	if (spec->initrd.data) {
 		if (i == 0)
 			return (struct load_module){.blob = spec->initrd};
@@ -236,15 +227,13 @@ static struct load_module get_module(const struct load_spec *spec, u32 i)
 	return spec->modules[i];
 }
 
-static u64 string_size(const char *name, const char *args)
-{
+static u64 string_size(const char *name, const char *args) {
 	u64 length = load_string_length(args);
 
 	return load_string_length(name) + (length ? 1 + length : 0) + 1;
 }
 
-static int place_modules(const struct load_target *to, struct mb_layout *layout, gpa_t *cursor)
-{
+static int place_modules(const struct load_target *to, struct mb_layout *layout, gpa_t *cursor) {
 	const struct load_spec *spec = to->spec;
 
 	layout->nr_modules = spec->nr_modules + (spec->initrd.data ? 1 : 0);
@@ -269,8 +258,7 @@ static int place_modules(const struct load_target *to, struct mb_layout *layout,
 }
 
 /* The information and all it points to is one block: structure, GDT, map, modules, strings. */
-static int place_info(const struct load_target *to, struct mb_layout *layout, gpa_t cursor)
-{
+static int place_info(const struct load_target *to, struct mb_layout *layout, gpa_t cursor) {
 	const struct load_spec *spec = to->spec;
 	u64 gdt = align_up(sizeof(struct mb1_info), 8);
 	u64 mmap = gdt + 3 * 8;
@@ -298,8 +286,7 @@ static int place_info(const struct load_target *to, struct mb_layout *layout, gp
 	return 0;
 }
 
-static int write_image(const struct load_target *to)
-{
+static int write_image(const struct load_target *to) {
 	int rc = 0;
 
 	for (u32 i = 0; !rc && i < image.nr_pieces; i++) {
@@ -315,8 +302,8 @@ static int write_image(const struct load_target *to)
 }
 
 /* "name args" with its final 0 at *at, which moves past it. */
-static int write_string(const struct load_target *to, gpa_t *at, const char *name, const char *args)
-{
+static int write_string(const struct load_target *to, gpa_t *at, const char *name,
+			const char *args) {
 	u64 length = load_string_length(name), args_length = load_string_length(args);
 	int rc = load_write(to, *at, name, length);
 
@@ -334,8 +321,7 @@ static int write_string(const struct load_target *to, gpa_t *at, const char *nam
 }
 
 static int write_modules(const struct load_target *to, const struct mb_layout *layout,
-			 gpa_t *strings)
-{
+			 gpa_t *strings) {
 	int rc = 0;
 
 	for (u32 i = 0; !rc && i < layout->nr_modules; i++) {
@@ -354,8 +340,7 @@ static int write_modules(const struct load_target *to, const struct mb_layout *l
 	return rc;
 }
 
-static int write_map(const struct load_target *to, const struct mb_layout *layout, u32 *length)
-{
+static int write_map(const struct load_target *to, const struct mb_layout *layout, u32 *length) {
 	struct guest_range map[LAYOUT_MAX_MAP];
 	struct mb1_mmap entry[LAYOUT_MAX_MAP];
 	u32 count = layout_map(to->memory, map);
@@ -367,8 +352,7 @@ static int write_map(const struct load_target *to, const struct mb_layout *layou
 	return load_write(to, layout->mmap, entry, *length);
 }
 
-static int write_info(const struct load_target *to, const struct mb_layout *layout)
-{
+static int write_info(const struct load_target *to, const struct mb_layout *layout) {
 	const struct load_spec *spec = to->spec;
 	gpa_t strings = layout->strings;
 	struct mb1_info info = {
@@ -398,8 +382,7 @@ static int write_info(const struct load_target *to, const struct mb_layout *layo
 }
 
 /* The specification promises no GDT (3.2), but there are kernels that rely on one. */
-static int write_gdt(const struct load_target *to, const struct mb_layout *layout)
-{
+static int write_gdt(const struct load_target *to, const struct mb_layout *layout) {
 	/* Null, 32-bit code, data (APM 2 4.7). */
 	static const u64 gdt[] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 
@@ -407,8 +390,7 @@ static int write_gdt(const struct load_target *to, const struct mb_layout *layou
 	return load_write(to, layout->gdt, gdt, sizeof(gdt));
 }
 
-int multiboot_load(const struct load_target *to)
-{
+int multiboot_load(const struct load_target *to) {
 	const struct load_spec *spec = to->spec;
 	struct mb_layout layout = {0};
 	gpa_t cursor;

@@ -15,17 +15,13 @@
 
 #define X2APIC_MSRS    (MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1)
 
-u64 guest_tsc(struct vcpu *vcpu)
-{
-	return time_tsc() + vcpu->tsc_offset;
-}
+u64 guest_tsc(struct vcpu *vcpu) { return time_tsc() + vcpu->tsc_offset; }
 
 /*
  * TSC, TSC_ADJUST and the deadline are one unit (SDM 3B 17.17.3): whatever moves the counter moves
  * TSC_ADJUST by as much, and the deadline's distance changes with it.
  */
-void msr_move_tsc(struct vcpu *vcpu, u64 delta)
-{
+void msr_move_tsc(struct vcpu *vcpu, u64 delta) {
 	if (!delta)
 		return;
 	vcpu->tsc_adjust += delta;
@@ -35,8 +31,7 @@ void msr_move_tsc(struct vcpu *vcpu, u64 delta)
 }
 
 /* The entry whose range holds the MSR and that exists for the VM's vendor, or NULL. */
-static const struct msr_range *find(struct vcpu *vcpu, u32 msr)
-{
+static const struct msr_range *find(struct vcpu *vcpu, u32 msr) {
 	u32 low = 0, high = msr_table_len;
 
 	while (low < high) {
@@ -56,32 +51,27 @@ static const struct msr_range *find(struct vcpu *vcpu, u32 msr)
 	return NULL;
 }
 
-int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 *value)
-{
+int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 *value) {
 	*value = vcpu->tsc_adjust;
 	return 0;
 }
 
-int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 value)
-{
+int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	msr_move_tsc(vcpu, value - vcpu->tsc_adjust);
 	return 0;
 }
 
-int msr_read_deadline(struct vcpu *vcpu, u32 msr __unused, u64 *value)
-{
+int msr_read_deadline(struct vcpu *vcpu, u32 msr __unused, u64 *value) {
 	*value = lapic_deadline(vcpu);
 	return 0;
 }
 
-int msr_write_deadline(struct vcpu *vcpu, u32 msr __unused, u64 value)
-{
+int msr_write_deadline(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	lapic_set_deadline(vcpu, value);
 	return 0;
 }
 
-int msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+int msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	const struct msr_range *range;
 
 	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS)
@@ -94,8 +84,7 @@ int msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 	return range ? range->read(vcpu, msr, value) : E_INVAL;
 }
 
-int msr_write(struct vcpu *vcpu, u32 msr, u64 value)
-{
+int msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	const struct msr_range *range;
 
 	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS)
@@ -108,8 +97,7 @@ int msr_write(struct vcpu *vcpu, u32 msr, u64 value)
 	return range && range->write ? range->write(vcpu, msr, value) : E_INVAL;
 }
 
-enum outcome msr_read_exit(struct vcpu *vcpu)
-{
+enum outcome msr_read_exit(struct vcpu *vcpu) {
 	u64 value;
 
 	if (unlikely(msr_read(vcpu, (u32)vcpu->gpr[RCX], &value)))
@@ -119,8 +107,7 @@ enum outcome msr_read_exit(struct vcpu *vcpu)
 	return ADVANCE;
 }
 
-enum outcome msr_write_exit(struct vcpu *vcpu)
-{
+enum outcome msr_write_exit(struct vcpu *vcpu) {
 	u64 value = vcpu->gpr[RDX] << 32 | (u32)vcpu->gpr[RAX];
 
 	if (unlikely(msr_write(vcpu, (u32)vcpu->gpr[RCX], value)))
@@ -128,8 +115,7 @@ enum outcome msr_write_exit(struct vcpu *vcpu)
 	return ADVANCE;
 }
 
-u32 msr_table_check(const struct msr_range *table, u32 len)
-{
+u32 msr_table_check(const struct msr_range *table, u32 len) {
 	for (u32 i = 0; i < len; i++) {
 		if (table[i].first > table[i].last || !table[i].read || table[i].vendor > MSR_INTEL)
 			return i + 1;

@@ -27,33 +27,26 @@
 #define MTRR_ENABLE	  BIT(11)
 #define MTRR_MASK_VALID	  BIT(11)
 
-static bool is_amd(const struct vcpu *vcpu)
-{
-	return vcpu->vm->cpu_model->is_amd;
-}
+static bool is_amd(const struct vcpu *vcpu) { return vcpu->vm->cpu_model->is_amd; }
 
 /* Bits of an address that the VM's physical width leaves out, and the lowest twelve. */
-static u64 not_frame_bits(const struct vcpu *vcpu)
-{
+static u64 not_frame_bits(const struct vcpu *vcpu) {
 	return ~GENMASK(vcpu->vm->cpu_model->phys_bits - 1, PAGE_SHIFT);
 }
 
-static bool canonical(u64 address)
-{
+static bool canonical(u64 address) {
 	return (u64)((s64)(address << 16) >> 16) == address; /* 48 bits; no five-level paging */
 }
 
 /* ---- constants ---- */
 
-static int read_zero(struct vcpu *vcpu __unused, u32 msr __unused, u64 *value)
-{
+static int read_zero(struct vcpu *vcpu __unused, u32 msr __unused, u64 *value) {
 	*value = 0;
 	return 0;
 }
 
 /* Registers of which each is a case of its own. */
-static int read_value(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_value(struct vcpu *vcpu, u32 msr, u64 *value) {
 	switch (msr) {
 	case 0x10: *value = guest_tsc(vcpu); break;
 	case 0x1b: *value = lapic_base(vcpu); break;
@@ -75,26 +68,22 @@ static int read_value(struct vcpu *vcpu, u32 msr, u64 *value)
 	return 0;
 }
 
-static int write_zero_only(struct vcpu *vcpu __unused, u32 msr __unused, u64 value)
-{
+static int write_zero_only(struct vcpu *vcpu __unused, u32 msr __unused, u64 value) {
 	return value ? E_INVAL : 0;
 }
 
-static int write_ignore(struct vcpu *vcpu __unused, u32 msr __unused, u64 value __unused)
-{
+static int write_ignore(struct vcpu *vcpu __unused, u32 msr __unused, u64 value __unused) {
 	return 0;
 }
 
 /* ---- time and APIC ---- */
 
-static int write_tsc(struct vcpu *vcpu, u32 msr __unused, u64 value)
-{
+static int write_tsc(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	msr_move_tsc(vcpu, value - guest_tsc(vcpu));
 	return 0;
 }
 
-static int write_apic_base(struct vcpu *vcpu, u32 msr __unused, u64 value)
-{
+static int write_apic_base(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	return lapic_set_base(vcpu, value);
 }
 
@@ -103,8 +92,7 @@ static int write_apic_base(struct vcpu *vcpu, u32 msr __unused, u64 value)
 _Static_assert(VREG_SYSENTER_EIP == VREG_SYSENTER_CS + 2 && VREG_SFMASK == VREG_STAR + 3,
 	       "in the order of their MSRs");
 
-static enum vreg vreg_of(u32 msr)
-{
+static enum vreg vreg_of(u32 msr) {
 	switch (msr) {
 	case 0x174 ... 0x176: return (enum vreg)(VREG_SYSENTER_CS + (msr - 0x174));
 	case X86_MSR_PAT: return VREG_PAT;
@@ -115,81 +103,64 @@ static enum vreg vreg_of(u32 msr)
 	}
 }
 
-static int read_vreg(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_vreg(struct vcpu *vcpu, u32 msr, u64 *value) {
 	*value = vcpu_reg(vcpu, vreg_of(msr));
 	return 0;
 }
 
-static int write_vreg(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_vreg(struct vcpu *vcpu, u32 msr, u64 value) {
 	vcpu_set_reg(vcpu, vreg_of(msr), value);
 	return 0;
 }
 
 /* Registers of 32 bits whose upper half is not kept. */
-static int write_vreg_low(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_vreg_low(struct vcpu *vcpu, u32 msr, u64 value) {
 	return write_vreg(vcpu, msr, (u32)value);
 }
 
-static int write_vreg_canonical(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_vreg_canonical(struct vcpu *vcpu, u32 msr, u64 value) {
 	return canonical(value) ? write_vreg(vcpu, msr, value) : E_INVAL;
 }
 
 /* SYSENTER's stack and entry point have 32 bits on AMD, which knows it in legacy mode only. */
-static int write_sysenter(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_sysenter(struct vcpu *vcpu, u32 msr, u64 value) {
 	return is_amd(vcpu) ? write_vreg_low(vcpu, msr, value)
 			    : write_vreg_canonical(vcpu, msr, value);
 }
 
-static int write_efer(struct vcpu *vcpu, u32 msr __unused, u64 value)
-{
+static int write_efer(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	return efer_set(vcpu, value);
 }
 
 /* A memory type that is not above the last: 0 to 7 but for 2 and 3 (APM 2 7.6.1, 7.8.1). */
-static bool type_valid(u64 type, u64 last)
-{
-	return type <= last && type != 2 && type != 3;
-}
+static bool type_valid(u64 type, u64 last) { return type <= last && type != 2 && type != 3; }
 
 /* A type in each byte. */
-static bool types_valid(u64 types, u64 last)
-{
+static bool types_valid(u64 types, u64 last) {
 	for (unsigned i = 0; i < 64; i += 8)
 		if (!type_valid(types >> i & 0xff, last))
 			return false;
 	return true;
 }
 
-static int write_pat(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_pat(struct vcpu *vcpu, u32 msr, u64 value) {
 	return types_valid(value, PAT_LAST) ? write_vreg(vcpu, msr, value) : E_INVAL;
 }
 
-static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value) {
 	return vcpu->vm->cpu_model->has_rdtscp ? read_vreg(vcpu, msr, value) : E_INVAL;
 }
 
 /* The upper half: AMD drops it, Intel refuses it (SDM 4 table 2-2). */
-static int write_tsc_aux(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_tsc_aux(struct vcpu *vcpu, u32 msr, u64 value) {
 	if (!vcpu->vm->cpu_model->has_rdtscp || (!is_amd(vcpu) && value >> 32))
 		return E_INVAL;
 	return write_vreg_low(vcpu, msr, value);
 }
 
-static enum seg seg_of(u32 msr)
-{
-	return msr == X86_MSR_FS_BASE ? SEG_FS : SEG_GS;
-}
+static enum seg seg_of(u32 msr) { return msr == X86_MSR_FS_BASE ? SEG_FS : SEG_GS; }
 
-static int read_seg_base(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_seg_base(struct vcpu *vcpu, u32 msr, u64 *value) {
 	struct segment seg;
 
 	vcpu_segment(vcpu, seg_of(msr), &seg);
@@ -197,8 +168,7 @@ static int read_seg_base(struct vcpu *vcpu, u32 msr, u64 *value)
 	return 0;
 }
 
-static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value) {
 	struct segment seg;
 
 	if (!canonical(value))
@@ -210,21 +180,18 @@ static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value)
 }
 
 /* No supervisor state component is offered, so the register exists and holds 0. */
-static int read_xss(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_xss(struct vcpu *vcpu, u32 msr, u64 *value) {
 	return vcpu->vm->cpu_model->has_xsaves ? read_zero(vcpu, msr, value) : E_INVAL;
 }
 
-static int write_xss(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_xss(struct vcpu *vcpu, u32 msr, u64 value) {
 	return vcpu->vm->cpu_model->has_xsaves ? write_zero_only(vcpu, msr, value) : E_INVAL;
 }
 
 /* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
 
 /* The tables' ranges start at multiples of their sizes, so the low bits are the index. */
-static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr)
-{
+static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr) {
 	if (msr == MTRR_FIX64K)
 		return &vcpu->msrs->mtrr_fixed[0];
 	if (msr < MTRR_FIX4K)
@@ -232,29 +199,25 @@ static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr)
 	return &vcpu->msrs->mtrr_fixed[3 + (msr & 7)];
 }
 
-static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value) {
 	*value = *mtrr_fixed(vcpu, msr);
 	return 0;
 }
 
-static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value) {
 	if (!types_valid(value, MTRR_LAST))
 		return E_INVAL;
 	*mtrr_fixed(vcpu, msr) = value;
 	return 0;
 }
 
-static int read_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 *value) {
 	*value = vcpu->msrs->mtrr_variable[msr & 15];
 	return 0;
 }
 
 /* Even: base and type. Odd: mask and valid bit. */
-static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value) {
 	u64 reserved = not_frame_bits(vcpu);
 
 	reserved &= (msr & 1) ? ~MTRR_MASK_VALID : ~0xfful;
@@ -264,8 +227,7 @@ static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value)
 	return 0;
 }
 
-static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr __unused, u64 value)
-{
+static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) ||
 	    !type_valid(value & 0xff, MTRR_LAST))
 		return E_INVAL;
@@ -276,8 +238,7 @@ static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr __unused, u64 value)
 /* ---- registers that keep some bits and refuse the others ---- */
 
 /* Where such a register is kept, and which of its bits may be changed. */
-static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable)
-{
+static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable) {
 	struct msr_state *s = vcpu->msrs;
 	u64 frames = ~not_frame_bits(vcpu);
 
@@ -306,16 +267,14 @@ static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable)
 	}
 }
 
-static int read_kept(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_kept(struct vcpu *vcpu, u32 msr, u64 *value) {
 	u64 writable;
 
 	*value = *kept(vcpu, msr, &writable);
 	return 0;
 }
 
-static int write_kept(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
 	u64 writable;
 	u64 *at = kept(vcpu, msr, &writable);
 
@@ -327,19 +286,16 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value)
 
 /* ---- models and revisions ---- */
 
-static int write_vm_cr(struct vcpu *vcpu __unused, u32 msr __unused, u64 value)
-{
+static int write_vm_cr(struct vcpu *vcpu __unused, u32 msr __unused, u64 value) {
 	return value & ~0x1ful ? E_INVAL : 0;
 }
 
 /* Intel: software writes 0 before CPUID to have it reported (SDM 3A 9.11.7.1). AMD: read only. */
-static int write_microcode(struct vcpu *vcpu, u32 msr, u64 value)
-{
+static int write_microcode(struct vcpu *vcpu, u32 msr, u64 value) {
 	return is_amd(vcpu) ? E_INVAL : write_ignore(vcpu, msr, value);
 }
 
-static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value)
-{
+static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value) {
 	*value = kvm_pv_msr_read(vcpu, msr);
 	return 0;
 }
@@ -398,8 +354,7 @@ const u32 msr_table_len = ARRAY_SIZE(msr_table);
 
 /* ---- state at reset and as firmware leaves it ---- */
 
-void msr_reset(struct vcpu *vcpu)
-{
+void msr_reset(struct vcpu *vcpu) {
 	*vcpu->msrs = (struct msr_state){
 		.misc_enable = BIT(0) | BIT(11) | BIT(12), /* fast strings; no BTS, no PEBS */
 		.hwcr = BIT(24),			   /* the TSC counts at a constant rate */
@@ -408,8 +363,7 @@ void msr_reset(struct vcpu *vcpu)
 	vcpu->tsc_adjust = 0;
 }
 
-void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base)
-{
+void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base) {
 	struct msr_state *s = vcpu->msrs;
 	u64 frames = ~not_frame_bits(vcpu), base = hole_base;
 

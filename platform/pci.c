@@ -20,13 +20,11 @@
 
 #define WINDOW_CLOSED  (~0ul)
 
-static u32 get32(const u8 *bytes)
-{
+static u32 get32(const u8 *bytes) {
 	return bytes[0] | (u32)bytes[1] << 8 | (u32)bytes[2] << 16 | (u32)bytes[3] << 24;
 }
 
-static void put32(u8 *bytes, u32 value)
-{
+static void put32(u8 *bytes, u32 value) {
 	for (unsigned i = 0; i < 4; i++)
 		bytes[i] = (u8)(value >> 8 * i);
 }
@@ -34,8 +32,7 @@ static void put32(u8 *bytes, u32 value)
 /* ---- BARs ---- */
 
 /* Address in a BAR, flags removed. */
-static u64 bar_address(const struct pci_function *function, unsigned index)
-{
+static u64 bar_address(const struct pci_function *function, unsigned index) {
 	const struct pci_bar *bar = &function->bar[index];
 	u64 low = get32(function->config + PCI_BAR0 + 4 * index);
 
@@ -45,8 +42,7 @@ static u64 bar_address(const struct pci_function *function, unsigned index)
 }
 
 /* Opens and closes windows as COMMAND and the BARs now say. */
-static void update_windows(struct pci_function *function)
-{
+static void update_windows(struct pci_function *function) {
 	u32 command = function->config[PCI_COMMAND];
 
 	for (unsigned i = 0; i < PCI_BARS; i++) {
@@ -64,8 +60,7 @@ static void update_windows(struct pci_function *function)
 	}
 }
 
-static bool valid_bar(const struct pci_function *function, unsigned index)
-{
+static bool valid_bar(const struct pci_function *function, unsigned index) {
 	const struct pci_bar *bar = &function->bar[index];
 
 	if (bar->type == PCI_BAR_NONE)
@@ -82,8 +77,7 @@ static bool valid_bar(const struct pci_function *function, unsigned index)
 }
 
 /* What of a BAR can be written: the address bits above its size (6.2.5.1). */
-static void init_bar(struct pci_function *function, unsigned index)
-{
+static void init_bar(struct pci_function *function, unsigned index) {
 	struct pci_bar *bar = &function->bar[index];
 	unsigned offset = PCI_BAR0 + 4 * index;
 	u32 flags = bar->type == PCI_BAR_IO ? BAR_IO : bar->type == PCI_BAR_MEM64 ? BAR_MEM64 : 0;
@@ -100,8 +94,7 @@ static void init_bar(struct pci_function *function, unsigned index)
 
 /* ---- configuration space ---- */
 
-static struct pci_function *find_function(struct pci *pci, u8 devfn)
-{
+static struct pci_function *find_function(struct pci *pci, u8 devfn) {
 	for (u32 i = 0; i < pci->nr_functions; i++)
 		if (pci->functions[i]->devfn == devfn)
 			return pci->functions[i];
@@ -109,15 +102,13 @@ static struct pci_function *find_function(struct pci *pci, u8 devfn)
 }
 
 /* The function that CONFIG_ADDRESS selects; NULL when there is none. */
-static struct pci_function *selected(struct pci *pci)
-{
+static struct pci_function *selected(struct pci *pci) {
 	if (!(pci->address & ADDRESS_ENABLE) || ADDRESS_BUS(pci->address))
 		return NULL;
 	return find_function(pci, ADDRESS_FN(pci->address));
 }
 
-static void write_config(struct pci_function *function, unsigned offset, unsigned size, u32 value)
-{
+static void write_config(struct pci_function *function, unsigned offset, unsigned size, u32 value) {
 	for (unsigned i = 0; i < size; i++, value >>= 8) {
 		u8 mask = function->writable[offset + i];
 		u8 *byte = &function->config[offset + i];
@@ -131,8 +122,7 @@ static void write_config(struct pci_function *function, unsigned offset, unsigne
 }
 
 /* CONFIG_ADDRESS is a double word; anything narrower is not for it (3.2.2.3.2). */
-static u32 address_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size)
-{
+static u32 address_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size) {
 	struct pci *pci = dev;
 	u32 value;
 
@@ -143,8 +133,7 @@ static u32 address_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused
 }
 
 static void address_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
-			  u32 value)
-{
+			  u32 value) {
 	struct pci *pci = dev;
 
 	spin_lock(&pci->lock);
@@ -153,8 +142,7 @@ static void address_write(struct vcpu *vcpu __unused, void *dev, u16 port __unus
 	spin_unlock(&pci->lock);
 }
 
-static u32 data_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
-{
+static u32 data_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
@@ -170,8 +158,7 @@ static u32 data_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned s
 	return value;
 }
 
-static void data_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
-{
+static void data_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
@@ -188,8 +175,7 @@ static void data_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned
 /* ---- windows ---- */
 
 /* The BAR that answers at this address, and the offset into it. */
-static struct pci_bar *find_window(struct pci *pci, u64 address, bool io, void **dev, u64 *offset)
-{
+static struct pci_bar *find_window(struct pci *pci, u64 address, bool io, void **dev, u64 *offset) {
 	for (u32 i = 0; i < pci->nr_functions; i++) {
 		struct pci_function *function = pci->functions[i];
 
@@ -208,8 +194,7 @@ static struct pci_bar *find_window(struct pci *pci, u64 address, bool io, void *
 	return NULL;
 }
 
-bool pci_bar_io_read(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 *value)
-{
+bool pci_bar_io_read(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 *value) {
 	u64 offset;
 	void *dev;
 	struct pci_bar *bar = find_window(pci, port, true, &dev, &offset);
@@ -219,8 +204,7 @@ bool pci_bar_io_read(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size
 	return bar;
 }
 
-bool pci_bar_io_write(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 value)
-{
+bool pci_bar_io_write(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 value) {
 	u64 offset;
 	void *dev;
 	struct pci_bar *bar = find_window(pci, port, true, &dev, &offset);
@@ -230,8 +214,7 @@ bool pci_bar_io_write(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned siz
 	return bar;
 }
 
-bool pci_bar_mmio_read(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 *value)
-{
+bool pci_bar_mmio_read(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 *value) {
 	u64 offset;
 	void *dev;
 	struct pci_bar *bar = find_window(pci, gpa, false, &dev, &offset);
@@ -241,8 +224,7 @@ bool pci_bar_mmio_read(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned s
 	return bar;
 }
 
-bool pci_bar_mmio_write(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value)
-{
+bool pci_bar_mmio_write(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
 	u64 offset;
 	void *dev;
 	struct pci_bar *bar = find_window(pci, gpa, false, &dev, &offset);
@@ -254,8 +236,7 @@ bool pci_bar_mmio_write(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned 
 
 /* ---- set-up ---- */
 
-int pci_add(struct pci *pci, struct pci_function *function)
-{
+int pci_add(struct pci *pci, struct pci_function *function) {
 	u8 command = 0;
 
 	if (find_function(pci, function->devfn))
@@ -278,8 +259,7 @@ int pci_add(struct pci *pci, struct pci_function *function)
 	return 0;
 }
 
-void pci_reset(struct pci *pci)
-{
+void pci_reset(struct pci *pci) {
 	spin_lock(&pci->lock);
 	pci->address = 0;
 	for (u32 i = 0; i < pci->nr_functions; i++) {
@@ -290,8 +270,7 @@ void pci_reset(struct pci *pci)
 }
 
 /* A host bridge that has nothing to program, with the ids of the 82441FX that software knows. */
-static int add_host_bridge(struct pci *pci)
-{
+static int add_host_bridge(struct pci *pci) {
 	struct pci_function *bridge = &pci->host_bridge;
 
 	put32(bridge->config + PCI_VENDOR, 0x12378086);
@@ -300,8 +279,7 @@ static int add_host_bridge(struct pci *pci)
 	return pci_add(pci, bridge);
 }
 
-int pci_setup(struct pci *pci, struct bus *bus)
-{
+int pci_setup(struct pci *pci, struct bus *bus) {
 	static const struct io_range ports[] = {
 		{PORT_ADDRESS, PORT_ADDRESS, address_read, address_write, NULL, "pci-address",
 		 false},

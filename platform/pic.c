@@ -17,22 +17,19 @@ enum { OCW2_AUTO_OFF, OCW2_EOI, OCW2_SPECIFIC = 3, OCW2_AUTO_ON, OCW2_ROTATE, OC
 enum { OCW2_ROTATE_SPECIFIC = 7 };
 
 /* Distance from the highest priority, 0 to 7, of the best of these inputs; 8 when there is none. */
-static unsigned best(const struct pic_chip *chip, u8 inputs)
-{
+static unsigned best(const struct pic_chip *chip, u8 inputs) {
 	unsigned first = (chip->lowest + 1u) & 7;
 	u8 rotated = (u8)(inputs >> first | inputs << (8 - first));
 
 	return rotated ? (unsigned)__builtin_ctz(rotated) : 8;
 }
 
-static unsigned input_at(const struct pic_chip *chip, unsigned distance)
-{
+static unsigned input_at(const struct pic_chip *chip, unsigned distance) {
 	return (chip->lowest + 1 + distance) & 7;
 }
 
 /* Which input the chip would have served next, or 8. */
-static unsigned requested(const struct pic_chip *chip, bool master)
-{
+static unsigned requested(const struct pic_chip *chip, bool master) {
 	u8 service = chip->isr;
 	unsigned asks = best(chip, chip->irr & (u8)~chip->imr);
 
@@ -48,16 +45,14 @@ static unsigned requested(const struct pic_chip *chip, bool master)
 }
 
 /* Recomputes what the inputs ask for. */
-static void sample(struct pic_chip *chip)
-{
+static void sample(struct pic_chip *chip) {
 	u8 level = chip->level_all ? 0xff : chip->elcr;
 
 	chip->edges &= chip->lines;
 	chip->irr = (chip->lines & level) | (chip->edges & (u8)~level);
 }
 
-static void set_input(struct pic_chip *chip, unsigned input, bool level)
-{
+static void set_input(struct pic_chip *chip, unsigned input, bool level) {
 	u8 bit = (u8)(1u << input);
 
 	if (level && !(chip->lines & bit))
@@ -67,8 +62,7 @@ static void set_input(struct pic_chip *chip, unsigned input, bool level)
 }
 
 /* Lets the slave's output reach the master and the master's the processor. */
-static void update(struct pic *pic)
-{
+static void update(struct pic *pic) {
 	bool output;
 
 	lock_assert_held(&pic->lock);
@@ -80,8 +74,7 @@ static void update(struct pic *pic)
 	}
 }
 
-void pic_set_irq(struct pic *pic, unsigned irq, bool level)
-{
+void pic_set_irq(struct pic *pic, unsigned irq, bool level) {
 	if (irq > 15 || irq == CASCADE)
 		return;
 	spin_lock(&pic->lock);
@@ -92,16 +85,14 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level)
 
 /* ---- acknowledge ---- */
 
-static void end_of_interrupt(struct pic_chip *chip, unsigned input, bool rotate)
-{
+static void end_of_interrupt(struct pic_chip *chip, unsigned input, bool rotate) {
 	chip->isr &= (u8) ~(1u << input);
 	if (rotate)
 		chip->lowest = (u8)input;
 }
 
 /* One chip's part of the cycle: the input served, 7 when the request has gone. */
-static unsigned acknowledge(struct pic_chip *chip, bool master)
-{
+static unsigned acknowledge(struct pic_chip *chip, bool master) {
 	unsigned input = requested(chip, master);
 
 	if (input == 8)
@@ -114,8 +105,7 @@ static unsigned acknowledge(struct pic_chip *chip, bool master)
 	return input;
 }
 
-int pic_peek(struct pic *pic)
-{
+int pic_peek(struct pic *pic) {
 	struct pic_chip *chip = &pic->chip[0];
 	unsigned input;
 
@@ -129,8 +119,7 @@ int pic_peek(struct pic *pic)
 	return chip->base + (int)(input < 8 ? input : 7);
 }
 
-int pic_accept(struct pic *pic)
-{
+int pic_accept(struct pic *pic) {
 	struct pic_chip *chip = &pic->chip[0];
 	unsigned input;
 
@@ -147,8 +136,7 @@ int pic_accept(struct pic *pic)
 
 /* ---- commands ---- */
 
-static void start_init(struct pic_chip *chip, u8 icw1)
-{
+static void start_init(struct pic_chip *chip, u8 icw1) {
 	*chip = (struct pic_chip){
 		.lines = chip->lines,
 		.elcr = chip->elcr,
@@ -163,8 +151,7 @@ static void start_init(struct pic_chip *chip, u8 icw1)
 	sample(chip);
 }
 
-static void write_ocw2(struct pic_chip *chip, u8 value)
-{
+static void write_ocw2(struct pic_chip *chip, u8 value) {
 	unsigned command = value >> 5, input = value & 7, served;
 	u8 service = chip->isr;
 
@@ -189,8 +176,7 @@ static void write_ocw2(struct pic_chip *chip, u8 value)
 	}
 }
 
-static void write_ocw3(struct pic_chip *chip, u8 value)
-{
+static void write_ocw3(struct pic_chip *chip, u8 value) {
 	if (value & 0x40)
 		chip->special_mask = value & 0x20;
 	if (value & OCW3_POLL)
@@ -199,8 +185,7 @@ static void write_ocw3(struct pic_chip *chip, u8 value)
 		chip->read_isr = value & 1;
 }
 
-static void write_odd(struct pic_chip *chip, u8 value)
-{
+static void write_odd(struct pic_chip *chip, u8 value) {
 	switch (chip->init_step) {
 	case 2:
 		chip->base = value & 0xf8;
@@ -219,16 +204,14 @@ static void write_odd(struct pic_chip *chip, u8 value)
 }
 
 /* A read after the poll command acknowledges: bit 7 and the input, or 0. */
-static u8 poll(struct pic_chip *chip, bool master)
-{
+static u8 poll(struct pic_chip *chip, bool master) {
 	bool asks = requested(chip, master) < 8;
 
 	chip->poll = false;
 	return asks ? (u8)(0x80 | acknowledge(chip, master)) : 0;
 }
 
-static u32 pic_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
-{
+static u32 pic_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port >= SLAVE];
 	u8 value;
@@ -247,8 +230,7 @@ static u32 pic_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 }
 
 static void pic_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		      u32 value)
-{
+		      u32 value) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port >= SLAVE];
 	u8 byte = (u8)value;
@@ -266,16 +248,14 @@ static void pic_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned 
 	spin_unlock(&pic->lock);
 }
 
-static u32 elcr_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
-{
+static u32 elcr_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
 	struct pic *pic = dev;
 
 	return pic->chip[port & 1].elcr;
 }
 
 static void elcr_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		       u32 value)
-{
+		       u32 value) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port & 1];
 
@@ -286,8 +266,7 @@ static void elcr_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned
 	spin_unlock(&pic->lock);
 }
 
-void pic_reset(struct pic *pic)
-{
+void pic_reset(struct pic *pic) {
 	spin_lock(&pic->lock);
 	for (unsigned i = 0; i < 2; i++) {
 		/* IRQ 0, 1, 2, 8 and 13 are always edges (PIIX3 datasheet, ELCR). */
@@ -300,8 +279,7 @@ void pic_reset(struct pic *pic)
 	spin_unlock(&pic->lock);
 }
 
-int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus)
-{
+int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) {
 	static const struct io_range ports[] = {
 		{MASTER, MASTER + 1, pic_read, pic_write, NULL, "pic", true},
 		{SLAVE, SLAVE + 1, pic_read, pic_write, NULL, "pic", true},

@@ -16,34 +16,25 @@ enum { PORT61_GATE2 = 0x01, PORT61_WRITABLE = 0x0f, PORT61_REFRESH = 0x10, PORT6
 /* A shorter period of counter 0 interrupts at this pace, so that no guest buries its CPU. */
 #define MIN_IRQ_TICKS (PIT_HZ / 10000)
 
-static u64 now_ticks(const struct pit *pit)
-{
+static u64 now_ticks(const struct pit *pit) {
 	return mul_div(time_tsc() - pit->base, PIT_HZ, pit->tsc_hz);
 }
 
-static bool periodic(const struct pit_counter *c)
-{
-	return c->mode == 2 || c->mode == 3;
-}
+static bool periodic(const struct pit_counter *c) { return c->mode == 2 || c->mode == 3; }
 
 /* Modes in which a rising gate, not a written count, begins the counting. */
-static bool triggered(const struct pit_counter *c)
-{
-	return c->mode == 1 || c->mode == 5;
-}
+static bool triggered(const struct pit_counter *c) { return c->mode == 1 || c->mode == 5; }
 
 /* ---- what counting has come to ---- */
 
-static u64 elapsed(const struct pit_counter *c, u64 now)
-{
+static u64 elapsed(const struct pit_counter *c, u64 now) {
 	if (!c->gate && !triggered(c))
 		return c->paused;
 	return now > c->start ? now - c->start : 0;
 }
 
 /* Phase in the period of modes 2 and 3, and which count that period has. */
-static u32 phase(const struct pit_counter *c, u64 now, u32 *count)
-{
+static u32 phase(const struct pit_counter *c, u64 now, u32 *count) {
 	if (c->gate && now < c->start && c->previous) {
 		u32 left = (u32)min_u64(c->start - now, c->previous);
 
@@ -54,21 +45,18 @@ static u32 phase(const struct pit_counter *c, u64 now, u32 *count)
 	return (u32)(elapsed(c, now) % c->count);
 }
 
-static u16 to_bcd(u32 value)
-{
+static u16 to_bcd(u32 value) {
 	return (u16)(value % 10 | value / 10 % 10 << 4 | value / 100 % 10 << 8 |
 		     value / 1000 % 10 << 12);
 }
 
-static u32 from_bcd(u32 value)
-{
+static u32 from_bcd(u32 value) {
 	return (value & 15) + (value >> 4 & 15) * 10 + (value >> 8 & 15) * 100 +
 	       (value >> 12 & 15) * 1000;
 }
 
 /* The counting element as it would be read. */
-static u16 current_count(const struct pit_counter *c, u64 now)
-{
+static u16 current_count(const struct pit_counter *c, u64 now) {
 	u32 modulus = c->bcd ? 10000 : 0x10000, count, at, half, value;
 
 	if (!c->armed)
@@ -86,8 +74,7 @@ static u16 current_count(const struct pit_counter *c, u64 now)
 	return c->bcd ? to_bcd(value % modulus) : (u16)value;
 }
 
-static bool output(const struct pit_counter *c, u64 now)
-{
+static bool output(const struct pit_counter *c, u64 now) {
 	u32 count, at;
 
 	if (!c->armed)
@@ -103,21 +90,18 @@ static bool output(const struct pit_counter *c, u64 now)
 
 /* ---- counter 0 and its interrupt ---- */
 
-static void arm_irq_at(struct pit *pit, u64 tick)
-{
+static void arm_irq_at(struct pit *pit, u64 tick) {
 	pit->next = tick;
 	timer_arm(&pit->irq_timer, pit->base + mul_div(tick, pit->tsc_hz, PIT_HZ) + 1);
 }
 
-static void disarm_irq(struct pit *pit)
-{
+static void disarm_irq(struct pit *pit) {
 	pit->next = ~0ul;
 	timer_cancel(&pit->irq_timer);
 }
 
 /* Arms the first rise of OUT 0 after this tick, or nothing when there will be none. */
-static void arm_irq(struct pit *pit, u64 after)
-{
+static void arm_irq(struct pit *pit, u64 after) {
 	struct pit_counter *c = &pit->counter[0];
 	u64 periods, first = c->start + c->count;
 
@@ -140,8 +124,7 @@ static void arm_irq(struct pit *pit, u64 after)
 	}
 }
 
-static void irq_expired(struct timer *timer)
-{
+static void irq_expired(struct timer *timer) {
 	struct pit *pit = container_of(timer, struct pit, irq_timer);
 
 	spin_lock(&pit->lock);
@@ -157,8 +140,7 @@ static void irq_expired(struct timer *timer)
 
 /* ---- programming ---- */
 
-static void trigger(struct pit_counter *c, u64 now)
-{
+static void trigger(struct pit_counter *c, u64 now) {
 	c->count = c->written;
 	c->previous = 0;
 	c->start = now + 1; /* loaded with the next pulse of the clock */
@@ -166,8 +148,7 @@ static void trigger(struct pit_counter *c, u64 now)
 	c->untriggered = false;
 }
 
-static void load_count(struct pit *pit, unsigned index, u32 raw)
-{
+static void load_count(struct pit *pit, unsigned index, u32 raw) {
 	struct pit_counter *c = &pit->counter[index];
 	u64 now = now_ticks(pit);
 	u32 count;
@@ -193,8 +174,7 @@ static void load_count(struct pit *pit, unsigned index, u32 raw)
 		arm_irq(pit, now);
 }
 
-static void write_count(struct pit *pit, unsigned index, u8 value)
-{
+static void write_count(struct pit *pit, unsigned index, u8 value) {
 	struct pit_counter *c = &pit->counter[index];
 
 	switch (c->access) {
@@ -216,16 +196,14 @@ static void write_count(struct pit *pit, unsigned index, u8 value)
 	}
 }
 
-static void latch_count(struct pit_counter *c, u64 now)
-{
+static void latch_count(struct pit_counter *c, u64 now) {
 	if (c->latched)
 		return;
 	c->latch = current_count(c, now);
 	c->latched = c->access == PIT_LOW_HIGH ? 2 : 1;
 }
 
-static void latch_status(struct pit_counter *c, u64 now)
-{
+static void latch_status(struct pit_counter *c, u64 now) {
 	bool null = c->untriggered || !c->armed || now < c->start;
 
 	if (c->has_status)
@@ -235,8 +213,7 @@ static void latch_status(struct pit_counter *c, u64 now)
 	c->has_status = true;
 }
 
-static void read_back(struct pit *pit, u8 command)
-{
+static void read_back(struct pit *pit, u8 command) {
 	u64 now = now_ticks(pit);
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -249,8 +226,7 @@ static void read_back(struct pit *pit, u8 command)
 	}
 }
 
-static void write_control(struct pit *pit, u8 value)
-{
+static void write_control(struct pit *pit, u8 value) {
 	struct pit_counter *c;
 	unsigned index = value >> 6;
 
@@ -275,8 +251,7 @@ static void write_control(struct pit *pit, u8 value)
 	}
 }
 
-static void set_gate(struct pit *pit, struct pit_counter *c, bool gate)
-{
+static void set_gate(struct pit *pit, struct pit_counter *c, bool gate) {
 	u64 now = now_ticks(pit);
 
 	if (c->gate == gate)
@@ -290,8 +265,7 @@ static void set_gate(struct pit *pit, struct pit_counter *c, bool gate)
 	c->gate = gate;
 }
 
-static u8 read_count(struct pit *pit, struct pit_counter *c)
-{
+static u8 read_count(struct pit *pit, struct pit_counter *c) {
 	bool high = c->access == PIT_HIGH;
 	u16 value;
 
@@ -311,8 +285,7 @@ static u8 read_count(struct pit *pit, struct pit_counter *c)
 
 /* ---- ports ---- */
 
-static u32 pit_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
-{
+static u32 pit_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
 	struct pit *pit = dev;
 	u32 value;
 
@@ -325,8 +298,7 @@ static u32 pit_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 }
 
 static void pit_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		      u32 value)
-{
+		      u32 value) {
 	struct pit *pit = dev;
 
 	spin_lock(&pit->lock);
@@ -337,8 +309,7 @@ static void pit_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned 
 	spin_unlock(&pit->lock);
 }
 
-static u32 port61_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size)
-{
+static u32 port61_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size) {
 	struct pit *pit = dev;
 	u32 value;
 	u64 now;
@@ -357,8 +328,7 @@ static u32 port61_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused,
 }
 
 static void port61_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
-			 u32 value)
-{
+			 u32 value) {
 	struct pit *pit = dev;
 
 	if (size != 1)
@@ -369,8 +339,7 @@ static void port61_write(struct vcpu *vcpu __unused, void *dev, u16 port __unuse
 	spin_unlock(&pit->lock);
 }
 
-void pit_reset(struct pit *pit)
-{
+void pit_reset(struct pit *pit) {
 	spin_lock(&pit->lock);
 	disarm_irq(pit);
 	pit->base = time_tsc();
@@ -382,8 +351,7 @@ void pit_reset(struct pit *pit)
 	spin_unlock(&pit->lock);
 }
 
-int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus)
-{
+int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus) {
 	static const struct io_range ports[] = {
 		{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, NULL, "pit", true},
 		{PORT_61, PORT_61, port61_read, port61_write, NULL, "port61", false},

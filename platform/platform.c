@@ -7,14 +7,12 @@
 #include "mm/frame.h"
 #include "platform/layout.h"
 
-struct bus *vm_bus(struct vm *vm)
-{
+struct bus *vm_bus(struct vm *vm) {
 	return &vm->platform->bus;
 }
 
 /* The local APICs come first: the other interrupt controllers send to them from their set-up on. */
-static int setup_devices(struct platform *platform, const struct platform_options *options)
-{
+static int setup_devices(struct platform *platform, const struct platform_options *options) {
 	struct vm *vm = platform->vm;
 	struct bus *bus = &platform->bus;
 	u64 low = layout_low_end(options->memory);
@@ -30,8 +28,7 @@ static int setup_devices(struct platform *platform, const struct platform_option
 	       pci_setup(&platform->pci, bus);
 }
 
-static void release(struct vm *vm)
-{
+static void release(struct vm *vm) {
 	struct platform *platform = vm->platform;
 
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
@@ -40,8 +37,7 @@ static void release(struct vm *vm)
 	frame_free(virt_to_phys(platform) >> PAGE_SHIFT, platform->order, 0);
 }
 
-int platform_create(struct vm *vm, const struct platform_options *options)
-{
+int platform_create(struct vm *vm, const struct platform_options *options) {
 	size_t size = sizeof(struct platform) + vm->nr_vcpus * sizeof(struct lapic);
 	struct platform *platform;
 	pfn_t pfn;
@@ -62,8 +58,7 @@ int platform_create(struct vm *vm, const struct platform_options *options)
 	return error;
 }
 
-void platform_reset(struct vm *vm)
-{
+void platform_reset(struct vm *vm) {
 	struct platform *platform = vm->platform;
 
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
@@ -78,8 +73,7 @@ void platform_reset(struct vm *vm)
 	pic_reset(&platform->pic);
 }
 
-void platform_destroy(struct vm *vm)
-{
+void platform_destroy(struct vm *vm) {
 	if (!vm->platform)
 		return;
 	platform_reset(vm); /* stops every timer */

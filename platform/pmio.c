@@ -22,14 +22,12 @@ enum { RST_CPU = 0x04, RST_WRITABLE = 0x0e, P92_CPU = 0x01, P92_WRITABLE = 0x03 
 
 #define TIMER_TOP_SHIFT 31 /* the 32-bit timer: TMR_STS when bit 31 changes */
 
-static u64 timer_now(const struct pmio *pmio)
-{
+static u64 timer_now(const struct pmio *pmio) {
 	return mul_div(time_tsc() - pmio->base, PMIO_TIMER_HZ, pmio->tsc_hz);
 }
 
 /* Notes changes of the timer's top bit, drives the SCI, and arms the timer for the next one. */
-static void update(struct pmio *pmio)
-{
+static void update(struct pmio *pmio) {
 	u64 carry = timer_now(pmio) >> TIMER_TOP_SHIFT, next;
 	bool sci;
 
@@ -51,8 +49,7 @@ static void update(struct pmio *pmio)
 	}
 }
 
-static void carry_expired(struct timer *timer)
-{
+static void carry_expired(struct timer *timer) {
 	struct pmio *pmio = container_of(timer, struct pmio, carry_timer);
 
 	spin_lock(&pmio->lock);
@@ -60,8 +57,7 @@ static void carry_expired(struct timer *timer)
 	spin_unlock(&pmio->lock);
 }
 
-void pmio_power_button(struct pmio *pmio)
-{
+void pmio_power_button(struct pmio *pmio) {
 	spin_lock(&pmio->lock);
 	pmio->status |= PM1_POWER;
 	update(pmio);
@@ -71,13 +67,11 @@ void pmio_power_button(struct pmio *pmio)
 /* ---- PM1 and PM timer: bytes, words and double words of one block ---- */
 
 /* The eight bytes from PMIO_PM1_EVT on. */
-static u64 pm1_block(struct pmio *pmio)
-{
+static u64 pm1_block(struct pmio *pmio) {
 	return pmio->status | (u64)pmio->enable << 16 | (u64)(pmio->control | CNT_SCI_EN) << 32;
 }
 
-static u32 pm1_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
-{
+static u32 pm1_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
 	struct pmio *pmio = dev;
 	u64 block;
 
@@ -88,8 +82,7 @@ static u32 pm1_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 	return (u32)(block >> (port - PMIO_PM1_EVT) * 8 & ~0ul >> (64 - 8 * size));
 }
 
-static void pm1_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
-{
+static void pm1_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
 	struct pmio *pmio = dev;
 	unsigned shift = (port - PMIO_PM1_EVT) * 8u;
 	u64 mask = ~0ul >> (64 - 8 * size) << shift, data = (u64)value << shift, block;
@@ -113,32 +106,26 @@ static void pm1_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned 
 		vm_end(pmio->vm, VM_END_POWEROFF);
 }
 
-static u32 timer_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
-{
+static u32 timer_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
 	return (u32)timer_now(dev) >> (port - PMIO_TIMER) * 8;
 }
 
 static void ignore_write(struct vcpu *vcpu __unused, void *dev __unused, u16 port __unused,
-			 unsigned size __unused, u32 value __unused)
-{
-}
+			 unsigned size __unused, u32 value __unused) {}
 
 /* ---- resets ---- */
 
 /* The reset control register or port 92. */
-static _Atomic u8 *reset_register(struct pmio *pmio, u16 port)
-{
+static _Atomic u8 *reset_register(struct pmio *pmio, u16 port) {
 	return port == PORT_92 ? &pmio->port92 : &pmio->reset_control;
 }
 
-static u32 reset_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
-{
+static u32 reset_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
 	return size == 1 ? *reset_register(dev, port) : ~0u;
 }
 
 /* A rising bit resets. Bit 1 of port 92 would gate A20, which is always open here. */
-static void reset_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
-{
+static void reset_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
 	struct pmio *pmio = dev;
 	_Atomic u8 *reg = reset_register(pmio, port);
 	bool rises;
@@ -155,14 +142,12 @@ static void reset_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigne
 
 /* There is no keyboard controller, only what every PC resets by. */
 static u32 absent_read(struct vcpu *vcpu __unused, void *dev __unused, u16 port __unused,
-		       unsigned size __unused)
-{
+		       unsigned size __unused) {
 	return ~0u;
 }
 
 static void keyboard_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
-			   u32 value)
-{
+			   u32 value) {
 	struct pmio *pmio = dev;
 
 	if (size == 1 && value == KBD_RESET)
@@ -171,15 +156,13 @@ static void keyboard_write(struct vcpu *vcpu __unused, void *dev, u16 port __unu
 
 /* ---- delays and the debug exit ---- */
 
-static u32 post_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size)
-{
+static u32 post_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
 	struct pmio *pmio = dev;
 
 	return size == 1 && port == PORT_POST ? pmio->post : ~0u;
 }
 
-static void post_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value)
-{
+static void post_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
 	struct pmio *pmio = dev;
 
 	if (size == 1 && port == PORT_POST)
@@ -187,8 +170,7 @@ static void post_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned
 }
 
 static void debug_exit_write(struct vcpu *vcpu __unused, void *dev, u16 port,
-			     unsigned size __unused, u32 value)
-{
+			     unsigned size __unused, u32 value) {
 	struct pmio *pmio = dev;
 
 	if (port != PMIO_DEBUG_EXIT)
@@ -200,8 +182,7 @@ static void debug_exit_write(struct vcpu *vcpu __unused, void *dev, u16 port,
 	vm_end(pmio->vm, VM_END_DEBUG_EXIT);
 }
 
-void pmio_reset(struct pmio *pmio)
-{
+void pmio_reset(struct pmio *pmio) {
 	spin_lock(&pmio->lock);
 	pmio->base = time_tsc();
 	pmio->tsc_hz = tsc_khz * 1000;
@@ -215,8 +196,7 @@ void pmio_reset(struct pmio *pmio)
 	spin_unlock(&pmio->lock);
 }
 
-int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit)
-{
+int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) {
 	static const struct io_range ports[] = {
 		{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, NULL, "pm1", false},
 		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, NULL, "pmtimer", false},

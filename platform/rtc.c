@@ -37,8 +37,7 @@ enum { C_IRQ = 0x80, C_PERIODIC = 0x40, C_ALARM = 0x20, C_UPDATE = 0x10, C_FLAGS
 #define DAYS_TO_1970 719468ul
 #define DAYS_PER_ERA 146097ul /* 400 years */
 
-void rtc_from_unix(u64 seconds, struct rtc_time *out)
-{
+void rtc_from_unix(u64 seconds, struct rtc_time *out) {
 	u64 days = seconds / DAY + DAYS_TO_1970;
 	u32 of_day = (u32)(seconds % DAY);
 	u32 in_era = (u32)(days % DAYS_PER_ERA);
@@ -55,8 +54,7 @@ void rtc_from_unix(u64 seconds, struct rtc_time *out)
 	out->year = year + (u32)(days / DAYS_PER_ERA) * 400 + (out->month <= 2);
 }
 
-u64 rtc_to_unix(const struct rtc_time *time)
-{
+u64 rtc_to_unix(const struct rtc_time *time) {
 	u64 year = time->year - (time->month <= 2);
 	u64 month = time->month > 2 ? time->month - 3 : time->month + 9;
 	u64 days = (153 * month + 2) / 5 + time->day - 1 + 365 * (year % 400) + year % 400 / 4 -
@@ -67,26 +65,20 @@ u64 rtc_to_unix(const struct rtc_time *time)
 
 /* ---- the clock ---- */
 
-static bool running(const struct rtc *rtc)
-{
+static bool running(const struct rtc *rtc) {
 	return (rtc->cmos[REG_A] & A_DIVIDER) == A_DIVIDER_ON && !(rtc->cmos[REG_B] & B_SET);
 }
 
 /* The host's wall clock, shifted so that the guest's seconds begin where these do. */
-static u64 local_ns(const struct rtc *rtc)
-{
-	return platform_wall_clock_ns() + rtc->phase;
-}
+static u64 local_ns(const struct rtc *rtc) { return platform_wall_clock_ns() + rtc->phase; }
 
 /* The guest's time in seconds since 1970 at a local time; the clock runs. */
-static u64 guest_seconds(const struct rtc *rtc, u64 local)
-{
+static u64 guest_seconds(const struct rtc *rtc, u64 local) {
 	return (local / SECOND_NS + rtc->offset) % END_OF_TIME;
 }
 
 /* Starts the clock with what its registers hold; days past a month's end are of the next. */
-static void start_clock(struct rtc *rtc, u64 fraction_ns)
-{
+static void start_clock(struct rtc *rtc, u64 fraction_ns) {
 	u64 wall = platform_wall_clock_ns();
 
 	rtc->phase = (fraction_ns + SECOND_NS - wall % SECOND_NS) % SECOND_NS;
@@ -95,40 +87,34 @@ static void start_clock(struct rtc *rtc, u64 fraction_ns)
 }
 
 /* What the time registers hold. */
-static void get_time(const struct rtc *rtc, struct rtc_time *time)
-{
+static void get_time(const struct rtc *rtc, struct rtc_time *time) {
 	if (running(rtc))
 		rtc_from_unix(guest_seconds(rtc, local_ns(rtc)), time);
 	else
 		*time = rtc->held;
 }
 
-static u8 encode(const struct rtc *rtc, u32 value)
-{
+static u8 encode(const struct rtc *rtc, u32 value) {
 	return (u8)(rtc->cmos[REG_B] & B_BINARY ? value : value / 10 % 10 << 4 | value % 10);
 }
 
-static u32 decode(const struct rtc *rtc, u8 value)
-{
+static u32 decode(const struct rtc *rtc, u8 value) {
 	return rtc->cmos[REG_B] & B_BINARY ? value : (value >> 4) * 10u + (value & 15);
 }
 
-static u8 encode_hour(const struct rtc *rtc, u32 hour)
-{
+static u8 encode_hour(const struct rtc *rtc, u32 hour) {
 	if (rtc->cmos[REG_B] & B_24_HOURS)
 		return encode(rtc, hour);
 	return encode(rtc, (hour + 11) % 12 + 1) | (hour >= 12 ? HOUR_PM : 0);
 }
 
-static u32 decode_hour(const struct rtc *rtc, u8 value)
-{
+static u32 decode_hour(const struct rtc *rtc, u8 value) {
 	if (rtc->cmos[REG_B] & B_24_HOURS)
 		return decode(rtc, value);
 	return decode(rtc, value & 0x7f) % 12 + (value & HOUR_PM ? 12 : 0);
 }
 
-static u8 time_register(const struct rtc *rtc, unsigned reg)
-{
+static u8 time_register(const struct rtc *rtc, unsigned reg) {
 	struct rtc_time time;
 
 	get_time(rtc, &time);
@@ -145,19 +131,16 @@ static u8 time_register(const struct rtc *rtc, unsigned reg)
 	}
 }
 
-static bool is_time(unsigned reg)
-{
+static bool is_time(unsigned reg) {
 	return reg <= REG_YEAR ? reg > REG_HOURS_ALARM || !(reg & 1) : reg == REG_CENTURY;
 }
 
-static u32 clamp(u32 value, u32 low, u32 high)
-{
+static u32 clamp(u32 value, u32 low, u32 high) {
 	return value < low ? low : value > high ? high : value;
 }
 
 /* Takes over one register of the time; what no clock can show becomes the nearest it can. */
-static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
-{
+static void set_time_register(struct rtc *rtc, unsigned reg, u8 value) {
 	struct rtc_time *time = &rtc->held;
 	u32 number = decode(rtc, value);
 
@@ -186,8 +169,7 @@ static void set_time_register(struct rtc *rtc, unsigned reg, u8 value)
 /* ---- flags and the interrupt ---- */
 
 /* Nanoseconds between periodic interrupts; 0 when there are none (datasheet table 5). */
-static u64 period_ns(const struct rtc *rtc)
-{
+static u64 period_ns(const struct rtc *rtc) {
 	u32 rate = rtc->cmos[REG_A] & A_RATE;
 
 	if (!rate || !running(rtc))
@@ -198,8 +180,7 @@ static u64 period_ns(const struct rtc *rtc)
 }
 
 /* First value from `from` to `end` that an alarm byte matches; `end` when there is none. */
-static u32 match_from(u32 from, u32 end, bool any, u32 value)
-{
+static u32 match_from(u32 from, u32 end, bool any, u32 value) {
 	if (any)
 		return from;
 	return value >= from && value < end ? value : end;
@@ -210,8 +191,7 @@ struct alarm {
 	bool any_hour, any_minute, any_second;
 };
 
-static void get_alarm(const struct rtc *rtc, struct alarm *alarm)
-{
+static void get_alarm(const struct rtc *rtc, struct alarm *alarm) {
 	const u8 *cmos = rtc->cmos;
 
 	alarm->any_hour = (cmos[REG_HOURS_ALARM] & ALARM_ANY) == ALARM_ANY;
@@ -223,8 +203,7 @@ static void get_alarm(const struct rtc *rtc, struct alarm *alarm)
 }
 
 /* First second of an hour, not before `from`, at which the alarm goes off; 3600: not in this. */
-static u32 alarm_in_hour(const struct alarm *alarm, u32 from)
-{
+static u32 alarm_in_hour(const struct alarm *alarm, u32 from) {
 	u32 first = alarm->any_second ? 0 : alarm->second;
 	u32 second = match_from(from % 60, 60, alarm->any_second, alarm->second);
 	u32 start = from / 60 + (second == 60);
@@ -236,8 +215,7 @@ static u32 alarm_in_hour(const struct alarm *alarm, u32 from)
 }
 
 /* The same for a day; DAY: not in this. */
-static u32 alarm_in_day(const struct alarm *alarm, u32 from)
-{
+static u32 alarm_in_day(const struct alarm *alarm, u32 from) {
 	for (u32 hour = from / 3600; hour < 24; hour++) {
 		u32 at = 3600;
 
@@ -250,8 +228,7 @@ static u32 alarm_in_day(const struct alarm *alarm, u32 from)
 }
 
 /* First second after this one at which the alarm goes off; ~0 when it never does. */
-static u64 next_alarm(const struct rtc *rtc, u64 after)
-{
+static u64 next_alarm(const struct rtc *rtc, u64 after) {
 	u64 day = (after + 1) / DAY * DAY;
 	struct alarm alarm;
 	u32 at;
@@ -265,8 +242,7 @@ static u64 next_alarm(const struct rtc *rtc, u64 after)
 }
 
 /* Sets the flags for what has happened up to now, a local time. */
-static void collect(struct rtc *rtc, u64 now)
-{
+static void collect(struct rtc *rtc, u64 now) {
 	u64 period = period_ns(rtc), seen = rtc->seen;
 
 	if (now <= seen)
@@ -282,8 +258,7 @@ static void collect(struct rtc *rtc, u64 now)
 }
 
 /* Local time of the next event that is enabled and not yet flagged; ~0 when there is none. */
-static u64 next_event(const struct rtc *rtc, u64 now)
-{
+static u64 next_event(const struct rtc *rtc, u64 now) {
 	u8 want = rtc->cmos[REG_B] & (u8)~rtc->cmos[REG_C] & C_FLAGS;
 	u64 next = ~0ul, period = period_ns(rtc), seconds, alarm;
 
@@ -301,8 +276,7 @@ static u64 next_event(const struct rtc *rtc, u64 now)
 }
 
 /* Brings flags, line and timer up to date. */
-static void update(struct rtc *rtc)
-{
+static void update(struct rtc *rtc) {
 	u64 now = local_ns(rtc), next = ~0ul;
 	bool line;
 
@@ -323,8 +297,7 @@ static void update(struct rtc *rtc)
 	}
 }
 
-static void timer_expired(struct timer *timer)
-{
+static void timer_expired(struct timer *timer) {
 	struct rtc *rtc = container_of(timer, struct rtc, timer);
 
 	spin_lock(&rtc->lock);
@@ -335,8 +308,7 @@ static void timer_expired(struct timer *timer)
 /* ---- registers ---- */
 
 /* A stopped clock keeps its time; a divider let go makes its first update after half a second. */
-static void write_control(struct rtc *rtc, unsigned reg, u8 value)
-{
+static void write_control(struct rtc *rtc, unsigned reg, u8 value) {
 	bool was_running = running(rtc);
 	bool divider_held = (rtc->cmos[REG_A] & A_DIVIDER) != A_DIVIDER_ON;
 	u64 now = local_ns(rtc);
@@ -353,8 +325,7 @@ static void write_control(struct rtc *rtc, unsigned reg, u8 value)
 	}
 }
 
-static u8 read_cmos(struct rtc *rtc, unsigned reg)
-{
+static u8 read_cmos(struct rtc *rtc, unsigned reg) {
 	bool updating;
 	u8 value;
 
@@ -375,8 +346,7 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg)
 	}
 }
 
-static void write_cmos(struct rtc *rtc, unsigned reg, u8 value)
-{
+static void write_cmos(struct rtc *rtc, unsigned reg, u8 value) {
 	update(rtc); /* by the rules that held until now */
 	if (is_time(reg))
 		set_time_register(rtc, reg, value);
@@ -387,8 +357,7 @@ static void write_cmos(struct rtc *rtc, unsigned reg, u8 value)
 	update(rtc);
 }
 
-static u32 rtc_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
-{
+static u32 rtc_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
 	struct rtc *rtc = dev;
 	u32 value;
 
@@ -401,8 +370,7 @@ static u32 rtc_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 }
 
 static void rtc_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		      u32 value)
-{
+		      u32 value) {
 	struct rtc *rtc = dev;
 
 	spin_lock(&rtc->lock);
@@ -415,15 +383,13 @@ static void rtc_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned 
 
 /* ---- set-up ---- */
 
-static void put16(struct rtc *rtc, unsigned reg, u64 value)
-{
+static void put16(struct rtc *rtc, unsigned reg, u64 value) {
 	rtc->cmos[reg] = (u8)value;
 	rtc->cmos[reg + 1] = (u8)(value >> 8);
 }
 
 /* The bytes in which PC firmware notes the memory it has found. */
-static void note_memory(struct rtc *rtc, u64 low, u64 high)
-{
+static void note_memory(struct rtc *rtc, u64 low, u64 high) {
 	u64 extended = low > MiB(1) ? (low - MiB(1)) >> 10 : 0;
 	u64 above_16m = low > MiB(16) ? (low - MiB(16)) >> 16 : 0;
 
@@ -436,8 +402,7 @@ static void note_memory(struct rtc *rtc, u64 low, u64 high)
 	rtc->cmos[0x14] = 0x02; /* a coprocessor, no floppy, no display */
 }
 
-void rtc_reset(struct rtc *rtc)
-{
+void rtc_reset(struct rtc *rtc) {
 	spin_lock(&rtc->lock);
 	rtc->cmos[REG_A] = A_DIVIDER_ON | 6; /* 1024 Hz, as firmware leaves it */
 	rtc->cmos[REG_B] = B_24_HOURS;
@@ -447,8 +412,7 @@ void rtc_reset(struct rtc *rtc)
 	spin_unlock(&rtc->lock);
 }
 
-int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high)
-{
+int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) {
 	struct io_range range = {PORT_INDEX, PORT_DATA, rtc_read, rtc_write, rtc, "rtc", true};
 
 	rtc->vm = vm;

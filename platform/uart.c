@@ -21,31 +21,22 @@ enum { MCR_WRITABLE = 0x1f, MSR_DELTA = 0x0f };
 /* The clock of a PC's UART: the divisor counts 16ths of a bit of it. */
 #define UART_CLOCK_HZ 1843200ul
 
-static u8 lsr(struct uart *uart)
-{
-	return atomic_load_explicit(&uart->lsr, memory_order_relaxed);
-}
+static u8 lsr(struct uart *uart) { return atomic_load_explicit(&uart->lsr, memory_order_relaxed); }
 
-static void set_lsr(struct uart *uart, u8 value)
-{
+static void set_lsr(struct uart *uart, u8 value) {
 	atomic_store_explicit(&uart->lsr, value, memory_order_relaxed);
 }
 
-static bool fifos(const struct uart *uart)
-{
-	return uart->fcr & FCR_ENABLE;
-}
+static bool fifos(const struct uart *uart) { return uart->fcr & FCR_ENABLE; }
 
-static u8 trigger_level(const struct uart *uart)
-{
+static u8 trigger_level(const struct uart *uart) {
 	static const u8 levels[] = {1, 4, 8, 14};
 
 	return fifos(uart) ? levels[uart->fcr >> FCR_TRIGGER_SHIFT] : 1;
 }
 
 /* The interrupt with the highest priority (table III). */
-static u8 interrupt_id(struct uart *uart)
-{
+static u8 interrupt_id(struct uart *uart) {
 	if (uart->ier & IER_LINE && lsr(uart) & LSR_ERRORS)
 		return IIR_LINE;
 	if (uart->ier & IER_RX && uart->count) {
@@ -62,8 +53,7 @@ static u8 interrupt_id(struct uart *uart)
 }
 
 /* Drives the line. On a PC, OUT2 gates it; in loopback OUT2's pin is inactive. */
-static void update(struct uart *uart)
-{
+static void update(struct uart *uart) {
 	bool level = uart->ier && interrupt_id(uart) != IIR_NONE &&
 		     (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
 
@@ -77,8 +67,7 @@ static void update(struct uart *uart)
 /* ---- receiver ---- */
 
 /* Four characters of start, data, parity and stop bits (FIFO interrupt mode operation). */
-static u64 timeout_ns(const struct uart *uart)
-{
+static u64 timeout_ns(const struct uart *uart) {
 	u32 divisor = uart->dll | (u32)uart->dlm << 8;
 	u32 bits = 1 + 5 + (uart->lcr & 3u) + (uart->lcr >> 3 & 1u) + 1 + (uart->lcr >> 2 & 1u);
 
@@ -86,8 +75,7 @@ static u64 timeout_ns(const struct uart *uart)
 }
 
 /* (Re)starts the wait for more bytes, when a lone few would otherwise not interrupt. */
-static void restart_timeout(struct uart *uart)
-{
+static void restart_timeout(struct uart *uart) {
 	uart->timeout = false;
 	if (fifos(uart) && uart->count && uart->count < trigger_level(uart))
 		timer_arm(&uart->rx_timer, time_tsc() + ns_to_tsc(timeout_ns(uart)));
@@ -95,8 +83,7 @@ static void restart_timeout(struct uart *uart)
 		timer_cancel(&uart->rx_timer);
 }
 
-static void rx_timeout(struct timer *timer)
-{
+static void rx_timeout(struct timer *timer) {
 	struct uart *uart = container_of(timer, struct uart, rx_timer);
 
 	spin_lock(&uart->lock);
@@ -108,8 +95,7 @@ static void rx_timeout(struct timer *timer)
 }
 
 /* A byte arrives at the receiver; one too many is an overrun (LSR bit 1). */
-static void receive(struct uart *uart, u8 byte)
-{
+static void receive(struct uart *uart, u8 byte) {
 	u8 room = fifos(uart) ? UART_FIFO : 1;
 
 	if (uart->count >= room) {
@@ -125,8 +111,7 @@ static void receive(struct uart *uart, u8 byte)
 	update(uart);
 }
 
-bool uart_rx(struct uart *uart, u8 byte)
-{
+bool uart_rx(struct uart *uart, u8 byte) {
 	bool room;
 
 	spin_lock(&uart->lock);
@@ -138,16 +123,14 @@ bool uart_rx(struct uart *uart, u8 byte)
 	return room;
 }
 
-static void clear_rx(struct uart *uart)
-{
+static void clear_rx(struct uart *uart) {
 	uart->head = 0;
 	uart->count = 0;
 	set_lsr(uart, lsr(uart) & (u8) ~(LSR_DR | LSR_BI));
 	restart_timeout(uart);
 }
 
-static u8 read_rbr(struct uart *uart)
-{
+static u8 read_rbr(struct uart *uart) {
 	u8 byte = uart->fifo[uart->head];
 
 	if (!uart->count)
@@ -164,16 +147,14 @@ static u8 read_rbr(struct uart *uart)
 /* ---- registers ---- */
 
 /* In loopback the outputs are the inputs; otherwise a terminal is there and ready. */
-static u8 modem_lines(u8 mcr)
-{
+static u8 modem_lines(u8 mcr) {
 	if (!(mcr & MCR_LOOP))
 		return MSR_CTS | MSR_DSR | MSR_DCD;
 	return (u8)((mcr & MCR_RTS ? MSR_CTS : 0) | (mcr & MCR_DTR ? MSR_DSR : 0) |
 		    (mcr & MCR_OUT1 ? MSR_RI : 0) | (mcr & MCR_OUT2 ? MSR_DCD : 0));
 }
 
-static void write_mcr(struct uart *uart, u8 value)
-{
+static void write_mcr(struct uart *uart, u8 value) {
 	u8 before = modem_lines(uart->mcr), after;
 
 	uart->mcr = value & MCR_WRITABLE;
@@ -185,8 +166,7 @@ static void write_mcr(struct uart *uart, u8 value)
 	update(uart);
 }
 
-static void write_fcr(struct uart *uart, u8 value)
-{
+static void write_fcr(struct uart *uart, u8 value) {
 	bool toggled = (value ^ uart->fcr) & FCR_ENABLE;
 
 	/* Changing the enable clears the FIFOs; the other bits need it set (FCR bit 0). */
@@ -198,8 +178,7 @@ static void write_fcr(struct uart *uart, u8 value)
 	update(uart);
 }
 
-static void write_ier(struct uart *uart, u8 value)
-{
+static void write_ier(struct uart *uart, u8 value) {
 	u8 set = value & (u8)~uart->ier;
 
 	uart->ier = value & IER_WRITABLE;
@@ -209,8 +188,7 @@ static void write_ier(struct uart *uart, u8 value)
 	update(uart);
 }
 
-static u8 read_iir(struct uart *uart)
-{
+static u8 read_iir(struct uart *uart) {
 	u8 id = interrupt_id(uart);
 
 	if (id == IIR_THRE) {
@@ -220,8 +198,7 @@ static u8 read_iir(struct uart *uart)
 	return fifos(uart) ? id | IIR_FIFOS : id;
 }
 
-static u8 read_lsr(struct uart *uart)
-{
+static u8 read_lsr(struct uart *uart) {
 	u8 value = lsr(uart);
 
 	set_lsr(uart, value & (u8)~LSR_ERRORS);
@@ -229,8 +206,7 @@ static u8 read_lsr(struct uart *uart)
 	return value;
 }
 
-static u8 read_msr(struct uart *uart)
-{
+static u8 read_msr(struct uart *uart) {
 	u8 value = modem_lines(uart->mcr) | uart->msr_delta;
 
 	uart->msr_delta = 0;
@@ -238,8 +214,7 @@ static u8 read_msr(struct uart *uart)
 	return value;
 }
 
-static u8 read_register(struct uart *uart, unsigned reg)
-{
+static u8 read_register(struct uart *uart, unsigned reg) {
 	switch (reg) {
 	case RBR_THR: return uart->lcr & LCR_DLAB ? uart->dll : read_rbr(uart);
 	case IER: return uart->lcr & LCR_DLAB ? uart->dlm : uart->ier;
@@ -253,8 +228,7 @@ static u8 read_register(struct uart *uart, unsigned reg)
 }
 
 /* A break looped back to the receiver is a zero with the break bit. */
-static void write_lcr(struct uart *uart, u8 value)
-{
+static void write_lcr(struct uart *uart, u8 value) {
 	bool starts = value & ~uart->lcr & LCR_BREAK;
 
 	uart->lcr = value;
@@ -264,8 +238,7 @@ static void write_lcr(struct uart *uart, u8 value)
 	}
 }
 
-static void write_register(struct uart *uart, unsigned reg, u8 value)
-{
+static void write_register(struct uart *uart, unsigned reg, u8 value) {
 	switch (reg) {
 	case RBR_THR: /* with DLAB: without, write_thr() */ uart->dll = value; break;
 	case IER:
@@ -283,8 +256,7 @@ static void write_register(struct uart *uart, unsigned reg, u8 value)
 }
 
 /* The byte leaves within the write: THR is empty again, an interrupt condition. True: send it. */
-static bool write_thr(struct uart *uart, u8 value)
-{
+static bool write_thr(struct uart *uart, u8 value) {
 	uart->thre_pending = true;
 	if (unlikely(uart->mcr & MCR_LOOP)) {
 		receive(uart, value);
@@ -295,8 +267,7 @@ static bool write_thr(struct uart *uart, u8 value)
 	return uart->backend.tx;
 }
 
-static u32 uart_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused)
-{
+static u32 uart_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
 	u8 value;
@@ -314,8 +285,7 @@ static u32 uart_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned s
 }
 
 static void uart_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		       u32 value)
-{
+		       u32 value) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
 	bool send = false;
@@ -332,8 +302,7 @@ static void uart_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned
 		uart->backend.room(uart->backend.ctx);
 }
 
-void uart_reset(struct uart *uart)
-{
+void uart_reset(struct uart *uart) {
 	spin_lock(&uart->lock);
 	uart->ier = 0;
 	uart->lcr = 0;
@@ -351,8 +320,7 @@ void uart_reset(struct uart *uart)
 }
 
 int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
-	       const struct uart_backend *backend)
-{
+	       const struct uart_backend *backend) {
 	struct io_range range = {port, port + 7, uart_read, uart_write, uart, "uart", true};
 
 	uart->vm = vm;

@@ -21,8 +21,7 @@
 #define CR0_FREE (X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM)
 
 /* The common write of CR0: WP off and on around a store. False: cr_write() has to look. */
-static bool quick_cr0(struct vcpu *vcpu, u64 value)
-{
+static bool quick_cr0(struct vcpu *vcpu, u64 value) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
 	if ((vmcb->cr0 ^ value) & ~CR0_FREE)
@@ -31,8 +30,7 @@ static bool quick_cr0(struct vcpu *vcpu, u64 value)
 	return true;
 }
 
-static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gpr)
-{
+static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gpr) {
 	bool wide = vcpu_privilege(vcpu) & PRIV_64BIT;
 	enum outcome outcome;
 	u64 value = 0;
@@ -49,8 +47,7 @@ static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gp
  * MOV to and from CR in 64-bit code, without prefixes but REX.B: all that compilers make, and read
  * where svm_next_rip() reads. Returns the general register, or -1 for the decoder to look.
  */
-static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb)
-{
+static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	gva_t rip = vcpu->rip;
 	const u8 *code;
 	unsigned high;
@@ -69,8 +66,7 @@ static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb)
 }
 
 /* LMSW with a memory operand: the word is read as the instruction would. */
-static enum outcome lmsw(struct vcpu *vcpu, const struct insn *insn)
-{
+static enum outcome lmsw(struct vcpu *vcpu, const struct insn *insn) {
 	struct fault fault;
 	u16 value = 0;
 	int err;
@@ -85,8 +81,7 @@ static enum outcome lmsw(struct vcpu *vcpu, const struct insn *insn)
 	return cr_lmsw(vcpu, value);
 }
 
-enum outcome svm_exit_cr(struct vcpu *vcpu)
-{
+enum outcome svm_exit_cr(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	bool write = vmcb->exit_code >= EXIT_CR0_WRITE;
 	unsigned cr = vmcb->exit_code == EXIT_CR0_SEL ? 0 : (unsigned)vmcb->exit_code & 0xf;

@@ -8,18 +8,13 @@
 #include "kernel/vm.h"
 #include "lib/x86.h"
 
-bool svm_event_queued(struct vcpu *vcpu)
-{
-	return svm_of(vcpu)->vmcb->event_inj & EVENTINJ_VALID;
-}
+bool svm_event_queued(struct vcpu *vcpu) { return svm_of(vcpu)->vmcb->event_inj & EVENTINJ_VALID; }
 
-bool svm_interrupt_allowed(struct vcpu *vcpu)
-{
+bool svm_interrupt_allowed(struct vcpu *vcpu) {
 	return (vcpu->rflags & X86_RFLAGS_IF) && !(svm_of(vcpu)->vmcb->int_state & INT_SHADOW);
 }
 
-bool svm_nmi_allowed(struct vcpu *vcpu)
-{
+bool svm_nmi_allowed(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	/* An IRET that has faulted unmasks as well. */
@@ -28,13 +23,9 @@ bool svm_nmi_allowed(struct vcpu *vcpu)
 	return !arch->nmi_masked && !(arch->vmcb->int_state & INT_SHADOW);
 }
 
-void svm_end_shadow(struct vcpu *vcpu)
-{
-	svm_of(vcpu)->vmcb->int_state &= ~INT_SHADOW;
-}
+void svm_end_shadow(struct vcpu *vcpu) { svm_of(vcpu)->vmcb->int_state &= ~INT_SHADOW; }
 
-void svm_inject(struct vcpu *vcpu, const struct event *event)
-{
+void svm_inject(struct vcpu *vcpu, const struct event *event) {
 	static const u64 types[] = {
 		[EVENT_INTERRUPT] = EVENTINJ_INTR,
 		[EVENT_NMI] = EVENTINJ_NMI,
@@ -57,8 +48,7 @@ void svm_inject(struct vcpu *vcpu, const struct event *event)
  * The window is a virtual interrupt of highest priority that is never delivered, because its
  * intercept comes first (APM 2 15.21.4).
  */
-void svm_interrupt_window(struct vcpu *vcpu, bool open)
-{
+void svm_interrupt_window(struct vcpu *vcpu, bool open) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
 	if (open) {
@@ -70,8 +60,7 @@ void svm_interrupt_window(struct vcpu *vcpu, bool open)
 	}
 }
 
-enum outcome svm_exit_vintr(struct vcpu *vcpu)
-{
+enum outcome svm_exit_vintr(struct vcpu *vcpu) {
 	svm_interrupt_window(vcpu, false);
 	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;
@@ -82,8 +71,7 @@ enum outcome svm_exit_vintr(struct vcpu *vcpu)
  * another NMI waits, one single step takes the guest over the IRET; the #DB after it is Roost's
  * own.
  */
-static void step_over_iret(struct vcpu *vcpu)
-{
+static void step_over_iret(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (arch->nmi_single_step)
@@ -93,8 +81,7 @@ static void step_over_iret(struct vcpu *vcpu)
 	vcpu->rflags |= X86_RFLAGS_TF;
 }
 
-enum outcome svm_exit_iret(struct vcpu *vcpu)
-{
+enum outcome svm_exit_iret(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	arch->vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
@@ -110,8 +97,7 @@ enum outcome svm_exit_iret(struct vcpu *vcpu)
  * another event's delivery. Neither is seen by a window for interrupts, which asks for IF: an
  * interrupt that this CPU sends to itself ends the guest's run right behind them.
  */
-void svm_nmi_window(struct vcpu *vcpu)
-{
+void svm_nmi_window(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (arch->nmi_masked) {
@@ -126,8 +112,7 @@ void svm_nmi_window(struct vcpu *vcpu)
 }
 
 /* #DB is intercepted always: its delivery could fault for ever without an exit otherwise. */
-enum outcome svm_exit_db(struct vcpu *vcpu)
-{
+enum outcome svm_exit_db(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (arch->nmi_single_step) {
@@ -147,8 +132,7 @@ enum outcome svm_exit_db(struct vcpu *vcpu)
  * The exit came while an event was being delivered. Software interrupts and exceptions restart with
  * their instruction, RIP points at it; everything else must be delivered again.
  */
-void svm_take_exit_event(struct vcpu *vcpu)
-{
+void svm_take_exit_event(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = vmcb->exit_int_info;
 	u64 type = info >> EVENTINJ_TYPE_SHIFT & 7;

@@ -26,13 +26,11 @@ struct exit_entry {
 	enum outcome (*handler)(struct vcpu *vcpu);
 };
 
-static enum outcome exit_msr(struct vcpu *vcpu)
-{
+static enum outcome exit_msr(struct vcpu *vcpu) {
 	return svm_of(vcpu)->vmcb->exit_info1 ? msr_write_exit(vcpu) : msr_read_exit(vcpu);
 }
 
-static enum outcome exit_io(struct vcpu *vcpu)
-{
+static enum outcome exit_io(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u32 info = (u32)vmcb->exit_info1;
 	u16 port = (u16)(info >> 16);
@@ -44,8 +42,7 @@ static enum outcome exit_io(struct vcpu *vcpu)
 	return exit_in_out(vcpu, port, size, info & IOIO_IN);
 }
 
-static enum outcome exit_ac(struct vcpu *vcpu)
-{
+static enum outcome exit_ac(struct vcpu *vcpu) {
 	return inject_exception_error(vcpu, X86_AC, (u32)svm_of(vcpu)->vmcb->exit_info1);
 }
 
@@ -53,13 +50,11 @@ static enum outcome exit_ac(struct vcpu *vcpu)
  * The machine's own failure, whoever ran: the exit has consumed the exception, none follows it
  * (APM 2 15.12.15).
  */
-static enum outcome exit_mc(struct vcpu *vcpu)
-{
+static enum outcome exit_mc(struct vcpu *vcpu) {
 	panic("machine check while vCPU %u of '%s' ran", vcpu->id, vcpu->vm->name);
 }
 
-static enum outcome exit_npf(struct vcpu *vcpu)
-{
+static enum outcome exit_npf(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = vmcb->exit_info1;
 	gpa_t gpa = vmcb->exit_info2;
@@ -81,8 +76,7 @@ static enum outcome exit_npf(struct vcpu *vcpu)
 }
 
 /* An exit that was not asked for: a hypervisor below this one may do that. */
-static enum outcome exit_unasked(struct vcpu *vcpu)
-{
+static enum outcome exit_unasked(struct vcpu *vcpu) {
 	log_guest("%s: exit %lx was not asked for, resumed", vcpu->vm->name,
 		  svm_of(vcpu)->vmcb->exit_code);
 	return RESUME;
@@ -94,10 +88,8 @@ static enum outcome exit_unasked(struct vcpu *vcpu)
 #define INDEX_UNKNOWN 0xc5u
 _Static_assert(SVM_NR_EXITS == INDEX_UNKNOWN + 1, "one counter an entry");
 
-#define UNASKED                               \
-	{                                     \
-		"not asked for", exit_unasked \
-	}
+#define UNASKED \
+	{ "not asked for", exit_unasked }
 
 static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_CR0_WRITE] = {"CR0 write", svm_exit_cr},
@@ -160,8 +152,7 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[0x0c1 ... 0x0c3] = UNASKED, /* AVIC */
 };
 
-static inline u64 exit_index(u64 code)
-{
+static inline u64 exit_index(u64 code) {
 	if (likely(code < INDEX_NPF))
 		return code;
 	if (code >= EXIT_NPF && code < EXIT_NPF + 4)
@@ -170,28 +161,22 @@ static inline u64 exit_index(u64 code)
 	return (s32)code == -1 ? INDEX_INVALID : INDEX_UNKNOWN;
 }
 
-const char *svm_exit_name(u64 index)
-{
+const char *svm_exit_name(u64 index) {
 	return index < SVM_NR_EXITS ? exits[index].name : "unknown";
 }
 
 /* Registers that VMRUN takes from the VMCB. */
-static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb)
-{
+static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb) {
 	vmcb->rip = vcpu->rip;
 	vmcb->rflags = vcpu->rflags;
 	vmcb->rax = vcpu->gpr[RAX];
 	vmcb->rsp = vcpu->gpr[RSP];
 }
 
-void svm_write_back(struct vcpu *vcpu)
-{
-	write_back(vcpu, svm_of(vcpu)->vmcb);
-}
+void svm_write_back(struct vcpu *vcpu) { write_back(vcpu, svm_of(vcpu)->vmcb); }
 
 /* The order keeps few values alive across calls: each would cost a register saved and restored. */
-bool svm_exit(struct vcpu *vcpu)
-{
+bool svm_exit(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	enum outcome outcome;
 	u64 index, rip;

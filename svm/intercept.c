@@ -22,16 +22,14 @@ static const u32 guest_msrs[] = {
 };
 
 /* Two bits an MSR, read then write, in three ranges of 2 KiB each (APM 2 15.11). */
-static void pass_msr(u8 *map, u32 msr)
-{
+static void pass_msr(u8 *map, u32 msr) {
 	u32 range = msr < 0x2000 ? 0 : msr < 0xc0010000 ? 1 : 2;
 	u32 bit = (range * 0x2000 + (msr & 0x1fff)) * 2;
 
 	map[bit / 8] &= (u8) ~(3u << bit % 8);
 }
 
-int svm_intercept_init(void)
-{
+int svm_intercept_init(void) {
 	u8 *io = page_alloc(4 * PAGE_SIZE); /* three are used: blocks are powers of two */
 	u8 *msr = page_alloc(MSRPM_SIZE);
 
@@ -53,8 +51,7 @@ int svm_intercept_init(void)
 	return 0;
 }
 
-void svm_intercept_setup(struct vmcb *vmcb)
-{
+void svm_intercept_setup(struct vmcb *vmcb) {
 	vmcb->intercept_cr_write = BIT(4) | BIT(8);
 	vmcb->intercept_cr_read = BIT(8);
 	vmcb->intercept_exceptions = BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC);
@@ -78,8 +75,7 @@ void svm_intercept_setup(struct vmcb *vmcb)
  * MOV CR0 needs Roost only while EFER.LME waits for paging to be turned on: then the checks of
  * long-mode activation are Roost's (see svm_update_efer()). Else the guest writes CR0 itself.
  */
-void svm_intercept_cr0(struct svm_vcpu *arch, bool on)
-{
+void svm_intercept_cr0(struct svm_vcpu *arch, bool on) {
 	if (on)
 		arch->vmcb->intercept_cr_write |= BIT(0);
 	else

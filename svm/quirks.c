@@ -11,16 +11,14 @@
  * QEMU 7.2 ends a guest's MOV to CR3 with reserved bits set by VMEXIT_INVALID, with RIP at the
  * instruction, where hardware raises #GP. Only what a guest can do so is taken for that.
  */
-static bool is_mov_to_cr(struct vcpu *vcpu)
-{
+static bool is_mov_to_cr(struct vcpu *vcpu) {
 	struct insn insn;
 
 	return decode_current(vcpu, &insn) == 0 && insn.map == MAP_0F && insn.opcode == 0x22;
 }
 
 /* The TCG says so in the first hypervisor leaf. */
-bool svm_quirk_cr0_unchecked(void)
-{
+bool svm_quirk_cr0_unchecked(void) {
 	u32 r[4];
 
 	cpuid(1, 0, r);
@@ -30,8 +28,7 @@ bool svm_quirk_cr0_unchecked(void)
 	return !memcmp(&r[1], "TCGTCGTCGTCG", 12);
 }
 
-enum outcome svm_exit_invalid(struct vcpu *vcpu)
-{
+enum outcome svm_exit_invalid(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
 	if (is_mov_to_cr(vcpu))

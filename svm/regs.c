@@ -13,8 +13,7 @@
 
 #define FIELD(name) offsetof(struct vmcb, name)
 
-static u64 *reg_field(struct vmcb *vmcb, enum vreg reg)
-{
+static u64 *reg_field(struct vmcb *vmcb, enum vreg reg) {
 	static const u16 offsets[NR_VREGS] = {
 		[VREG_CR0] = FIELD(cr0),
 		[VREG_CR2] = FIELD(cr2),
@@ -39,8 +38,7 @@ static u64 *reg_field(struct vmcb *vmcb, enum vreg reg)
 	return (u64 *)(void *)((u8 *)vmcb + offsets[reg]);
 }
 
-static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg)
-{
+static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg) {
 	static const u16 offsets[NR_SEGS] = {FIELD(es), FIELD(cs), FIELD(ss),	FIELD(ds),
 					     FIELD(fs), FIELD(gs), FIELD(ldtr), FIELD(tr)};
 
@@ -51,18 +49,13 @@ static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg)
  * What VMLOAD and VMSAVE move (APM 3 VMSAVE): while the guest's run loop is on, the CPU holds
  * these, not the VMCB.
  */
-static bool in_vmsave_state(enum vreg reg)
-{
-	return reg >= VREG_STAR && reg <= VREG_SYSENTER_EIP;
-}
+static bool in_vmsave_state(enum vreg reg) { return reg >= VREG_STAR && reg <= VREG_SYSENTER_EIP; }
 
-static bool segment_in_vmsave_state(enum seg seg)
-{
+static bool segment_in_vmsave_state(enum seg seg) {
 	return seg == SEG_FS || seg == SEG_GS || seg == SEG_LDTR || seg == SEG_TR;
 }
 
-u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
-{
+u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (reg == VREG_EFER)
@@ -85,8 +78,7 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg)
  * guest's CR0 after an exit with LME set and PAE and PG clear. The architecture does not care,
  * because LME has no effect before PG, which needs PAE; CR0 writes are intercepted in that time.
  */
-void svm_update_efer(struct svm_vcpu *arch)
-{
+void svm_update_efer(struct svm_vcpu *arch) {
 	struct vmcb *vmcb = arch->vmcb;
 	u64 efer = arch->efer | X86_EFER_SVME | (vmcb->efer & X86_EFER_LMA);
 
@@ -96,8 +88,7 @@ void svm_update_efer(struct svm_vcpu *arch)
 	svm_intercept_cr0(arch, (arch->efer & X86_EFER_LME) && !(vmcb->efer & X86_EFER_LMA));
 }
 
-static void set_cr0(struct svm_vcpu *arch, u64 value)
-{
+static void set_cr0(struct svm_vcpu *arch, u64 value) {
 	struct vmcb *vmcb = arch->vmcb;
 
 	/* LMA = LME and PG (APM 2 14.6). */
@@ -109,8 +100,7 @@ static void set_cr0(struct svm_vcpu *arch, u64 value)
 	svm_update_efer(arch);
 }
 
-void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
-{
+void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb = arch->vmcb;
 
@@ -140,8 +130,7 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 	}
 }
 
-void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
-{
+void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	const struct vmcb_segment *s = segment_field(arch->vmcb, seg);
 
@@ -153,8 +142,7 @@ void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
 	out->attr = s->attr;
 }
 
-void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
-{
+void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb_segment *s = segment_field(arch->vmcb, seg);
 	bool live = arch->entered && segment_in_vmsave_state(seg);
@@ -175,8 +163,7 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
  * The level is a field of its own, right in every mode (APM 2 15.5.1); SS's DPL is not: SYSRET
  * leaves it as the kernel had it (APM 3 SYSRET).
  */
-u32 svm_privilege(struct vcpu *vcpu)
-{
+u32 svm_privilege(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u32 cpl = vmcb->cpl & PRIV_CPL;
 
@@ -185,13 +172,9 @@ u32 svm_privilege(struct vcpu *vcpu)
 	return cpl;
 }
 
-void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset)
-{
-	svm_of(vcpu)->vmcb->tsc_offset = offset;
-}
+void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset) { svm_of(vcpu)->vmcb->tsc_offset = offset; }
 
-static void reset_segments(struct vmcb *vmcb)
-{
+static void reset_segments(struct vmcb *vmcb) {
 	static const struct vmcb_segment data = {.attr = 0x93, .limit = 0xffff};
 	static const struct vmcb_segment table = {.limit = 0xffff};
 
@@ -204,8 +187,7 @@ static void reset_segments(struct vmcb *vmcb)
 }
 
 /* What RESET clears and INIT leaves alone. */
-static void reset_msrs(struct svm_vcpu *arch)
-{
+static void reset_msrs(struct svm_vcpu *arch) {
 	struct vmcb *vmcb = arch->vmcb;
 
 	vmcb->star = vmcb->lstar = vmcb->cstar = vmcb->sfmask = vmcb->kernel_gs_base = 0;
@@ -215,8 +197,7 @@ static void reset_msrs(struct svm_vcpu *arch)
 	fpu_reset(&arch->fpu);
 }
 
-void svm_vcpu_reset(struct vcpu *vcpu, bool init)
-{
+void svm_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb = arch->vmcb;
 	/* INIT keeps CD and NW (APM 2 table 14-1). */

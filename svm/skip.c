@@ -3,8 +3,7 @@
 
 #include "platform/emulate.h"
 
-u64 svm_next_rip_slow(struct vcpu *vcpu)
-{
+u64 svm_next_rip_slow(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	struct insn insn;
 	u64 next;

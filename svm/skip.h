@@ -20,16 +20,14 @@ u64 svm_next_rip_slow(struct vcpu *vcpu);
  * three-byte ones of group 7 (VMMCALL, XSETBV ...), and CPUID, RDMSR, WRMSR, WBINVD ... 0 when it
  * begins with anything else.
  */
-static inline unsigned skip_plain_length(const u8 *code)
-{
+static inline unsigned skip_plain_length(const u8 *code) {
 	if (likely(code[0] == 0x0f))
 		return code[1] == 0x01 ? 3 : 2;
 	return code[0] == 0xf4 ? 1 : 0;
 }
 
 /* 64-bit code that lies in one page as far as it is looked at. */
-static inline bool skip_in_known_code(const struct vmcb *vmcb, gva_t rip)
-{
+static inline bool skip_in_known_code(const struct vmcb *vmcb, gva_t rip) {
 	return (vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA) &&
 	       (rip & ~PAGE_MASK) <= PAGE_SIZE - SKIP_LONGEST;
 }
@@ -39,8 +37,7 @@ static inline bool skip_in_known_code(const struct vmcb *vmcb, gva_t rip)
  * instruction. When it cannot be read (another vCPU changed it meanwhile) RIP itself: the guest
  * then executes what is there now.
  */
-static inline u64 svm_next_rip(struct vcpu *vcpu, const struct vmcb *vmcb)
-{
+static inline u64 svm_next_rip(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	gva_t rip = vcpu->rip;
 	const u8 *code;
 	unsigned length;

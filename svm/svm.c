@@ -24,8 +24,7 @@ _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) 
 
 struct svm_features svm_features;
 
-static int svm_probe(void)
-{
+static int svm_probe(void) {
 	u32 r[4];
 
 	cpuid(0x80000001, 0, r);
@@ -64,8 +63,7 @@ static int svm_probe(void)
 }
 
 /* EFER.SVME, the host save area (each CPU its own), and what VMLOAD gives back to the host. */
-static int svm_cpu_on(struct cpu *cpu)
-{
+static int svm_cpu_on(struct cpu *cpu) {
 	void *hsave = page_alloc(PAGE_SIZE);
 	void *host = page_alloc(PAGE_SIZE);
 	struct svm_cpu *svm = page_alloc(PAGE_SIZE);
@@ -82,8 +80,7 @@ static int svm_cpu_on(struct cpu *cpu)
 	return 0;
 }
 
-static void svm_vcpu_destroy(struct vcpu *vcpu)
-{
+static void svm_vcpu_destroy(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (!arch)
@@ -95,8 +92,7 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
 	vcpu->arch = NULL;
 }
 
-static int svm_vcpu_create(struct vcpu *vcpu)
-{
+static int svm_vcpu_create(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = page_alloc(PAGE_SIZE);
 
 	if (!arch)
@@ -114,22 +110,15 @@ static int svm_vcpu_create(struct vcpu *vcpu)
 	return 0;
 }
 
-static void svm_load(struct vcpu *vcpu)
-{
-	fpu_load(&svm_of(vcpu)->fpu);
-}
+static void svm_load(struct vcpu *vcpu) { fpu_load(&svm_of(vcpu)->fpu); }
 
-static void svm_put(struct vcpu *vcpu)
-{
-	fpu_put(&svm_of(vcpu)->fpu);
-}
+static void svm_put(struct vcpu *vcpu) { fpu_put(&svm_of(vcpu)->fpu); }
 
 /*
  * IF is 1 while GIF is 0: with V_INTR_MASKING it is the host's IF that lets physical interrupts
  * end VMRUN (APM 2 15.21.1), and none is taken before STGI, after the host's own TR is back.
  */
-static void svm_run(struct vcpu *vcpu)
-{
+static void svm_run(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	const struct svm_cpu *svm = this_cpu()->backend_data;
 

@@ -43,19 +43,14 @@ struct svm_vcpu {
 	struct guest_fpu fpu;
 };
 
-static inline struct svm_vcpu *svm_of(struct vcpu *vcpu)
-{
-	return vcpu->arch;
-}
+static inline struct svm_vcpu *svm_of(struct vcpu *vcpu) { return vcpu->arch; }
 
 /* FS, GS, TR, LDTR and the syscall MSRs, between the CPU and a VMCB (APM 3 VMSAVE). */
-static inline void svm_vmsave(hpa_t vmcb_pa)
-{
+static inline void svm_vmsave(hpa_t vmcb_pa) {
 	__asm__ volatile("vmsave" : : "a"(vmcb_pa) : "memory");
 }
 
-static inline void svm_vmload(hpa_t vmcb_pa)
-{
+static inline void svm_vmload(hpa_t vmcb_pa) {
 	__asm__ volatile("vmload" : : "a"(vmcb_pa) : "memory");
 }
 

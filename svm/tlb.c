@@ -18,8 +18,7 @@
 #include "mm/ptable.h"
 #include "platform/fetch.h"
 
-void svm_tlb_flush(struct vcpu *vcpu)
-{
+void svm_tlb_flush(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	arch->flush = true;
@@ -28,8 +27,7 @@ void svm_tlb_flush(struct vcpu *vcpu)
 	memset(vcpu->fetch->pages, 0, sizeof(vcpu->fetch->pages));
 }
 
-static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu)
-{
+static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu) {
 	if (cpu->next_asid >= svm_features.nr_asids) {
 		cpu->asid_generation++;
 		cpu->next_asid = 1;
@@ -39,8 +37,7 @@ static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu)
 	arch->asid_generation = cpu->asid_generation;
 }
 
-void svm_tlb_enter(struct vcpu *vcpu)
-{
+void svm_tlb_enter(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct cpu *cpu = this_cpu();
 	struct svm_cpu *svm = cpu->backend_data;

@@ -20,8 +20,7 @@ hpa_t acpi_next_free;
 hpa_t acpi_listed[ACPI_MAX_LISTED];
 u32 acpi_nr_listed;
 
-const void *acpi_map(hpa_t address, size_t length)
-{
+const void *acpi_map(hpa_t address, size_t length) {
 	void *copy;
 
 	if (!range_within(address, length, ACPI_ARENA_SIZE))
@@ -34,8 +33,7 @@ const void *acpi_map(hpa_t address, size_t length)
 	return copy;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	size_t used = strlen(log_text);
 	va_list args;
 
@@ -46,13 +44,9 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	acpi_nr_logged++;
 }
 
-bool acpi_logged(const char *text)
-{
-	return strstr(log_text, text) != NULL;
-}
+bool acpi_logged(const char *text) { return strstr(log_text, text) != NULL; }
 
-int acpi_setup(void **state)
-{
+int acpi_setup(void **state) {
 	(void)state;
 	memset(acpi_arena, 0, sizeof(acpi_arena));
 	memset(&acpi_boot, 0, sizeof(acpi_boot));
@@ -64,8 +58,7 @@ int acpi_setup(void **state)
 	return 0;
 }
 
-int acpi_teardown(void **state)
-{
+int acpi_teardown(void **state) {
 	(void)state;
 	while (nr_mappings)
 		free(mapping[--nr_mappings]);
@@ -73,8 +66,7 @@ int acpi_teardown(void **state)
 }
 
 /* The value that makes data[length] sum to zero; data[at] is where it will go. */
-static void fix_sum(void *data, size_t length, size_t at)
-{
+static void fix_sum(void *data, size_t length, size_t at) {
 	u8 *byte = data;
 	u8 sum = 0;
 
@@ -85,8 +77,7 @@ static void fix_sum(void *data, size_t length, size_t at)
 }
 
 /* Puts a table into the acpi_arena; the header is filled in. Returns its address. */
-hpa_t acpi_put_table(const char *signature, u8 revision, const void *body, size_t length)
-{
+hpa_t acpi_put_table(const char *signature, u8 revision, const void *body, size_t length) {
 	struct acpi_header header = {.length = (u32)(sizeof(header) + length),
 				     .revision = revision};
 	hpa_t at = acpi_next_free;
@@ -100,8 +91,7 @@ hpa_t acpi_put_table(const char *signature, u8 revision, const void *body, size_
 	return at;
 }
 
-hpa_t acpi_add_table(const char *signature, u8 revision, const void *body, size_t length)
-{
+hpa_t acpi_add_table(const char *signature, u8 revision, const void *body, size_t length) {
 	hpa_t at = acpi_put_table(signature, revision, body, length);
 
 	acpi_listed[acpi_nr_listed++] = at;
@@ -109,22 +99,19 @@ hpa_t acpi_add_table(const char *signature, u8 revision, const void *body, size_
 }
 
 /* A table whose structure has the header already. */
-hpa_t acpi_add_struct(const char *signature, u8 revision, const void *table, size_t length)
-{
+hpa_t acpi_add_struct(const char *signature, u8 revision, const void *table, size_t length) {
 	return acpi_add_table(signature, revision, (const u8 *)table + sizeof(struct acpi_header),
 			      length - sizeof(struct acpi_header));
 }
 
-void acpi_refresh_sum(hpa_t at)
-{
+void acpi_refresh_sum(hpa_t at) {
 	struct acpi_header header;
 
 	memcpy(&header, acpi_arena + at, sizeof(header));
 	fix_sum(acpi_arena + at, header.length, offsetof(struct acpi_header, checksum));
 }
 
-hpa_t acpi_put_root(u32 width)
-{
+hpa_t acpi_put_root(u32 width) {
 	u8 body[1024 * 8];
 
 	for (u32 i = 0; i < acpi_nr_listed; i++)
@@ -132,8 +119,7 @@ hpa_t acpi_put_root(u32 width)
 	return acpi_put_table(width == 8 ? "XSDT" : "RSDT", 1, body, acpi_nr_listed * width);
 }
 
-struct acpi_rsdp acpi_make_rsdp(hpa_t rsdt, hpa_t xsdt)
-{
+struct acpi_rsdp acpi_make_rsdp(hpa_t rsdt, hpa_t xsdt) {
 	struct acpi_rsdp rsdp = {.signature = "RSD PTR ",
 				 .revision = xsdt ? 2 : 0,
 				 .rsdt = (u32)rsdt,
@@ -145,22 +131,19 @@ struct acpi_rsdp acpi_make_rsdp(hpa_t rsdt, hpa_t xsdt)
 	return rsdp;
 }
 
-void acpi_give_rsdp(struct acpi_rsdp rsdp, u32 size)
-{
+void acpi_give_rsdp(struct acpi_rsdp rsdp, u32 size) {
 	memcpy(acpi_boot.rsdp, &rsdp, size);
 	acpi_boot.rsdp_size = size;
 }
 
 /* Everything that was added, in an XSDT that the acpi_boot loader tells of. */
-int acpi_parse_listed(void)
-{
+int acpi_parse_listed(void) {
 	acpi_give_rsdp(acpi_make_rsdp(0, acpi_put_root(8)), 36);
 	return acpi_parse(&acpi_boot, &acpi_info);
 }
 
 /* A MADT from entries that are strung together in body. */
-hpa_t acpi_add_madt(const void *entries, size_t length)
-{
+hpa_t acpi_add_madt(const void *entries, size_t length) {
 	u8 body[8192];
 	u32 head[2] = {0xfee00000, MADT_HAS_8259};
 
@@ -169,8 +152,7 @@ hpa_t acpi_add_madt(const void *entries, size_t length)
 	return acpi_add_table("APIC", 3, body, sizeof(head) + length);
 }
 
-struct acpi_fadt acpi_make_fadt(void)
-{
+struct acpi_fadt acpi_make_fadt(void) {
 	return (struct acpi_fadt){
 		.sci = 9,
 		.smi_command = 0xb2,

@@ -26,15 +26,13 @@ static struct fetch_cache fetch;
 
 /* ---- the bus ---- */
 
-struct bus *vm_bus(struct vm *vm)
-{
+struct bus *vm_bus(struct vm *vm) {
 	(void)vm;
 	return NULL;
 }
 
 /* Where a device access goes; beyond the device's two pages nothing answers. */
-static u8 *device_byte(gpa_t gpa, unsigned size)
-{
+static u8 *device_byte(gpa_t gpa, unsigned size) {
 	u64 offset = gpa - DEVICE_GPA;
 
 	if (range_within(offset, size, 4096))
@@ -44,15 +42,13 @@ static u8 *device_byte(gpa_t gpa, unsigned size)
 	return NULL;
 }
 
-static void note(gpa_t gpa, unsigned size, u64 value, bool write)
-{
+static void note(gpa_t gpa, unsigned size, u64 value, bool write) {
 	if (rig_nr_accesses < ARRAY_SIZE(rig_accesses))
 		rig_accesses[rig_nr_accesses] = (struct rig_access){gpa, value, (u8)size, write};
 	rig_nr_accesses++;
 }
 
-u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size)
-{
+u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) {
 	const u8 *at = device_byte(gpa, size);
 	u64 value = ~0ul >> (64 - 8 * size);
 
@@ -64,8 +60,7 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size)
 	return value;
 }
 
-void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value)
-{
+void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
 	u8 *at = device_byte(gpa, size);
 
 	(void)bus;
@@ -75,8 +70,7 @@ void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size
 	note(gpa, size, value, true);
 }
 
-u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
-{
+u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size) {
 	(void)bus;
 	(void)vcpu;
 	rig_port = port;
@@ -85,8 +79,7 @@ u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 	return rig_port_in++;
 }
 
-void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value)
-{
+void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value) {
 	(void)bus;
 	(void)vcpu;
 	rig_port = port;
@@ -98,8 +91,7 @@ void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u
 
 /* ---- guest memory, with a hook between two steps of the emulator ---- */
 
-void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
-{
+void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
 	(void)gm;
 	if (!range_within(gpa, len, RAM_SIZE) || (gpa & ~PAGE_MASK) + len > PAGE_SIZE)
 		return NULL;
@@ -110,13 +102,9 @@ void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
 
 /* ---- the guest ---- */
 
-static u64 *table(gpa_t at)
-{
-	return (u64 *)(void *)(fake_ram(rig_vm) + at);
-}
+static u64 *table(gpa_t at) { return (u64 *)(void *)(fake_ram(rig_vm) + at); }
 
-void rig_map(gva_t gva, u64 pte)
-{
+void rig_map(gva_t gva, u64 pte) {
 	gpa_t pt = gva < 0x600000 ? PT_CODE : PT_DATA;
 
 	table(PML4)[0] = PDPT | PTE_P | PTE_W | PTE_U;
@@ -125,14 +113,12 @@ void rig_map(gva_t gva, u64 pte)
 	table(pt)[gva >> 12 & 511] = pte;
 }
 
-static void map_two(gva_t gva, gpa_t gpa)
-{
+static void map_two(gva_t gva, gpa_t gpa) {
 	rig_map(gva, gpa | PTE_P | PTE_W | PTE_U);
 	rig_map(gva + 4096, (gpa + SECOND) | PTE_P | PTE_W | PTE_U);
 }
 
-static void set_segments(u16 code_attr, u16 data_attr, u32 limit)
-{
+static void set_segments(u16 code_attr, u16 data_attr, u32 limit) {
 	for (int seg = SEG_ES; seg <= SEG_GS; seg++) {
 		struct segment s = {.limit = limit, .selector = 8, .attr = data_attr};
 
@@ -142,8 +128,7 @@ static void set_segments(u16 code_attr, u16 data_attr, u32 limit)
 	}
 }
 
-int rig_setup(void **state)
-{
+int rig_setup(void **state) {
 	(void)state;
 	fake_reset();
 	rig_vm = fake_vm_create(1, RAM_SIZE);
@@ -167,31 +152,27 @@ int rig_setup(void **state)
 	return 0;
 }
 
-int rig_teardown(void **state)
-{
+int rig_teardown(void **state) {
 	(void)state;
 	fake_vm_destroy(rig_vm);
 	return 0;
 }
 
-void rig_protected_mode(void)
-{
+void rig_protected_mode(void) {
 	set_segments(0xc9b, 0xc93, ~0u);
 	vcpu_set_reg(rig_vcpu, VREG_CR0, 1);
 	vcpu_set_reg(rig_vcpu, VREG_CR4, 0);
 	vcpu_set_reg(rig_vcpu, VREG_EFER, 0);
 }
 
-void rig_real_mode(void)
-{
+void rig_real_mode(void) {
 	set_segments(0x09b, 0x093, 0xffff);
 	vcpu_set_reg(rig_vcpu, VREG_CR0, 0);
 	vcpu_set_reg(rig_vcpu, VREG_CR4, 0);
 	vcpu_set_reg(rig_vcpu, VREG_EFER, 0);
 }
 
-void rig_code(const void *bytes, unsigned len)
-{
+void rig_code(const void *bytes, unsigned len) {
 	bool paging = vcpu_reg(rig_vcpu, VREG_CR0) & BIT(31);
 	bool real = !(vcpu_reg(rig_vcpu, VREG_CR0) & 1);
 
@@ -200,8 +181,7 @@ void rig_code(const void *bytes, unsigned len)
 	memcpy(fake_ram(rig_vm) + (real ? 0x7c00 : CODE_GPA), bytes, len);
 }
 
-enum outcome rig_run(const void *bytes, unsigned len, gpa_t gpa, bool write)
-{
+enum outcome rig_run(const void *bytes, unsigned len, gpa_t gpa, bool write) {
 	rig_code(bytes, len);
 	return emulate_mmio(rig_vcpu, gpa, write, false);
 }

@@ -8,8 +8,7 @@
 #include "lib/types.h"
 #include "platform/cpu_model.h"
 
-static inline void fake_leaf(u32 out[4], u32 eax, u32 ebx, u32 ecx, u32 edx)
-{
+static inline void fake_leaf(u32 out[4], u32 eax, u32 ebx, u32 ecx, u32 edx) {
 	out[0] = eax;
 	out[1] = ebx;
 	out[2] = ecx;
@@ -17,8 +16,7 @@ static inline void fake_leaf(u32 out[4], u32 eax, u32 ebx, u32 ecx, u32 edx)
 }
 
 /* State components 0xd.2 on, as every processor lays them out. */
-static inline void fake_xsave_component(u32 sub, u32 out[4])
-{
+static inline void fake_xsave_component(u32 sub, u32 out[4]) {
 	switch (sub) {
 	case 2: fake_leaf(out, 256, 576, 0, 0); break;
 	case 5: fake_leaf(out, 64, 1088, 0, 0); break;
@@ -32,8 +30,7 @@ static inline void fake_xsave_component(u32 sub, u32 out[4])
 }
 
 /* An AMD processor of family 17h with SVM, all caches described, and no AVX-512. */
-static inline void fake_amd_cpuid(u32 leaf, u32 sub, u32 out[4])
-{
+static inline void fake_amd_cpuid(u32 leaf, u32 sub, u32 out[4]) {
 	fake_leaf(out, 0, 0, 0, 0);
 	switch (leaf) {
 	case 0: fake_leaf(out, 0xd, 0x68747541, 0x444d4163, 0x69746e65); break;
@@ -81,8 +78,7 @@ static inline void fake_amd_cpuid(u32 leaf, u32 sub, u32 out[4])
 }
 
 /* An Intel processor with VMX, AVX-512 and protection keys. */
-static inline void fake_intel_cpuid(u32 leaf, u32 sub, u32 out[4])
-{
+static inline void fake_intel_cpuid(u32 leaf, u32 sub, u32 out[4]) {
 	fake_leaf(out, 0, 0, 0, 0);
 	if ((leaf > 0x16 && leaf < CPUID_EXT) || leaf > CPUID_EXT + 8)
 		leaf = 0x16;

@@ -27,8 +27,7 @@ static struct timer *fake_queue;
 
 weak u64 tsc_khz = FAKE_TSC_KHZ;
 
-weak void log_msg(enum log_level level, const char *fmt, ...)
-{
+weak void log_msg(enum log_level level, const char *fmt, ...) {
 	va_list args;
 
 	va_start(args, fmt);
@@ -39,8 +38,7 @@ weak void log_msg(enum log_level level, const char *fmt, ...)
 		fprintf(stderr, "log %d: %s\n", (int)level, fake_log_last);
 }
 
-weak bool log_allowed(struct log_limit *limit)
-{
+weak bool log_allowed(struct log_limit *limit) {
 	if (limit->count >= limit->max)
 		return false;
 	limit->count++;
@@ -49,43 +47,23 @@ weak bool log_allowed(struct log_limit *limit)
 
 /* ---- clock and timers ---- */
 
-static u64 saturate(unsigned __int128 value)
-{
-	return value > ~0ull ? ~0ul : (u64)value;
-}
+static u64 saturate(unsigned __int128 value) { return value > ~0ull ? ~0ul : (u64)value; }
 
-weak u64 time_tsc(void)
-{
-	return fake_now;
-}
+weak u64 time_tsc(void) { return fake_now; }
 
-weak u64 tsc_to_ns(u64 ticks)
-{
-	return saturate((unsigned __int128)ticks * 1000000 / tsc_khz);
-}
+weak u64 tsc_to_ns(u64 ticks) { return saturate((unsigned __int128)ticks * 1000000 / tsc_khz); }
 
-weak u64 ns_to_tsc(u64 ns)
-{
-	return saturate((unsigned __int128)ns * tsc_khz / 1000000);
-}
+weak u64 ns_to_tsc(u64 ns) { return saturate((unsigned __int128)ns * tsc_khz / 1000000); }
 
-weak u64 time_ns(void)
-{
-	return tsc_to_ns(time_tsc() - FAKE_TSC_START);
-}
+weak u64 time_ns(void) { return tsc_to_ns(time_tsc() - FAKE_TSC_START); }
 
-weak u64 platform_wall_clock_ns(void)
-{
-	return fake_wall_clock_base_ns + time_ns();
-}
+weak u64 platform_wall_clock_ns(void) { return fake_wall_clock_base_ns + time_ns(); }
 
-weak void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu)
-{
+weak void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu) {
 	*timer = (struct timer){.deadline = TIMER_NEVER, .fn = fn, .cpu = cpu};
 }
 
-weak void timer_cancel(struct timer *timer)
-{
+weak void timer_cancel(struct timer *timer) {
 	struct timer **at = &fake_queue;
 
 	while (*at && *at != timer)
@@ -97,8 +75,7 @@ weak void timer_cancel(struct timer *timer)
 	timer->deadline = TIMER_NEVER;
 }
 
-weak void timer_arm(struct timer *timer, u64 deadline_tsc)
-{
+weak void timer_arm(struct timer *timer, u64 deadline_tsc) {
 	struct timer **at = &fake_queue;
 
 	timer_cancel(timer);
@@ -112,8 +89,7 @@ weak void timer_arm(struct timer *timer, u64 deadline_tsc)
 	*at = timer;
 }
 
-void fake_advance(u64 ticks)
-{
+void fake_advance(u64 ticks) {
 	u64 end = fake_now + ticks;
 
 	while (fake_queue && fake_queue->deadline <= end) {
@@ -127,13 +103,9 @@ void fake_advance(u64 ticks)
 	fake_now = end;
 }
 
-void fake_advance_ns(u64 ns)
-{
-	fake_advance(ns_to_tsc(ns));
-}
+void fake_advance_ns(u64 ns) { fake_advance(ns_to_tsc(ns)); }
 
-unsigned fake_timers_armed(void)
-{
+unsigned fake_timers_armed(void) {
 	unsigned count = 0;
 
 	for (struct timer *timer = fake_queue; timer; timer = timer->next)
@@ -141,13 +113,9 @@ unsigned fake_timers_armed(void)
 	return count;
 }
 
-u64 fake_next_deadline(void)
-{
-	return fake_queue ? fake_queue->deadline : TIMER_NEVER;
-}
+u64 fake_next_deadline(void) { return fake_queue ? fake_queue->deadline : TIMER_NEVER; }
 
-void fake_reset(void)
-{
+void fake_reset(void) {
 	fake_now = FAKE_TSC_START;
 	fake_queue = NULL;
 	tsc_khz = FAKE_TSC_KHZ;
@@ -167,37 +135,30 @@ struct fake_gmem {
 };
 
 /* struct gmem belongs to mm/; a fake VM's one is always a struct fake_gmem. */
-static struct fake_gmem *arena(struct gmem *gm)
-{
-	return (struct fake_gmem *)(void *)gm;
-}
+static struct fake_gmem *arena(struct gmem *gm) { return (struct fake_gmem *)(void *)gm; }
 
-weak int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len)
-{
+weak int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) {
 	if (!gm || !range_within(gpa, len, arena(gm)->size))
 		return E_FAULT;
 	memcpy(to, arena(gm)->bytes + gpa, len);
 	return 0;
 }
 
-weak int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len)
-{
+weak int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) {
 	if (!gm || !range_within(gpa, len, arena(gm)->size))
 		return E_FAULT;
 	memcpy(arena(gm)->bytes + gpa, from, len);
 	return 0;
 }
 
-weak int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len)
-{
+weak int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 	if (!gm || !range_within(gpa, len, arena(gm)->size))
 		return E_FAULT;
 	memset(arena(gm)->bytes + gpa, value, len);
 	return 0;
 }
 
-weak void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
-{
+weak void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
 	if (!gm || !range_within(gpa, len, arena(gm)->size))
 		return NULL;
 	if ((gpa & ~PAGE_MASK) + len > PAGE_SIZE)
@@ -209,8 +170,7 @@ weak void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len)
 
 weak u64 direct_base_;
 
-weak int frame_alloc(unsigned order, u32 flags, pfn_t *out)
-{
+weak int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	void *block = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
 
 	if (!block)
@@ -220,8 +180,7 @@ weak int frame_alloc(unsigned order, u32 flags, pfn_t *out)
 	return 0;
 }
 
-weak int frame_free(pfn_t pfn, unsigned order, u32 flags)
-{
+weak int frame_free(pfn_t pfn, unsigned order, u32 flags) {
 	(void)order;
 	(void)flags;
 	free(phys_to_virt(pfn << PAGE_SHIFT));
@@ -235,8 +194,7 @@ struct fake_arch {
 	struct segment segments[NR_SEGS];
 };
 
-struct vm *fake_vm_create(u32 nr_vcpus, size_t ram)
-{
+struct vm *fake_vm_create(u32 nr_vcpus, size_t ram) {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
 	assert_non_null(vm);
@@ -264,8 +222,7 @@ struct vm *fake_vm_create(u32 nr_vcpus, size_t ram)
 	return vm;
 }
 
-void fake_vm_destroy(struct vm *vm)
-{
+void fake_vm_destroy(struct vm *vm) {
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		free(vm->vcpus[i]->arch);
 		free(vm->vcpus[i]);
@@ -274,51 +231,38 @@ void fake_vm_destroy(struct vm *vm)
 	free(vm);
 }
 
-u8 *fake_ram(struct vm *vm)
-{
-	return arena(vm->gmem)->bytes;
-}
+u8 *fake_ram(struct vm *vm) { return arena(vm->gmem)->bytes; }
 
-weak void vcpu_request(struct vcpu *vcpu, u64 bits)
-{
+weak void vcpu_request(struct vcpu *vcpu, u64 bits) {
 	atomic_fetch_or(&vcpu->requests, bits);
 	fake_requests++;
 	fake_last_request = bits;
 }
 
-u64 fake_take_requests(struct vcpu *vcpu)
-{
-	return atomic_exchange(&vcpu->requests, 0);
-}
+u64 fake_take_requests(struct vcpu *vcpu) { return atomic_exchange(&vcpu->requests, 0); }
 
-weak void vm_end(struct vm *vm, enum vm_end how)
-{
+weak void vm_end(struct vm *vm, enum vm_end how) {
 	if (vm->end == VM_END_NONE)
 		vm->end = how;
 }
 
-weak u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg)
-{
+weak u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg) {
 	return ((struct fake_arch *)vcpu->arch)->regs[reg];
 }
 
-weak void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
-{
+weak void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	((struct fake_arch *)vcpu->arch)->regs[reg] = value;
 }
 
-weak void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
-{
+weak void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	*out = ((struct fake_arch *)vcpu->arch)->segments[seg];
 }
 
-weak void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
-{
+weak void vcpu_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	((struct fake_arch *)vcpu->arch)->segments[seg] = *in;
 }
 
-weak u32 vcpu_privilege(struct vcpu *vcpu)
-{
+weak u32 vcpu_privilege(struct vcpu *vcpu) {
 	struct segment cs;
 
 	vcpu_segment(vcpu, SEG_CS, &cs);
@@ -327,33 +271,28 @@ weak u32 vcpu_privilege(struct vcpu *vcpu)
 	return vcpu_cpl(vcpu);
 }
 
-weak u8 vcpu_cpl(struct vcpu *vcpu)
-{
+weak u8 vcpu_cpl(struct vcpu *vcpu) {
 	(void)vcpu;
 	return fake_cpl;
 }
 
-weak enum outcome inject_exception(struct vcpu *vcpu, u8 vector)
-{
+weak enum outcome inject_exception(struct vcpu *vcpu, u8 vector) {
 	vcpu->exception = (struct vcpu_exception){.pending = true, .vector = vector};
 	return INJECTED;
 }
 
-weak enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error)
-{
+weak enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error) {
 	vcpu->exception = (struct vcpu_exception){
 		.pending = true, .has_error = true, .vector = vector, .error = error};
 	return INJECTED;
 }
 
-weak enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error)
-{
+weak enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error) {
 	vcpu_set_reg(vcpu, VREG_CR2, address);
 	return inject_exception_error(vcpu, 14, error);
 }
 
-weak enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...)
-{
+weak enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 	va_list args;
 
 	va_start(args, fmt);
@@ -364,12 +303,6 @@ weak enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...)
 }
 
 /* vCPUs of fake VMs have no paravirtual part, so that nobody gets here unless a test adds one. */
-weak void kvm_pv_eoi_take(struct vcpu *vcpu)
-{
-	vcpu->pv->eoi_armed = false;
-}
+weak void kvm_pv_eoi_take(struct vcpu *vcpu) { vcpu->pv->eoi_armed = false; }
 
-weak void kvm_pv_eoi_set(struct vcpu *vcpu)
-{
-	vcpu->pv->eoi_armed = true;
-}
+weak void kvm_pv_eoi_set(struct vcpu *vcpu) { vcpu->pv->eoi_armed = true; }

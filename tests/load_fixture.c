@@ -11,21 +11,16 @@ __asm__(".pushsection .rodata\n"
 	"dsdt_aml_end:\n"
 	".popsection");
 
-void load_fixture_open(struct load_fixture *fixture, u32 nr_vcpus, u64 memory)
-{
+void load_fixture_open(struct load_fixture *fixture, u32 nr_vcpus, u64 memory) {
 	*fixture = (struct load_fixture){.memory = memory};
 	fixture->vm = fake_vm_create(nr_vcpus, memory);
 	fixture->ram = fake_ram(fixture->vm);
 	fixture->spec.kernel.name = "image";
 }
 
-void load_fixture_close(struct load_fixture *fixture)
-{
-	fake_vm_destroy(fixture->vm);
-}
+void load_fixture_close(struct load_fixture *fixture) { fake_vm_destroy(fixture->vm); }
 
-int load_fixture_run(struct load_fixture *fixture, const u8 *image, u64 size)
-{
+int load_fixture_run(struct load_fixture *fixture, const u8 *image, u64 size) {
 	u8 *copy = malloc(size ? size : 1);
 	int rc;
 
@@ -44,15 +39,13 @@ int load_fixture_run(struct load_fixture *fixture, const u8 *image, u64 size)
 }
 
 void load_fixture_expect(struct load_fixture *fixture, const u8 *image, u64 size, int error,
-			 const char *text)
-{
+			 const char *text) {
 	assert_int_equal(load_fixture_run(fixture, image, size), error);
 	if (!strstr(fixture->err.text, text))
 		fail_msg("'%s' does not say '%s'", fixture->err.text, text);
 }
 
-u16 guest_u16(const struct load_fixture *fixture, gpa_t gpa)
-{
+u16 guest_u16(const struct load_fixture *fixture, gpa_t gpa) {
 	u16 value;
 
 	assert_true(range_within(gpa, sizeof(value), fixture->memory));
@@ -60,8 +53,7 @@ u16 guest_u16(const struct load_fixture *fixture, gpa_t gpa)
 	return value;
 }
 
-u32 guest_u32(const struct load_fixture *fixture, gpa_t gpa)
-{
+u32 guest_u32(const struct load_fixture *fixture, gpa_t gpa) {
 	u32 value;
 
 	assert_true(range_within(gpa, sizeof(value), fixture->memory));
@@ -69,8 +61,7 @@ u32 guest_u32(const struct load_fixture *fixture, gpa_t gpa)
 	return value;
 }
 
-u64 guest_u64(const struct load_fixture *fixture, gpa_t gpa)
-{
+u64 guest_u64(const struct load_fixture *fixture, gpa_t gpa) {
 	u64 value;
 
 	assert_true(range_within(gpa, sizeof(value), fixture->memory));
@@ -78,8 +69,7 @@ u64 guest_u64(const struct load_fixture *fixture, gpa_t gpa)
 	return value;
 }
 
-u32 fuzz_next(u64 *seed)
-{
+u32 fuzz_next(u64 *seed) {
 	*seed ^= *seed << 13;
 	*seed ^= *seed >> 7;
 	*seed ^= *seed << 17;

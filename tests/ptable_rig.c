@@ -18,8 +18,7 @@ u32 rig_fail_after;
 struct ptable pt;
 
 /* Page 0 is never given out, so that an entry without an address shows. */
-static int take(void *ctx, hpa_t *page)
-{
+static int take(void *ctx, hpa_t *page) {
 	static u32 next = 1;
 
 	(void)ctx;
@@ -40,8 +39,7 @@ static int take(void *ctx, hpa_t *page)
 }
 
 /* A freed page looks like a table of nonsense. */
-static void give_back(void *ctx, hpa_t page)
-{
+static void give_back(void *ctx, hpa_t page) {
 	(void)ctx;
 	assert_true(page && page % PAGE_SIZE == 0 && page / PAGE_SIZE < ARENA_PAGES);
 	assert_int_equal(used[page / PAGE_SIZE], 1);
@@ -52,8 +50,7 @@ static void give_back(void *ctx, hpa_t page)
 
 const struct pt_alloc rig_pages = {.alloc = take, .free = give_back};
 
-int rig_setup(void **state)
-{
+int rig_setup(void **state) {
 	(void)state;
 	rig_arena = aligned_alloc(PAGE_SIZE, ARENA_PAGES * PAGE_SIZE);
 	direct_base_ = (u64)rig_arena;
@@ -63,8 +60,7 @@ int rig_setup(void **state)
 	return 0;
 }
 
-int rig_teardown(void **state)
-{
+int rig_teardown(void **state) {
 	(void)state;
 	pt_store_hook = NULL;
 	free(rig_arena);
@@ -73,21 +69,16 @@ int rig_teardown(void **state)
 
 static u64 rng_state = 88172645463325252ul;
 
-u64 rig_rng64(void)
-{
+u64 rig_rng64(void) {
 	rng_state ^= rng_state << 13;
 	rng_state ^= rng_state >> 7;
 	rng_state ^= rng_state << 17;
 	return rng_state;
 }
 
-u64 rig_rng(u64 below)
-{
-	return rig_rng64() % below;
-}
+u64 rig_rng(u64 below) { return rig_rng64() % below; }
 
-u64 hw_entry(const struct pt_format *f, hpa_t table, unsigned level, u64 va, unsigned *leaf)
-{
+u64 hw_entry(const struct pt_format *f, hpa_t table, unsigned level, u64 va, unsigned *leaf) {
 	u64 present = f == &pt_format_ept ? 7 : 1;
 
 	for (;; level--) {
@@ -104,8 +95,7 @@ u64 hw_entry(const struct pt_format *f, hpa_t table, unsigned level, u64 va, uns
 	}
 }
 
-u64 hw_page_from(const struct pt_format *f, hpa_t table, unsigned from, u64 va)
-{
+u64 hw_page_from(const struct pt_format *f, hpa_t table, unsigned from, u64 va) {
 	unsigned level = 0;
 	u64 entry = hw_entry(f, table, from, va, &level);
 	u64 size = 1ul << (12 + 9 * level);
@@ -120,24 +110,18 @@ u64 hw_page_from(const struct pt_format *f, hpa_t table, unsigned from, u64 va)
 	       (entry >> (level ? 12 : 7) & 1) << 9; /* PAT */
 }
 
-u64 hw_page(u64 va)
-{
-	return hw_page_from(pt.format, pt.root, 3, va);
-}
+u64 hw_page(u64 va) { return hw_page_from(pt.format, pt.root, 3, va); }
 
-void rig_start(const struct pt_format *format, u8 max_leaf)
-{
+void rig_start(const struct pt_format *format, u8 max_leaf) {
 	assert_int_equal(pt_init(&pt, format, &rig_pages, max_leaf), 0);
 }
 
-void rig_finish(void)
-{
+void rig_finish(void) {
 	pt_destroy(&pt);
 	assert_int_equal(rig_nr_used, 0);
 }
 
-void assert_maps(u64 va, u64 pa, u32 attrs, u8 level)
-{
+void assert_maps(u64 va, u64 pa, u32 attrs, u8 level) {
 	struct pt_mapping m;
 
 	assert_true(pt_walk(&pt, va, &m));
@@ -147,8 +131,7 @@ void assert_maps(u64 va, u64 pa, u32 attrs, u8 level)
 	assert_int_equal(hw_page(va) & 0x000ffffffffff000ul, pa & PAGE_MASK);
 }
 
-void assert_nothing_at(u64 va)
-{
+void assert_nothing_at(u64 va) {
 	struct pt_mapping m;
 
 	assert_false(pt_walk(&pt, va, &m));

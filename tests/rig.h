@@ -8,14 +8,12 @@
 static u8 rig_sent[4096]; /* what the UART has sent */
 static u32 rig_sent_count;
 
-static void rig_tx(void *ctx, u8 byte)
-{
+static void rig_tx(void *ctx, u8 byte) {
 	(void)ctx;
 	rig_sent[rig_sent_count++ % sizeof(rig_sent)] = byte;
 }
 
-static inline struct vm *rig_create(u32 nr_vcpus)
-{
+static inline struct vm *rig_create(u32 nr_vcpus) {
 	struct platform_options options = {
 		.memory = MiB(512),
 		.phys_bits = 40,
@@ -31,36 +29,26 @@ static inline struct vm *rig_create(u32 nr_vcpus)
 	return vm;
 }
 
-static inline void rig_destroy(struct vm *vm)
-{
+static inline void rig_destroy(struct vm *vm) {
 	platform_destroy(vm);
 	assert_int_equal(fake_timers_armed(), 0);
 	fake_vm_destroy(vm);
 }
 
-static inline u32 in(struct vm *vm, u16 port, unsigned size)
-{
+static inline u32 in(struct vm *vm, u16 port, unsigned size) {
 	return bus_io_read(vm_bus(vm), vm->vcpus[0], port, size);
 }
 
-static inline void out(struct vm *vm, u16 port, unsigned size, u32 value)
-{
+static inline void out(struct vm *vm, u16 port, unsigned size, u32 value) {
 	bus_io_write(vm_bus(vm), vm->vcpus[0], port, size, value);
 }
 
-static inline u8 inb(struct vm *vm, u16 port)
-{
-	return (u8)in(vm, port, 1);
-}
+static inline u8 inb(struct vm *vm, u16 port) { return (u8)in(vm, port, 1); }
 
-static inline void outb(struct vm *vm, u16 port, u8 value)
-{
-	out(vm, port, 1, value);
-}
+static inline void outb(struct vm *vm, u16 port, u8 value) { out(vm, port, 1, value); }
 
 /* The same numbers in every run (Marsaglia's xorshift). */
-static inline u64 rig_random(void)
-{
+static inline u64 rig_random(void) {
 	static u64 state = 88172645463325252ul;
 
 	state ^= state << 13;
@@ -70,8 +58,7 @@ static inline u64 rig_random(void)
 }
 
 /* Accesses of all sizes, with values that software has no business to write, to some ports. */
-static inline void rig_storm(struct vm *vm, u16 first, u16 last, u32 rounds)
-{
+static inline void rig_storm(struct vm *vm, u16 first, u16 last, u32 rounds) {
 	for (u32 i = 0; i < rounds; i++) {
 		u64 dice = rig_random();
 		u16 port = (u16)(first + (dice >> 40) % (last - first + 1u));

@@ -97,8 +97,7 @@ struct vmx_config vmx_config;
 static hpa_t msr_bitmap;
 
 /* Chooses a control word: bits 31:0 of the MSR must be 1, bits 63:32 may be (SDM 3C A.2). */
-static int choose(u32 msr, const struct control *controls, u32 *word)
-{
+static int choose(u32 msr, const struct control *controls, u32 *word) {
 	u64 caps = rdmsr(msr);
 	u64 value = (u32)caps;
 	int err = 0;
@@ -115,8 +114,7 @@ static int choose(u32 msr, const struct control *controls, u32 *word)
 	return err;
 }
 
-static int choose_words(struct vmx_config *c)
-{
+static int choose_words(struct vmx_config *c) {
 	u64 basic = rdmsr(MSR_BASIC);
 	u32 first = basic & BASIC_TRUE ? 0x48d : 0x481;
 	int err = 0;
@@ -131,8 +129,7 @@ static int choose_words(struct vmx_config *c)
 	return err ? E_NOSUPP : 0;
 }
 
-static int choose_ept(struct vmx_config *c)
-{
+static int choose_ept(struct vmx_config *c) {
 	u64 caps = rdmsr(MSR_EPT_VPID);
 	u64 needed = EPT_CAP_4_LEVELS | EPT_CAP_WB | EPT_CAP_INVEPT;
 
@@ -149,8 +146,7 @@ static int choose_ept(struct vmx_config *c)
 	return 0;
 }
 
-static int negotiate(struct vmx_config *c)
-{
+static int negotiate(struct vmx_config *c) {
 	int err = choose_words(c);
 
 	if (!err)
@@ -169,13 +165,9 @@ static int negotiate(struct vmx_config *c)
 	return 0;
 }
 
-int vmx_negotiate(void)
-{
-	return negotiate(&vmx_config);
-}
+int vmx_negotiate(void) { return negotiate(&vmx_config); }
 
-int vmx_check_cpu(u32 cpu)
-{
+int vmx_check_cpu(u32 cpu) {
 	struct vmx_config own;
 
 	memset(&own, 0, sizeof(own));
@@ -194,8 +186,7 @@ static const u32 guest_msrs[] = {
 };
 
 /* Four maps of 1 KiB: reads of low and high MSRs, then writes (SDM 3C 24.6.9). */
-static void pass_msr(u8 *map, u32 msr)
-{
+static void pass_msr(u8 *map, u32 msr) {
 	u32 at = (msr >= 0xc0000000 ? 1024 : 0) + (msr & 0x1fff) / 8;
 	u8 clear = (u8) ~(1u << msr % 8);
 
@@ -203,8 +194,7 @@ static void pass_msr(u8 *map, u32 msr)
 	map[at + 2048] &= clear;
 }
 
-int vmx_msr_bitmap_init(void)
-{
+int vmx_msr_bitmap_init(void) {
 	u8 *map = page_alloc(PAGE_SIZE);
 
 	if (!map)
@@ -225,8 +215,7 @@ int vmx_msr_bitmap_init(void)
  * it otherwise: NE, VMXE and MCE are 1 below the guest; CD and NW would not leave the CPU with the
  * guest (SDM 3C 27.5.1); bits that the CPU model does not offer must fault.
  */
-static void setup_cr_masks(struct vcpu *vcpu)
-{
+static void setup_cr_masks(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	u64 reserved = vcpu->vm->cpu_model->cr4_reserved;
 
@@ -237,8 +226,7 @@ static void setup_cr_masks(struct vcpu *vcpu)
 	vmwrite(VMCS_CR4_MASK, ~arch->cr4_owned);
 }
 
-void vmx_setup_controls(struct vcpu *vcpu)
-{
+void vmx_setup_controls(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	const struct vmx_config *c = &vmx_config;
 
@@ -268,8 +256,7 @@ void vmx_setup_controls(struct vcpu *vcpu)
 	setup_cr_masks(vcpu);
 }
 
-void vmx_setup_host(struct cpu *cpu)
-{
+void vmx_setup_host(struct cpu *cpu) {
 	vmwrite(VMCS_HOST_CR0, read_cr0());
 	vmwrite(VMCS_HOST_CR3, read_cr3());
 	vmwrite(VMCS_HOST_CR4, read_cr4());

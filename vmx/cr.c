@@ -16,8 +16,7 @@
 
 enum cr_access { ACCESS_TO, ACCESS_FROM, ACCESS_CLTS, ACCESS_LMSW };
 
-static bool pae_paging(struct vcpu *vcpu)
-{
+static bool pae_paging(struct vcpu *vcpu) {
 	return (vmx_reg(vcpu, VREG_CR0) & X86_CR0_PG) && (vmx_reg(vcpu, VREG_CR4) & X86_CR4_PAE) &&
 	       !(vmx_reg(vcpu, VREG_EFER) & X86_EFER_LMA);
 }
@@ -26,8 +25,7 @@ static bool pae_paging(struct vcpu *vcpu)
  * What MOV to CR0 and CR4 does in PAE paging: the four page-directory pointers go into registers,
  * which are fields of the VMCS. False: a reserved bit is set, and the MOV has to fault.
  */
-bool vmx_load_pdptes(struct vcpu *vcpu)
-{
+bool vmx_load_pdptes(struct vcpu *vcpu) {
 	u64 reserved = PDPTE_RESERVED | ~GENMASK(vcpu->vm->cpu_model->phys_bits - 1, 0);
 	u64 table[NR_PDPTES];
 
@@ -41,14 +39,10 @@ bool vmx_load_pdptes(struct vcpu *vcpu)
 	return true;
 }
 
-static bool wide(struct vcpu *vcpu)
-{
-	return vmx_privilege(vcpu) & PRIV_64BIT;
-}
+static bool wide(struct vcpu *vcpu) { return vmx_privilege(vcpu) & PRIV_64BIT; }
 
 /* A write that the policy allowed is taken back when PAE paging cannot begin with it. */
-static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, bool lmsw)
-{
+static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, bool lmsw) {
 	u64 cr0 = vmx_reg(vcpu, VREG_CR0), cr4 = vmx_reg(vcpu, VREG_CR4);
 	enum outcome outcome = lmsw ? cr_lmsw(vcpu, (u16)value) : cr_write(vcpu, cr, value);
 
@@ -60,8 +54,7 @@ static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, boo
 	return inject_gp(vcpu, 0);
 }
 
-enum outcome vmx_exit_cr(struct vcpu *vcpu)
-{
+enum outcome vmx_exit_cr(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS_QUALIFICATION);
 	unsigned cr = info & 0xf, gpr = info >> 8 & 0xf;
 	enum outcome outcome;

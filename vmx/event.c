@@ -10,26 +10,20 @@
 #define DR6_BD	BIT(13)
 #define DR7_GD	BIT(13)
 
-static void set_proc(struct vmx_vcpu *arch, u32 value)
-{
+static void set_proc(struct vmx_vcpu *arch, u32 value) {
 	if (arch->proc == value)
 		return;
 	arch->proc = value;
 	vmwrite(VMCS_PROC_CONTROLS, value);
 }
 
-bool vmx_event_queued(struct vcpu *vcpu)
-{
-	return vmx_of(vcpu)->event;
-}
+bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
 
-bool vmx_interrupt_allowed(struct vcpu *vcpu)
-{
+bool vmx_interrupt_allowed(struct vcpu *vcpu) {
 	return (vcpu->rflags & X86_RFLAGS_IF) && !(vmread(VMCS_GUEST_SHADOW) & SHADOW_NEXT);
 }
 
-bool vmx_nmi_allowed(struct vcpu *vcpu)
-{
+bool vmx_nmi_allowed(struct vcpu *vcpu) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 	u64 shadow = vmread(VMCS_GUEST_SHADOW);
 
@@ -37,8 +31,7 @@ bool vmx_nmi_allowed(struct vcpu *vcpu)
 	return !(shadow & (SHADOW_NEXT | SHADOW_NMI));
 }
 
-void vmx_end_shadow(struct vcpu *vcpu)
-{
+void vmx_end_shadow(struct vcpu *vcpu) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 	u64 shadow = vmread(VMCS_GUEST_SHADOW);
 
@@ -47,14 +40,12 @@ void vmx_end_shadow(struct vcpu *vcpu)
 	vmx_give_back(loan);
 }
 
-static void queue(struct vmx_vcpu *arch, u64 info)
-{
+static void queue(struct vmx_vcpu *arch, u64 info) {
 	arch->event = true;
 	vmwrite(VMCS_ENTRY_EVENT, info);
 }
 
-void vmx_inject(struct vcpu *vcpu, const struct event *event)
-{
+void vmx_inject(struct vcpu *vcpu, const struct event *event) {
 	static const u64 types[] = {
 		[EVENT_INTERRUPT] = EVENT_TYPE_INTERRUPT,
 		[EVENT_NMI] = EVENT_TYPE_NMI,
@@ -72,28 +63,24 @@ void vmx_inject(struct vcpu *vcpu, const struct event *event)
 	queue(vmx_of(vcpu), info);
 }
 
-void vmx_interrupt_window(struct vcpu *vcpu, bool open)
-{
+void vmx_interrupt_window(struct vcpu *vcpu, bool open) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	set_proc(arch, open ? arch->proc | (u32)PROC_INTERRUPT_WINDOW
 			    : arch->proc & (u32)~PROC_INTERRUPT_WINDOW);
 }
 
-enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu)
-{
+enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu) {
 	vmx_interrupt_window(vcpu, false);
 	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;
 }
 
-void vmx_nmi_window(struct vcpu *vcpu)
-{
+void vmx_nmi_window(struct vcpu *vcpu) {
 	set_proc(vmx_of(vcpu), vmx_of(vcpu)->proc | (u32)PROC_NMI_WINDOW);
 }
 
-enum outcome vmx_exit_nmi_window(struct vcpu *vcpu)
-{
+enum outcome vmx_exit_nmi_window(struct vcpu *vcpu) {
 	set_proc(vmx_of(vcpu), vmx_of(vcpu)->proc & (u32)~PROC_NMI_WINDOW);
 	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;
@@ -105,8 +92,7 @@ enum outcome vmx_exit_nmi_window(struct vcpu *vcpu)
  * #DB exits always: its delivery could fault for ever without an exit otherwise. The CPU has left
  * DR6 alone and tells in the qualification what it would have set there (SDM 3C 27.1).
  */
-static enum outcome debug_exception(struct vcpu *vcpu)
-{
+static enum outcome debug_exception(struct vcpu *vcpu) {
 	u64 why = vmread(VMCS_QUALIFICATION) & DR6_ALL;
 	u64 dr6 = vmx_reg(vcpu, VREG_DR6) & ~0xful; /* B0 to B3 tell of this exception alone */
 
@@ -115,20 +101,17 @@ static enum outcome debug_exception(struct vcpu *vcpu)
 }
 
 /* The host's own event came in the guest's time: its handler runs now, and IRET unblocks NMIs. */
-static enum outcome host_nmi(void)
-{
+static enum outcome host_nmi(void) {
 	__asm__ volatile("int $2" : : : "memory");
 	return RESUME;
 }
 
-static enum outcome host_machine_check(void)
-{
+static enum outcome host_machine_check(void) {
 	__asm__ volatile("int $18" : : : "memory");
 	return RESUME;
 }
 
-enum outcome vmx_exit_exception(struct vcpu *vcpu)
-{
+enum outcome vmx_exit_exception(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS_EXIT_EVENT);
 	u8 vector = (u8)info;
 
@@ -150,8 +133,7 @@ enum outcome vmx_exit_exception(struct vcpu *vcpu)
  * The exit came while an event was being delivered. Software interrupts and exceptions restart with
  * their instruction, RIP points at it; everything else must be delivered again.
  */
-void vmx_take_exit_event(struct vcpu *vcpu)
-{
+void vmx_take_exit_event(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS_VECTORING_EVENT);
 	u64 shadow;
 

@@ -23,8 +23,7 @@ struct exit_entry {
 	enum outcome (*handler)(struct vcpu *vcpu);
 };
 
-void vmx_need_rsp(struct vcpu *vcpu)
-{
+void vmx_need_rsp(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	if (arch->rsp_known)
@@ -36,15 +35,13 @@ void vmx_need_rsp(struct vcpu *vcpu)
 
 /* ---- handlers ---- */
 
-static enum outcome exit_tick(struct vcpu *vcpu)
-{
+static enum outcome exit_tick(struct vcpu *vcpu) {
 	vmwrite(VMCS_TICK, vmx_tick());
 	vcpu_request_self(vcpu, REQ_LOOP);
 	return RESUME;
 }
 
-static enum outcome exit_io(struct vcpu *vcpu)
-{
+static enum outcome exit_io(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS_QUALIFICATION);
 	u16 port = (u16)(info >> 16);
 	unsigned size = (info & 7) + 1;
@@ -55,8 +52,7 @@ static enum outcome exit_io(struct vcpu *vcpu)
 	return exit_in_out(vcpu, port, size, in);
 }
 
-static enum outcome exit_ept_violation(struct vcpu *vcpu)
-{
+static enum outcome exit_ept_violation(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS_QUALIFICATION);
 	gpa_t gpa = vmread(VMCS_GUEST_PA);
 	bool write = info & EPT_QUAL_WRITE;
@@ -76,19 +72,16 @@ static enum outcome exit_ept_violation(struct vcpu *vcpu)
 	return emulate_mmio(vcpu, gpa, write, page_walk);
 }
 
-static enum outcome exit_ept_misconfig(struct vcpu *vcpu)
-{
+static enum outcome exit_ept_misconfig(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "EPT misconfiguration at %lx", vmread(VMCS_GUEST_PA));
 }
 
 /* VMX has no guest without this exit, but for one that never switches tasks by hardware. */
-static enum outcome exit_task_switch(struct vcpu *vcpu)
-{
+static enum outcome exit_task_switch(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "hardware task switch at rip %lx", vcpu->rip);
 }
 
-static enum outcome exit_bad_state(struct vcpu *vcpu)
-{
+static enum outcome exit_bad_state(struct vcpu *vcpu) {
 	return vcpu_stop_reason(
 		vcpu,
 		"VM entry refused the state: cr0 %lx cr3 %lx cr4 %lx efer %lx rip %lx cs %lx "
@@ -99,23 +92,19 @@ static enum outcome exit_bad_state(struct vcpu *vcpu)
 		vmread(VMCS_GUEST_SHADOW));
 }
 
-static enum outcome exit_bad_entry(struct vcpu *vcpu)
-{
+static enum outcome exit_bad_entry(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "VM entry failed: reason %lx, qualification %lx",
 				vmread(VMCS_EXIT_REASON), vmread(VMCS_QUALIFICATION));
 }
 
 /* Nobody knows what the guest waits for. */
-static enum outcome exit_unasked(struct vcpu *vcpu)
-{
+static enum outcome exit_unasked(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "exit reason %lx, which was not asked for, at rip %lx",
 				vmread(VMCS_EXIT_REASON), vcpu->rip);
 }
 
-#define UNASKED                               \
-	{                                     \
-		"not asked for", exit_unasked \
-	}
+#define UNASKED \
+	{ "not asked for", exit_unasked }
 
 static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_EXCEPTION] = {"exception", vmx_exit_exception},
@@ -169,15 +158,13 @@ static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_APIC_WRITE... NR_REASONS] = UNASKED,
 };
 
-const char *vmx_exit_name(u64 index)
-{
+const char *vmx_exit_name(u64 index) {
 	return index < VMX_NR_EXITS ? exits[index].name : "unknown";
 }
 
 /* ---- the way through ---- */
 
-void vmx_write_back(struct vcpu *vcpu)
-{
+void vmx_write_back(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	vmwrite(VMCS_GUEST_RIP, vcpu->rip);
@@ -187,13 +174,11 @@ void vmx_write_back(struct vcpu *vcpu)
 }
 
 /* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
-static u64 wrapped(struct vcpu *vcpu, u64 rip)
-{
+static u64 wrapped(struct vcpu *vcpu, u64 rip) {
 	return vmx_privilege(vcpu) & PRIV_64BIT ? rip : (u32)rip;
 }
 
-static inline u64 next_rip(struct vcpu *vcpu)
-{
+static inline u64 next_rip(struct vcpu *vcpu) {
 	u64 next = vcpu->next_rip;
 
 	if (!next) {
@@ -205,8 +190,7 @@ static inline u64 next_rip(struct vcpu *vcpu)
 }
 
 /* The instruction is done: what was for it alone ends (SDM 3B 17.3.1.1, 3A 6.8.3). */
-static inline void advance(struct vcpu *vcpu)
-{
+static inline void advance(struct vcpu *vcpu) {
 	u64 shadow = vmread(VMCS_GUEST_SHADOW);
 
 	vcpu->rip = next_rip(vcpu);
@@ -217,13 +201,11 @@ static inline void advance(struct vcpu *vcpu)
 }
 
 /* The basic reason of an entry that failed; else a reason that no manual names yet. */
-static u64 odd_reason(u64 reason)
-{
+static u64 odd_reason(u64 reason) {
 	return reason & REASON_ENTRY_FAILED ? min_u64((u16)reason, NR_REASONS) : NR_REASONS;
 }
 
-bool vmx_exit(struct vcpu *vcpu)
-{
+bool vmx_exit(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	u64 index = vmread(VMCS_EXIT_REASON);
 	u64 rip = vmread(VMCS_GUEST_RIP);
@@ -256,8 +238,7 @@ bool vmx_exit(struct vcpu *vcpu)
 	return true;
 }
 
-bool vmx_entry_refused(struct vcpu *vcpu)
-{
+bool vmx_entry_refused(struct vcpu *vcpu) {
 	vmx_of(vcpu)->launched = 0;
 	vcpu_stop_reason(vcpu,
 			 "VM entry refused the controls: VM-instruction error %lu (SDM 3C "

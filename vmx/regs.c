@@ -17,30 +17,24 @@ static const u32 guest_msr[NR_GUEST_MSRS] = {
 	[MSR_KERNEL_GS] = X86_MSR_KERNEL_GS_BASE,
 };
 
-static u64 read_dr6(void)
-{
+static u64 read_dr6(void) {
 	u64 v;
 
 	__asm__ volatile("mov %%db6, %0" : "=r"(v));
 	return v;
 }
 
-static void write_dr6(u64 v)
-{
-	__asm__ volatile("mov %0, %%db6" : : "r"(v));
-}
+static void write_dr6(u64 v) { __asm__ volatile("mov %0, %%db6" : : "r"(v)); }
 
 /* CR2 and DR6 are in no VMCS; Roost itself uses neither. */
-void vmx_load_msrs(struct vmx_vcpu *arch)
-{
+void vmx_load_msrs(struct vmx_vcpu *arch) {
 	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
 		wrmsr(guest_msr[i], arch->msr[i]);
 	write_cr2(arch->cr2);
 	write_dr6(arch->dr6);
 }
 
-void vmx_put_msrs(struct vmx_vcpu *arch)
-{
+void vmx_put_msrs(struct vmx_vcpu *arch) {
 	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
 		arch->msr[i] = rdmsr(guest_msr[i]);
 	arch->cr2 = read_cr2();
@@ -48,8 +42,7 @@ void vmx_put_msrs(struct vmx_vcpu *arch)
 }
 
 /* Which of the MSRs above; NR_GUEST_MSRS: another register. */
-static unsigned msr_index(enum vreg reg)
-{
+static unsigned msr_index(enum vreg reg) {
 	switch (reg) {
 	case VREG_STAR: return MSR_STAR;
 	case VREG_LSTAR: return MSR_LSTAR;
@@ -61,8 +54,7 @@ static unsigned msr_index(enum vreg reg)
 }
 
 /* Registers that are a field of the VMCS and nothing else. */
-static struct vmcs_field plain_field(enum vreg reg)
-{
+static struct vmcs_field plain_field(enum vreg reg) {
 	switch (reg) {
 	case VREG_CR3: return VMCS_GUEST_CR3;
 	case VREG_EFER: return VMCS_GUEST_EFER;
@@ -79,20 +71,17 @@ static struct vmcs_field plain_field(enum vreg reg)
 	}
 }
 
-static u64 read_cr0_seen(const struct vmx_vcpu *arch)
-{
+static u64 read_cr0_seen(const struct vmx_vcpu *arch) {
 	return (vmread(VMCS_GUEST_CR0) & arch->cr0_owned) |
 	       (vmread(VMCS_CR0_SHADOW) & ~arch->cr0_owned);
 }
 
-static u64 read_cr4_seen(const struct vmx_vcpu *arch)
-{
+static u64 read_cr4_seen(const struct vmx_vcpu *arch) {
 	return (vmread(VMCS_GUEST_CR4) & arch->cr4_owned) |
 	       (vmread(VMCS_CR4_SHADOW) & ~arch->cr4_owned);
 }
 
-static u64 get(struct vmx_vcpu *arch, enum vreg reg)
-{
+static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 	unsigned msr = msr_index(reg);
 
 	if (msr < NR_GUEST_MSRS)
@@ -109,8 +98,7 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg)
 }
 
 /* EFER.LMA and the entry control that says the same (SDM 3C 26.3.1.1). */
-static void set_long_mode(bool on)
-{
+static void set_long_mode(bool on) {
 	u64 efer = vmread(VMCS_GUEST_EFER);
 	u64 entry = vmread(VMCS_ENTRY_CONTROLS);
 
@@ -119,22 +107,19 @@ static void set_long_mode(bool on)
 }
 
 /* LMA = LME and PG (SDM 3A 9.8.5). CD and NW are kept for the guest to see, and have no effect. */
-static void set_cr0(u64 value)
-{
+static void set_cr0(u64 value) {
 	vmwrite(VMCS_CR0_SHADOW, value);
 	vmwrite(VMCS_GUEST_CR0,
 		(value | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
 	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS_GUEST_EFER) & X86_EFER_LME));
 }
 
-static void set_cr4(u64 value)
-{
+static void set_cr4(u64 value) {
 	vmwrite(VMCS_CR4_SHADOW, value);
 	vmwrite(VMCS_GUEST_CR4, value | vmx_config.cr4_fixed | X86_CR4_MCE);
 }
 
-static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value)
-{
+static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 	unsigned msr = msr_index(reg);
 
 	if (msr < NR_GUEST_MSRS) {
@@ -166,8 +151,7 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value)
 	}
 }
 
-u64 vmx_reg(struct vcpu *vcpu, enum vreg reg)
-{
+u64 vmx_reg(struct vcpu *vcpu, enum vreg reg) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 	u64 value = get(vmx_of(vcpu), reg);
 
@@ -175,8 +159,7 @@ u64 vmx_reg(struct vcpu *vcpu, enum vreg reg)
 	return value;
 }
 
-void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
-{
+void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 
 	set(vmx_of(vcpu), reg, value);
@@ -185,21 +168,18 @@ void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
 
 /* ---- segments ---- */
 
-static u32 access_of(u16 attr)
-{
+static u32 access_of(u16 attr) {
 	return attr & SEG_ATTR_P ? (attr & 0xffu) | (attr & 0xf00u) << 4
 				 : (attr & 0xffu) | (u32)ACCESS_UNUSABLE;
 }
 
-static u16 attr_of(u64 access)
-{
+static u16 attr_of(u64 access) {
 	u64 attr = (access & 0xff) | (access >> 4 & 0xf00);
 
 	return (u16)(access & ACCESS_UNUSABLE ? attr & ~(u64)SEG_ATTR_P : attr);
 }
 
-void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
-{
+void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 
 	out->base = vmread(VMCS_GUEST_BASE(seg));
@@ -209,16 +189,14 @@ void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
 	vmx_give_back(loan);
 }
 
-static void write_segment(enum seg seg, const struct segment *in)
-{
+static void write_segment(enum seg seg, const struct segment *in) {
 	vmwrite(VMCS_GUEST_BASE(seg), in->base);
 	vmwrite(VMCS_GUEST_LIMIT(seg), in->limit);
 	vmwrite(VMCS_GUEST_SELECTOR(seg), in->selector);
 	vmwrite(VMCS_GUEST_ACCESS(seg), access_of(in->attr));
 }
 
-void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
-{
+void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 
 	write_segment(seg, in);
@@ -226,8 +204,7 @@ void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
 }
 
 /* SS's level is the CPL in every mode (SDM 3C 24.4.1). */
-u32 vmx_privilege(struct vcpu *vcpu)
-{
+u32 vmx_privilege(struct vcpu *vcpu) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 	u32 privilege = attr_of(vmread(VMCS_GUEST_ACCESS(SEG_SS))) >> 5 & PRIV_CPL;
 
@@ -238,8 +215,7 @@ u32 vmx_privilege(struct vcpu *vcpu)
 	return privilege;
 }
 
-void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset)
-{
+void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 
 	vmwrite(VMCS_TSC_OFFSET, offset);
@@ -248,8 +224,7 @@ void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset)
 
 /* ---- RESET and INIT ---- */
 
-static void reset_segments(void)
-{
+static void reset_segments(void) {
 	static const struct segment code = {
 		.base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .attr = 0x9b};
 	static const struct segment data = {.limit = 0xffff, .attr = 0x93};
@@ -267,8 +242,7 @@ static void reset_segments(void)
 }
 
 /* What RESET clears and INIT leaves alone. */
-static void reset_msrs(struct vmx_vcpu *arch)
-{
+static void reset_msrs(struct vmx_vcpu *arch) {
 	memset(arch->msr, 0, sizeof(arch->msr));
 	vmwrite(VMCS_GUEST_SYSENTER_CS, 0);
 	vmwrite(VMCS_GUEST_SYSENTER_ESP, 0);
@@ -278,15 +252,13 @@ static void reset_msrs(struct vmx_vcpu *arch)
 	fpu_reset(&arch->fpu);
 }
 
-static void reset_debug(struct vmx_vcpu *arch)
-{
+static void reset_debug(struct vmx_vcpu *arch) {
 	set(arch, VREG_DR6, RESET_DR6);
 	vmwrite(VMCS_GUEST_DR7, RESET_DR7);
 	fpu_clear_debug(&arch->fpu);
 }
 
-static void reset_events(struct vmx_vcpu *arch)
-{
+static void reset_events(struct vmx_vcpu *arch) {
 	arch->event = false;
 	arch->proc = vmx_config.proc;
 	vmwrite(VMCS_PROC_CONTROLS, arch->proc);
@@ -296,8 +268,7 @@ static void reset_events(struct vmx_vcpu *arch)
 	vmwrite(VMCS_GUEST_PENDING_DB, 0);
 }
 
-void vmx_vcpu_reset(struct vcpu *vcpu, bool init)
-{
+void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 	/* INIT keeps CD and NW (SDM 3A table 9-1). */

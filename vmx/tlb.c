@@ -27,8 +27,7 @@ struct invalidation {
 
 static _Atomic u32 last_vpid;
 
-int vmx_new_vpid(struct vmx_vcpu *arch)
-{
+int vmx_new_vpid(struct vmx_vcpu *arch) {
 	u32 vpid;
 
 	if (!(vmx_config.proc2 & PROC2_VPID))
@@ -40,31 +39,27 @@ int vmx_new_vpid(struct vmx_vcpu *arch)
 	return 0;
 }
 
-static void invept(u64 eptp)
-{
+static void invept(u64 eptp) {
 	struct invalidation which = {.context = eptp};
 	u64 type = vmx_config.invept_context ? INV_ONE : INV_ALL;
 
 	__asm__ volatile("invept %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
 }
 
-static void invvpid(u16 vpid)
-{
+static void invvpid(u16 vpid) {
 	struct invalidation which = {.context = vpid};
 	u64 type = vmx_config.invvpid_context ? INV_ONE : INV_ALL;
 
 	__asm__ volatile("invvpid %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
 }
 
-void vmx_tlb_flush(struct vcpu *vcpu)
-{
+void vmx_tlb_flush(struct vcpu *vcpu) {
 	vmx_of(vcpu)->flush = true;
 	/* What was found through the old tables is not to be found again. */
 	memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
 }
 
-void vmx_tlb_enter(struct vcpu *vcpu)
-{
+void vmx_tlb_enter(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	struct ptable *pt = &vcpu->vm->gmem->pt;
 	u64 generation = pt_generation(pt);

@@ -108,16 +108,14 @@ u64 vmread(struct vmcs_field field);
 void vmwrite(struct vmcs_field field, u64 value);
 #else
 /* Of the current VMCS. All fields named above exist once vmx_probe() has been content. */
-static inline u64 vmread(struct vmcs_field field)
-{
+static inline u64 vmread(struct vmcs_field field) {
 	u64 value;
 
 	__asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((u64)field.encoding) : "cc");
 	return value;
 }
 
-static inline void vmwrite(struct vmcs_field field, u64 value)
-{
+static inline void vmwrite(struct vmcs_field field, u64 value) {
 	__asm__ volatile("vmwrite %1, %0"
 			 :
 			 : "r"((u64)field.encoding), "r"(value)

@@ -32,8 +32,7 @@ _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) 
 /* EPT with the leaves that this CPU has. */
 static struct pt_format ept_format;
 
-static int vmx_probe(void)
-{
+static int vmx_probe(void) {
 	u32 r[4];
 	u64 ept;
 	int err;
@@ -59,8 +58,7 @@ static int vmx_probe(void)
 }
 
 /* Firmware opens VMX and locks it, or leaves both to us (SDM 3C 23.7). */
-static int open_vmx(u32 cpu)
-{
+static int open_vmx(u32 cpu) {
 	u64 control = rdmsr(MSR_FEATURE_CONTROL);
 
 	if (!(control & FEATURE_CONTROL_LOCKED)) {
@@ -76,26 +74,18 @@ static int open_vmx(u32 cpu)
 }
 
 /* VMXON and VMPTRLD take the address of the address; both report failure in CF and ZF. */
-static bool vmxon(hpa_t region)
-{
+static bool vmxon(hpa_t region) {
 	bool failed;
 
 	__asm__ volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region) : "memory");
 	return !failed;
 }
 
-static void vmclear(hpa_t vmcs)
-{
-	__asm__ volatile("vmclear %0" : : "m"(vmcs) : "cc", "memory");
-}
+static void vmclear(hpa_t vmcs) { __asm__ volatile("vmclear %0" : : "m"(vmcs) : "cc", "memory"); }
 
-static void vmptrld(hpa_t vmcs)
-{
-	__asm__ volatile("vmptrld %0" : : "m"(vmcs) : "cc", "memory");
-}
+static void vmptrld(hpa_t vmcs) { __asm__ volatile("vmptrld %0" : : "m"(vmcs) : "cc", "memory"); }
 
-static int vmx_cpu_on(struct cpu *cpu)
-{
+static int vmx_cpu_on(struct cpu *cpu) {
 	u32 *region = page_alloc(PAGE_SIZE);
 	struct vmx_cpu *vmx = page_alloc(PAGE_SIZE);
 
@@ -116,8 +106,7 @@ static int vmx_cpu_on(struct cpu *cpu)
 
 /* ---- which VMCS is current ---- */
 
-static void make_current(struct vcpu *vcpu)
-{
+static void make_current(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
 	vmx->current = vcpu;
@@ -125,8 +114,7 @@ static void make_current(struct vcpu *vcpu)
 		vmptrld(vmx_of(vcpu)->vmcs_pa);
 }
 
-static void make_clear(struct vcpu *vcpu)
-{
+static void make_clear(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
 	vmclear(vmx_of(vcpu)->vmcs_pa);
@@ -135,8 +123,7 @@ static void make_clear(struct vcpu *vcpu)
 		vmx->current = NULL;
 }
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu)
-{
+struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 	struct vmcs_loan loan = {.lent = vcpu, .back = vmx->current};
 
@@ -146,16 +133,14 @@ struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu)
 	return loan;
 }
 
-void vmx_give_back_slow(struct vmcs_loan loan)
-{
+void vmx_give_back_slow(struct vmcs_loan loan) {
 	make_clear(loan.lent);
 	make_current(loan.back);
 }
 
 /* ---- vCPUs ---- */
 
-static void vmx_vcpu_destroy(struct vcpu *vcpu)
-{
+static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	if (!arch)
@@ -167,8 +152,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu)
 	vcpu->arch = NULL;
 }
 
-static int vmx_vcpu_create(struct vcpu *vcpu)
-{
+static int vmx_vcpu_create(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = page_alloc(PAGE_SIZE);
 	struct vmcs_loan loan;
 
@@ -189,8 +173,7 @@ static int vmx_vcpu_create(struct vcpu *vcpu)
 	return 0;
 }
 
-static void vmx_load(struct vcpu *vcpu)
-{
+static void vmx_load(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	make_current(vcpu);
@@ -203,8 +186,7 @@ static void vmx_load(struct vcpu *vcpu)
 	arch->loaded = true;
 }
 
-static void vmx_put(struct vcpu *vcpu)
-{
+static void vmx_put(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	arch->loaded = false;
@@ -213,8 +195,7 @@ static void vmx_put(struct vcpu *vcpu)
 	make_clear(vcpu);
 }
 
-static void vmx_run(struct vcpu *vcpu)
-{
+static void vmx_run(struct vcpu *vcpu) {
 	if (!vcpu_prepare(vcpu))
 		return;
 	vmx_write_back(vcpu);

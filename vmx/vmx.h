@@ -54,10 +54,7 @@ struct vmx_vcpu {
 	struct guest_fpu fpu;
 };
 
-static inline struct vmx_vcpu *vmx_of(struct vcpu *vcpu)
-{
-	return vcpu->arch;
-}
+static inline struct vmx_vcpu *vmx_of(struct vcpu *vcpu) { return vcpu->arch; }
 
 /* vmx.c: makes the vCPU's VMCS the current one for a moment, from a CPU that does not run it. */
 struct vmcs_loan {
@@ -67,15 +64,13 @@ struct vmcs_loan {
 struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu);
 void vmx_give_back_slow(struct vmcs_loan loan);
 
-static inline struct vmcs_loan vmx_borrow(struct vcpu *vcpu)
-{
+static inline struct vmcs_loan vmx_borrow(struct vcpu *vcpu) {
 	if (likely(vmx_of(vcpu)->loaded))
 		return (struct vmcs_loan){NULL, NULL};
 	return vmx_borrow_slow(vcpu);
 }
 
-static inline void vmx_give_back(struct vmcs_loan loan)
-{
+static inline void vmx_give_back(struct vmcs_loan loan) {
 	if (unlikely(loan.lent))
 		vmx_give_back_slow(loan);
 }
@@ -92,10 +87,7 @@ void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a C
  * timers and at what other CPUs want. Bochs 2.7 needs it, where interrupts do not end the guest
  * that was entered with IF clear; elsewhere it is a second line of defence.
  */
-static inline u32 vmx_tick(void)
-{
-	return (u32)min_u64(tsc_khz >> vmx_config.tick_shift, ~0u);
-}
+static inline u32 vmx_tick(void) { return (u32)min_u64(tsc_khz >> vmx_config.tick_shift, ~0u); }
 
 /* entry.S: enters and handles exits until vmx_exit() says false. Interrupts are off. */
 void vmx_enter(struct vcpu *vcpu);

@@ -20,26 +20,20 @@
 
 void demo_main(u32 magic, const struct mb1_info *info);
 
-static u8 in8(u16 port)
-{
+static u8 in8(u16 port) {
 	u8 value;
 
 	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
 	return value;
 }
 
-static void out8(u16 port, u8 value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
+static void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
 
-static void out16(u16 port, u16 value)
-{
+static void out16(u16 port, u16 value) {
 	__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
 }
 
-static u32 cycles(void)
-{
+static u32 cycles(void) {
 	u32 low, high;
 
 	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
@@ -47,22 +41,19 @@ static u32 cycles(void)
 }
 
 /* The four registers in the order EAX, EBX, ECX, EDX. */
-static void get_cpuid(u32 leaf, u32 out[4])
-{
+static void get_cpuid(u32 leaf, u32 out[4]) {
 	__asm__ volatile("cpuid"
 			 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
 			 : "a"(leaf), "c"(0));
 }
 
-static void print_char(char c)
-{
+static void print_char(char c) {
 	for (u32 i = 0; i < 100000 && !(in8(COM1_LINE_STATUS) & TRANSMITTER_EMPTY); i++)
 		__builtin_ia32_pause();
 	out8(COM1, (u8)c);
 }
 
-static void print(const char *text)
-{
+static void print(const char *text) {
 	for (; *text; text++) {
 		if (*text == '\n')
 			print_char('\r');
@@ -71,8 +62,7 @@ static void print(const char *text)
 }
 
 /* Decimal, with zeros in front up to `digits`. */
-static void print_number(u32 value, u32 digits)
-{
+static void print_number(u32 value, u32 digits) {
 	char text[11];
 	u32 at = sizeof(text) - 1;
 
@@ -85,8 +75,7 @@ static void print_number(u32 value, u32 digits)
 }
 
 /* Registers as CPUID returns text in them; bytes that are no printable ASCII are left out. */
-static void print_registers(const u32 *regs, u32 count)
-{
+static void print_registers(const u32 *regs, u32 count) {
 	for (u32 i = 0; i < count * 4; i++) {
 		char c = (char)(regs[i / 4] >> (i % 4 * 8));
 
@@ -95,8 +84,7 @@ static void print_registers(const u32 *regs, u32 count)
 	}
 }
 
-static void show_cpu(void)
-{
+static void show_cpu(void) {
 	u32 regs[4], vendor[3];
 
 	get_cpuid(0, regs);
@@ -125,8 +113,7 @@ static void show_cpu(void)
 	}
 }
 
-static void show_memory(u32 magic, const struct mb1_info *info)
-{
+static void show_memory(u32 magic, const struct mb1_info *info) {
 	if (magic != MB1_BOOT_MAGIC || !(info->flags & MB1_HAS_MEM))
 		return;
 	print("  memory      ");
@@ -139,21 +126,18 @@ static void show_memory(u32 magic, const struct mb1_info *info)
 	print("\n");
 }
 
-static u32 cmos(u8 index)
-{
+static u32 cmos(u8 index) {
 	out8(CMOS_INDEX, index);
 	return in8(CMOS_DATA);
 }
 
-static u32 cmos_time(u8 index, bool binary)
-{
+static u32 cmos_time(u8 index, bool binary) {
 	u32 value = cmos(index);
 
 	return binary ? value : (value >> 4) * 10 + (value & 0xf);
 }
 
-static void show_clock(void)
-{
+static void show_clock(void) {
 	/* Year, month, day, hour, minute, second; the firmware keeps 24-hour time. */
 	static const u8 index[] = {9, 8, 7, 4, 2, 0};
 	static const char *const behind[] = {"-", "-", " ", ":", ":", " UTC\n"};
@@ -172,8 +156,7 @@ static void show_clock(void)
 }
 
 /* CPUID always exits to the hypervisor, so its cost is what one exit and one entry take. */
-static void show_exits(void)
-{
+static void show_exits(void) {
 	u32 regs[4], best = ~0u;
 
 	for (u32 i = 0; i < MEASUREMENTS; i++) {
@@ -190,8 +173,7 @@ static void show_exits(void)
 	print(" TSC ticks for the fastest\n");
 }
 
-void demo_main(u32 magic, const struct mb1_info *info)
-{
+void demo_main(u32 magic, const struct mb1_info *info) {
 	print("\nHello from a guest: this is Roost's demonstration, running in a virtual "
 	      "machine.\n");
 	show_cpu();

@@ -1,8 +1,7 @@
 /* Finding ACPI tables: RSDP, then XSDT or RSDT (ACPI 6.4 5.2.5 to 5.2.8). */
 #include "guest-tests/lib/acpi.h"
 
-u8 acpi_sum(const void *table, size_t length)
-{
+u8 acpi_sum(const void *table, size_t length) {
 	const u8 *bytes = table;
 	u8 sum = 0;
 
@@ -11,8 +10,7 @@ u8 acpi_sum(const void *table, size_t length)
 	return sum;
 }
 
-const struct acpi_rsdp *acpi_rsdp(void)
-{
+const struct acpi_rsdp *acpi_rsdp(void) {
 	for (u64 at = 0xe0000; at < 0x100000; at += 16) {
 		const struct acpi_rsdp *rsdp = (const struct acpi_rsdp *)at;
 
@@ -22,16 +20,14 @@ const struct acpi_rsdp *acpi_rsdp(void)
 	return NULL;
 }
 
-static u64 entry_at(const struct acpi_header *root, u64 size, u64 i)
-{
+static u64 entry_at(const struct acpi_header *root, u64 size, u64 i) {
 	u64 entry = 0;
 
 	memcpy(&entry, (const char *)root + sizeof(*root) + i * size, size);
 	return entry;
 }
 
-const struct acpi_header *acpi_table(const char *signature)
-{
+const struct acpi_header *acpi_table(const char *signature) {
 	const struct acpi_rsdp *rsdp = acpi_rsdp();
 	const struct acpi_header *root;
 	u64 size = 4;

@@ -9,8 +9,7 @@
 
 static u32 passed, failed, skipped;
 
-static bool count(const char *name, bool good)
-{
+static bool count(const char *name, bool good) {
 	if (good) {
 		passed++;
 		print("ok %s\n", name);
@@ -21,29 +20,25 @@ static bool count(const char *name, bool good)
 	return good;
 }
 
-bool check(const char *name, bool good)
-{
+bool check(const char *name, bool good) {
 	if (!count(name, good))
 		print(": expected true got false\n");
 	return good;
 }
 
-bool check_eq(const char *name, u64 got, u64 expected)
-{
+bool check_eq(const char *name, u64 got, u64 expected) {
 	if (!count(name, got == expected))
 		print(": expected 0x%lx got 0x%lx\n", expected, got);
 	return got == expected;
 }
 
-bool check_ne(const char *name, u64 got, u64 unexpected)
-{
+bool check_ne(const char *name, u64 got, u64 unexpected) {
 	if (!count(name, got != unexpected))
 		print(": expected anything but 0x%lx\n", unexpected);
 	return got != unexpected;
 }
 
-bool check_range(const char *name, u64 got, u64 lowest, u64 highest)
-{
+bool check_range(const char *name, u64 got, u64 lowest, u64 highest) {
 	bool good = got >= lowest && got <= highest;
 
 	if (!count(name, good))
@@ -51,14 +46,12 @@ bool check_range(const char *name, u64 got, u64 lowest, u64 highest)
 	return good;
 }
 
-void skip(const char *name, const char *why)
-{
+void skip(const char *name, const char *why) {
 	skipped++;
 	print("skip %s: %s\n", name, why);
 }
 
-void test_end(void)
-{
+void test_end(void) {
 	cpu_cli();
 	print("RESULT %s: %u passed, %u failed", test_name, passed, failed);
 	if (skipped)

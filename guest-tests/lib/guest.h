@@ -33,8 +33,7 @@ struct cpu {
 
 extern struct cpu cpus[MAX_CPUS];
 
-static inline struct cpu *this_cpu(void)
-{
+static inline struct cpu *this_cpu(void) {
 	struct cpu *cpu;
 
 	__asm__ volatile("mov %%gs:0, %0" : "=r"(cpu));
@@ -73,8 +72,7 @@ u32 ram_ranges(const struct ram_range **list);
 /* Time. PM timer: 3.579545 MHz, 24 bits. */
 #define PM_TIMER_PORT 0x608
 #define PM_TIMER_HZ   3579545u
-static inline u64 rdtsc(void)
-{
+static inline u64 rdtsc(void) {
 	u32 lo, hi;
 
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
@@ -91,10 +89,7 @@ struct sample {
 	u64 value, tsc;
 };
 struct sample take_sample(u64 (*read)(void));
-static inline u64 us_to_tsc(u64 us)
-{
-	return us * (tsc_hz() / 1000) / 1000;
-}
+static inline u64 us_to_tsc(u64 us) { return us * (tsc_hz() / 1000) / 1000; }
 
 /* Waits until the expression is true, at most so many microseconds; true when it became so. */
 #define wait_until(expression, us)                                \
@@ -116,8 +111,7 @@ bool on_tcg(void);
 bool on_bare_tcg(void);
 bool under_roost(void); /* CPUID says that a hypervisor with Roost's or KVM's leaves is there */
 
-static inline bool cpuid_bit(u32 leaf, unsigned reg, unsigned bit)
-{
+static inline bool cpuid_bit(u32 leaf, unsigned reg, unsigned bit) {
 	u32 r[4];
 
 	cpuid(leaf & 0xffff0000u, 0, r);

@@ -32,8 +32,7 @@ static u32 legacy_directory[1024] __aligned(4096);
 static u64 pae_pointers[4] __aligned(4096);
 static u64 pae_directories[4][512] __aligned(4096);
 
-static void build_tables(void)
-{
+static void build_tables(void) {
 	static bool done;
 
 	if (done)
@@ -48,26 +47,22 @@ static void build_tables(void)
 	}
 }
 
-u32 *mode_directory(void)
-{
+u32 *mode_directory(void) {
 	build_tables();
 	return legacy_directory;
 }
 
-u64 *mode_pae_directory(unsigned gib)
-{
+u64 *mode_pae_directory(unsigned gib) {
 	build_tables();
 	return pae_directories[gib & 3];
 }
 
-void mode_real_vector(u8 vector, u16 offset)
-{
+void mode_real_vector(u8 vector, u16 offset) {
 	/* In assembly: a compiler takes what is at address 0 for a null pointer's object. */
 	__asm__ volatile("movl %1, (%0)" : : "r"(4ul * vector), "r"((u32)offset) : "memory");
 }
 
-void mode_run(enum mode mode, const struct mode_tables *tables, const void *code, size_t size)
-{
+void mode_run(enum mode mode, const struct mode_tables *tables, const void *code, size_t size) {
 	static struct mode_switch state;
 	const u32 sse = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 

@@ -23,10 +23,7 @@ struct mode_data {
 	u32 value[32]; /* in and out, as test and code agree */
 };
 
-static inline struct mode_data *mode_data(void)
-{
-	return (struct mode_data *)LOW_DATA;
-}
+static inline struct mode_data *mode_data(void) { return (struct mode_data *)LOW_DATA; }
 
 /*
  * Where the interrupt table of the called code is. Default in real mode: the vector table at 0. In

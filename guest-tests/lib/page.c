@@ -8,8 +8,7 @@ static u8 pool[POOL_PAGES][PAGE_SIZE] __aligned(4096);
 static unsigned pool_used;
 static u8 user_trap_stack[8192] __aligned(16);
 
-void *page_alloc(void)
-{
+void *page_alloc(void) {
 	if (pool_used == POOL_PAGES) {
 		check("the page pool is large enough", false);
 		test_end();
@@ -18,19 +17,14 @@ void *page_alloc(void)
 	return pool[pool_used++];
 }
 
-static u64 *table_slot(u64 *table, u64 va, unsigned level)
-{
+static u64 *table_slot(u64 *table, u64 va, unsigned level) {
 	return &table[va >> (3 + 9 * level) & 511];
 }
 
-static u64 *table_of(u64 entry)
-{
-	return (u64 *)(entry & PTE_ADDRESS);
-}
+static u64 *table_of(u64 entry) { return (u64 *)(entry & PTE_ADDRESS); }
 
 /* Replaces a large page by a table that maps the same. */
-static void split(u64 *slot, unsigned level)
-{
+static void split(u64 *slot, unsigned level) {
 	u64 *table = page_alloc();
 	u64 step = 1ul << (3 + 9 * (level - 1));
 	u64 flags = *slot & ~PTE_ADDRESS;
@@ -42,8 +36,7 @@ static void split(u64 *slot, unsigned level)
 	*slot = (u64)table | PTE_PRESENT | PTE_WRITE | PTE_USER;
 }
 
-u64 *page_entry(u64 va, unsigned level)
-{
+u64 *page_entry(u64 va, unsigned level) {
 	u64 *table = table_of(read_cr3());
 
 	for (unsigned at = 4; at > level; at--) {
@@ -58,8 +51,7 @@ u64 *page_entry(u64 va, unsigned level)
 	return table_slot(table, va, level);
 }
 
-u64 *page_find(u64 va, unsigned level)
-{
+u64 *page_find(u64 va, unsigned level) {
 	u64 *table = table_of(read_cr3());
 
 	for (unsigned at = 4; at > level; at--) {
@@ -72,14 +64,12 @@ u64 *page_find(u64 va, unsigned level)
 	return table_slot(table, va, level);
 }
 
-void page_map(u64 va, u64 pa, u64 flags)
-{
+void page_map(u64 va, u64 pa, u64 flags) {
 	*page_entry(va, 1) = pa | flags;
 	invlpg(va);
 }
 
-static void user_prepare(void)
-{
+static void user_prepare(void) {
 	static bool done;
 
 	if (done)
@@ -90,8 +80,7 @@ static void user_prepare(void)
 	page_map(USER_DATA, (u64)page_alloc(), PTE_PRESENT | PTE_WRITE | PTE_USER);
 }
 
-void user_run(const void *code, size_t size)
-{
+void user_run(const void *code, size_t size) {
 	user_prepare();
 	/* Through the page's own address below 4 GiB: SMAP may be on. */
 	memcpy((void *)(*page_entry(USER_CODE, 1) & PTE_ADDRESS), code, size);

@@ -3,8 +3,7 @@
 
 #define COM1 0x3f8
 
-void print_char(char c)
-{
+void print_char(char c) {
 	for (unsigned i = 0; i < 100000 && !(inb(COM1 + 5) & 0x20); i++)
 		cpu_pause();
 	outb(COM1, (u8)c);
@@ -15,8 +14,7 @@ struct sink {
 	size_t room;
 };
 
-static void put(struct sink *sink, char c)
-{
+static void put(struct sink *sink, char c) {
 	if (!sink->buffer) {
 		print_char(c);
 	} else if (sink->room > 1) {
@@ -30,8 +28,7 @@ struct field {
 	bool left, zero;
 };
 
-static void put_padded(struct sink *sink, const char *text, size_t length, struct field field)
-{
+static void put_padded(struct sink *sink, const char *text, size_t length, struct field field) {
 	size_t pad = field.width > length ? field.width - length : 0;
 
 	if (!field.left)
@@ -44,8 +41,7 @@ static void put_padded(struct sink *sink, const char *text, size_t length, struc
 }
 
 static void put_number(struct sink *sink, u64 value, unsigned base, bool negative,
-		       struct field field)
-{
+		       struct field field) {
 	char text[24];
 	size_t at = sizeof(text);
 
@@ -58,13 +54,11 @@ static void put_number(struct sink *sink, u64 value, unsigned base, bool negativ
 	put_padded(sink, text + at, sizeof(text) - at, field);
 }
 
-static void put_signed(struct sink *sink, s64 value, struct field field)
-{
+static void put_signed(struct sink *sink, s64 value, struct field field) {
 	put_number(sink, value < 0 ? 0 - (u64)value : (u64)value, 10, value < 0, field);
 }
 
-static size_t text_length(const char *text)
-{
+static size_t text_length(const char *text) {
 	size_t n = 0;
 
 	while (text[n])
@@ -72,8 +66,7 @@ static size_t text_length(const char *text)
 	return n;
 }
 
-static const char *parse_field(const char *f, struct field *field)
-{
+static const char *parse_field(const char *f, struct field *field) {
 	for (;; f++) {
 		if (*f == '-')
 			field->left = true;
@@ -87,8 +80,7 @@ static const char *parse_field(const char *f, struct field *field)
 	return f;
 }
 
-static void format_to(struct sink *sink, const char *f, va_list args)
-{
+static void format_to(struct sink *sink, const char *f, va_list args) {
 	for (; *f; f++) {
 		struct field field = {0, false, false};
 		bool wide = false;
@@ -125,8 +117,7 @@ static void format_to(struct sink *sink, const char *f, va_list args)
 	}
 }
 
-void print(const char *format, ...)
-{
+void print(const char *format, ...) {
 	struct sink sink = {NULL, 0};
 	va_list args;
 
@@ -135,8 +126,7 @@ void print(const char *format, ...)
 	va_end(args);
 }
 
-const char *name_of(const char *format, ...)
-{
+const char *name_of(const char *format, ...) {
 	static char buffer[128];
 	struct sink sink = {buffer, sizeof(buffer)};
 	va_list args;

@@ -18,8 +18,7 @@ void smp_ap_main(struct cpu *cpu);
 static char ap_stacks[MAX_CPUS - 1][AP_STACK] __aligned(16);
 static u32 listed;
 
-static void add_cpu(u32 apic_id, u32 flags, u32 boot_id)
-{
+static void add_cpu(u32 apic_id, u32 flags, u32 boot_id) {
 	if (!(flags & 1))
 		return;
 	if (apic_id == boot_id) {
@@ -34,16 +33,14 @@ static void add_cpu(u32 apic_id, u32 flags, u32 boot_id)
 	listed++;
 }
 
-static u32 load32(const u8 *at)
-{
+static u32 load32(const u8 *at) {
 	u32 value;
 
 	memcpy(&value, at, sizeof(value));
 	return value;
 }
 
-static void read_madt(void)
-{
+static void read_madt(void) {
 	const struct acpi_header *madt = acpi_table("APIC");
 	u32 boot_id = lapic_id();
 	const u8 *at, *end;
@@ -61,8 +58,7 @@ static void read_madt(void)
 	}
 }
 
-bool smp_boot(u32 index)
-{
+bool smp_boot(u32 index) {
 	struct cpu *cpu = &cpus[index];
 
 	cpu->online = false;
@@ -78,14 +74,12 @@ bool smp_boot(u32 index)
 	return wait_until(cpu->online, 1000000);
 }
 
-static void wake(struct regs *regs)
-{
+static void wake(struct regs *regs) {
 	(void)regs;
 	lapic_eoi();
 }
 
-u32 smp_init(void)
-{
+u32 smp_init(void) {
 	u32 online = 1;
 
 	lapic_init();
@@ -97,13 +91,9 @@ u32 smp_init(void)
 	return online;
 }
 
-u32 smp_listed(void)
-{
-	return listed;
-}
+u32 smp_listed(void) { return listed; }
 
-void smp_ap_main(struct cpu *cpu)
-{
+void smp_ap_main(struct cpu *cpu) {
 	trap_init_cpu(cpu);
 	lapic_init();
 	cpu->online = true;
@@ -120,8 +110,7 @@ void smp_ap_main(struct cpu *cpu)
 	}
 }
 
-bool smp_start(u32 index, void (*work)(void *), void *arg)
-{
+bool smp_start(u32 index, void (*work)(void *), void *arg) {
 	struct cpu *cpu = &cpus[index];
 
 	if (cpu->work)
@@ -132,7 +121,4 @@ bool smp_start(u32 index, void (*work)(void *), void *arg)
 	return true;
 }
 
-bool smp_wait(u32 index, u64 us)
-{
-	return wait_until(!cpus[index].work, us);
-}
+bool smp_wait(u32 index, u64 us) { return wait_until(!cpus[index].work, us); }

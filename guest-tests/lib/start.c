@@ -33,8 +33,7 @@ static u64 top;
 struct cpu cpus[MAX_CPUS];
 extern char boot_stack_top[];
 
-static void read_map(const struct multiboot_info *info)
-{
+static void read_map(const struct multiboot_info *info) {
 	u32 at = 0;
 
 	while (at + sizeof(struct multiboot_map_entry) <= info->mmap_length &&
@@ -47,8 +46,7 @@ static void read_map(const struct multiboot_info *info)
 	}
 }
 
-static void read_loader(u32 magic, const struct multiboot_info *info)
-{
+static void read_loader(u32 magic, const struct multiboot_info *info) {
 	if (magic != MB_LOADER_MAGIC)
 		return;
 	if (info->flags & MB_HAS_MEMORY)
@@ -63,20 +61,15 @@ static void read_loader(u32 magic, const struct multiboot_info *info)
 		read_map(info);
 }
 
-u64 ram_top(void)
-{
-	return top;
-}
+u64 ram_top(void) { return top; }
 
-u32 ram_ranges(const struct ram_range **list)
-{
+u32 ram_ranges(const struct ram_range **list) {
 	*list = ranges;
 	return nr_ranges;
 }
 
 /* Where the word starts in the command line, behind it; NULL when it is not there. */
-static const char *find_word(const char *word)
-{
+static const char *find_word(const char *word) {
 	for (const char *at = cmdline; *at; at++) {
 		size_t n = 0;
 
@@ -90,15 +83,13 @@ static const char *find_word(const char *word)
 	return NULL;
 }
 
-bool cmdline_has(const char *word)
-{
+bool cmdline_has(const char *word) {
 	const char *end = find_word(word);
 
 	return end && (*end == 0 || *end == ' ' || *end == '=');
 }
 
-static unsigned digit_value(char c)
-{
+static unsigned digit_value(char c) {
 	if (c >= '0' && c <= '9')
 		return (unsigned)(c - '0');
 	if (c >= 'a' && c <= 'f')
@@ -106,8 +97,7 @@ static unsigned digit_value(char c)
 	return 99;
 }
 
-u64 cmdline_number(const char *key, u64 otherwise)
-{
+u64 cmdline_number(const char *key, u64 otherwise) {
 	const char *at = find_word(key);
 	unsigned base = 10;
 	u64 value = 0;
@@ -124,16 +114,14 @@ u64 cmdline_number(const char *key, u64 otherwise)
 	return value;
 }
 
-bool cpu_is_amd(void)
-{
+bool cpu_is_amd(void) {
 	u32 r[4];
 
 	cpuid(0, 0, r);
 	return r[1] == 0x68747541; /* "Auth"enticAMD */
 }
 
-bool on_bare_tcg(void)
-{
+bool on_bare_tcg(void) {
 	u32 r[4];
 
 	if (!cpuid_bit(1, 2, 31))
@@ -142,13 +130,9 @@ bool on_bare_tcg(void)
 	return r[1] == 0x54474354; /* "TCGT"CGTCGTCG */
 }
 
-bool under_roost(void)
-{
-	return cpuid_bit(1, 2, 31) && !on_bare_tcg();
-}
+bool under_roost(void) { return cpuid_bit(1, 2, 31) && !on_bare_tcg(); }
 
-void guest_start(u32 magic, const struct multiboot_info *info)
-{
+void guest_start(u32 magic, const struct multiboot_info *info) {
 	read_loader(magic, info);
 	cpus[0].stack_top = (u64)boot_stack_top;
 	trap_init_cpu(&cpus[0]);
@@ -158,24 +142,21 @@ void guest_start(u32 magic, const struct multiboot_info *info)
 	test_end();
 }
 
-void *memset(void *to, int value, size_t size)
-{
+void *memset(void *to, int value, size_t size) {
 	void *at = to;
 
 	__asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(value) : "memory");
 	return to;
 }
 
-void *memcpy(void *to, const void *from, size_t size)
-{
+void *memcpy(void *to, const void *from, size_t size) {
 	void *at = to;
 
 	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
 	return to;
 }
 
-int memcmp(const void *a, const void *b, size_t size)
-{
+int memcmp(const void *a, const void *b, size_t size) {
 	const u8 *x = a, *y = b;
 
 	for (size_t i = 0; i < size; i++)

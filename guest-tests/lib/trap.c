@@ -40,8 +40,7 @@ static struct tss tss[MAX_CPUS] __aligned(16);
 static char ist_stack[MAX_CPUS][IST_STACKS][IST_SIZE] __aligned(16);
 static trap_handler handlers[256];
 
-void trap_set_entry(u8 v, void (*entry)(void))
-{
+void trap_set_entry(u8 v, void (*entry)(void)) {
 	u64 address = entry ? (u64)entry : (u64)trap_entries[v];
 
 	idt[v].low = (address & 0xffff) | (u64)SEL_CODE64 << 16 | GATE_INTERRUPT << 40 |
@@ -49,22 +48,19 @@ void trap_set_entry(u8 v, void (*entry)(void))
 	idt[v].high = address >> 32;
 }
 
-static void build_idt(void)
-{
+static void build_idt(void) {
 	for (unsigned v = 0; v < 256; v++)
 		trap_set_entry((u8)v, NULL);
 	trap_set_ist(X86_DF, 1);
 }
 
-void trap_load_idt(void)
-{
+void trap_load_idt(void) {
 	struct table_pointer pointer = {sizeof(idt) - 1, (u64)idt};
 
 	__asm__ volatile("lidt %0" : : "m"(pointer));
 }
 
-void trap_init_cpu(struct cpu *cpu)
-{
+void trap_init_cpu(struct cpu *cpu) {
 	u32 i = cpu->index;
 	u64 base = (u64)&tss[i];
 	u64 *descriptor = &gdt[SEL_TSS / 8 + 2 * i];
@@ -86,33 +82,23 @@ void trap_init_cpu(struct cpu *cpu)
 	wrmsr(X86_MSR_GS_BASE, (u64)cpu);
 }
 
-void trap_set_handler(u8 vector, trap_handler handler)
-{
-	handlers[vector] = handler;
-}
+void trap_set_handler(u8 vector, trap_handler handler) { handlers[vector] = handler; }
 
-void trap_set_dpl(u8 vector, unsigned dpl)
-{
+void trap_set_dpl(u8 vector, unsigned dpl) {
 	idt[vector].low = (idt[vector].low & ~(3ul << 45)) | (u64)dpl << 45;
 }
 
-void trap_set_ist(u8 vector, unsigned ist)
-{
+void trap_set_ist(u8 vector, unsigned ist) {
 	idt[vector].low = (idt[vector].low & ~(7ul << 32)) | (u64)ist << 32;
 }
 
-void trap_set_present(u8 vector, bool present)
-{
+void trap_set_present(u8 vector, bool present) {
 	idt[vector].low = (idt[vector].low & ~BIT(47)) | (u64)present << 47;
 }
 
-void trap_set_rsp0(u64 rsp)
-{
-	tss[this_cpu()->index].rsp[0] = rsp;
-}
+void trap_set_rsp0(u64 rsp) { tss[this_cpu()->index].rsp[0] = rsp; }
 
-struct trap trap_taken(void)
-{
+struct trap trap_taken(void) {
 	const struct cpu *cpu = this_cpu();
 
 	return (struct trap){
@@ -124,8 +110,7 @@ struct trap trap_taken(void)
 	};
 }
 
-static void __noreturn unexpected(const struct regs *r)
-{
+static void __noreturn unexpected(const struct regs *r) {
 	print("unexpected vector %lu error 0x%lx rip 0x%lx cs 0x%lx rflags 0x%lx rsp 0x%lx cr2 "
 	      "0x%lx\n",
 	      r->vector, r->error, r->rip, r->cs, r->rflags, r->rsp, read_cr2());
@@ -135,8 +120,7 @@ static void __noreturn unexpected(const struct regs *r)
 	test_end();
 }
 
-void trap_dispatch(struct regs *r)
-{
+void trap_dispatch(struct regs *r) {
 	struct cpu *cpu = this_cpu();
 
 	if (handlers[r->vector & 0xff]) {
@@ -157,8 +141,7 @@ void trap_dispatch(struct regs *r)
 	cpu->resume = 0;
 }
 
-u64 msr_read(u32 msr, u64 *value)
-{
+u64 msr_read(u32 msr, u64 *value) {
 	u32 lo = 0, hi = 0;
 
 	__asm__ volatile(TRY "rdmsr" END_TRY : "+a"(lo), "+d"(hi) : "c"(msr) : TRY_SPOILS);
@@ -166,8 +149,7 @@ u64 msr_read(u32 msr, u64 *value)
 	return trap_taken().vector;
 }
 
-u64 msr_write(u32 msr, u64 value)
-{
+u64 msr_write(u32 msr, u64 value) {
 	__asm__ volatile(TRY "wrmsr" END_TRY
 			 :
 			 : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32))
@@ -179,8 +161,7 @@ u64 msr_write(u32 msr, u64 value)
  * Up to QEMU 8 at least, TCG pushes vector * 16 + 2 for an absent gate in long mode; the manuals
  * say vector * 8 + 2 (APM 2 8.4.1, SDM 3A 6.13).
  */
-bool on_tcg(void)
-{
+bool on_tcg(void) {
 	static int known;
 
 	if (!known) {

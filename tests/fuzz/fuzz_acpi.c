@@ -28,8 +28,7 @@ static unsigned nr_mappings;
 static struct boot_info boot;
 static struct acpi_info info;
 
-static u8 sum(const u8 *bytes, size_t length)
-{
+static u8 sum(const u8 *bytes, size_t length) {
 	u8 total = 0;
 
 	for (size_t i = 0; i < length; i++)
@@ -38,16 +37,14 @@ static u8 sum(const u8 *bytes, size_t length)
 }
 
 /* A table of at most 64 KiB whose checksum is made right; other mappings are left alone. */
-static void mend(u8 *copy, size_t length)
-{
+static void mend(u8 *copy, size_t length) {
 	const size_t at = offsetof(struct acpi_header, checksum);
 
 	if (length > sizeof(struct acpi_header))
 		copy[at] = (u8)(copy[at] - sum(copy, length));
 }
 
-const void *acpi_map(hpa_t address, size_t length)
-{
+const void *acpi_map(hpa_t address, size_t length) {
 	u8 *copy;
 
 	if (address < BASE || !range_within(address - BASE, length, memory_size))
@@ -63,14 +60,12 @@ const void *acpi_map(hpa_t address, size_t length)
 	return copy;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	(void)level;
 	(void)fmt;
 }
 
-static void give_rsdp(void)
-{
+static void give_rsdp(void) {
 	struct acpi_rsdp rsdp = {
 		.signature = "RSD PTR ", .revision = 2, .length = 36, .xsdt = BASE};
 
@@ -80,8 +75,7 @@ static void give_rsdp(void)
 	boot.rsdp_size = RSDP_V2_SIZE;
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	memory_size = min_u64(size, sizeof(memory));
 	memcpy(memory, data, memory_size);
 	give_rsdp();

@@ -27,28 +27,24 @@ static struct boot_info boot = {
 };
 static struct config config;
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	(void)level;
 	(void)fmt;
 }
 
-static void require(bool condition)
-{
+static void require(bool condition) {
 	if (!condition)
 		abort();
 }
 
-static void check_string(const char *string)
-{
+static void check_string(const char *string) {
 	if (string >= config.text && string < config.text + CONFIG_TEXT_MAX)
 		require(memchr(string, 0, (size_t)(config.text + CONFIG_TEXT_MAX - string)));
 	else
 		require(string == boot.module[0].args || string == boot.module[1].args);
 }
 
-static void check_vm(const struct vm_config *vm)
-{
+static void check_vm(const struct vm_config *vm) {
 	require(vm->name[0] && memchr(vm->name, 0, sizeof(vm->name)));
 	require(vm->kernel == &boot.module[0] || vm->kernel == &boot.module[1]);
 	require(!vm->initrd || vm->initrd->fault == MODULE_OK);
@@ -64,8 +60,7 @@ static void check_vm(const struct vm_config *vm)
 	require(vm->leaf_order == 0 || vm->leaf_order == 9 || vm->leaf_order == 18);
 }
 
-static void check_options(const u8 *data, size_t size)
-{
+static void check_options(const u8 *data, size_t size) {
 	size_t length = min_u64(size, sizeof(boot.cmdline) - 1);
 	struct options options;
 
@@ -78,8 +73,7 @@ static void check_options(const u8 *data, size_t size)
 	require(!options.console_baud || 115200 % options.console_baud == 0);
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	config_parse("roost.conf", (struct text){(const char *)data, size}, &boot, NULL, NULL,
 		     &config);
 	require(config.nr_vms <= CONFIG_MAX_VMS && config.text_used <= CONFIG_TEXT_MAX);

@@ -13,14 +13,12 @@
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
-static void check(bool condition)
-{
+static void check(bool condition) {
 	if (!condition)
 		abort();
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	struct insn insn, again;
 	enum cpu_mode mode;
 	u8 *bytes;

@@ -33,14 +33,12 @@ struct input {
 	u64 gpr[4];
 };
 
-static void check(bool condition)
-{
+static void check(bool condition) {
 	if (!condition)
 		abort();
 }
 
-static void set_up(const struct input *in)
-{
+static void set_up(const struct input *in) {
 	static const gva_t places[4] = {DEVICE, DATA, STACK, UNMAPPED};
 	struct segment s;
 
@@ -68,8 +66,7 @@ static void set_up(const struct input *in)
 	vcpu_set_segment(rig_vcpu, (enum seg)(in->segment % 6), &s);
 }
 
-static void run(const struct input *in)
-{
+static void run(const struct input *in) {
 	u64 rip = rig_vcpu->rip;
 	enum outcome outcome;
 
@@ -90,8 +87,7 @@ static void run(const struct input *in)
 	check((outcome == STOP_VM) == (rig_vm->stop_reason[0] != 0));
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	struct input in = {0};
 
 	memcpy(&in, data, size < sizeof(in) ? size : sizeof(in));

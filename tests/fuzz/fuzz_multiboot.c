@@ -22,27 +22,23 @@ static const u8 *input;
 static size_t input_size;
 static struct boot_info info;
 
-const void *phys_peek(hpa_t address, size_t length)
-{
+const void *phys_peek(hpa_t address, size_t length) {
 	if (address < BASE || !range_within(address - BASE, length, input_size))
 		return NULL;
 	return input + (address - BASE);
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	(void)level;
 	(void)fmt;
 }
 
-static void require(bool condition)
-{
+static void require(bool condition) {
 	if (!condition)
 		abort();
 }
 
-static void check_memory(const struct memmap *map)
-{
+static void check_memory(const struct memmap *map) {
 	require(map->count <= MEMMAP_MAX);
 	for (u32 i = 0; i < map->count; i++) {
 		const struct mem_range *range = &map->range[i];
@@ -54,8 +50,7 @@ static void check_memory(const struct memmap *map)
 	}
 }
 
-static void check_modules(void)
-{
+static void check_modules(void) {
 	require(info.nr_modules <= BOOT_MAX_MODULES);
 	for (u32 i = 0; i < info.nr_modules; i++) {
 		const struct boot_module *a = &info.module[i];
@@ -69,8 +64,7 @@ static void check_modules(void)
 	}
 }
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	if (!size)
 		return 0;
 	input = data + 1;

@@ -7,16 +7,14 @@
 
 /* ---- finding the root ---- */
 
-static void test_no_rsdp(void **state)
-{
+static void test_no_rsdp(void **state) {
 	(void)state;
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_NOENT);
 	assert_int_equal(acpi_info.nr_cpus, 0);
 	assert_int_equal(acpi_info.irq[5].gsi, 5);
 }
 
-static void test_rsdp_v1_scanned_in_bios_area(void **state)
-{
+static void test_rsdp_v1_scanned_in_bios_area(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 7, 1, 0, 0, 0};
 	struct acpi_rsdp rsdp;
 
@@ -30,8 +28,7 @@ static void test_rsdp_v1_scanned_in_bios_area(void **state)
 	assert_int_equal(acpi_info.cpus[0].apic_id, 7);
 }
 
-static void test_rsdp_scanned_in_ebda(void **state)
-{
+static void test_rsdp_scanned_in_ebda(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 3, 1, 0, 0, 0};
 	struct acpi_rsdp rsdp;
 	u16 segment = 0x9fc0;
@@ -45,8 +42,7 @@ static void test_rsdp_scanned_in_ebda(void **state)
 	assert_int_equal(acpi_info.cpus[0].apic_id, 3);
 }
 
-static void test_rsdp_not_on_16_bytes_is_not_found(void **state)
-{
+static void test_rsdp_not_on_16_bytes_is_not_found(void **state) {
 	struct acpi_rsdp rsdp = acpi_make_rsdp(acpi_put_root(4), 0);
 
 	(void)state;
@@ -54,8 +50,7 @@ static void test_rsdp_not_on_16_bytes_is_not_found(void **state)
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_NOENT);
 }
 
-static void test_rsdp_bad_checksum_is_passed_over(void **state)
-{
+static void test_rsdp_bad_checksum_is_passed_over(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 9, 1, 0, 0, 0};
 	struct acpi_rsdp rsdp;
 
@@ -71,8 +66,7 @@ static void test_rsdp_bad_checksum_is_passed_over(void **state)
 	assert_int_equal(acpi_info.cpus[0].apic_id, 9);
 }
 
-static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state)
-{
+static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 5, 1, 0, 0, 0};
 	struct acpi_rsdp rsdp;
 
@@ -90,8 +84,7 @@ static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state)
 	assert_int_equal(acpi_info.cpus[0].apic_id, 5);
 }
 
-static void test_bad_xsdt_falls_back_to_rsdt(void **state)
-{
+static void test_bad_xsdt_falls_back_to_rsdt(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 5, 1, 0, 0, 0};
 	hpa_t xsdt;
 
@@ -106,8 +99,7 @@ static void test_bad_xsdt_falls_back_to_rsdt(void **state)
 	assert_int_equal(acpi_info.nr_cpus, 1);
 }
 
-static void test_no_root_table(void **state)
-{
+static void test_no_root_table(void **state) {
 	(void)state;
 	acpi_give_rsdp(acpi_make_rsdp(0, 0xffffffffffffff00), 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_FORMAT);
@@ -123,8 +115,7 @@ static void test_no_root_table(void **state)
 	assert_true(acpi_logged("impossible length of 0"));
 }
 
-static void test_root_with_absurd_count(void **state)
-{
+static void test_root_with_absurd_count(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 1, 1, 0, 0, 0};
 
 	(void)state;
@@ -137,8 +128,7 @@ static void test_root_with_absurd_count(void **state)
 	assert_true(acpi_nr_logged <= 257);
 }
 
-static void test_root_with_ragged_length(void **state)
-{
+static void test_root_with_ragged_length(void **state) {
 	static const u8 body[13] = {0};
 
 	(void)state;
@@ -149,8 +139,7 @@ static void test_root_with_ragged_length(void **state)
 
 /* ---- damaged tables ---- */
 
-static void test_bad_checksum_leaves_table_out(void **state)
-{
+static void test_bad_checksum_leaves_table_out(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 1, 1, 0, 0, 0};
 	struct acpi_fadt fadt = acpi_make_fadt();
 	hpa_t at;
@@ -167,8 +156,7 @@ static void test_bad_checksum_leaves_table_out(void **state)
 	assert_int_equal(acpi_info.pm_timer.address, 0x608);
 }
 
-static void test_impossible_table_lengths(void **state)
-{
+static void test_impossible_table_lengths(void **state) {
 	static const u32 lengths[] = {0, 8, 35, 43, (u32)MiB(4) + 1, 0xffffffff, (u32)MiB(4)};
 	static const u8 cpu[] = {0, 8, 0, 1, 1, 0, 0, 0};
 
@@ -189,8 +177,7 @@ static void test_impossible_table_lengths(void **state)
 	assert_int_equal(acpi_nr_logged, ARRAY_SIZE(lengths));
 }
 
-static void test_garbage_signature_is_printable(void **state)
-{
+static void test_garbage_signature_is_printable(void **state) {
 	hpa_t at = acpi_put_table("\x1b[2J", 1, "", 0);
 
 	(void)state;
@@ -201,8 +188,7 @@ static void test_garbage_signature_is_printable(void **state)
 	assert_false(acpi_logged("\x1b"));
 }
 
-static void test_unknown_tables_are_passed_over(void **state)
-{
+static void test_unknown_tables_are_passed_over(void **state) {
 	(void)state;
 	acpi_add_table("WAET", 1, "abcd", 4);
 	acpi_arena[acpi_add_table("OEM0", 1, "abcd", 4) + 9]++; /* not even its checksum matters */
@@ -212,8 +198,7 @@ static void test_unknown_tables_are_passed_over(void **state)
 
 /* ---- MADT ---- */
 
-static void test_madt_processors(void **state)
-{
+static void test_madt_processors(void **state) {
 	static const u8 entries[] = {
 		0, 8,  0, 0,	1,    0,    0,	  0,				/* enabled */
 		0, 8,  1, 2,	2,    0,    0,	  0,				/* online capable */
@@ -244,8 +229,7 @@ static void test_madt_processors(void **state)
 	assert_true(acpi_logged("APIC id 2 is listed twice"));
 }
 
-static void test_madt_interrupts(void **state)
-{
+static void test_madt_interrupts(void **state) {
 	static const u8 entries[] = {
 		1,  12, 0,    0,   0,	 0,    0xc0, 0xfe, 0,	0, 0, 0, /* IOAPIC 0 */
 		1,  12, 1,    0,   0,	 0x10, 0xc0, 0xfe, 24,	0, 0, 0, /* IOAPIC 1 */
@@ -289,8 +273,7 @@ static void test_madt_interrupts(void **state)
 	assert_int_equal(acpi_nr_logged, 5);
 }
 
-static void test_madt_zero_length_entry_ends(void **state)
-{
+static void test_madt_zero_length_entry_ends(void **state) {
 	static const u8 entries[] = {
 		0, 8, 0, 1, 1, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 8, 0, 3, 1, 0, 0, 0,
 	};
@@ -303,8 +286,7 @@ static void test_madt_zero_length_entry_ends(void **state)
 	assert_true(acpi_logged("entry of impossible length"));
 }
 
-static void test_madt_entry_past_the_end(void **state)
-{
+static void test_madt_entry_past_the_end(void **state) {
 	static const u8 entries[] = {0, 8, 0, 1, 1, 0, 0, 0, 0, 9, 0, 2, 1, 0, 0, 0};
 	static const u8 lone[] = {0, 8, 0, 1, 1, 0, 0, 0, 0};
 
@@ -321,8 +303,7 @@ static void test_madt_entry_past_the_end(void **state)
 	assert_int_equal(acpi_nr_logged, 2);
 }
 
-static void test_madt_short_entries(void **state)
-{
+static void test_madt_short_entries(void **state) {
 	static const u8 types[] = {0, 1, 2, 4, 5, 9, 10};
 	u8 entries[ARRAY_SIZE(types) * 5 + 8];
 	u32 at = 0;
@@ -340,8 +321,7 @@ static void test_madt_short_entries(void **state)
 	assert_int_equal(acpi_info.lapic, 0xfee00000);
 }
 
-static void test_madt_absurd_counts(void **state)
-{
+static void test_madt_absurd_counts(void **state) {
 	static u8 entries[8000];
 	u32 at = 0;
 
@@ -364,8 +344,7 @@ static void test_madt_absurd_counts(void **state)
 	assert_true(acpi_logged("more than 256 CPUs"));
 }
 
-static void test_madt_twice(void **state)
-{
+static void test_madt_twice(void **state) {
 	static const u8 one[] = {0, 8, 0, 1, 1, 0, 0, 0};
 	static const u8 two[] = {0, 8, 0, 2, 1, 0, 0, 0};
 
@@ -377,8 +356,7 @@ static void test_madt_twice(void **state)
 	assert_true(acpi_logged("second MADT"));
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		ACPI_TEST(test_no_rsdp),
 		ACPI_TEST(test_rsdp_v1_scanned_in_bios_area),

@@ -7,8 +7,7 @@
 
 /* ---- FADT and power-off ---- */
 
-static void test_fadt_revision_1(void **state)
-{
+static void test_fadt_revision_1(void **state) {
 	struct acpi_fadt fadt = acpi_make_fadt();
 
 	(void)state;
@@ -30,8 +29,7 @@ static void test_fadt_revision_1(void **state)
 	assert_int_equal(acpi_nr_logged, 1); /* there is no DSDT */
 }
 
-static void test_fadt_64_bit_fields(void **state)
-{
+static void test_fadt_64_bit_fields(void **state) {
 	struct acpi_fadt fadt = acpi_make_fadt();
 
 	(void)state;
@@ -56,8 +54,7 @@ static void test_fadt_64_bit_fields(void **state)
 	assert_true(acpi_info.no_vga);
 }
 
-static void test_pm_timer_in_memory(void **state)
-{
+static void test_pm_timer_in_memory(void **state) {
 	struct acpi_fadt fadt = acpi_make_fadt();
 
 	(void)state;
@@ -68,8 +65,7 @@ static void test_pm_timer_in_memory(void **state)
 	assert_int_equal(acpi_info.pm_timer.space, ACPI_SPACE_MEMORY);
 }
 
-static void test_fadt_too_short(void **state)
-{
+static void test_fadt_too_short(void **state) {
 	struct acpi_fadt fadt = acpi_make_fadt();
 
 	(void)state;
@@ -80,8 +76,7 @@ static void test_fadt_too_short(void **state)
 }
 
 /* Parses a machine whose DSDT holds these bytes. */
-static void parse_dsdt(const void *code, size_t length)
-{
+static void parse_dsdt(const void *code, size_t length) {
 	struct acpi_fadt fadt = acpi_make_fadt();
 
 	acpi_nr_listed = 0;
@@ -90,8 +85,7 @@ static void parse_dsdt(const void *code, size_t length)
 	assert_int_equal(acpi_parse_listed(), 0);
 }
 
-static void test_s5_values(void **state)
-{
+static void test_s5_values(void **state) {
 	static const u8 bytes[] = "xx\x08_S5_\x12\x0a\x04\x0a\x05\x0a\x07\x00\x00yy";
 	static const u8 rooted[] = "\x08\\_S5_\x12\x06\x04\x00\x01\x00\x00";
 	static const u8 longer[] = "\x08_S5_\x12\x4a\x00\x02\x0b\x03\x01\x0c\x02\x00\x00\x00";
@@ -123,8 +117,7 @@ static void test_s5_values(void **state)
 }
 
 /* Cut at each byte, and with a wrong byte at each place: never a crash, never a wrong value. */
-static void test_s5_damaged(void **state)
-{
+static void test_s5_damaged(void **state) {
 	static const u8 good[] = "\x08_S5_\x12\x0a\x04\x0a\x05\x0a\x07\x00\x00";
 	u8 code[sizeof(good)];
 
@@ -149,8 +142,7 @@ static void test_s5_damaged(void **state)
 	assert_false(acpi_info.has_s5);
 }
 
-static void test_s5_in_ssdt_and_x_dsdt(void **state)
-{
+static void test_s5_in_ssdt_and_x_dsdt(void **state) {
 	static const u8 code[] = "\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05\x00\x00";
 	struct acpi_fadt fadt = acpi_make_fadt();
 
@@ -165,8 +157,7 @@ static void test_s5_in_ssdt_and_x_dsdt(void **state)
 	assert_int_equal(acpi_nr_logged, 0);
 }
 
-static void test_dsdt_damaged(void **state)
-{
+static void test_dsdt_damaged(void **state) {
 	static const u8 code[] = "\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05\x00\x00";
 	struct acpi_fadt fadt = acpi_make_fadt();
 
@@ -189,8 +180,7 @@ static void test_dsdt_damaged(void **state)
 
 /* ---- HPET, MCFG, SPCR ---- */
 
-static void test_hpet(void **state)
-{
+static void test_hpet(void **state) {
 	struct acpi_hpet hpet = {.base = {ACPI_SPACE_MEMORY, 64, 0, 0, 0xfed00000}};
 
 	(void)state;
@@ -210,8 +200,7 @@ static void test_hpet(void **state)
 	assert_int_equal(acpi_info.hpet, 0);
 }
 
-static void test_mcfg(void **state)
-{
+static void test_mcfg(void **state) {
 	struct {
 		u64 reserved;
 		struct mcfg_entry entry[12];
@@ -242,8 +231,7 @@ static void test_mcfg(void **state)
 	assert_int_equal(acpi_info.nr_ecams, ACPI_MAX_ECAMS);
 }
 
-static struct acpi_spcr_table make_spcr(void)
-{
+static struct acpi_spcr_table make_spcr(void) {
 	return (struct acpi_spcr_table){
 		.interface = SPCR_16550,
 		.base = {ACPI_SPACE_IO, 8, 0, 1, 0x2f8},
@@ -254,8 +242,7 @@ static struct acpi_spcr_table make_spcr(void)
 	};
 }
 
-static void parse_spcr(const struct acpi_spcr_table *spcr)
-{
+static void parse_spcr(const struct acpi_spcr_table *spcr) {
 	u8 table[80] = {0};
 
 	acpi_nr_listed = 0;
@@ -264,8 +251,7 @@ static void parse_spcr(const struct acpi_spcr_table *spcr)
 	assert_int_equal(acpi_parse_listed(), 0);
 }
 
-static void test_spcr(void **state)
-{
+static void test_spcr(void **state) {
 	static const u32 rates[] = {0, 0, 0, 9600, 19200, 0, 57600, 115200, 0};
 	struct acpi_spcr_table spcr = make_spcr();
 
@@ -294,8 +280,7 @@ static void test_spcr(void **state)
 	assert_int_equal(acpi_nr_logged, 0);
 }
 
-static void test_spcr_unusable(void **state)
-{
+static void test_spcr_unusable(void **state) {
 	struct acpi_spcr_table spcr = make_spcr();
 
 	(void)state;
@@ -316,8 +301,7 @@ static void test_spcr_unusable(void **state)
 }
 
 /* Every byte of a whole set of tables overwritten in turn, checksums made right again. */
-static void test_any_byte_may_be_wrong(void **state)
-{
+static void test_any_byte_may_be_wrong(void **state) {
 	static const u8 entries[] = {0,	   8, 0, 0, 1, 0, 0,  0, 1, 12, 0, 0, 0, 0, 0xc0,
 				     0xfe, 0, 0, 0, 0, 2, 10, 0, 0, 2,	0, 0, 0, 0, 0};
 	static const u8 code[] = "\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05\x00\x00";
@@ -355,8 +339,7 @@ static void test_any_byte_may_be_wrong(void **state)
 	assert_true(acpi_info.has_s5);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		ACPI_TEST(test_fadt_revision_1),
 		ACPI_TEST(test_fadt_64_bit_fields),

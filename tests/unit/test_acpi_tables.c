@@ -22,8 +22,7 @@ static u8 dsdt[DSDT_SIZE];
 static u8 memory[ACPI_TABLES_MAX + GUARD];
 static int total;
 
-static u8 sum(const u8 *bytes, size_t length)
-{
+static u8 sum(const u8 *bytes, size_t length) {
 	u8 result = 0;
 
 	for (size_t i = 0; i < length; i++)
@@ -31,8 +30,7 @@ static u8 sum(const u8 *bytes, size_t length)
 	return result;
 }
 
-static u64 number(const u8 *at, unsigned size)
-{
+static u64 number(const u8 *at, unsigned size) {
 	u64 value = 0;
 
 	for (unsigned i = 0; i < size; i++)
@@ -40,8 +38,7 @@ static u64 number(const u8 *at, unsigned size)
 	return value;
 }
 
-static int make_dsdt(void **state)
-{
+static int make_dsdt(void **state) {
 	(void)state;
 	for (size_t i = 0; i < DSDT_SIZE; i++)
 		dsdt[i] = (u8)(i * 7);
@@ -53,8 +50,7 @@ static int make_dsdt(void **state)
 	return 0;
 }
 
-static int build(u32 nr_vcpus, size_t size)
-{
+static int build(u32 nr_vcpus, size_t size) {
 	const struct acpi_params params = {
 		.base = BASE, .nr_vcpus = nr_vcpus, .dsdt = dsdt, .dsdt_size = DSDT_SIZE};
 
@@ -64,16 +60,14 @@ static int build(u32 nr_vcpus, size_t size)
 }
 
 /* The bytes behind a guest address that a table names. */
-static const u8 *at_address(u64 address, u64 length)
-{
+static const u8 *at_address(u64 address, u64 length) {
 	assert_true(address >= BASE);
 	assert_true(range_within(address - BASE, length, (u64)total));
 	return memory + (address - BASE);
 }
 
 /* A table by its address, its signature, length and checksum checked. */
-static const u8 *table(u64 address, const char *signature, u64 *length)
-{
+static const u8 *table(u64 address, const char *signature, u64 *length) {
 	const u8 *header = at_address(address, 36);
 
 	assert_int_equal(address % 16, 0);
@@ -87,8 +81,7 @@ static const u8 *table(u64 address, const char *signature, u64 *length)
 }
 
 /* Entry i of the XSDT; the RSDT must say the same. */
-static u64 root_entry(unsigned i)
-{
+static u64 root_entry(unsigned i) {
 	u64 rsdt_length, xsdt_length;
 	const u8 *rsdt = table(number(memory + 16, 4), "RSDT", &rsdt_length);
 	const u8 *xsdt = table(number(memory + 24, 8), "XSDT", &xsdt_length);
@@ -101,8 +94,7 @@ static u64 root_entry(unsigned i)
 	return entry;
 }
 
-static void test_root_pointer_has_both_checksums(void **state)
-{
+static void test_root_pointer_has_both_checksums(void **state) {
 	(void)state;
 	assert_true(build(2, ACPI_TABLES_MAX) > 0);
 	assert_memory_equal(memory, "RSD PTR ROOST ", 8);
@@ -113,8 +105,7 @@ static void test_root_pointer_has_both_checksums(void **state)
 	assert_int_equal(sum(memory, 36), 0);
 }
 
-static void test_fixed_table_names_the_devices(void **state)
-{
+static void test_fixed_table_names_the_devices(void **state) {
 	u64 length;
 	const u8 *fadt, *facs;
 
@@ -152,8 +143,7 @@ static void test_fixed_table_names_the_devices(void **state)
 }
 
 /* Walks the MADT by its lengths; counts[] by type. */
-static void walk_madt(u32 nr_vcpus, unsigned counts[8])
-{
+static void walk_madt(u32 nr_vcpus, unsigned counts[8]) {
 	u64 length, at = 44;
 	const u8 *madt = table(root_entry(1), "APIC", &length);
 
@@ -193,8 +183,7 @@ static void walk_madt(u32 nr_vcpus, unsigned counts[8])
 	assert_int_equal(at, length);
 }
 
-static void test_processors_are_all_listed(void **state)
-{
+static void test_processors_are_all_listed(void **state) {
 	static const u32 vcpus[] = {1, 2, 3, 63, 64};
 	unsigned counts[8];
 
@@ -209,8 +198,7 @@ static void test_processors_are_all_listed(void **state)
 	}
 }
 
-static void test_tables_do_not_overlap(void **state)
-{
+static void test_tables_do_not_overlap(void **state) {
 	/* Each table's bytes are marked once: RSDP, RSDT, XSDT, FACS, DSDT, FADT, MADT. */
 	static u8 used[ACPI_TABLES_MAX];
 	u64 address[7] = {BASE}, length[7] = {36};
@@ -234,8 +222,7 @@ static void test_tables_do_not_overlap(void **state)
 	}
 }
 
-static void test_too_small_buffer_is_not_overrun(void **state)
-{
+static void test_too_small_buffer_is_not_overrun(void **state) {
 	int needed;
 
 	(void)state;
@@ -249,8 +236,7 @@ static void test_too_small_buffer_is_not_overrun(void **state)
 	assert_int_equal(build(64, (size_t)needed), needed);
 }
 
-static void test_bad_parameters_are_refused(void **state)
-{
+static void test_bad_parameters_are_refused(void **state) {
 	struct acpi_params params = {
 		.base = BASE, .nr_vcpus = 1, .dsdt = dsdt, .dsdt_size = DSDT_SIZE};
 
@@ -271,8 +257,7 @@ static void test_bad_parameters_are_refused(void **state)
 	assert_int_equal(acpi_tables_build(&params, memory, ACPI_TABLES_MAX), E_FORMAT);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_root_pointer_has_both_checksums, make_dsdt),
 		cmocka_unit_test_setup(test_fixed_table_names_the_devices, make_dsdt),

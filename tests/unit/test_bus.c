@@ -12,8 +12,7 @@ static u64 last_offset, last_value;
 static unsigned last_size;
 static void *last_dev;
 
-static u32 io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
-{
+static u32 io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size) {
 	(void)vcpu;
 	last_port = port;
 	last_size = size;
@@ -21,14 +20,12 @@ static u32 io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return 0x89abcdef;
 }
 
-static void io_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
-{
+static void io_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value) {
 	io_read(vcpu, dev, port, size);
 	last_value = value;
 }
 
-static u64 mmio_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size)
-{
+static u64 mmio_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size) {
 	(void)vcpu;
 	last_offset = offset;
 	last_size = size;
@@ -36,8 +33,7 @@ static u64 mmio_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size)
 	return 0x0123456789abcdef;
 }
 
-static void mmio_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value)
-{
+static void mmio_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value) {
 	mmio_read(vcpu, dev, offset, size);
 	last_value = value;
 }
@@ -45,24 +41,21 @@ static void mmio_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, 
 /* Tells ranges apart in a test: the address of one of these. */
 static u8 tags[BUS_MAX_IO + 1];
 
-static int add_io(struct bus *bus, u16 first, u16 last, void *dev)
-{
+static int add_io(struct bus *bus, u16 first, u16 last, void *dev) {
 	struct io_range range = {
 		.first = first, .last = last, .read = io_read, .write = io_write, .dev = dev};
 
 	return bus_add_io(bus, &range);
 }
 
-static int add_mmio(struct bus *bus, gpa_t base, u64 size, void *dev)
-{
+static int add_mmio(struct bus *bus, gpa_t base, u64 size, void *dev) {
 	struct mmio_range range = {
 		.base = base, .size = size, .read = mmio_read, .write = mmio_write, .dev = dev};
 
 	return bus_add_mmio(bus, &range);
 }
 
-static struct vcpu *vcpu_without_apic_page(struct lapic *lapic)
-{
+static struct vcpu *vcpu_without_apic_page(struct lapic *lapic) {
 	static struct vcpu vcpu;
 
 	memset(lapic, 0, sizeof(*lapic));
@@ -71,8 +64,7 @@ static struct vcpu *vcpu_without_apic_page(struct lapic *lapic)
 	return &vcpu;
 }
 
-static void bad_ranges(void **state)
-{
+static void bad_ranges(void **state) {
 	struct io_range io = {.first = 1, .last = 1, .read = io_read};
 	struct mmio_range mmio = {.base = 0, .size = 1, .write = mmio_write};
 	struct bus bus = {0};
@@ -91,8 +83,7 @@ static void bad_ranges(void **state)
 	assert_int_equal(add_mmio(&bus, 1, 1, NULL), E_EXIST);
 }
 
-static void random_ranges_against_a_map(void **state)
-{
+static void random_ranges_against_a_map(void **state) {
 	static u8 *owner[0x10000];
 	struct lapic lapic;
 	struct vcpu *vcpu = vcpu_without_apic_page(&lapic);
@@ -129,8 +120,7 @@ static void random_ranges_against_a_map(void **state)
 	}
 }
 
-static void mmio_search(void **state)
-{
+static void mmio_search(void **state) {
 	struct lapic lapic;
 	struct vcpu *vcpu = vcpu_without_apic_page(&lapic);
 	struct bus bus = {0};
@@ -155,8 +145,7 @@ static void mmio_search(void **state)
 	}
 }
 
-static void widths(void **state)
-{
+static void widths(void **state) {
 	struct lapic lapic;
 	struct vcpu *vcpu = vcpu_without_apic_page(&lapic);
 	struct bus bus = {0};
@@ -189,8 +178,7 @@ static void widths(void **state)
 }
 
 /* The tables of a whole virtual PC are sorted and free of overlaps. */
-static void a_whole_platform(void **state)
-{
+static void a_whole_platform(void **state) {
 	struct vm *vm = rig_create(64);
 	struct bus *bus = vm_bus(vm);
 
@@ -211,8 +199,7 @@ static void a_whole_platform(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_ranges),	    cmocka_unit_test(random_ranges_against_a_map),
 		cmocka_unit_test(mmio_search),	    cmocka_unit_test(widths),

@@ -19,8 +19,7 @@ static struct options options;
 static char log_text[8192];
 static unsigned nr_logged;
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	size_t used = strlen(log_text);
 	va_list args;
 
@@ -32,8 +31,7 @@ void log_msg(enum log_level level, const char *fmt, ...)
 }
 
 /* Parses the words; returns the number of complaints. */
-static unsigned parse(const char *words)
-{
+static unsigned parse(const char *words) {
 	memset(&boot, 0, sizeof(boot));
 	memset(&options, 0xcc, sizeof(options));
 	log_text[0] = 0;
@@ -44,14 +42,12 @@ static unsigned parse(const char *words)
 	return nr_logged;
 }
 
-static void assert_logged(const char *text)
-{
+static void assert_logged(const char *text) {
 	if (!strstr(log_text, text))
 		fail_msg("\"%s\" is not in \"%s\"", text, log_text);
 }
 
-static void assert_defaults(void)
-{
+static void assert_defaults(void) {
 	assert_true(options.console_serial);
 	assert_true(options.console_vga);
 	assert_int_equal(options.console_port, 0);
@@ -62,8 +58,7 @@ static void assert_defaults(void)
 	assert_int_equal(options.debug_exit, 0);
 }
 
-static void test_defaults(void **state)
-{
+static void test_defaults(void **state) {
 	(void)state;
 	assert_int_equal(parse(""), 0);
 	assert_defaults();
@@ -71,8 +66,7 @@ static void test_defaults(void **state)
 	assert_defaults();
 }
 
-static void test_all_options(void **state)
-{
+static void test_all_options(void **state) {
 	(void)state;
 	assert_int_equal(parse("console=com2,57600 loglevel=debug\tcpus=3  on-idle=poweroff "
 			       "debug-exit=0xf4"),
@@ -87,8 +81,7 @@ static void test_all_options(void **state)
 	assert_int_equal(options.debug_exit, 0xf4);
 }
 
-static void test_console_lists(void **state)
-{
+static void test_console_lists(void **state) {
 	static const struct {
 		const char *words;
 		bool serial, vga;
@@ -117,8 +110,7 @@ static void test_console_lists(void **state)
 	}
 }
 
-static void test_bad_values_change_nothing(void **state)
-{
+static void test_bad_values_change_nothing(void **state) {
 	static const char *const bad[] = {
 		"console=",
 		"console",
@@ -167,8 +159,7 @@ static void test_bad_values_change_nothing(void **state)
 	}
 }
 
-static void test_expected_values_are_listed(void **state)
-{
+static void test_expected_values_are_listed(void **state) {
 	(void)state;
 	parse("loglevel=loud");
 	assert_logged("error, warn, info or debug");
@@ -178,8 +169,7 @@ static void test_expected_values_are_listed(void **state)
 	assert_logged("1 to 64");
 }
 
-static void test_unknown_words(void **state)
-{
+static void test_unknown_words(void **state) {
 	(void)state;
 	assert_int_equal(parse("quiet loglevel=warn root=/dev/sda =x = consoles=vga"), 5);
 	assert_logged("unknown word quiet;");
@@ -190,8 +180,7 @@ static void test_unknown_words(void **state)
 	assert_int_equal(options.log_level, LOG_WARN);
 }
 
-static void test_repetition(void **state)
-{
+static void test_repetition(void **state) {
 	(void)state;
 	assert_int_equal(parse("cpus=2 cpus=4"), 1);
 	assert_logged("cpus= is given more than once, 4 counts");
@@ -205,8 +194,7 @@ static void test_repetition(void **state)
 	assert_true(options.console_vga);
 }
 
-static void test_file_name_of_qemu(void **state)
-{
+static void test_file_name_of_qemu(void **state) {
 	(void)state;
 	memset(&boot, 0, sizeof(boot));
 	strcpy(boot.cmdline, "build/roost.elf cpus=2");
@@ -221,8 +209,7 @@ static void test_file_name_of_qemu(void **state)
 	assert_int_equal(nr_logged, 1);
 }
 
-static void test_long_words_are_cut_in_messages(void **state)
-{
+static void test_long_words_are_cut_in_messages(void **state) {
 	char words[1000];
 
 	(void)state;
@@ -232,8 +219,7 @@ static void test_long_words_are_cut_in_messages(void **state)
 	assert_true(strlen(log_text) < 250);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_all_options),

@@ -15,8 +15,7 @@ static u8 registers[128], selected;
 static unsigned busy; /* reads of register A that still show an update */
 static bool stale;    /* read while an update ran */
 
-u8 inb(u16 port)
-{
+u8 inb(u16 port) {
 	assert_int_equal(port, 0x71);
 	if (selected == 0x0a) {
 		if (busy)
@@ -27,22 +26,17 @@ u8 inb(u16 port)
 	return registers[selected];
 }
 
-void outb(u16 port, u8 v)
-{
+void outb(u16 port, u8 v) {
 	assert_int_equal(port, 0x70);
 	selected = v & 0x7f;
 }
 
-static u8 bcd(unsigned v)
-{
-	return (u8)(v / 10 << 4 | v % 10);
-}
+static u8 bcd(unsigned v) { return (u8)(v / 10 << 4 | v % 10); }
 
 enum { BINARY = 4, HOURS_24 = 2 };
 
 static void set(unsigned mode, unsigned year, unsigned month, unsigned day, unsigned hour,
-		unsigned minute, unsigned second)
-{
+		unsigned minute, unsigned second) {
 	u8 (*code)(unsigned) = bcd;
 	bool pm = !(mode & HOURS_24) && hour >= 12;
 
@@ -58,8 +52,7 @@ static void set(unsigned mode, unsigned year, unsigned month, unsigned day, unsi
 	registers[0x32] = mode & BINARY ? (u8)(year / 100) : code(year / 100);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(registers, 0, sizeof(registers));
 	busy = 0;
@@ -68,8 +61,7 @@ static int setup(void **state)
 }
 
 /* Against the C library, over two centuries, in all four formats. */
-static void test_dates(void **state)
-{
+static void test_dates(void **state) {
 	static const unsigned modes[] = {0, BINARY, HOURS_24, BINARY | HOURS_24};
 
 	(void)state;
@@ -86,8 +78,7 @@ static void test_dates(void **state)
 	}
 }
 
-static void test_leap_days(void **state)
-{
+static void test_leap_days(void **state) {
 	(void)state;
 	set(HOURS_24, 2024, 2, 29, 23, 59, 59);
 	assert_int_equal(cmos_unix_time(), 1709251199);
@@ -97,8 +88,7 @@ static void test_leap_days(void **state)
 	assert_int_equal(cmos_unix_time(), 4107542400);
 }
 
-static void test_no_century(void **state)
-{
+static void test_no_century(void **state) {
 	(void)state;
 	set(HOURS_24, 2024, 1, 1, 0, 0, 0);
 	registers[0x32] = 0xff;
@@ -107,8 +97,7 @@ static void test_no_century(void **state)
 	assert_int_equal(cmos_unix_time(), 1704067200);
 }
 
-static void test_waits_for_the_update(void **state)
-{
+static void test_waits_for_the_update(void **state) {
 	(void)state;
 	set(HOURS_24, 2024, 1, 1, 0, 0, 0);
 	busy = 1000;
@@ -119,8 +108,7 @@ static void test_waits_for_the_update(void **state)
 	(void)cmos_unix_time();
 }
 
-static void test_rubbish(void **state)
-{
+static void test_rubbish(void **state) {
 	(void)state;
 	memset(registers, 0xff, sizeof(registers));
 	assert_int_equal(cmos_unix_time(), 0);
@@ -128,8 +116,7 @@ static void test_rubbish(void **state)
 	assert_int_equal(cmos_unix_time(), 0);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_dates, setup),
 		cmocka_unit_test_setup(test_leap_days, setup),

@@ -20,8 +20,7 @@ static struct config config;
 static char reports[16384];
 static char log_text[8192];
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	size_t used = strlen(log_text);
 	va_list args;
 
@@ -31,16 +30,14 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	va_end(args);
 }
 
-static void on_mistake(void *context, const char *file, u32 line, const char *message)
-{
+static void on_mistake(void *context, const char *file, u32 line, const char *message) {
 	size_t used = strlen(reports);
 
 	assert_ptr_equal(context, &boot);
 	snprintf(reports + used, sizeof(reports) - used, "%s:%u: %s\n", file, line, message);
 }
 
-static void add_module(const char *name, const char *args)
-{
+static void add_module(const char *name, const char *args) {
 	struct boot_module *module = &boot.module[boot.nr_modules++];
 
 	strcpy(module->name, name);
@@ -49,8 +46,7 @@ static void add_module(const char *name, const char *args)
 	module->end = module->start + KiB(100);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(&boot, 0, sizeof(boot));
 	memset(&config, 0xcc, sizeof(config));
@@ -64,8 +60,7 @@ static int setup(void **state)
 }
 
 /* Parses a copy that ends where its bytes end, so that the sanitizer sees each read beyond. */
-static u32 parse_bytes(const char *bytes, size_t length)
-{
+static u32 parse_bytes(const char *bytes, size_t length) {
 	char *copy = malloc(length ? length : 1);
 	u32 mistakes;
 
@@ -79,21 +74,16 @@ static u32 parse_bytes(const char *bytes, size_t length)
 	return mistakes;
 }
 
-static u32 parse(const char *text)
-{
-	return parse_bytes(text, strlen(text));
-}
+static u32 parse(const char *text) { return parse_bytes(text, strlen(text)); }
 
-static void assert_reported(const char *text)
-{
+static void assert_reported(const char *text) {
 	if (!strstr(reports, text))
 		fail_msg("\"%s\" is not in \"%s\"", text, reports);
 }
 
 /* ---- what is right ---- */
 
-static void test_all_keys(void **state)
-{
+static void test_all_keys(void **state) {
 	static const char text[] = "# a comment\n"
 				   "[vm debian]\n"
 				   "kernel = vmlinuz\n"
@@ -144,8 +134,7 @@ static void test_all_keys(void **state)
 	assert_string_equal(vm->modules[1].args, "a b");
 }
 
-static void test_defaults_of_a_vm(void **state)
-{
+static void test_defaults_of_a_vm(void **state) {
 	const struct vm_config *vm = config.vm;
 
 	(void)state;
@@ -168,8 +157,7 @@ static void test_defaults_of_a_vm(void **state)
 	assert_string_equal(vm->cmdline, "");
 }
 
-static void test_empty_files(void **state)
-{
+static void test_empty_files(void **state) {
 	static const char *const texts[] = {
 		"",	 "\n", "\n\n\n", "# nothing\n;\n#", "\xef\xbb\xbf", "\xef\xbb\xbf# mark\n",
 		"  \t ",
@@ -182,8 +170,7 @@ static void test_empty_files(void **state)
 	}
 }
 
-static void test_quotes_and_comments(void **state)
-{
+static void test_quotes_and_comments(void **state) {
 	static const struct {
 		const char *value, *result;
 	} good[] = {
@@ -214,8 +201,7 @@ static void test_quotes_and_comments(void **state)
 	}
 }
 
-static void test_module_lists(void **state)
-{
+static void test_module_lists(void **state) {
 	const struct vm_config *vm = config.vm;
 
 	(void)state;
@@ -228,8 +214,7 @@ static void test_module_lists(void **state)
 	assert_string_equal(vm->modules[2].args, "");
 }
 
-static void test_sizes(void **state)
-{
+static void test_sizes(void **state) {
 	static const struct {
 		const char *text;
 		u64 size;
@@ -262,8 +247,7 @@ static void test_sizes(void **state)
 
 /* ---- mistakes ---- */
 
-static void test_bad_values_cost_their_line_only(void **state)
-{
+static void test_bad_values_cost_their_line_only(void **state) {
 	static const struct {
 		const char *line, *report;
 	} bad[] = {
@@ -308,8 +292,7 @@ static void test_bad_values_cost_their_line_only(void **state)
 	}
 }
 
-static void test_sections(void **state)
-{
+static void test_sections(void **state) {
 	static const struct {
 		const char *line, *report;
 	} bad[] = {
@@ -343,23 +326,20 @@ static void test_sections(void **state)
 	}
 }
 
-static void test_longest_name(void **state)
-{
+static void test_longest_name(void **state) {
 	(void)state;
 	assert_int_equal(parse("[vm abcdefghijklmnopqrstuvwxyz01234]\nkernel=vmlinuz\n"), 0);
 	assert_string_equal(config.vm[0].name, "abcdefghijklmnopqrstuvwxyz01234");
 }
 
-static void test_settings_before_any_section(void **state)
-{
+static void test_settings_before_any_section(void **state) {
 	(void)state;
 	assert_int_equal(parse("kernel = vmlinuz\n[vm a]\nkernel = vmlinuz\n"), 1);
 	assert_reported("roost.conf:1: kernel = vmlinuz stands before any section");
 	assert_int_equal(config.nr_vms, 1);
 }
 
-static void test_duplicate_vm(void **state)
-{
+static void test_duplicate_vm(void **state) {
 	(void)state;
 	assert_int_equal(parse("[vm a]\nkernel = vmlinuz\n[vm b]\nkernel = initrd\n"
 			       "[vm a]\nkernel = tool.elf\ncpus = 7\n[vm c]\nkernel = vmlinuz\n"),
@@ -372,16 +352,14 @@ static void test_duplicate_vm(void **state)
 }
 
 /* The name of a VM that was left out is free again. */
-static void test_name_of_a_vm_left_out(void **state)
-{
+static void test_name_of_a_vm_left_out(void **state) {
 	(void)state;
 	assert_int_equal(parse("[vm a]\nkernel = gone\n[vm a]\nkernel = initrd\n"), 2);
 	assert_int_equal(config.nr_vms, 1);
 	assert_ptr_equal(config.vm[0].kernel, &boot.module[1]);
 }
 
-static void test_duplicate_key(void **state)
-{
+static void test_duplicate_key(void **state) {
 	(void)state;
 	assert_int_equal(parse("[vm a]\nkernel = gone\nkernel = vmlinuz\nmodules = initrd\n"
 			       "modules = tool.elf\n"),
@@ -395,8 +373,7 @@ static void test_duplicate_key(void **state)
 	assert_int_equal(parse("[vm a]\nkernel=vmlinuz\n[vm b]\nkernel=vmlinuz\n"), 0);
 }
 
-static void test_missing_modules_leave_the_vm_out(void **state)
-{
+static void test_missing_modules_leave_the_vm_out(void **state) {
 	static const struct {
 		const char *lines, *report;
 	} bad[] = {
@@ -432,8 +409,7 @@ static void test_missing_modules_leave_the_vm_out(void **state)
 	assert_reported("there is no usable module");
 }
 
-static void test_too_many(void **state)
-{
+static void test_too_many(void **state) {
 	static char text[8192];
 	size_t used = 0;
 
@@ -457,8 +433,7 @@ static void test_too_many(void **state)
 	assert_int_equal(config.vm[0].nr_modules, 32);
 }
 
-static void test_text_limits(void **state)
-{
+static void test_text_limits(void **state) {
 	static char text[80000];
 	char line[3000];
 	size_t used = 0;
@@ -488,8 +463,7 @@ static void test_text_limits(void **state)
 }
 
 /* A file that is no text at all does not flood the console. */
-static void test_binary_file(void **state)
-{
+static void test_binary_file(void **state) {
 	static char bytes[100000];
 	u32 mistakes, lines = 0;
 
@@ -509,8 +483,7 @@ static void test_binary_file(void **state)
 }
 
 /* A good file with each byte changed, and cut at each byte. */
-static void test_any_byte_may_be_wrong(void **state)
-{
+static void test_any_byte_may_be_wrong(void **state) {
 	static const char good[] = "[vm a]\nkernel = vmlinuz # c\ncmdline = \"a \\\" b\" ; c\n"
 				   "modules = initrd x, \"tool.elf y,z\"\nmemory=64M\ncpus = 2\n";
 	static const char values[] = {0, '"', '\\', '[', ']', '=', '\n', ',', '#', ' ', '\x80'};
@@ -528,8 +501,7 @@ static void test_any_byte_may_be_wrong(void **state)
 	}
 }
 
-static void test_default_report_is_the_log(void **state)
-{
+static void test_default_report_is_the_log(void **state) {
 	(void)state;
 	assert_int_equal(config_parse("roost.conf", text_of("[vm a]\nkernel = vmlinuz\nx = 1\n"),
 				      &boot, NULL, NULL, &config),
@@ -539,8 +511,7 @@ static void test_default_report_is_the_log(void **state)
 
 /* ---- without a file ---- */
 
-static void test_default_configuration(void **state)
-{
+static void test_default_configuration(void **state) {
 	const struct vm_config *vm = config.vm;
 
 	(void)state;
@@ -577,8 +548,7 @@ static void test_default_configuration(void **state)
 	assert_ptr_equal(vm->kernel, &boot.module[1]);
 }
 
-static void test_share_memory(void **state)
-{
+static void test_share_memory(void **state) {
 	(void)state;
 	config_default(&boot, &config);
 	config_share_memory(&config, MiB(1024));
@@ -604,8 +574,7 @@ static void test_share_memory(void **state)
 	config_share_memory(&config, MiB(1024));
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_all_keys, setup),
 		cmocka_unit_test_setup(test_defaults_of_a_vm, setup),

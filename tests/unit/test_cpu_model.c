@@ -13,21 +13,16 @@
 
 static struct cpu_model model;
 
-static void build_on(const struct cpu_model_host *host, u32 nr_vcpus)
-{
+static void build_on(const struct cpu_model_host *host, u32 nr_vcpus) {
 	struct cpu_model_config config = {.nr_vcpus = nr_vcpus, .tsc_khz = KHZ};
 
 	assert_int_equal(cpu_model_build(&model, host, &config), 0);
 }
 
-static const struct cpuid_leaf *leaf(u32 nr, u32 sub)
-{
-	return cpu_model_leaf(&model, nr, sub);
-}
+static const struct cpuid_leaf *leaf(u32 nr, u32 sub) { return cpu_model_leaf(&model, nr, sub); }
 
 /* A processor with every feature bit set, whose maxima and areas are plausible. */
-static void everything(u32 nr, u32 sub, u32 out[4])
-{
+static void everything(u32 nr, u32 sub, u32 out[4]) {
 	fake_leaf(out, ~0u, ~0u, ~0u, ~0u);
 	if (nr == 0)
 		out[0] = 0x20;
@@ -48,8 +43,7 @@ static const struct cpu_model_host all_amd = {
 static const struct cpu_model_host all_intel = {
 	.host_cpuid = everything, .host_xcr0 = ~0ul, .gpa_bits = 48, .is_amd = false};
 
-static void test_vendor_and_model_are_the_hosts(void **state)
-{
+static void test_vendor_and_model_are_the_hosts(void **state) {
 	(void)state;
 	build_on(&fake_amd, 2);
 	assert_int_equal(leaf(0, 0)->eax, 0xd);
@@ -63,8 +57,7 @@ static void test_vendor_and_model_are_the_hosts(void **state)
 	assert_int_equal(leaf(CPUID_EXT, 0)->ebx, 0);
 }
 
-static void test_nothing_unlisted_leaks(void **state)
-{
+static void test_nothing_unlisted_leaks(void **state) {
 	(void)state;
 	build_on(&all_amd, 4);
 	assert_int_equal(leaf(1, 0)->ecx & BIT(3), 0);	/* MONITOR */
@@ -93,8 +86,7 @@ static void test_nothing_unlisted_leaks(void **state)
 	assert_int_equal(leaf(0xa, 0)->eax, 0);
 }
 
-static void test_emulated_features_are_always_there(void **state)
-{
+static void test_emulated_features_are_always_there(void **state) {
 	(void)state;
 	build_on(&fake_amd, 1);
 	assert_true(leaf(1, 0)->ecx & BIT(21)); /* x2APIC */
@@ -108,15 +100,13 @@ static void test_emulated_features_are_always_there(void **state)
 	assert_false(leaf(CPUID_EXT + 1, 0)->ecx & BIT(9));
 }
 
-static void no_xsave(u32 nr, u32 sub, u32 out[4])
-{
+static void no_xsave(u32 nr, u32 sub, u32 out[4]) {
 	fake_amd_cpuid(nr, sub, out);
 	if (nr == 1)
 		out[2] &= ~(1u << 26);
 }
 
-static void test_features_go_with_their_state(void **state)
-{
+static void test_features_go_with_their_state(void **state) {
 	struct cpu_model_host host = fake_amd;
 
 	(void)state;
@@ -141,16 +131,14 @@ static void test_features_go_with_their_state(void **state)
 	assert_int_equal(leaf(0xd, 1)->eax, 0);
 }
 
-static void no_pkru_area(u32 nr, u32 sub, u32 out[4])
-{
+static void no_pkru_area(u32 nr, u32 sub, u32 out[4]) {
 	fake_intel_cpuid(nr, sub, out);
 	if (nr == 0xd && sub == 9)
 		fake_leaf(out, 0, 0, 0, 0);
 }
 
 /* A known emulator advertises PKU without an area for PKRU; Linux stalls on that. */
-static void test_protection_keys_need_an_area(void **state)
-{
+static void test_protection_keys_need_an_area(void **state) {
 	struct cpu_model_host host = fake_intel;
 
 	(void)state;
@@ -165,8 +153,7 @@ static void test_protection_keys_need_an_area(void **state)
 	assert_true(model.cr4_reserved & X86_CR4_PKE);
 }
 
-static void test_avx512_is_whole_or_absent(void **state)
-{
+static void test_avx512_is_whole_or_absent(void **state) {
 	struct cpu_model_host host = fake_intel;
 
 	(void)state;
@@ -181,8 +168,7 @@ static void test_avx512_is_whole_or_absent(void **state)
 	assert_int_equal(leaf(0xd, 5)->eax, 0);
 }
 
-static void test_xsave_sizes(void **state)
-{
+static void test_xsave_sizes(void **state) {
 	(void)state;
 	build_on(&fake_intel, 1);
 	assert_int_equal(cpu_model_xsave_size(&model, 3), 576);
@@ -203,15 +189,13 @@ static void test_xsave_sizes(void **state)
 	assert_int_equal(leaf(0xd, ~0u)->eax, 0);
 }
 
-static void no_xsavec(u32 nr, u32 sub, u32 out[4])
-{
+static void no_xsavec(u32 nr, u32 sub, u32 out[4]) {
 	fake_amd_cpuid(nr, sub, out);
 	if (nr == 0xd && sub == 1)
 		out[0] &= ~2u;
 }
 
-static void test_xsaves_needs_xsavec(void **state)
-{
+static void test_xsaves_needs_xsavec(void **state) {
 	struct cpu_model_host host = fake_amd;
 
 	(void)state;
@@ -226,8 +210,7 @@ static void test_xsaves_needs_xsavec(void **state)
 	assert_false(model.has_xsaves);
 }
 
-static void test_reserved_bits_follow_features(void **state)
-{
+static void test_reserved_bits_follow_features(void **state) {
 	(void)state;
 	build_on(&fake_amd, 1);
 	/* This host has VME, SMEP, SMAP, UMIP, FSGSBASE, XSAVE, no PCID, no protection keys. */
@@ -244,8 +227,7 @@ static void test_reserved_bits_follow_features(void **state)
 	assert_int_equal(model.efer_allowed & X86_EFER_SVME, 0);
 }
 
-static void test_topology_is_one_socket_of_cores(void **state)
-{
+static void test_topology_is_one_socket_of_cores(void **state) {
 	static const struct {
 		u32 vcpus, bits;
 	} cases[] = {{1, 0}, {2, 1}, {3, 2}, {4, 2}, {5, 3}, {33, 6}, {64, 6}};
@@ -283,8 +265,7 @@ static void test_topology_is_one_socket_of_cores(void **state)
 	}
 }
 
-static void test_hypervisor_leaves(void **state)
-{
+static void test_hypervisor_leaves(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = KHZ, .dedicated = true};
 	const struct cpuid_leaf *l;
 
@@ -305,13 +286,11 @@ static void test_hypervisor_leaves(void **state)
 	assert_int_equal(leaf(CPUID_HV + 1, 0)->edx, 1);
 }
 
-static void assert_same(u32 nr, u32 sub, const struct cpuid_leaf *expected)
-{
+static void assert_same(u32 nr, u32 sub, const struct cpuid_leaf *expected) {
 	assert_ptr_equal(leaf(nr, sub), expected);
 }
 
-static void test_leaves_out_of_range(void **state)
-{
+static void test_leaves_out_of_range(void **state) {
 	static const u32 beyond[] = {0x17,	 0x1f,	     0x20,	 0x3fffffff, 0x50000000,
 				     0x80000009, 0x80000021, 0x80000022, 0xc0000000, ~0u};
 
@@ -329,8 +308,7 @@ static void test_leaves_out_of_range(void **state)
 	assert_same(3, 0, &model.leaves[0]); /* inside the range, but not there */
 }
 
-static void test_intel_frequencies(void **state)
-{
+static void test_intel_frequencies(void **state) {
 	const struct cpuid_leaf *l;
 
 	(void)state;
@@ -340,8 +318,7 @@ static void test_intel_frequencies(void **state)
 	assert_int_equal(l->ecx, 1000000000); /* what the APIC timer counts */
 }
 
-static void test_physical_width(void **state)
-{
+static void test_physical_width(void **state) {
 	struct cpu_model_host host = all_amd;
 
 	(void)state;
@@ -353,15 +330,13 @@ static void test_physical_width(void **state)
 	assert_int_equal(model.phys_bits, 52);
 }
 
-static void too_old(u32 nr, u32 sub, u32 out[4])
-{
+static void too_old(u32 nr, u32 sub, u32 out[4]) {
 	fake_amd_cpuid(nr, sub, out);
 	if (nr == CPUID_EXT + 1)
 		out[3] &= ~(1u << 29);
 }
 
-static void test_bad_configurations(void **state)
-{
+static void test_bad_configurations(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 0, .tsc_khz = KHZ};
 	struct cpu_model_host host = fake_amd;
 
@@ -380,8 +355,7 @@ static void test_bad_configurations(void **state)
 }
 
 /* T-G1: strictly ascending, no duplicates, and the indices point at the first entry of a leaf. */
-static void test_T_G1_leaves_are_sorted(void **state)
-{
+static void test_T_G1_leaves_are_sorted(void **state) {
 	const struct cpu_model_host *hosts[] = {&fake_amd, &fake_intel, &all_amd, &all_intel};
 
 	(void)state;
@@ -421,8 +395,7 @@ static void test_T_G1_leaves_are_sorted(void **state)
 
 static u32 noise;
 
-static void random_cpuid(u32 nr, u32 sub, u32 out[4])
-{
+static void random_cpuid(u32 nr, u32 sub, u32 out[4]) {
 	for (unsigned i = 0; i < 4; i++) {
 		noise = noise * 1664525 + 1013904223;
 		out[i] = noise ^ noise >> 13 ^ nr ^ sub << 7;
@@ -438,8 +411,7 @@ static void random_cpuid(u32 nr, u32 sub, u32 out[4])
 }
 
 /* Whatever a host claims, the record is in order and every question has an answer. */
-static void test_any_host_gives_a_sound_record(void **state)
-{
+static void test_any_host_gives_a_sound_record(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = KHZ};
 	unsigned built = 0;
 
@@ -464,8 +436,7 @@ static void test_any_host_gives_a_sound_record(void **state)
 	assert_true(built > 500);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vendor_and_model_are_the_hosts),
 		cmocka_unit_test(test_nothing_unlisted_leaks),

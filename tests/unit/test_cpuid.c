@@ -12,14 +12,12 @@ static struct cpu_model model;
 static struct vm *vm;
 static enum lapic_mode mode;
 
-enum lapic_mode lapic_mode(struct vcpu *vcpu)
-{
+enum lapic_mode lapic_mode(struct vcpu *vcpu) {
 	(void)vcpu;
 	return mode;
 }
 
-static int set_up(void **state)
-{
+static int set_up(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 3, .tsc_khz = 2600000};
 
 	(void)state;
@@ -30,15 +28,13 @@ static int set_up(void **state)
 	return cpu_model_build(&model, &fake_amd, &config);
 }
 
-static int tear_down(void **state)
-{
+static int tear_down(void **state) {
 	(void)state;
 	fake_vm_destroy(vm);
 	return 0;
 }
 
-static struct vcpu *ask(u32 id, u32 leaf, u32 subleaf)
-{
+static struct vcpu *ask(u32 id, u32 leaf, u32 subleaf) {
 	struct vcpu *vcpu = vm->vcpus[id];
 
 	for (unsigned i = 0; i < NR_GPRS; i++)
@@ -54,8 +50,7 @@ static struct vcpu *ask(u32 id, u32 leaf, u32 subleaf)
 	return vcpu;
 }
 
-static void test_registers_are_written_whole(void **state)
-{
+static void test_registers_are_written_whole(void **state) {
 	struct vcpu *vcpu = ask(0, 0, 0);
 
 	(void)state;
@@ -67,8 +62,7 @@ static void test_registers_are_written_whole(void **state)
 	assert_int_equal(vcpu->gpr[RAX] | vcpu->gpr[RBX] | vcpu->gpr[RCX] | vcpu->gpr[RDX], 0);
 }
 
-static void test_apic_ids_are_the_vcpus(void **state)
-{
+static void test_apic_ids_are_the_vcpus(void **state) {
 	(void)state;
 	for (u32 id = 0; id < 3; id++) {
 		assert_int_equal(ask(id, 1, 0)->gpr[RBX], id << 24 | 3 << 16 | 0x800);
@@ -82,8 +76,7 @@ static void test_apic_ids_are_the_vcpus(void **state)
 	}
 }
 
-static void test_osxsave_follows_cr4(void **state)
-{
+static void test_osxsave_follows_cr4(void **state) {
 	(void)state;
 	assert_int_equal(ask(1, 1, 0)->gpr[RCX] >> 27 & 1, 0);
 	vcpu_set_reg(vm->vcpus[1], VREG_CR4, X86_CR4_OSXSAVE);
@@ -91,8 +84,7 @@ static void test_osxsave_follows_cr4(void **state)
 	assert_int_equal(ask(0, 1, 0)->gpr[RCX] >> 27 & 1, 0);
 }
 
-static void test_ospke_follows_cr4(void **state)
-{
+static void test_ospke_follows_cr4(void **state) {
 	(void)state;
 	assert_int_equal(ask(1, 7, 0)->gpr[RCX] >> 4 & 1, 0);
 	vcpu_set_reg(vm->vcpus[1], VREG_CR4, X86_CR4_PKE);
@@ -100,8 +92,7 @@ static void test_ospke_follows_cr4(void **state)
 	assert_int_equal(ask(1, 7, 1)->gpr[RCX], 0);
 }
 
-static void test_apic_bit_follows_its_enable(void **state)
-{
+static void test_apic_bit_follows_its_enable(void **state) {
 	(void)state;
 	mode = LAPIC_X2APIC;
 	assert_int_equal(ask(0, 1, 0)->gpr[RDX] >> 9 & 1, 1);
@@ -112,8 +103,7 @@ static void test_apic_bit_follows_its_enable(void **state)
 	assert_int_equal(ask(0, 1, 0)->gpr[RDX], 0x178bfbff & ~0x200);
 }
 
-static void test_xsave_size_follows_xcr0(void **state)
-{
+static void test_xsave_size_follows_xcr0(void **state) {
 	(void)state;
 	vcpu_set_reg(vm->vcpus[0], VREG_XCR0, 3);
 	assert_int_equal(ask(0, 0xd, 0)->gpr[RBX], 576);
@@ -126,8 +116,7 @@ static void test_xsave_size_follows_xcr0(void **state)
 }
 
 /* The record is shared by all vCPUs: asking must not change it. */
-static void test_asking_leaves_the_record_alone(void **state)
-{
+static void test_asking_leaves_the_record_alone(void **state) {
 	static struct cpu_model before;
 
 	(void)state;
@@ -143,8 +132,7 @@ static void test_asking_leaves_the_record_alone(void **state)
 	assert_memory_equal(&before, &model, sizeof(model));
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_registers_are_written_whole, set_up,
 						tear_down),

@@ -13,27 +13,23 @@ static struct vm *vm;
 static struct vcpu *vcpu;
 static u8 tpr;
 
-u8 lapic_tpr(struct vcpu *v)
-{
+u8 lapic_tpr(struct vcpu *v) {
 	(void)v;
 	return tpr;
 }
 
-void lapic_set_tpr(struct vcpu *v, u8 value)
-{
+void lapic_set_tpr(struct vcpu *v, u8 value) {
 	(void)v;
 	tpr = value;
 }
 
-static void use_host(const struct cpu_model_host *host)
-{
+static void use_host(const struct cpu_model_host *host) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = 2600000};
 
 	assert_int_equal(cpu_model_build(&model, host, &config), 0);
 }
 
-static int set_up(void **state)
-{
+static int set_up(void **state) {
 	(void)state;
 	fake_reset();
 	tpr = 0;
@@ -46,8 +42,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
-{
+static int tear_down(void **state) {
 	(void)state;
 	fake_vm_destroy(vm);
 	return 0;
@@ -56,19 +51,16 @@ static int tear_down(void **state)
 #define reg(r) vcpu_reg(vcpu, VREG_##r)
 
 /* As WRMSR's handler does it. */
-static enum outcome write_efer(struct vcpu *target, u64 value)
-{
+static enum outcome write_efer(struct vcpu *target, u64 value) {
 	return efer_set(target, value) ? inject_gp(target, 0) : ADVANCE;
 }
 
-static void accepted(enum outcome outcome)
-{
+static void accepted(enum outcome outcome) {
 	assert_int_equal(outcome, ADVANCE);
 	assert_false(vcpu->exception.pending);
 }
 
-static void faults(enum outcome outcome, u8 vector)
-{
+static void faults(enum outcome outcome, u8 vector) {
 	assert_int_equal(outcome, INJECTED);
 	assert_true(vcpu->exception.pending);
 	assert_int_equal(vcpu->exception.vector, vector);
@@ -78,8 +70,7 @@ static void faults(enum outcome outcome, u8 vector)
 }
 
 /* A write of CRn that must fault and change nothing. */
-static void refused(unsigned nr, u64 value)
-{
+static void refused(unsigned nr, u64 value) {
 	static const enum vreg regs[] = {[0] = VREG_CR0, [3] = VREG_CR3, [4] = VREG_CR4};
 	u64 before = vcpu_reg(vcpu, regs[nr]), efer = reg(EFER);
 
@@ -89,15 +80,13 @@ static void refused(unsigned nr, u64 value)
 	assert_int_equal(fake_take_requests(vcpu), 0);
 }
 
-static void set_cs(u16 attr)
-{
+static void set_cs(u16 attr) {
 	struct segment cs = {.attr = attr};
 
 	vcpu_set_segment(vcpu, SEG_CS, &cs);
 }
 
-static void enter_long_mode(void)
-{
+static void enter_long_mode(void) {
 	accepted(cr_write(vcpu, 0, X86_CR0_PE));
 	accepted(cr_write(vcpu, 4, X86_CR4_PAE));
 	accepted(write_efer(vcpu, X86_EFER_LME));
@@ -107,8 +96,7 @@ static void enter_long_mode(void)
 	fake_take_requests(vcpu);
 }
 
-static void test_cr0_reserved_and_combinations(void **state)
-{
+static void test_cr0_reserved_and_combinations(void **state) {
 	(void)state;
 	refused(0, BIT(32));
 	refused(0, BIT(63) | X86_CR0_PE);
@@ -119,8 +107,7 @@ static void test_cr0_reserved_and_combinations(void **state)
 	accepted(cr_write(vcpu, 0, X86_CR0_CD | X86_CR0_NW));
 }
 
-static void test_cr0_unknown_low_bits_are_dropped_and_ET_stays(void **state)
-{
+static void test_cr0_unknown_low_bits_are_dropped_and_ET_stays(void **state) {
 	(void)state;
 	accepted(cr_write(vcpu, 0, 0x1ffaffc0 | X86_CR0_PE));
 	assert_int_equal(reg(CR0), X86_CR0_PE | X86_CR0_ET);
@@ -129,8 +116,7 @@ static void test_cr0_unknown_low_bits_are_dropped_and_ET_stays(void **state)
 	assert_int_equal(fake_take_requests(vcpu), 0);
 }
 
-static void test_cr0_wp_needs_no_flush(void **state)
-{
+static void test_cr0_wp_needs_no_flush(void **state) {
 	(void)state;
 	enter_long_mode();
 	accepted(cr_write(vcpu, 0, reg(CR0) | X86_CR0_WP));
@@ -138,8 +124,7 @@ static void test_cr0_wp_needs_no_flush(void **state)
 	assert_int_equal(fake_take_requests(vcpu), 0);
 }
 
-static void test_paging_activates_long_mode(void **state)
-{
+static void test_paging_activates_long_mode(void **state) {
 	u64 on = X86_CR0_PE | X86_CR0_PG;
 
 	(void)state;
@@ -156,16 +141,14 @@ static void test_paging_activates_long_mode(void **state)
 	assert_int_equal(fake_take_requests(vcpu), REQ_TLB_FLUSH);
 }
 
-static void test_paging_without_LME_stays_legacy(void **state)
-{
+static void test_paging_without_LME_stays_legacy(void **state) {
 	(void)state;
 	accepted(cr_write(vcpu, 0, X86_CR0_PE | X86_CR0_PG));
 	assert_int_equal(reg(EFER), 0);
 	assert_int_equal(fake_take_requests(vcpu), REQ_TLB_FLUSH);
 }
 
-static void test_leaving_paging(void **state)
-{
+static void test_leaving_paging(void **state) {
 	(void)state;
 	enter_long_mode();
 	refused(0, X86_CR0_PE); /* from 64-bit mode */
@@ -181,8 +164,7 @@ static void test_leaving_paging(void **state)
 	refused(0, X86_CR0_PE); /* with PCIDs */
 }
 
-static void test_cr3_width(void **state)
-{
+static void test_cr3_width(void **state) {
 	u64 top = BIT(model.phys_bits);
 
 	(void)state;
@@ -195,8 +177,7 @@ static void test_cr3_width(void **state)
 	assert_int_equal(fake_take_requests(vcpu), REQ_TLB_FLUSH);
 }
 
-static void test_cr3_pcid_and_no_flush(void **state)
-{
+static void test_cr3_pcid_and_no_flush(void **state) {
 	(void)state;
 	enter_long_mode();
 	accepted(cr_write(vcpu, 4, X86_CR4_PAE | X86_CR4_PCIDE));
@@ -210,8 +191,7 @@ static void test_cr3_pcid_and_no_flush(void **state)
 	refused(3, BIT(63) | BIT(model.phys_bits));
 }
 
-static void test_cr4_reserved(void **state)
-{
+static void test_cr4_reserved(void **state) {
 	(void)state;
 	for (unsigned bit = 0; bit < 64; bit++) {
 		u64 value = BIT(bit);
@@ -229,8 +209,7 @@ static void test_cr4_reserved(void **state)
 	refused(4, BIT(23)); /* CET */
 }
 
-static void test_cr4_in_long_mode_keeps_PAE(void **state)
-{
+static void test_cr4_in_long_mode_keeps_PAE(void **state) {
 	(void)state;
 	enter_long_mode();
 	refused(4, 0);
@@ -238,8 +217,7 @@ static void test_cr4_in_long_mode_keeps_PAE(void **state)
 	accepted(cr_write(vcpu, 4, X86_CR4_PAE | X86_CR4_PGE));
 }
 
-static void test_cr4_PCIDE(void **state)
-{
+static void test_cr4_PCIDE(void **state) {
 	u64 on = X86_CR4_PAE | X86_CR4_PCIDE;
 
 	(void)state;
@@ -258,8 +236,7 @@ static void test_cr4_PCIDE(void **state)
 	refused(4, on);
 }
 
-static void test_cr4_flushes(void **state)
-{
+static void test_cr4_flushes(void **state) {
 	static const u64 flushing[] = {X86_CR4_PSE, X86_CR4_PGE, X86_CR4_PAE, X86_CR4_SMEP};
 	static const u64 silent[] = {X86_CR4_OSXSAVE, X86_CR4_OSFXSR, X86_CR4_TSD, X86_CR4_DE};
 
@@ -280,8 +257,7 @@ static void test_cr4_flushes(void **state)
 	}
 }
 
-static void test_efer_bits(void **state)
-{
+static void test_efer_bits(void **state) {
 	const struct cpu_model_host *hosts[] = {&fake_amd, &fake_intel};
 
 	(void)state;
@@ -303,8 +279,7 @@ static void test_efer_bits(void **state)
 	faults(write_efer(vcpu, X86_EFER_SVME), X86_GP);
 }
 
-static void test_efer_LMA_is_derived(void **state)
-{
+static void test_efer_LMA_is_derived(void **state) {
 	(void)state;
 	use_host(&fake_amd);
 	faults(write_efer(vcpu, X86_EFER_LMA), X86_GP); /* AMD: must not differ */
@@ -317,8 +292,7 @@ static void test_efer_LMA_is_derived(void **state)
 	assert_int_equal(reg(EFER), X86_EFER_LME | X86_EFER_LMA);
 }
 
-static void test_efer_LME_is_fixed_under_paging(void **state)
-{
+static void test_efer_LME_is_fixed_under_paging(void **state) {
 	(void)state;
 	accepted(cr_write(vcpu, 0, X86_CR0_PE | X86_CR0_PG));
 	faults(write_efer(vcpu, X86_EFER_LME), X86_GP);
@@ -330,8 +304,7 @@ static void test_efer_LME_is_fixed_under_paging(void **state)
 	assert_int_equal(fake_take_requests(vcpu), REQ_TLB_FLUSH);
 }
 
-static void test_cr8_is_the_task_priority(void **state)
-{
+static void test_cr8_is_the_task_priority(void **state) {
 	u64 value;
 
 	(void)state;
@@ -345,8 +318,7 @@ static void test_cr8_is_the_task_priority(void **state)
 	assert_int_equal(value, 10);
 }
 
-static void test_registers_that_do_not_exist(void **state)
-{
+static void test_registers_that_do_not_exist(void **state) {
 	u64 value;
 
 	(void)state;
@@ -364,8 +336,7 @@ static void test_registers_that_do_not_exist(void **state)
 	assert_int_equal(value, 0x5000);
 }
 
-static void test_clts_and_lmsw(void **state)
-{
+static void test_clts_and_lmsw(void **state) {
 	(void)state;
 	vcpu_set_reg(vcpu, VREG_CR0, RESET_CR0 | X86_CR0_TS);
 	accepted(cr_clts(vcpu));
@@ -376,16 +347,14 @@ static void test_clts_and_lmsw(void **state)
 	assert_int_equal(reg(CR0), RESET_CR0 | X86_CR0_PE); /* PE cannot be cleared */
 }
 
-static enum outcome xsetbv_value(u32 index, u64 value)
-{
+static enum outcome xsetbv_value(u32 index, u64 value) {
 	vcpu->gpr[RCX] = 0xabcd000000000000 | index;
 	vcpu->gpr[RAX] = 0x1111111100000000 | (u32)value;
 	vcpu->gpr[RDX] = 0x2222222200000000 | value >> 32;
 	return xsetbv_exit(vcpu);
 }
 
-static void test_xsetbv(void **state)
-{
+static void test_xsetbv(void **state) {
 	static const u64 good[] = {1, 3, 7, 0xe7, 0x203, 0x201, 0x2e7};
 	static const u64 bad[] = {0,	2,    5,	  6,	      4,	   0x23,       0x67,
 				  0xe3, 0x27, BIT(3) | 3, BIT(8) | 3, BIT(62) | 7, BIT(63) | 1};
@@ -412,8 +381,7 @@ static void test_xsetbv(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_cr0_reserved_and_combinations),
 		TEST(test_cr0_unknown_low_bits_are_dropped_and_ET_stays),

@@ -155,8 +155,7 @@ __asm__(".section .data.rel.ro\n"
 	".text\n");
 
 /* Each instruction lies alone in a buffer of its own length, so that a read past it is noticed. */
-static int decode_exactly(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *insn)
-{
+static int decode_exactly(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *insn) {
 	u8 *copy = malloc(len ? len : 1);
 	int err;
 
@@ -167,8 +166,7 @@ static int decode_exactly(const u8 *bytes, unsigned len, enum cpu_mode mode, str
 	return err;
 }
 
-static void assembler_agrees_on_lengths(void **state)
-{
+static void assembler_agrees_on_lengths(void **state) {
 	unsigned count = 0;
 
 	(void)state;
@@ -575,8 +573,7 @@ static const struct expect expected[] = {
 };
 #undef N
 
-static void fields_are_right(void **state)
-{
+static void fields_are_right(void **state) {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
 		const struct expect *x = &expected[i];
@@ -598,8 +595,7 @@ static void fields_are_right(void **state)
 	}
 }
 
-static void second_immediates(void **state)
-{
+static void second_immediates(void **state) {
 	static const u8 enter[] = {0xc8, 0x10, 0x80, 0xff};
 	static const u8 far_jump[] = {0xea, 1, 2, 3, 4, 0x08, 0x80};
 	struct insn insn;
@@ -614,8 +610,7 @@ static void second_immediates(void **state)
 	assert_int_equal(decode_exactly(far_jump, sizeof(far_jump), MODE_64, &insn), E_NOSUPP);
 }
 
-static void no_such_opcode(void **state)
-{
+static void no_such_opcode(void **state) {
 	static const struct {
 		enum cpu_mode mode;
 		u8 bytes[6];
@@ -651,8 +646,7 @@ static void no_such_opcode(void **state)
 }
 
 /* 15 bytes are the most; what would be longer is refused, however many bytes there are. */
-static void longest_instruction(void **state)
-{
+static void longest_instruction(void **state) {
 	u8 bytes[20];
 	struct insn insn;
 
@@ -677,8 +671,7 @@ static void longest_instruction(void **state)
 }
 
 /* What decodes, decodes the same from its own bytes alone, and is never longer than given. */
-static void random_bytes(void **state)
-{
+static void random_bytes(void **state) {
 	u64 seed = 0x9e3779b97f4a7c15;
 
 	(void)state;
@@ -709,8 +702,7 @@ static void random_bytes(void **state)
 }
 
 /* T-G1: every opcode of both maps has attributes that go together. */
-static void tables_are_consistent(void **state)
-{
+static void tables_are_consistent(void **state) {
 	const u16 *maps[2] = {decode_map_1byte, decode_map_0f};
 
 	(void)state;
@@ -725,8 +717,7 @@ static void tables_are_consistent(void **state)
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(assembler_agrees_on_lengths), cmocka_unit_test(fields_are_right),
 		cmocka_unit_test(second_immediates),	       cmocka_unit_test(no_such_opcode),

@@ -13,32 +13,23 @@
 
 #define VECTOR_NONE 0xff
 
-static u64 *gpr(void)
-{
-	return rig_vcpu->gpr;
-}
+static u64 *gpr(void) { return rig_vcpu->gpr; }
 
-static u8 *ram(gpa_t gpa)
-{
-	return fake_ram(rig_vm) + gpa;
-}
+static u8 *ram(gpa_t gpa) { return fake_ram(rig_vm) + gpa; }
 
-static void expect_exception(u8 vector, u32 error)
-{
+static void expect_exception(u8 vector, u32 error) {
 	assert_true(rig_vcpu->exception.pending);
 	assert_int_equal(rig_vcpu->exception.vector, vector);
 	assert_int_equal(rig_vcpu->exception.error, error);
 	rig_vcpu->exception.pending = false;
 }
 
-static void expect_page_fault(gva_t address, u32 error)
-{
+static void expect_page_fault(gva_t address, u32 error) {
 	expect_exception(14, error);
 	assert_int_equal(vcpu_reg(rig_vcpu, VREG_CR2), address);
 }
 
-static void expect_access(unsigned index, gpa_t gpa, unsigned size, u64 value, bool write)
-{
+static void expect_access(unsigned index, gpa_t gpa, unsigned size, u64 value, bool write) {
 	assert_true(index < rig_nr_accesses);
 	assert_int_equal(rig_accesses[index].gpa, gpa);
 	assert_int_equal(rig_accesses[index].size, size);
@@ -46,8 +37,7 @@ static void expect_access(unsigned index, gpa_t gpa, unsigned size, u64 value, b
 	assert_int_equal(rig_accesses[index].write, write);
 }
 
-static void edit_segment(enum seg seg, u64 base, u32 limit, u16 attr)
-{
+static void edit_segment(enum seg seg, u64 base, u32 limit, u16 attr) {
 	struct segment s;
 
 	vcpu_segment(rig_vcpu, seg, &s);
@@ -58,8 +48,7 @@ static void edit_segment(enum seg seg, u64 base, u32 limit, u16 attr)
 }
 
 /* T-E1: a doorbell written by forms of 2, 6 and 10 bytes and with prefixes rings once each. */
-static void doorbell_rings_once_per_write(void **state)
-{
+static void doorbell_rings_once_per_write(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE;
 	gpr()[RAX] = 0x1122334455667788;
@@ -83,8 +72,7 @@ static void doorbell_rings_once_per_write(void **state)
 }
 
 /* The fault's gpa is where the access goes: the walk to the operand is not repeated. */
-static void gpa_of_the_fault_is_used(void **state)
-{
+static void gpa_of_the_fault_is_used(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE + 0x20;
 	assert_int_equal(RUN(DEVICE_GPA + SECOND + 0x20, true, 0x88, 0x03), ADVANCE);
@@ -94,8 +82,7 @@ static void gpa_of_the_fault_is_used(void **state)
 	expect_access(1, DEVICE_GPA + 0x20, 1, 0, true);
 }
 
-static void byte_swapping_moves(void **state)
-{
+static void byte_swapping_moves(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE + 8;
 	gpr()[RCX] = 0x1122334455667788;
@@ -112,8 +99,7 @@ static void byte_swapping_moves(void **state)
 }
 
 /* An operand on two pages: each part goes to its own place, in pieces that a bus can do. */
-static void operand_across_pages(void **state)
-{
+static void operand_across_pages(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE + 0xffd;
 	gpr()[RAX] = 0x1122334455667788;
@@ -142,8 +128,7 @@ static void operand_across_pages(void **state)
  * A read-modify-write whose first access, a read, faulted: that the guest may write there is not
  * known, and is checked before the device notices anything.
  */
-static void read_modify_write_needs_a_writable_page(void **state)
-{
+static void read_modify_write_needs_a_writable_page(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE;
 	rig_map(DEVICE, DEVICE_GPA | PTE_P);
@@ -155,8 +140,7 @@ static void read_modify_write_needs_a_writable_page(void **state)
 	assert_int_equal(rig_nr_accesses, 2);
 }
 
-static void page_walk_fault(void **state)
-{
+static void page_walk_fault(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE;
 	vcpu_set_reg(rig_vcpu, VREG_CR3, 0xfee01000);
@@ -167,8 +151,7 @@ static void page_walk_fault(void **state)
 }
 
 /* T-E6 (iii): neither skipped nor tried again; RIP and bytes are named. */
-static void unknown_instruction_stops_the_vm(void **state)
-{
+static void unknown_instruction_stops_the_vm(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE;
 	assert_int_equal(RUN(DEVICE_GPA, true, 0x0f, 0x11, 0x03), STOP_VM); /* MOVUPS */
@@ -186,8 +169,7 @@ static void unknown_instruction_stops_the_vm(void **state)
 	assert_int_equal(rig_nr_accesses, 0);
 }
 
-static void lock_where_it_does_not_belong(void **state)
-{
+static void lock_where_it_does_not_belong(void **state) {
 	static const u8 forms[][6] = {
 		{0xf0, 0x89, 0x03},	  {0xf0, 0x8b, 0x03},
 		{0xf0, 0x03, 0x03},	  {0xf0, 0x39, 0x03},
@@ -210,8 +192,7 @@ static void lock_where_it_does_not_belong(void **state)
 
 /* ---- addresses that are refused ---- */
 
-static void addresses_that_are_not_canonical(void **state)
-{
+static void addresses_that_are_not_canonical(void **state) {
 	(void)state;
 	gpr()[RSI] = DEVICE;
 	gpr()[RDI] = BIT(47);
@@ -233,8 +214,7 @@ static void addresses_that_are_not_canonical(void **state)
 	expect_exception(13, 0);
 }
 
-static void segment_bases(void **state)
-{
+static void segment_bases(void **state) {
 	(void)state;
 	edit_segment(SEG_FS, DEVICE, 0, 0xc93);
 	edit_segment(SEG_GS, (u64)-0x1000, 0, 0xc93);
@@ -252,8 +232,7 @@ static void segment_bases(void **state)
 	expect_access(2, DEVICE_GPA + 0x30, 1, 0x77, true);
 }
 
-static void segment_checks_in_protected_mode(void **state)
-{
+static void segment_checks_in_protected_mode(void **state) {
 	static const struct {
 		enum seg seg;
 		u32 limit;
@@ -301,8 +280,7 @@ static void segment_checks_in_protected_mode(void **state)
 	}
 }
 
-static void real_mode(void **state)
-{
+static void real_mode(void **state) {
 	(void)state;
 	rig_real_mode();
 	edit_segment(SEG_ES, DEVICE_GPA, 0xffff, 0x93);
@@ -333,8 +311,7 @@ static void real_mode(void **state)
 	assert_int_equal(emulate_mmio(rig_vcpu, DEVICE_GPA + 0x30, true, false), ADVANCE);
 }
 
-static void alignment_check(void **state)
-{
+static void alignment_check(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE + 2;
 	fake_cpl = 3;
@@ -350,8 +327,7 @@ static void alignment_check(void **state)
 
 /* ---- the stack ---- */
 
-static void push_with_a_narrow_stack(void **state)
-{
+static void push_with_a_narrow_stack(void **state) {
 	(void)state;
 	rig_protected_mode();
 	edit_segment(SEG_SS, STACK_GPA, ~0u, 0x93); /* B = 0: SP, not ESP */
@@ -371,8 +347,7 @@ static void push_with_a_narrow_stack(void **state)
 	assert_memory_equal(rig_device + 0x10, "\x11\x22\x33\x44", 4);
 }
 
-static void push_to_a_missing_stack_reads_nothing(void **state)
-{
+static void push_to_a_missing_stack_reads_nothing(void **state) {
 	(void)state;
 	gpr()[RBX] = DEVICE;
 	gpr()[RSP] = UNMAPPED + 8;
@@ -384,8 +359,7 @@ static void push_to_a_missing_stack_reads_nothing(void **state)
 
 /* ---- atomic operations on RAM ---- */
 
-static void locked_operation_on_ram(void **state)
-{
+static void locked_operation_on_ram(void **state) {
 	(void)state;
 	/* The fault is elsewhere by now: another CPU has changed the mapping. The operand is RAM.
 	 */
@@ -397,14 +371,12 @@ static void locked_operation_on_ram(void **state)
 	assert_int_equal(rig_nr_accesses, 0);
 }
 
-static void racing(void *at)
-{
+static void racing(void *at) {
 	if (at == ram(DATA_GPA + 0x10))
 		*(u8 *)at += 1;
 }
 
-static void locked_operation_that_lost_a_race(void **state)
-{
+static void locked_operation_that_lost_a_race(void **state) {
 	static const u8 sizes[4][4] = {{0xf0, 0x00, 0x03},
 				       {0x66, 0xf0, 0x01, 0x03},
 				       {0xf0, 0x01, 0x03},
@@ -427,8 +399,7 @@ static void locked_operation_that_lost_a_race(void **state)
 
 /* ---- fetching ---- */
 
-static void instruction_across_pages(void **state)
-{
+static void instruction_across_pages(void **state) {
 	static const u8 code[] = {0xc7, 0x03, 1, 2, 3, 4};
 
 	(void)state;
@@ -453,8 +424,7 @@ static void instruction_across_pages(void **state)
 	assert_non_null(strstr(rig_vm->stop_reason, "not in RAM"));
 }
 
-static void instruction_at_the_limit(void **state)
-{
+static void instruction_at_the_limit(void **state) {
 	struct insn insn;
 
 	(void)state;
@@ -471,8 +441,7 @@ static void instruction_at_the_limit(void **state)
 	expect_exception(13, 0);
 }
 
-static void fetch_that_is_refused(void **state)
-{
+static void fetch_that_is_refused(void **state) {
 	struct insn insn;
 
 	(void)state;
@@ -492,8 +461,7 @@ static void fetch_that_is_refused(void **state)
 }
 
 /* The last byte of canonical space is fetched; the one behind it does not exist. */
-static void instruction_at_the_end_of_canonical_space(void **state)
-{
+static void instruction_at_the_end_of_canonical_space(void **state) {
 	u64 *pml4 = (u64 *)(void *)ram(0x1000);
 	struct insn insn;
 
@@ -513,8 +481,7 @@ static void instruction_at_the_end_of_canonical_space(void **state)
 }
 
 /* In 32-bit code the byte after the last is the first. */
-static void instruction_around_4_gib(void **state)
-{
+static void instruction_around_4_gib(void **state) {
 	struct insn insn;
 
 	(void)state;
@@ -538,8 +505,7 @@ static void instruction_around_4_gib(void **state)
 }
 
 /* The opcode at RIP; asked often enough to be remembered at every stage. */
-static u8 opcode_here(void)
-{
+static u8 opcode_here(void) {
 	struct insn insn;
 
 	for (unsigned i = 0; i < 3; i++)
@@ -548,8 +514,7 @@ static u8 opcode_here(void)
 }
 
 /* Code that has been seen is found again, but never after anything about it has changed. */
-static void remembered_code(void **state)
-{
+static void remembered_code(void **state) {
 	struct insn insn;
 
 	(void)state;
@@ -585,8 +550,7 @@ static void remembered_code(void **state)
 	expect_page_fault(CODE, 0x10);
 }
 
-static void decoding_at_rip(void **state)
-{
+static void decoding_at_rip(void **state) {
 	struct insn insn;
 	u8 prefixes[16];
 
@@ -617,8 +581,7 @@ static void decoding_at_rip(void **state)
 	assert_int_equal(insn.addr_size, 2);
 }
 
-static void reading_an_operand(void **state)
-{
+static void reading_an_operand(void **state) {
 	struct insn insn;
 	struct fault fault;
 	u16 value = 0;
@@ -639,8 +602,7 @@ static void reading_an_operand(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		T(doorbell_rings_once_per_write),
 		T(gpa_of_the_fault_is_used),

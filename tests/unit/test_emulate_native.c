@@ -175,16 +175,14 @@ __asm__(".section .rodata\n"
 static u8 *code; /* executable */
 static u64 seed = 88172645463325252u;
 
-static u64 random64(void)
-{
+static u64 random64(void) {
 	seed ^= seed << 13;
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
 	return seed;
 }
 
-static void *map_at(u64 address, size_t size, int prot)
-{
+static void *map_at(u64 address, size_t size, int prot) {
 	void *at = mmap((void *)address, size, prot,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
@@ -192,8 +190,7 @@ static void *map_at(u64 address, size_t size, int prot)
 	return at;
 }
 
-static void run_native(const struct sample *s)
-{
+static void run_native(const struct sample *s) {
 	size_t before = (size_t)(native_before_end - native_before);
 	size_t after = (size_t)(native_after_end - native_after);
 
@@ -208,8 +205,7 @@ static void run_native(const struct sample *s)
 }
 
 /* Random state that fits the kind of instruction, the same on both sides. */
-static void randomise(const struct sample *s)
-{
+static void randomise(const struct sample *s) {
 	u64 *gpr = rig_vcpu->gpr;
 	u8 *device = (u8 *)DEVICE;
 
@@ -243,16 +239,14 @@ static void randomise(const struct sample *s)
 	native->rflags = rig_vcpu->rflags;
 }
 
-static void report(const struct sample *s, const char *what, u64 got, u64 expected)
-{
+static void report(const struct sample *s, const char *what, u64 got, u64 expected) {
 	print_error("sample %zu:", (size_t)(s - samples));
 	for (u64 i = 0; i < s->length; i++)
 		print_error(" %02x", s->bytes[i]);
 	fail_msg(": %s is %lx, on the processor %lx", what, got, expected);
 }
 
-static void compare(const struct sample *s)
-{
+static void compare(const struct sample *s) {
 	u64 flags = compared_flags[s->kind];
 
 	for (int i = 0; i < NR_GPRS; i++)
@@ -267,8 +261,7 @@ static void compare(const struct sample *s)
 		report(s, "the stack", 0, 0);
 }
 
-static void same_as_the_processor(void **state)
-{
+static void same_as_the_processor(void **state) {
 	unsigned count = 0;
 
 	(void)state;
@@ -289,8 +282,7 @@ static void same_as_the_processor(void **state)
 	assert_true(count > 300);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	map_at(DEVICE, sizeof(rig_device), PROT_READ | PROT_WRITE);
 	map_at(STACK, 4096, PROT_READ | PROT_WRITE);
 	map_at(AREA, 4096, PROT_READ | PROT_WRITE);
@@ -298,8 +290,7 @@ static int setup(void **state)
 	return rig_setup(state);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(same_as_the_processor, setup, rig_teardown),
 	};

@@ -13,18 +13,11 @@
 #define FLAG_TF BIT(8)
 #define FLAG_DF BIT(10)
 
-static u64 *gpr(void)
-{
-	return rig_vcpu->gpr;
-}
+static u64 *gpr(void) { return rig_vcpu->gpr; }
 
-static u8 *ram(gpa_t gpa)
-{
-	return fake_ram(rig_vm) + gpa;
-}
+static u8 *ram(gpa_t gpa) { return fake_ram(rig_vm) + gpa; }
 
-static void expect_page_fault(gva_t address, u32 error)
-{
+static void expect_page_fault(gva_t address, u32 error) {
 	assert_true(rig_vcpu->exception.pending);
 	assert_int_equal(rig_vcpu->exception.vector, 14);
 	assert_int_equal(rig_vcpu->exception.error, error);
@@ -33,8 +26,7 @@ static void expect_page_fault(gva_t address, u32 error)
 }
 
 /* Enters again as the run loop would until the instruction is done; returns the number of exits. */
-static unsigned run_to_end(void)
-{
+static unsigned run_to_end(void) {
 	unsigned exits = 1;
 
 	while (emulate_mmio(rig_vcpu, DEVICE_GPA, true, false) == RESUME)
@@ -44,8 +36,7 @@ static unsigned run_to_end(void)
 }
 
 /* T-S1: REP STOSB into a page that is not there; the handler maps it; the instruction ends. */
-static void stos_into_a_missing_page(void **state)
-{
+static void stos_into_a_missing_page(void **state) {
 	(void)state;
 	rig_map(DEVICE + 4096, 0);
 	gpr()[RDI] = DEVICE + 4096 - 24;
@@ -67,8 +58,7 @@ static void stos_into_a_missing_page(void **state)
 }
 
 /* T-S1: the same for REP INSB; no byte of the port is lost. */
-static void ins_into_a_missing_page(void **state)
-{
+static void ins_into_a_missing_page(void **state) {
 	(void)state;
 	rig_map(DATA + 4096, 0);
 	gpr()[RDI] = DATA + 4096 - 3;
@@ -88,8 +78,7 @@ static void ins_into_a_missing_page(void **state)
 	assert_int_equal(rig_vcpu->next_rip, CODE + 2);
 }
 
-static void outs_forms(void **state)
-{
+static void outs_forms(void **state) {
 	(void)state;
 	memcpy(ram(DATA_GPA), "\x11\x22\x33\x44\x55\x66\x77\x88", 8);
 	gpr()[RSI] = DATA;
@@ -119,8 +108,7 @@ static void outs_forms(void **state)
 	assert_int_equal(gpr()[RSI], DATA);
 }
 
-static void outs_from_a_missing_page_writes_nothing(void **state)
-{
+static void outs_from_a_missing_page_writes_nothing(void **state) {
 	(void)state;
 	gpr()[RSI] = UNMAPPED;
 	rig_code((const u8[]){0x6e}, 1);
@@ -130,8 +118,7 @@ static void outs_from_a_missing_page_writes_nothing(void **state)
 }
 
 /* INS in real mode: ES:DI, which wraps at 64 KiB, and the destination's override is ignored. */
-static void ins_in_real_mode(void **state)
-{
+static void ins_in_real_mode(void **state) {
 	(void)state;
 	rig_real_mode();
 	vcpu_set_segment(rig_vcpu, SEG_ES,
@@ -147,8 +134,7 @@ static void ins_in_real_mode(void **state)
 }
 
 /* Other code than the exit was for: it has been changed under way, and is not executed. */
-static void string_io_of_another_instruction(void **state)
-{
+static void string_io_of_another_instruction(void **state) {
 	(void)state;
 	gpr()[RSI] = gpr()[RDI] = DATA;
 	rig_code((const u8[]){0x90}, 1);
@@ -159,8 +145,7 @@ static void string_io_of_another_instruction(void **state)
 }
 
 /* A long one takes several exits; each element happens once. */
-static void bounded_part_per_exit(void **state)
-{
+static void bounded_part_per_exit(void **state) {
 	(void)state;
 	gpr()[RDI] = DEVICE;
 	gpr()[RCX] = 1000;
@@ -176,8 +161,7 @@ static void bounded_part_per_exit(void **state)
 }
 
 /* A count of the guest's choosing never means a long stay. */
-static void enormous_count(void **state)
-{
+static void enormous_count(void **state) {
 	(void)state;
 	gpr()[RDI] = DEVICE;
 	gpr()[RCX] = ~0ul;
@@ -192,8 +176,7 @@ static void enormous_count(void **state)
 	assert_true(rig_nr_accesses < 1000);
 }
 
-static void count_of_zero(void **state)
-{
+static void count_of_zero(void **state) {
 	(void)state;
 	gpr()[RDI] = UNMAPPED;
 	gpr()[RCX] = 0x100000000; /* ECX is 0: 32-bit addresses */
@@ -206,8 +189,7 @@ static void count_of_zero(void **state)
 	assert_int_equal(rig_nr_out, 0);
 }
 
-static void request_ends_the_exit(void **state)
-{
+static void request_ends_the_exit(void **state) {
 	(void)state;
 	gpr()[RDI] = DEVICE;
 	gpr()[RCX] = 10;
@@ -221,8 +203,7 @@ static void request_ends_the_exit(void **state)
 }
 
 /* Single-stepping: a trap after each element at the same RIP; the tail raises the last one. */
-static void single_step(void **state)
-{
+static void single_step(void **state) {
 	(void)state;
 	gpr()[RDI] = DEVICE;
 	gpr()[RCX] = 2;
@@ -238,8 +219,7 @@ static void single_step(void **state)
 }
 
 /* MOVS from a device to a page that refuses: the device is not read for nothing. */
-static void movs_checks_before_it_reads(void **state)
-{
+static void movs_checks_before_it_reads(void **state) {
 	(void)state;
 	gpr()[RSI] = DEVICE;
 	gpr()[RDI] = DATA;
@@ -254,8 +234,7 @@ static void movs_checks_before_it_reads(void **state)
 }
 
 /* Same offset in both pages: the fault's gpa must not be taken for the wrong one. */
-static void movs_between_ram_and_device(void **state)
-{
+static void movs_between_ram_and_device(void **state) {
 	(void)state;
 	memcpy(ram(DATA_GPA + 0x40), "abcdefgh", 8);
 	gpr()[RSI] = DATA + 0x40;
@@ -273,8 +252,7 @@ static void movs_between_ram_and_device(void **state)
 }
 
 /* Flags of a comparison that a fault interrupts are those of the last element done. */
-static void scas_keeps_flags_over_a_fault(void **state)
-{
+static void scas_keeps_flags_over_a_fault(void **state) {
 	(void)state;
 	rig_map(DEVICE + 4096, 0);
 	rig_device[4095] = 7;
@@ -290,8 +268,7 @@ static void scas_keeps_flags_over_a_fault(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		T(stos_into_a_missing_page),
 		T(ins_into_a_missing_page),

@@ -21,13 +21,11 @@ static struct vm *vm;
 static struct vcpu *vcpu;
 static struct fetch_cache cache;
 
-static u64 *slot(gpa_t table, unsigned shift)
-{
+static u64 *slot(gpa_t table, unsigned shift) {
 	return (u64 *)(void *)(fake_ram(vm) + table) + (GVA >> shift & 511);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	fake_reset();
 	vm = fake_vm_create(1, RAM);
@@ -41,21 +39,16 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
+static int teardown(void **state) {
 	(void)state;
 	vcpu->fetch = NULL;
 	fake_vm_destroy(vm);
 	return 0;
 }
 
-static const u8 *known(void)
-{
-	return fetch_known(vcpu, GVA, PML4);
-}
+static const u8 *known(void) { return fetch_known(vcpu, GVA, PML4); }
 
-static void test_found_after_the_walk(void **state)
-{
+static void test_found_after_the_walk(void **state) {
 	(void)state;
 	assert_null(known());
 	fetch_remember(vcpu, GVA, PML4);
@@ -66,8 +59,7 @@ static void test_found_after_the_walk(void **state)
 	assert_ptr_equal(fetch_known(vcpu, GVA, PML4 | 0x18), fake_ram(vm) + CODE + 0xff0);
 }
 
-static void test_other_addresses_are_not_found(void **state)
-{
+static void test_other_addresses_are_not_found(void **state) {
 	(void)state;
 	fetch_remember(vcpu, GVA, PML4);
 	assert_null(fetch_known(vcpu, GVA, PML4 + PAGE_SIZE));
@@ -77,8 +69,7 @@ static void test_other_addresses_are_not_found(void **state)
 }
 
 /* Any bit of any entry on the way. */
-static void test_change_of_an_entry_is_seen(void **state)
-{
+static void test_change_of_an_entry_is_seen(void **state) {
 	static const struct {
 		gpa_t table;
 		unsigned shift;
@@ -99,8 +90,7 @@ static void test_change_of_an_entry_is_seen(void **state)
 	}
 }
 
-static void test_new_frame_is_found_after_a_new_walk(void **state)
-{
+static void test_new_frame_is_found_after_a_new_walk(void **state) {
 	(void)state;
 	fetch_remember(vcpu, GVA, PML4);
 	*slot(PT, 12) = OTHER | PRESENT;
@@ -109,8 +99,7 @@ static void test_new_frame_is_found_after_a_new_walk(void **state)
 	assert_ptr_equal(known(), fake_ram(vm) + OTHER + 0xff0);
 }
 
-static void test_large_pages(void **state)
-{
+static void test_large_pages(void **state) {
 	(void)state;
 	*slot(PD, 21) = MiB(4) | LARGE | PRESENT | BIT(12) /* PAT */;
 	fetch_remember(vcpu, GVA, PML4);
@@ -133,8 +122,7 @@ static void test_large_pages(void **state)
 	assert_null(fetch_known(vcpu, low, PML4));
 }
 
-static void test_incomplete_walks_are_not_remembered(void **state)
-{
+static void test_incomplete_walks_are_not_remembered(void **state) {
 	static const struct {
 		gpa_t table;
 		unsigned shift;
@@ -161,8 +149,7 @@ static void test_incomplete_walks_are_not_remembered(void **state)
 	assert_null(fetch_known(vcpu, GVA, GENMASK(51, 12)));
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_found_after_the_walk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_addresses_are_not_found, setup,

@@ -24,8 +24,7 @@ static u8 *arena;
 static u64 arena_size;
 
 /* Physical addresses [base, base + size) are fresh memory full of 0xaa, or untouched if sparse. */
-static void make_arena(hpa_t base, u64 size, bool sparse)
-{
+static void make_arena(hpa_t base, u64 size, bool sparse) {
 	arena = mmap(NULL, size + GiB(1), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_true(arena != MAP_FAILED);
@@ -36,15 +35,13 @@ static void make_arena(hpa_t base, u64 size, bool sparse)
 	frame_init();
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	make_arena(0, ARENA_SIZE, false);
 	return 0;
 }
 
-static int teardown(void **state)
-{
+static int teardown(void **state) {
 	(void)state;
 	munmap(arena, arena_size + GiB(1));
 	return 0;
@@ -52,16 +49,14 @@ static int teardown(void **state)
 
 static u64 rng_state = 88172645463325252ul;
 
-static u64 rng(u64 below)
-{
+static u64 rng(u64 below) {
 	rng_state ^= rng_state << 13;
 	rng_state ^= rng_state >> 7;
 	rng_state ^= rng_state << 17;
 	return rng_state % below;
 }
 
-static u64 free_frames(void)
-{
+static u64 free_frames(void) {
 	struct frame_stats stats;
 	u64 sum = 0;
 
@@ -74,8 +69,7 @@ static u64 free_frames(void)
 	return sum;
 }
 
-static bool reads_zero(pfn_t pfn, unsigned order)
-{
+static bool reads_zero(pfn_t pfn, unsigned order) {
 	const u8 *mem = phys_to_virt(pfn << PAGE_SHIFT);
 
 	for (u64 i = 0; i < PAGE_SIZE << order; i++)
@@ -84,8 +78,7 @@ static bool reads_zero(pfn_t pfn, unsigned order)
 	return true;
 }
 
-static void test_metadata_is_a_byte_a_frame(void **state)
-{
+static void test_metadata_is_a_byte_a_frame(void **state) {
 	static const struct {
 		u64 frames, kept;
 	} cases[] = {{1, 1}, {2, 1}, {100, 1}, {4097, 1}, {4098, 2}, {8194, 2}};
@@ -102,8 +95,7 @@ static void test_metadata_is_a_byte_a_frame(void **state)
 	}
 }
 
-static void test_two_pages_are_enough(void **state)
-{
+static void test_two_pages_are_enough(void **state) {
 	pfn_t pfn;
 
 	(void)state;
@@ -113,8 +105,7 @@ static void test_two_pages_are_enough(void **state)
 	assert_int_equal(frame_alloc(0, 0, &pfn), E_NOMEM);
 }
 
-static void test_bad_ranges(void **state)
-{
+static void test_bad_ranges(void **state) {
 	u32 i;
 
 	(void)state;
@@ -137,8 +128,7 @@ static void test_bad_ranges(void **state)
 }
 
 /* Ranges in random order, so that the table of ranges is seen to be sorted. */
-static void add_scattered(void)
-{
+static void add_scattered(void) {
 	assert_int_equal(frame_add(MiB(40), MiB(24)), 0);
 	assert_int_equal(frame_add(0, KiB(640)), 0);
 	assert_int_equal(frame_add(MiB(12), MiB(4) + KiB(36)), 0);
@@ -146,8 +136,7 @@ static void add_scattered(void)
 	assert_int_equal(frame_add(MiB(8), MiB(4)), 0);
 }
 
-static bool was_added(pfn_t pfn)
-{
+static bool was_added(pfn_t pfn) {
 	u64 pa = pfn << PAGE_SHIFT;
 
 	return pa < KiB(640) || (pa > MiB(1) && pa < MiB(1) + KiB(32)) ||
@@ -162,8 +151,7 @@ struct block {
 static struct block blocks[ARENA_PAGES];
 static u8 owned[ARENA_PAGES];
 
-static void test_everything_out_and_back(void **state)
-{
+static void test_everything_out_and_back(void **state) {
 	struct frame_stats before, after;
 	u32 n = 0;
 
@@ -197,8 +185,7 @@ static void test_everything_out_and_back(void **state)
 	assert_int_equal(before.free, after.free);
 }
 
-static void test_random_traffic(void **state)
-{
+static void test_random_traffic(void **state) {
 	struct frame_stats before, after;
 	u32 n = 0;
 
@@ -233,8 +220,7 @@ static void test_random_traffic(void **state)
 	assert_memory_equal(before.blocks, after.blocks, sizeof(before.blocks));
 }
 
-static void test_no_merge_across_ranges(void **state)
-{
+static void test_no_merge_across_ranges(void **state) {
 	struct frame_stats stats;
 	pfn_t pfn;
 
@@ -254,8 +240,7 @@ static void test_no_merge_across_ranges(void **state)
 }
 
 /* What lies behind the metadata must not be taken for the buddy's. */
-static void test_no_merge_past_the_end(void **state)
-{
+static void test_no_merge_past_the_end(void **state) {
 	pfn_t pfn[8], last = (MiB(4) >> PAGE_SHIFT) + 6;
 
 	(void)state;
@@ -269,8 +254,7 @@ static void test_no_merge_past_the_end(void **state)
 	assert_int_equal(free_frames(), 0);
 }
 
-static void test_known_zero_is_not_scrubbed_again(void **state)
-{
+static void test_known_zero_is_not_scrubbed_again(void **state) {
 	struct frame_stats stats;
 	pfn_t pfn;
 	u8 *mem;
@@ -303,8 +287,7 @@ static void test_known_zero_is_not_scrubbed_again(void **state)
 	assert_true(reads_zero(pfn, 10));
 }
 
-static void test_zero_is_known_for_each_frame(void **state)
-{
+static void test_zero_is_known_for_each_frame(void **state) {
 	struct frame_stats stats;
 	pfn_t big, pfn;
 	pfn_t page[1024];
@@ -333,8 +316,7 @@ static void test_zero_is_known_for_each_frame(void **state)
 	assert_int_equal(stats.free_zero, 1024 - 8);
 }
 
-static void test_bad_frees_change_nothing(void **state)
-{
+static void test_bad_frees_change_nothing(void **state) {
 	struct frame_stats before, after;
 	pfn_t a, b;
 
@@ -364,8 +346,7 @@ static void test_bad_frees_change_nothing(void **state)
 }
 
 /* Gigabyte blocks at the very top of what x86 can address, the memory itself never touched. */
-static void test_top_of_physical_memory(void **state)
-{
+static void test_top_of_physical_memory(void **state) {
 	hpa_t base = (1ul << 52) - GiB(8);
 	struct frame_stats before, after;
 	pfn_t pfn[8];
@@ -388,8 +369,7 @@ static void test_top_of_physical_memory(void **state)
 	assert_memory_equal(&before, &after, sizeof(before));
 }
 
-static void *traffic(void *arg)
-{
+static void *traffic(void *arg) {
 	u64 seed = (u64)arg;
 	pfn_t mine[64];
 	u32 n = 0;
@@ -418,8 +398,7 @@ static void *traffic(void *arg)
 	return NULL;
 }
 
-static void test_four_cpus(void **state)
-{
+static void test_four_cpus(void **state) {
 	struct frame_stats before, after;
 	pthread_t threads[4];
 
@@ -441,8 +420,7 @@ static void test_four_cpus(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_metadata_is_a_byte_a_frame),
 		TEST(test_two_pages_are_enough),

@@ -29,8 +29,7 @@ static const struct gmem_config lazy_2m = {.max_leaf_order = 9, .lazy = true};
 static const struct gmem_config lazy_4k = {.max_leaf_order = 0, .lazy = true};
 
 /* Memory is full of 0xaa at first, as firmware may leave it. */
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -43,20 +42,17 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
+static int teardown(void **state) {
 	(void)state;
 	munmap(arena, ARENA_SIZE);
 	return 0;
 }
 
-static void create(const struct gmem_config *config)
-{
+static void create(const struct gmem_config *config) {
 	assert_int_equal(gmem_create(&gm, &pt_format_npt, config), 0);
 }
 
-static u64 ram_size(void)
-{
+static u64 ram_size(void) {
 	u64 size = 0;
 
 	for (u32 i = 0; i < gm.nr_slots; i++)
@@ -65,8 +61,7 @@ static u64 ram_size(void)
 }
 
 /* Everything is back, the guest's part known to be zero and so in fact. */
-static void destroy(void)
-{
+static void destroy(void) {
 	u64 guest = ram_size() >> PAGE_SHIFT;
 	struct frame_stats after;
 
@@ -79,32 +74,28 @@ static void destroy(void)
 
 static u64 rng_state = 88172645463325252ul;
 
-static u64 rng(u64 below)
-{
+static u64 rng(u64 below) {
 	rng_state ^= rng_state << 13;
 	rng_state ^= rng_state >> 7;
 	rng_state ^= rng_state << 17;
 	return rng_state % below;
 }
 
-static u64 frames_in_use(void)
-{
+static u64 frames_in_use(void) {
 	struct frame_stats now;
 
 	frame_stats(&now);
 	return before.free - now.free;
 }
 
-static bool all_bytes(const u8 *mem, u64 len, u8 value)
-{
+static bool all_bytes(const u8 *mem, u64 len, u8 value) {
 	for (u64 i = 0; i < len; i++)
 		if (mem[i] != value)
 			return false;
 	return true;
 }
 
-static void test_fresh_memory_is_zero(void **state)
-{
+static void test_fresh_memory_is_zero(void **state) {
 	static u8 buf[MiB(1)];
 
 	(void)state;
@@ -119,8 +110,7 @@ static void test_fresh_memory_is_zero(void **state)
 }
 
 /* What one guest wrote is in no frame any more when the next may get it. */
-static void test_no_secret_survives(void **state)
-{
+static void test_no_secret_survives(void **state) {
 	struct frame_stats after;
 	pfn_t pfn[64];
 	u32 n = 0;
@@ -140,8 +130,7 @@ static void test_no_secret_survives(void **state)
 }
 
 /* Random reads and writes against a flat copy; the slots leave holes and are added out of order. */
-static void test_against_a_flat_copy(void **state)
-{
+static void test_against_a_flat_copy(void **state) {
 	static const struct gmem_slot ram[] = {
 		{MiB(16), MiB(8) + KiB(12)}, {0, KiB(640)}, {MiB(1), MiB(9)}, {MiB(10), KiB(4)}};
 	u64 span = MiB(28);
@@ -191,8 +180,7 @@ static void test_against_a_flat_copy(void **state)
 	destroy();
 }
 
-static void test_edges_of_access(void **state)
-{
+static void test_edges_of_access(void **state) {
 	u8 buf[16] = {0};
 
 	(void)state;
@@ -224,8 +212,7 @@ static void test_edges_of_access(void **state)
 	destroy();
 }
 
-static void test_bad_slots(void **state)
-{
+static void test_bad_slots(void **state) {
 	struct gmem_config odd = {.max_leaf_order = 10};
 	u32 n;
 
@@ -253,8 +240,7 @@ static void test_bad_slots(void **state)
 
 /* Eager: all is mapped by the largest leaves the blocks allow, each to the frame gmem_ptr() gives.
  */
-static void test_eager_mapping(void **state)
-{
+static void test_eager_mapping(void **state) {
 	struct pt_mapping m;
 
 	(void)state;
@@ -273,8 +259,7 @@ static void test_eager_mapping(void **state)
 	destroy();
 }
 
-static void fault_all(const struct gmem_config *config, u8 level)
-{
+static void fault_all(const struct gmem_config *config, u8 level) {
 	struct pt_mapping m;
 
 	create(config);
@@ -296,16 +281,14 @@ static void fault_all(const struct gmem_config *config, u8 level)
 	destroy();
 }
 
-static void test_lazy_mapping(void **state)
-{
+static void test_lazy_mapping(void **state) {
 	(void)state;
 	fault_all(&lazy_4k, 0);
 	fault_all(&lazy_2m, 1);
 }
 
 /* Where a large leaf has been taken apart, the missing piece alone comes back. */
-static void test_fault_beside_small_leaves(void **state)
-{
+static void test_fault_beside_small_leaves(void **state) {
 	struct pt_mapping m;
 
 	(void)state;
@@ -322,8 +305,7 @@ static void test_fault_beside_small_leaves(void **state)
 	destroy();
 }
 
-static void *fault_everywhere(void *arg)
-{
+static void *fault_everywhere(void *arg) {
 	u64 failed = 0;
 
 	(void)arg;
@@ -333,8 +315,7 @@ static void *fault_everywhere(void *arg)
 }
 
 /* Two vCPUs touch the same pages: whoever comes second is told to go on as well. */
-static void test_two_cpus_fault_at_once(void **state)
-{
+static void test_two_cpus_fault_at_once(void **state) {
 	pthread_t other;
 	void *failed;
 
@@ -349,8 +330,7 @@ static void test_two_cpus_fault_at_once(void **state)
 }
 
 /* A right that the mapping does not give is not given by a fault. */
-static void test_fault_respects_rights(void **state)
-{
+static void test_fault_respects_rights(void **state) {
 	(void)state;
 	create(&eager_2m);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(2)), 0);
@@ -363,8 +343,7 @@ static void test_fault_respects_rights(void **state)
 }
 
 /* Takes all memory but every second frame, or every second pair. */
-static void fragment(unsigned order, pfn_t *kept, u32 *nr_kept)
-{
+static void fragment(unsigned order, pfn_t *kept, u32 *nr_kept) {
 	static pfn_t all[ARENA_SIZE / PAGE_SIZE];
 	u32 n = 0;
 
@@ -379,8 +358,7 @@ static void fragment(unsigned order, pfn_t *kept, u32 *nr_kept)
 	}
 }
 
-static void test_fragmented_memory_serves(void **state)
-{
+static void test_fragmented_memory_serves(void **state) {
 	static pfn_t kept[ARENA_SIZE / PAGE_SIZE];
 	static u8 buf[KiB(64)];
 	struct pt_mapping m;
@@ -408,8 +386,7 @@ static void test_fragmented_memory_serves(void **state)
 }
 
 /* However little memory is left, a slot comes wholly or not at all, and nothing is lost. */
-static void too_little_memory(gpa_t gpa, u64 size)
-{
+static void too_little_memory(gpa_t gpa, u64 size) {
 	static pfn_t taken[ARENA_SIZE / PAGE_SIZE];
 	u32 nr_taken = 0, late = 0, nr_slots = gm.nr_slots;
 	struct pt_mapping m;
@@ -447,8 +424,7 @@ static void too_little_memory(gpa_t gpa, u64 size)
 		assert_int_equal(frame_free(taken[--nr_taken], 0, 0), 0);
 }
 
-static void test_too_little_memory_leaves_nothing(void **state)
-{
+static void test_too_little_memory_leaves_nothing(void **state) {
 	(void)state;
 	create(&eager_2m);
 	assert_int_equal(gmem_add_ram(&gm, 0, ARENA_SIZE), E_NOMEM);
@@ -459,8 +435,7 @@ static void test_too_little_memory_leaves_nothing(void **state)
 }
 
 /* T-P3: RAM across 256 GiB and at the top; what aliases modulo 4 GiB is not touched. */
-static void test_high_addresses(void **state)
-{
+static void test_high_addresses(void **state) {
 	static const gpa_t bases[] = {GiB(256) - MiB(2), (1ul << 40) - MiB(4),
 				      (1ul << 48) - MiB(4)};
 	u8 buf[8192];
@@ -485,8 +460,7 @@ static void test_high_addresses(void **state)
 }
 
 /* More runs than one page describes: slots that begin and end next to a large alignment. */
-static void test_many_runs(void **state)
-{
+static void test_many_runs(void **state) {
 	gpa_t first = MiB(60) + KiB(4);
 
 	(void)state;
@@ -510,8 +484,7 @@ static void test_many_runs(void **state)
 }
 
 /* Tables and book-keeping: under 0.3 % with large blocks, whatever the size of the leaves. */
-static void test_overhead(void **state)
-{
+static void test_overhead(void **state) {
 	static const struct gmem_config eager_4k = {.max_leaf_order = 0};
 
 	(void)state;
@@ -529,8 +502,7 @@ static void test_overhead(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_fresh_memory_is_zero),
 		TEST(test_no_secret_survives),

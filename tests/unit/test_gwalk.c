@@ -48,26 +48,22 @@ static struct vm *vm;
 static struct vcpu *vcpu;
 static struct cpu_model model;
 
-static u64 *entry64(unsigned level, unsigned index)
-{
+static u64 *entry64(unsigned level, unsigned index) {
 	return (u64 *)(void *)(fake_ram(vm) + TABLE(level) + 8 * index);
 }
 
-static u32 *entry32(unsigned level, unsigned index)
-{
+static u32 *entry32(unsigned level, unsigned index) {
 	return (u32 *)(void *)(fake_ram(vm) + TABLE(level) + 4 * index);
 }
 
-static void set_paging(u64 cr0, u64 cr3, u64 cr4, u64 efer)
-{
+static void set_paging(u64 cr0, u64 cr3, u64 cr4, u64 efer) {
 	vcpu_set_reg(vcpu, VREG_CR0, cr0 | 1);
 	vcpu_set_reg(vcpu, VREG_CR3, cr3);
 	vcpu_set_reg(vcpu, VREG_CR4, cr4);
 	vcpu_set_reg(vcpu, VREG_EFER, efer);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	fake_reset();
 	vm = fake_vm_create(1, RAM_SIZE);
@@ -77,8 +73,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
+static int teardown(void **state) {
 	(void)state;
 	fake_vm_destroy(vm);
 	return 0;
@@ -87,8 +82,7 @@ static int teardown(void **state)
 /* Long mode; gva 0x8080604000 + x goes through entries 1, 2, 3, 4 of the four levels. */
 #define GVA 0x8080604123ul
 
-static void long_mode(u64 extra_cr4)
-{
+static void long_mode(u64 extra_cr4) {
 	set_paging(CR0_PG | CR0_WP, TABLE(4), CR4_PAE | extra_cr4, EFER_LMA | EFER_NXE);
 	*entry64(4, 1) = TABLE(3) | P | W | U;
 	*entry64(3, 2) = TABLE(2) | P | W | U;
@@ -97,8 +91,7 @@ static void long_mode(u64 extra_cr4)
 }
 
 /* Translates; returns the gpa, or all ones with *error (its vector and address are checked). */
-static gpa_t translate_at(gva_t gva, u32 access, u32 *error)
-{
+static gpa_t translate_at(gva_t gva, u32 access, u32 *error) {
 	struct gwalk walk;
 	struct fault fault = {0};
 	gpa_t gpa = 0;
@@ -116,31 +109,27 @@ static gpa_t translate_at(gva_t gva, u32 access, u32 *error)
 	return ~0ul;
 }
 
-static void expect_gpa(gva_t gva, u32 access, gpa_t gpa)
-{
+static void expect_gpa(gva_t gva, u32 access, gpa_t gpa) {
 	u32 error;
 
 	assert_int_equal(translate_at(gva, access, &error), gpa);
 }
 
-static void expect_fault(gva_t gva, u32 access, u32 expected)
-{
+static void expect_fault(gva_t gva, u32 access, u32 expected) {
 	u32 error;
 
 	assert_int_equal(translate_at(gva, access, &error), ~0ul);
 	assert_int_equal(error, expected);
 }
 
-static void no_paging(void **state)
-{
+static void no_paging(void **state) {
 	(void)state;
 	set_paging(0, 0, 0, 0);
 	expect_gpa(0x12345678, ACCESS_WRITE, 0x12345678);
 	expect_gpa(0xffffffff, ACCESS_FETCH, 0xffffffff);
 }
 
-static void four_levels(void **state)
-{
+static void four_levels(void **state) {
 	(void)state;
 	long_mode(0);
 	expect_gpa(GVA, ACCESS_READ, DATA + 0x123);
@@ -155,8 +144,7 @@ static void four_levels(void **state)
 	expect_gpa(~0ul, ACCESS_READ, DATA2 + 0xfff);
 }
 
-static void five_levels(void **state)
-{
+static void five_levels(void **state) {
 	(void)state;
 	long_mode(CR4_LA57);
 	set_paging(CR0_PG, TABLE(5), CR4_PAE | CR4_LA57, EFER_LMA);
@@ -166,8 +154,7 @@ static void five_levels(void **state)
 	expect_fault(GVA, ACCESS_READ, 0);
 }
 
-static void large_pages(void **state)
-{
+static void large_pages(void **state) {
 	(void)state;
 	long_mode(0);
 	*entry64(2, 3) = 0x2345e00000 | P | W | PS;
@@ -181,8 +168,7 @@ static void large_pages(void **state)
 }
 
 /* T-P1: nothing at each level in turn; the levels above have been used and say so. */
-static void nothing_at_any_level(void **state)
-{
+static void nothing_at_any_level(void **state) {
 	static const unsigned index[5] = {0, 4, 3, 2, 1};
 
 	(void)state;
@@ -203,8 +189,7 @@ static void nothing_at_any_level(void **state)
 	}
 }
 
-static void accessed_and_dirty(void **state)
-{
+static void accessed_and_dirty(void **state) {
 	(void)state;
 	long_mode(0);
 	expect_gpa(GVA, ACCESS_READ, DATA + 0x123);
@@ -221,8 +206,7 @@ static void accessed_and_dirty(void **state)
 	assert_int_equal(*entry64(1, 4), DATA | P | U);
 }
 
-static void reserved_bits(void **state)
-{
+static void reserved_bits(void **state) {
 	static const unsigned index[5] = {0, 4, 3, 2, 1};
 
 	(void)state;
@@ -262,8 +246,7 @@ static void reserved_bits(void **state)
 }
 
 /* Rights at a level other than the leaf count as well. */
-static void rights_of_all_levels(void **state)
-{
+static void rights_of_all_levels(void **state) {
 	static const unsigned index[5] = {0, 4, 3, 2, 1};
 
 	(void)state;
@@ -324,8 +307,7 @@ static const struct {
 	{P, CR0_WP, CR4_SMAP, ACCESS_READ, 0, false, 0},
 };
 
-static void rights_and_control_bits(void **state)
-{
+static void rights_and_control_bits(void **state) {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rights); i++) {
 		u32 error;
@@ -343,8 +325,7 @@ static void rights_and_control_bits(void **state)
 }
 
 /* Without NX and SMEP the I bit is never reported; with SMEP alone it is. */
-static void fetch_bit(void **state)
-{
+static void fetch_bit(void **state) {
 	(void)state;
 	long_mode(0);
 	*entry64(1, 4) = 0;
@@ -355,8 +336,7 @@ static void fetch_bit(void **state)
 }
 
 /* PAE: the top entries have no rights, no accessed bit, and reserved bits of their own. */
-static void pae(void **state)
-{
+static void pae(void **state) {
 	const gva_t gva = 0x80604567;
 
 	(void)state;
@@ -391,8 +371,7 @@ static void pae(void **state)
 	expect_fault(gva, ACCESS_READ, PF_U);
 }
 
-static void two_levels(void **state)
-{
+static void two_levels(void **state) {
 	const gva_t gva = 0x00c04567; /* entries 3 and 4 */
 
 	(void)state;
@@ -413,8 +392,7 @@ static void two_levels(void **state)
 }
 
 /* 4 MiB pages: address bits 39:32 sit in bits 20:13; bit 21 and bits past the width are 0. */
-static void pse36(void **state)
-{
+static void pse36(void **state) {
 	const gva_t gva = 0x00c04567;
 
 	(void)state;
@@ -432,8 +410,7 @@ static void pse36(void **state)
 }
 
 /* A table where there is no RAM reads as all ones: reserved bits are set. */
-static void tables_outside_ram(void **state)
-{
+static void tables_outside_ram(void **state) {
 	(void)state;
 	long_mode(0);
 	*entry64(2, 3) = RAM_SIZE | P | W | U;
@@ -456,8 +433,7 @@ static void tables_outside_ram(void **state)
 static _Atomic bool stop;
 static u64 counted;
 
-static void *count_in_entry(void *entry)
-{
+static void *count_in_entry(void *entry) {
 	while (!atomic_load(&stop)) {
 		__atomic_fetch_and((u64 *)entry, ~(A | D), __ATOMIC_SEQ_CST);
 		__atomic_fetch_add((u64 *)entry, BIT(52), __ATOMIC_SEQ_CST);
@@ -466,8 +442,7 @@ static void *count_in_entry(void *entry)
 	return NULL;
 }
 
-static void no_update_is_lost(void **state)
-{
+static void no_update_is_lost(void **state) {
 	struct gwalk walk;
 	struct fault fault;
 	pthread_t thread;
@@ -489,8 +464,7 @@ static void no_update_is_lost(void **state)
 	assert_int_equal(*entry64(1, 4) >> 52 & 0x7ff, counted & 0x7ff);
 }
 
-static void canonical(void **state)
-{
+static void canonical(void **state) {
 	struct gwalk walk;
 
 	(void)state;
@@ -511,8 +485,7 @@ static void canonical(void **state)
 	assert_false(gva_canonical(&walk, 0xffffffffffffff, 2));
 }
 
-static void faults_are_queued(void **state)
-{
+static void faults_are_queued(void **state) {
 	const struct fault pf = {.vector = 14, .error = 7, .address = 0x1234};
 	const struct fault gp = {.vector = 13}, ud = {.vector = 6};
 
@@ -531,8 +504,7 @@ static void faults_are_queued(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		T(no_paging),
 		T(four_levels),

@@ -8,37 +8,31 @@
 #define LEVEL	   BIT(15)
 #define REMOTE_IRR BIT(14)
 
-static void irq_pulse(struct vm *vm, unsigned gsi)
-{
+static void irq_pulse(struct vm *vm, unsigned gsi) {
 	irq_set(vm, gsi, true);
 	irq_set(vm, gsi, false);
 }
 
-static u32 rd(struct vm *vm, u32 reg)
-{
+static u32 rd(struct vm *vm, u32 reg) {
 	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE, 4, reg);
 	return (u32)bus_mmio_read(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE + 0x10, 4);
 }
 
-static void wr(struct vm *vm, u32 reg, u32 value)
-{
+static void wr(struct vm *vm, u32 reg, u32 value) {
 	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE, 4, reg);
 	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE + 0x10, 4, value);
 }
 
-static u64 entry(struct vm *vm, u32 pin)
-{
+static u64 entry(struct vm *vm, u32 pin) {
 	return rd(vm, 0x10 + 2 * pin) | (u64)rd(vm, 0x11 + 2 * pin) << 32;
 }
 
-static void set_entry(struct vm *vm, u32 pin, u64 value)
-{
+static void set_entry(struct vm *vm, u32 pin, u64 value) {
 	wr(vm, 0x11 + 2 * pin, (u32)(value >> 32));
 	wr(vm, 0x10 + 2 * pin, (u32)value);
 }
 
-static struct vm *make(u32 vcpus)
-{
+static struct vm *make(u32 vcpus) {
 	struct vm *vm = rig_create(vcpus);
 
 	for (u32 i = 0; i < vcpus; i++)
@@ -46,13 +40,9 @@ static struct vm *make(u32 vcpus)
 	return vm;
 }
 
-static int take(struct vm *vm, u32 id)
-{
-	return irq_accept(vm->vcpus[id]);
-}
+static int take(struct vm *vm, u32 id) { return irq_accept(vm->vcpus[id]); }
 
-static void registers(void **state)
-{
+static void registers(void **state) {
 	struct vm *vm = make(1);
 
 	(void)state;
@@ -73,8 +63,7 @@ static void registers(void **state)
 	rig_destroy(vm);
 }
 
-static void access_widths(void **state)
-{
+static void access_widths(void **state) {
 	struct vm *vm = make(1);
 	struct bus *bus = vm_bus(vm);
 	struct vcpu *vcpu = vm->vcpus[0];
@@ -93,8 +82,7 @@ static void access_widths(void **state)
 	rig_destroy(vm);
 }
 
-static void edges(void **state)
-{
+static void edges(void **state) {
 	struct vm *vm = make(1);
 
 	(void)state;
@@ -118,8 +106,7 @@ static void edges(void **state)
 	rig_destroy(vm);
 }
 
-static void levels(void **state)
-{
+static void levels(void **state) {
 	struct vm *vm = make(1);
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -158,8 +145,7 @@ static void levels(void **state)
 	rig_destroy(vm);
 }
 
-static void eoi_register_and_suppression(void **state)
-{
+static void eoi_register_and_suppression(void **state) {
 	struct vm *vm = make(1);
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -178,8 +164,7 @@ static void eoi_register_and_suppression(void **state)
 	rig_destroy(vm);
 }
 
-static void destinations_and_modes(void **state)
-{
+static void destinations_and_modes(void **state) {
 	struct vm *vm = make(3);
 
 	(void)state;
@@ -207,8 +192,7 @@ static void destinations_and_modes(void **state)
 	rig_destroy(vm);
 }
 
-static void lines(void **state)
-{
+static void lines(void **state) {
 	struct vm *vm = make(1);
 
 	(void)state;
@@ -224,8 +208,7 @@ static void lines(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = make(2);
 
 	(void)state;
@@ -243,8 +226,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(registers),
 		cmocka_unit_test(access_widths),

@@ -44,14 +44,12 @@ static u32 sent[256], nr_sent;
 static u8 sent_vector, sent_delivery;
 static u64 refusing; /* vCPUs whose APIC takes nothing */
 
-void lapic_eoi(struct vcpu *v)
-{
+void lapic_eoi(struct vcpu *v) {
 	(void)v;
 	eois++;
 }
 
-unsigned apic_send(struct vm *v, const struct apic_msg *msg)
-{
+unsigned apic_send(struct vm *v, const struct apic_msg *msg) {
 	assert_ptr_equal(v, vm);
 	assert_false(msg->logical);
 	assert_true(msg->dest < vm->nr_vcpus);
@@ -64,8 +62,7 @@ unsigned apic_send(struct vm *v, const struct apic_msg *msg)
 
 /* ---- frame ---- */
 
-static void make_vm(u32 nr_vcpus, u64 khz)
-{
+static void make_vm(u32 nr_vcpus, u64 khz) {
 	struct cpu_model_config config = {.nr_vcpus = nr_vcpus, .tsc_khz = khz};
 
 	fake_reset();
@@ -86,8 +83,7 @@ static void make_vm(u32 nr_vcpus, u64 khz)
 	refusing = 0;
 }
 
-static void free_vm(void)
-{
+static void free_vm(void) {
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		free(vm->vcpus[i]->pv);
 		free(vm->vcpus[i]->lapic);
@@ -95,28 +91,24 @@ static void free_vm(void)
 	fake_vm_destroy(vm);
 }
 
-static int set_up(void **state)
-{
+static int set_up(void **state) {
 	(void)state;
 	make_vm(NR_VCPUS, FAKE_TSC_KHZ);
 	return 0;
 }
 
-static int tear_down(void **state)
-{
+static int tear_down(void **state) {
 	(void)state;
 	free_vm();
 	return 0;
 }
 
-static void write_msr(struct vcpu *v, u32 msr, u64 value)
-{
+static void write_msr(struct vcpu *v, u32 msr, u64 value) {
 	assert_int_equal(kvm_pv_msr_write(v, msr, value), 0);
 	assert_int_equal(kvm_pv_msr_read(v, msr), value);
 }
 
-static struct time_info time_info(gpa_t gpa)
-{
+static struct time_info time_info(gpa_t gpa) {
 	struct time_info info;
 
 	memcpy(&info, fake_ram(vm) + gpa, sizeof(info));
@@ -124,8 +116,7 @@ static struct time_info time_info(gpa_t gpa)
 }
 
 /* What a guest computes: nanoseconds since its start, from the structure and its own TSC. */
-static u64 guest_ns(const struct time_info *info, struct vcpu *v)
-{
+static u64 guest_ns(const struct time_info *info, struct vcpu *v) {
 	u64 ticks = time_tsc() + v->tsc_offset - info->tsc_timestamp;
 
 	if (info->shift < 0)
@@ -137,8 +128,7 @@ static u64 guest_ns(const struct time_info *info, struct vcpu *v)
 
 /* ---- clock ---- */
 
-static void test_clock_counts_from_the_start(void **state)
-{
+static void test_clock_counts_from_the_start(void **state) {
 	static const u64 khz[] = {1000, 999999, 1000000, 1000001, 2000000, 2593906, 4294967};
 
 	(void)state;
@@ -161,8 +151,7 @@ static void test_clock_counts_from_the_start(void **state)
 	}
 }
 
-static void test_clock_says_the_tsc_frequency(void **state)
-{
+static void test_clock_says_the_tsc_frequency(void **state) {
 	struct time_info info;
 	u64 khz;
 
@@ -177,8 +166,7 @@ static void test_clock_says_the_tsc_frequency(void **state)
 	assert_in_range(khz, 2593905, 2593907);
 }
 
-static void test_clock_moves_with_the_tsc(void **state)
-{
+static void test_clock_moves_with_the_tsc(void **state) {
 	struct time_info before, info;
 
 	(void)state;
@@ -195,8 +183,7 @@ static void test_clock_moves_with_the_tsc(void **state)
 		assert_int_equal(fake_take_requests(vm->vcpus[i]), REQ_CLOCK);
 }
 
-static void test_stable_only_while_all_tscs_agree(void **state)
-{
+static void test_stable_only_while_all_tscs_agree(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME, 0x1001);
 	write_msr(vm->vcpus[2], MSR_KVM_SYSTEM_TIME, 0x1041);
@@ -212,8 +199,7 @@ static void test_stable_only_while_all_tscs_agree(void **state)
 	assert_int_equal(time_info(0x1040).flags, 1);
 }
 
-static void test_clock_at_addresses_that_are_not_usable(void **state)
-{
+static void test_clock_at_addresses_that_are_not_usable(void **state) {
 	static const u64 bad[] = {RAM | 1,     (RAM - 28) | 1, 0xff0 | 1,      0xfe4 | 1,
 				  0x1002 | 1,  ~0ul,	       BIT(63) | 1,    0x1000,
 				  BIT(52) | 1, ~0ul << 12 | 1, (~0ul - 30) | 1};
@@ -232,8 +218,7 @@ static void test_clock_at_addresses_that_are_not_usable(void **state)
 	assert_int_equal(time_info(0x1004).flags, 1);
 }
 
-static void test_old_numbers_are_the_same_registers(void **state)
-{
+static void test_old_numbers_are_the_same_registers(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME_OLD, 0x1001);
 	assert_int_equal(kvm_pv_msr_read(vcpu, MSR_KVM_SYSTEM_TIME), 0x1001);
@@ -243,8 +228,7 @@ static void test_old_numbers_are_the_same_registers(void **state)
 }
 
 /* The guest's own writes to the version do not confuse the next update. */
-static void test_version_is_the_hypervisors(void **state)
-{
+static void test_version_is_the_hypervisors(void **state) {
 	u32 odd = 7;
 
 	(void)state;
@@ -254,8 +238,7 @@ static void test_version_is_the_hypervisors(void **state)
 	assert_int_equal(time_info(0x1000).version, 4);
 }
 
-static void test_wall_clock_is_the_time_of_the_start(void **state)
-{
+static void test_wall_clock_is_the_time_of_the_start(void **state) {
 	struct wall_clock wall;
 
 	(void)state;
@@ -279,21 +262,16 @@ static void test_wall_clock_is_the_time_of_the_start(void **state)
 
 #define EOI_GPA 0x3000
 
-static void in_service(u8 vector)
-{
+static void in_service(u8 vector) {
 	struct lapic *lapic = vcpu->lapic;
 
 	lapic->isr[vector / 64] |= BIT(vector % 64);
 	lapic->isr_words |= 1u << vector / 64;
 }
 
-static u8 *eoi_flag(void)
-{
-	return fake_ram(vm) + EOI_GPA;
-}
+static u8 *eoi_flag(void) { return fake_ram(vm) + EOI_GPA; }
 
-static void test_eoi_offered_for_an_edge_interrupt(void **state)
-{
+static void test_eoi_offered_for_an_edge_interrupt(void **state) {
 	(void)state;
 	kvm_pv_eoi_offer(vcpu); /* not enabled */
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
@@ -313,8 +291,7 @@ static void test_eoi_offered_for_an_edge_interrupt(void **state)
 	assert_int_equal(eois, 1); /* once */
 }
 
-static void test_eoi_that_must_be_seen_is_not_offered(void **state)
-{
+static void test_eoi_that_must_be_seen_is_not_offered(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
 	in_service(0x41);
@@ -338,8 +315,7 @@ static void test_eoi_that_must_be_seen_is_not_offered(void **state)
 	assert_int_equal(*eoi_flag(), 1);
 }
 
-static void test_eoi_flag_leaves_its_neighbours_alone(void **state)
-{
+static void test_eoi_flag_leaves_its_neighbours_alone(void **state) {
 	(void)state;
 	memset(fake_ram(vm), 0xee, RAM);
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
@@ -351,8 +327,7 @@ static void test_eoi_flag_leaves_its_neighbours_alone(void **state)
 		assert_int_equal(fake_ram(vm)[at], 0xee);
 }
 
-static void test_eoi_address_is_checked_at_each_use(void **state)
-{
+static void test_eoi_address_is_checked_at_each_use(void **state) {
 	static const u64 bad[] = {RAM | 1, ~0ul << 2 | 1, 0xffe1 | BIT(40)};
 
 	(void)state;
@@ -368,8 +343,7 @@ static void test_eoi_address_is_checked_at_each_use(void **state)
 	assert_int_equal(eois, 0);
 }
 
-static void test_eoi_survives_being_switched_off(void **state)
-{
+static void test_eoi_survives_being_switched_off(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
 	in_service(0x41);
@@ -388,8 +362,7 @@ static void test_eoi_survives_being_switched_off(void **state)
 
 /* ---- hypercalls ---- */
 
-static u64 hypercall(u64 nr, u64 rbx, u64 rcx, u64 rdx, u64 rsi)
-{
+static u64 hypercall(u64 nr, u64 rbx, u64 rcx, u64 rdx, u64 rsi) {
 	vcpu->gpr[RAX] = nr;
 	vcpu->gpr[RBX] = rbx;
 	vcpu->gpr[RCX] = rcx;
@@ -404,15 +377,13 @@ static u64 hypercall(u64 nr, u64 rbx, u64 rcx, u64 rdx, u64 rsi)
 	return vcpu->gpr[RAX];
 }
 
-static void leave_64bit(void)
-{
+static void leave_64bit(void) {
 	struct segment cs = {.attr = SEG_ATTR_DB | SEG_ATTR_P};
 
 	vcpu_set_segment(vcpu, SEG_CS, &cs);
 }
 
-static void test_unknown_hypercalls(void **state)
-{
+static void test_unknown_hypercalls(void **state) {
 	static const u64 numbers[] = {0, 2, 3, 4, 6, 9, 11, 12, 0x100000005, ~0ul};
 
 	(void)state;
@@ -425,8 +396,7 @@ static void test_unknown_hypercalls(void **state)
 			 0); /* the upper half is not seen */
 }
 
-static void test_hypercalls_are_for_kernels(void **state)
-{
+static void test_hypercalls_are_for_kernels(void **state) {
 	(void)state;
 	for (fake_cpl = 1; fake_cpl < 4; fake_cpl++) {
 		assert_int_equal(hypercall(10, 1, 0, 1, 0x41), (u64)-1);
@@ -435,8 +405,7 @@ static void test_hypercalls_are_for_kernels(void **state)
 	}
 }
 
-static void test_kick(void **state)
-{
+static void test_kick(void **state) {
 	(void)state;
 	assert_false(kvm_pv_take_kick(vm->vcpus[3]));
 	assert_int_equal(hypercall(5, 0, 3, 0, 0), 0);
@@ -450,8 +419,7 @@ static void test_kick(void **state)
 		assert_false(kvm_pv_take_kick(vm->vcpus[i]));
 }
 
-static void test_send_ipi(void **state)
-{
+static void test_send_ipi(void **state) {
 	(void)state;
 	assert_int_equal(hypercall(10, 0xb, 0, 0, 0xfd), 3);
 	assert_int_equal(nr_sent, 3);
@@ -468,8 +436,7 @@ static void test_send_ipi(void **state)
 	assert_int_equal(nr_sent, 2);
 }
 
-static void test_send_ipi_refuses_other_messages(void **state)
-{
+static void test_send_ipi_refuses_other_messages(void **state) {
 	static const u64 icrs[] = {0x141, 0x241, 0x341,	  0x541,   0x641,
 				   0x741, 0x841, 0x40041, 0x80041, 0xc0041};
 
@@ -481,8 +448,7 @@ static void test_send_ipi_refuses_other_messages(void **state)
 }
 
 /* T-X4: no bitmap and no base reaches outside, wherever they point. */
-static void test_T_X4_send_ipi_bounds(void **state)
-{
+static void test_T_X4_send_ipi_bounds(void **state) {
 	static const u64 bases[] = {0,
 				    1,
 				    2,
@@ -536,8 +502,7 @@ static void test_T_X4_send_ipi_bounds(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_clock_counts_from_the_start),
 		TEST(test_clock_says_the_tsc_frequency),

@@ -16,44 +16,35 @@ enum { DIVIDE = 0x3e, SELF = 0x3f };
 #define PERIODIC 0x20000u
 #define DEADLINE 0x40000u
 
-static u32 rd(struct vcpu *vcpu, u32 reg)
-{
-	return lapic_mmio_read(vcpu, reg * 16, 4);
-}
+static u32 rd(struct vcpu *vcpu, u32 reg) { return lapic_mmio_read(vcpu, reg * 16, 4); }
 
-static void wr(struct vcpu *vcpu, u32 reg, u32 value)
-{
+static void wr(struct vcpu *vcpu, u32 reg, u32 value) {
 	lapic_mmio_write(vcpu, reg * 16, 4, value);
 }
 
-static u64 msr(struct vcpu *vcpu, u32 reg)
-{
+static u64 msr(struct vcpu *vcpu, u32 reg) {
 	u64 value = 0;
 
 	assert_int_equal(lapic_msr_read(vcpu, 0x800 + reg, &value), 0);
 	return value;
 }
 
-static int wrmsr(struct vcpu *vcpu, u32 reg, u64 value)
-{
+static int wrmsr(struct vcpu *vcpu, u32 reg, u64 value) {
 	return lapic_msr_write(vcpu, 0x800 + reg, value);
 }
 
-static void to_x2apic(struct vcpu *vcpu)
-{
+static void to_x2apic(struct vcpu *vcpu) {
 	assert_int_equal(lapic_set_base(vcpu, lapic_base(vcpu) | LAPIC_BASE_X2APIC), 0);
 }
 
 /* A vCPU whose local APIC is enabled, without a request left over. */
-static struct vcpu *enabled(struct vm *vm, u32 id)
-{
+static struct vcpu *enabled(struct vm *vm, u32 id) {
 	wr(vm->vcpus[id], SVR, 0x1ff);
 	fake_take_requests(vm->vcpus[id]);
 	return vm->vcpus[id];
 }
 
-static void post(struct vcpu *vcpu, u8 vector)
-{
+static void post(struct vcpu *vcpu, u8 vector) {
 	struct apic_msg msg = {.dest = vcpu->id, .vector = vector, .assert = true};
 
 	assert_int_equal(apic_send(vcpu->vm, &msg), 1);
@@ -61,8 +52,7 @@ static void post(struct vcpu *vcpu, u8 vector)
 
 /* ---- registers and modes ---- */
 
-static void power_up_state(void **state)
-{
+static void power_up_state(void **state) {
 	struct vm *vm = rig_create(2);
 	struct vcpu *ap = vm->vcpus[1];
 
@@ -86,8 +76,7 @@ static void power_up_state(void **state)
 	rig_destroy(vm);
 }
 
-static void init_keeps_id_and_base(void **state)
-{
+static void init_keeps_id_and_base(void **state) {
 	struct vm *vm = rig_create(2);
 	struct vcpu *vcpu = enabled(vm, 1);
 
@@ -107,8 +96,7 @@ static void init_keeps_id_and_base(void **state)
 }
 
 /* Every transition of SDM 3A figure 10-27. */
-static void base_transitions(void **state)
-{
+static void base_transitions(void **state) {
 	enum { OFF, XAPIC = 2, X2APIC = 3, BAD = 1 }; /* EN and EXTD as bits 1 and 0 */
 	static const bool allowed[4][4] = {
 		[OFF] = {[OFF] = 1, [XAPIC] = 1},
@@ -139,8 +127,7 @@ static void base_transitions(void **state)
 		}
 }
 
-static void base_reserved_bits_and_page(void **state)
-{
+static void base_reserved_bits_and_page(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = vm->vcpus[0];
 	u64 reserved[] = {BIT(0), BIT(7), BIT(9), BIT(40), BIT(63)};
@@ -159,8 +146,7 @@ static void base_reserved_bits_and_page(void **state)
 	rig_destroy(vm);
 }
 
-static void xapic_access_widths(void **state)
-{
+static void xapic_access_widths(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = vm->vcpus[0];
 	struct bus *bus = vm_bus(vm);
@@ -178,8 +164,7 @@ static void xapic_access_widths(void **state)
 	rig_destroy(vm);
 }
 
-static void x2apic_msrs(void **state)
-{
+static void x2apic_msrs(void **state) {
 	/* Bits of each register that software may write; absent: writing is #GP. */
 	static const struct {
 		u32 reg;
@@ -233,8 +218,7 @@ static void x2apic_msrs(void **state)
 
 /* ---- acceptance ---- */
 
-static void priorities(void **state)
-{
+static void priorities(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 
@@ -272,8 +256,7 @@ static void priorities(void **state)
 	rig_destroy(vm);
 }
 
-static u8 naive_highest(const bool *set)
-{
+static u8 naive_highest(const bool *set) {
 	for (u32 v = 255; v; v--)
 		if (set[v])
 			return (u8)v;
@@ -281,8 +264,7 @@ static u8 naive_highest(const bool *set)
 }
 
 /* Random posts, accepts, EOIs and TPR writes against two arrays of flags. */
-static void random_against_model(void **state)
-{
+static void random_against_model(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 	bool irr[256] = {0}, isr[256] = {0};
@@ -330,8 +312,7 @@ static _Atomic bool stop;
 static _Atomic u32 tickets;
 
 /* Posts its 32 vectors over and over, each as soon as its last one has been served. */
-static void *poster(void *arg)
-{
+static void *poster(void *arg) {
 	u32 first = 32 * atomic_fetch_add(&tickets, 1);
 
 	for (u32 i = 0; !atomic_load(&stop); i = (i + 1) % 32) {
@@ -343,8 +324,7 @@ static void *poster(void *arg)
 	return NULL;
 }
 
-static bool serve(struct vcpu *vcpu)
-{
+static bool serve(struct vcpu *vcpu) {
 	int vector = irq_accept(vcpu);
 
 	if (vector < 0)
@@ -355,8 +335,7 @@ static bool serve(struct vcpu *vcpu)
 }
 
 /* Two CPUs post into one word of IRR while its owner accepts and ends: none is lost. */
-static void posting_needs_no_lock(void **state)
-{
+static void posting_needs_no_lock(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 	pthread_t threads[2];
@@ -382,8 +361,7 @@ static void posting_needs_no_lock(void **state)
 	rig_destroy(vm);
 }
 
-static void software_disable(void **state)
-{
+static void software_disable(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 	struct apic_msg msg = {.vector = 0x60, .assert = true};
@@ -408,8 +386,7 @@ static void software_disable(void **state)
 	rig_destroy(vm);
 }
 
-static void errors(void **state)
-{
+static void errors(void **state) {
 	struct vm *vm = rig_create(2);
 	struct vcpu *vcpu = enabled(vm, 0), *other = enabled(vm, 1);
 
@@ -439,8 +416,7 @@ static void errors(void **state)
 	rig_destroy(vm);
 }
 
-static void virtual_wire(void **state)
-{
+static void virtual_wire(void **state) {
 	struct vm *vm = rig_create(2);
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -469,8 +445,7 @@ static void virtual_wire(void **state)
 	rig_destroy(vm);
 }
 
-static void local_interrupt_pins(void **state)
-{
+static void local_interrupt_pins(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 
@@ -495,8 +470,7 @@ static void local_interrupt_pins(void **state)
 
 /* ---- timer; with divide 0xb a count is 1 ns ---- */
 
-static void one_shot(void **state)
-{
+static void one_shot(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 
@@ -528,8 +502,7 @@ static void one_shot(void **state)
 	rig_destroy(vm);
 }
 
-static void divisors(void **state)
-{
+static void divisors(void **state) {
 	static const u8 code[] = {0xb, 0, 1, 2, 3, 8, 9, 0xa};
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
@@ -549,8 +522,7 @@ static void divisors(void **state)
 	rig_destroy(vm);
 }
 
-static void periodic_without_drift(void **state)
-{
+static void periodic_without_drift(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 	u32 count = 0;
@@ -580,8 +552,7 @@ static void periodic_without_drift(void **state)
 	rig_destroy(vm);
 }
 
-static void tiny_periods_are_bounded(void **state)
-{
+static void tiny_periods_are_bounded(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 
@@ -601,8 +572,7 @@ static void tiny_periods_are_bounded(void **state)
 	rig_destroy(vm);
 }
 
-static void masked_timer_counts(void **state)
-{
+static void masked_timer_counts(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 
@@ -637,8 +607,7 @@ static void masked_timer_counts(void **state)
 	rig_destroy(vm);
 }
 
-static void tsc_deadline(void **state)
-{
+static void tsc_deadline(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
 	u64 now;
@@ -691,8 +660,7 @@ static void tsc_deadline(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_writes(void **state)
-{
+static void hostile_writes(void **state) {
 	struct vm *vm = rig_create(3);
 
 	(void)state;
@@ -719,8 +687,7 @@ static void hostile_writes(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(power_up_state),
 		cmocka_unit_test(init_keeps_id_and_base),

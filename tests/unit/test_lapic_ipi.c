@@ -18,13 +18,11 @@ struct machine {
 	u8 ldr[VM_MAX_VCPUS];
 };
 
-static void wr(struct vcpu *vcpu, u32 offset, u32 value)
-{
+static void wr(struct vcpu *vcpu, u32 offset, u32 value) {
 	lapic_mmio_write(vcpu, offset, 4, value);
 }
 
-static void make_kind(struct machine *m, u32 id, enum kind kind, u8 ldr)
-{
+static void make_kind(struct machine *m, u32 id, enum kind kind, u8 ldr) {
 	struct vcpu *vcpu = m->vm->vcpus[id];
 
 	m->kind[id] = kind;
@@ -40,8 +38,7 @@ static void make_kind(struct machine *m, u32 id, enum kind kind, u8 ldr)
 
 /* Does this local APIC think that the message is for it? In the words of SDM 3A 10.6.2, 10.12.10.
  */
-static bool naive_match(const struct machine *m, u32 id, u32 dest, bool logical)
-{
+static bool naive_match(const struct machine *m, u32 id, u32 dest, bool logical) {
 	enum kind kind = m->kind[id];
 	u32 ldr = m->ldr[id];
 
@@ -60,14 +57,12 @@ static bool naive_match(const struct machine *m, u32 id, u32 dest, bool logical)
 	return kind != ODD_DFR && (dest & ldr);
 }
 
-static bool naive_accepts(const struct machine *m, u32 id, u32 dest, bool logical)
-{
+static bool naive_accepts(const struct machine *m, u32 id, u32 dest, bool logical) {
 	return m->kind[id] != SW_OFF && naive_match(m, id, dest, logical);
 }
 
 /* The vCPUs that have got the vector; their IRRs are emptied. */
-static u64 collect(struct machine *m, u8 vector)
-{
+static u64 collect(struct machine *m, u8 vector) {
 	u64 set = 0;
 
 	for (u32 id = 0; id < m->vm->nr_vcpus; id++) {
@@ -79,8 +74,7 @@ static u64 collect(struct machine *m, u8 vector)
 	return set;
 }
 
-static void check_dest(struct machine *m, u32 dest, bool logical)
-{
+static void check_dest(struct machine *m, u32 dest, bool logical) {
 	u32 eight = dest == 0xff ? 0xffffffff : dest;
 	u8 vector = (u8)(32 + rig_random() % 224);
 	struct apic_msg msg = {.dest = dest, .vector = vector, .logical = logical, .assert = true};
@@ -108,8 +102,7 @@ static void check_dest(struct machine *m, u32 dest, bool logical)
 }
 
 /* The same destination from an x2APIC's ICR: 255 is an id like any other there. */
-static void check_icr(struct machine *m, u32 from, u32 dest, bool logical)
-{
+static void check_icr(struct machine *m, u32 from, u32 dest, bool logical) {
 	struct vcpu *vcpu = m->vm->vcpus[from];
 	u8 vector = (u8)(32 + rig_random() % 224);
 	u64 expected = 0;
@@ -132,8 +125,7 @@ static void check_icr(struct machine *m, u32 from, u32 dest, bool logical)
 	assert_int_equal(collect(m, vector), expected);
 }
 
-static void T_X4_destinations(void **state)
-{
+static void T_X4_destinations(void **state) {
 	static const u32 sizes[] = {1, 2, 5, 8, 16, 17, 33, 63, 64};
 	static const u32 edges[] = {0x100,	0xffff,	    0x10000,	0x10001,
 				    0x1ffff,	0x20001,    0x30001,	0x3ffff,
@@ -175,8 +167,7 @@ static void T_X4_destinations(void **state)
 		}
 }
 
-static void shorthands(void **state)
-{
+static void shorthands(void **state) {
 	struct machine m = {.vm = rig_create(5)};
 
 	(void)state;
@@ -202,8 +193,7 @@ static void shorthands(void **state)
 	rig_destroy(m.vm);
 }
 
-static void init_sipi_nmi(void **state)
-{
+static void init_sipi_nmi(void **state) {
 	struct machine m = {.vm = rig_create(3)};
 	struct vcpu *bsp = m.vm->vcpus[0], *ap = m.vm->vcpus[2];
 
@@ -237,8 +227,7 @@ static void init_sipi_nmi(void **state)
 	rig_destroy(m.vm);
 }
 
-static void level_is_for_init_only(void **state)
-{
+static void level_is_for_init_only(void **state) {
 	struct machine m = {.vm = rig_create(1)};
 	struct vcpu *vcpu = m.vm->vcpus[0];
 
@@ -251,8 +240,7 @@ static void level_is_for_init_only(void **state)
 	rig_destroy(m.vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(T_X4_destinations),
 		cmocka_unit_test(shorthands),

@@ -43,14 +43,12 @@ static u8 image[IMAGE_SIZE];
 static u8 initrd[MiB(1) + 5];
 static struct load_fixture fix;
 
-static void set(u32 at, unsigned size, u64 value)
-{
+static void set(u32 at, unsigned size, u64 value) {
 	for (unsigned i = 0; i < size; i++)
 		image[at + i] = (u8)(value >> (8 * i));
 }
 
-static int open_vm(void **state)
-{
+static int open_vm(void **state) {
 	(void)state;
 	memset(image, 0, sizeof(image));
 	for (u32 i = 0; i < PAYLOAD_SIZE; i++)
@@ -76,43 +74,32 @@ static int open_vm(void **state)
 	return 0;
 }
 
-static int close_vm(void **state)
-{
+static int close_vm(void **state) {
 	(void)state;
 	load_fixture_close(&fix);
 	return 0;
 }
 
-static int run(void)
-{
-	return load_fixture_run(&fix, image, sizeof(image));
-}
+static int run(void) { return load_fixture_run(&fix, image, sizeof(image)); }
 
-static void expect(int error, const char *text)
-{
+static void expect(int error, const char *text) {
 	load_fixture_expect(&fix, image, sizeof(image), error, text);
 }
 
-static void add_initrd(u64 size)
-{
+static void add_initrd(u64 size) {
 	fix.spec.initrd = (struct blob){.data = initrd, .size = size, .name = "initrd.img"};
 }
 
-static gpa_t params(void)
-{
-	return fix.state.gpr[RSI];
-}
+static gpa_t params(void) { return fix.state.gpr[RSI]; }
 
-static void test_kernel_lies_at_its_preferred_address(void **state)
-{
+static void test_kernel_lies_at_its_preferred_address(void **state) {
 	(void)state;
 	assert_int_equal(run(), 0);
 	assert_memory_equal(fix.ram + PREFERRED, image + PAYLOAD_AT, PAYLOAD_SIZE);
 	assert_int_equal(fix.state.rip, PREFERRED + 0x200);
 }
 
-static void test_alignment_moves_a_relocatable_kernel_up(void **state)
-{
+static void test_alignment_moves_a_relocatable_kernel_up(void **state) {
 	(void)state;
 	set(HDR_PREF_ADDRESS, 8, PREFERRED + PAGE_SIZE);
 	assert_int_equal(run(), 0);
@@ -122,8 +109,7 @@ static void test_alignment_moves_a_relocatable_kernel_up(void **state)
 	assert_int_equal(fix.state.rip, PREFERRED + PAGE_SIZE + 0x200);
 }
 
-static void test_zero_setup_sectors_mean_four(void **state)
-{
+static void test_zero_setup_sectors_mean_four(void **state) {
 	static u8 bigger[5 * 512 + PAYLOAD_SIZE];
 
 	(void)state;
@@ -135,8 +121,7 @@ static void test_zero_setup_sectors_mean_four(void **state)
 }
 
 /* Follows one linear address through the tables as the CPU does (APM 2 5.3). */
-static gpa_t translate(u64 address)
-{
+static gpa_t translate(u64 address) {
 	gpa_t table = fix.state.cr3;
 	unsigned shift = 39;
 
@@ -153,8 +138,7 @@ static gpa_t translate(u64 address)
 	}
 }
 
-static void test_first_4_gib_are_mapped_one_to_one(void **state)
-{
+static void test_first_4_gib_are_mapped_one_to_one(void **state) {
 	(void)state;
 	assert_int_equal(run(), 0);
 	for (u64 address = 0; address < GiB(4); address += MiB(2))
@@ -163,8 +147,7 @@ static void test_first_4_gib_are_mapped_one_to_one(void **state)
 	assert_int_equal(guest_u64(&fix, (guest_u64(&fix, fix.state.cr3) & PAGE_MASK) + 4 * 8), 0);
 }
 
-static void test_state_is_64_bit_with_the_named_segments(void **state)
-{
+static void test_state_is_64_bit_with_the_named_segments(void **state) {
 	const struct boot_state *boot = &fix.state;
 
 	(void)state;
@@ -191,8 +174,7 @@ static void test_state_is_64_bit_with_the_named_segments(void **state)
 	assert_int_equal(guest_u64(&fix, boot->gdtr.base + 0x18), 0x00cf93000000ffff);
 }
 
-static void test_state_is_applied_to_a_vcpu(void **state)
-{
+static void test_state_is_applied_to_a_vcpu(void **state) {
 	struct vcpu *vcpu = fix.vm->vcpus[0];
 	struct segment segment;
 
@@ -214,8 +196,7 @@ static void test_state_is_applied_to_a_vcpu(void **state)
 	assert_int_equal(segment.limit, 0x67);
 }
 
-static void test_parameters_carry_the_header_and_no_more(void **state)
-{
+static void test_parameters_carry_the_header_and_no_more(void **state) {
 	(void)state;
 	set(0x1e9, 1, 0xaa); /* of the boot sector, before the header: not to be copied */
 	set(0x26c, 4, 0xdeadbeef);
@@ -232,8 +213,7 @@ static void test_parameters_carry_the_header_and_no_more(void **state)
 	assert_int_equal(guest_u32(&fix, params() + HDR_RAMDISK_SIZE), 0);
 }
 
-static void test_shorter_header_is_copied_as_far_as_it_goes(void **state)
-{
+static void test_shorter_header_is_copied_as_far_as_it_goes(void **state) {
 	(void)state;
 	set(HDR_VERSION, 2, 0x020c);
 	set(HDR_JUMP + 1, 1, 0x264 - 0x202); /* ends before handover_offset */
@@ -245,15 +225,13 @@ static void test_shorter_header_is_copied_as_far_as_it_goes(void **state)
 	expect(E_FORMAT, "too short for its version");
 }
 
-static void check_e820(gpa_t at, u64 base, u64 size, u32 type)
-{
+static void check_e820(gpa_t at, u64 base, u64 size, u32 type) {
 	assert_int_equal(guest_u64(&fix, at), base);
 	assert_int_equal(guest_u64(&fix, at + 8), size);
 	assert_int_equal(guest_u32(&fix, at + 16), type);
 }
 
-static void test_memory_map(void **state)
-{
+static void test_memory_map(void **state) {
 	gpa_t at;
 
 	(void)state;
@@ -269,8 +247,7 @@ static void test_memory_map(void **state)
 	assert_int_equal(guest_u16(&fix, 0x413), 639);
 }
 
-static void test_memory_is_split_around_the_pci_hole(void **state)
-{
+static void test_memory_is_split_around_the_pci_hole(void **state) {
 	static const u64 sizes[] = {LAYOUT_MIN_MEMORY, GiB(1), GiB(3), GiB(3) + PAGE_SIZE, GiB(64)};
 	struct guest_range ram[LAYOUT_MAX_RAM], map[LAYOUT_MAX_MAP];
 
@@ -295,8 +272,7 @@ static void test_memory_is_split_around_the_pci_hole(void **state)
 	}
 }
 
-static void test_command_line_and_its_limit(void **state)
-{
+static void test_command_line_and_its_limit(void **state) {
 	char line[2050];
 
 	(void)state;
@@ -318,8 +294,7 @@ static void test_command_line_and_its_limit(void **state)
 	expect(E_RANGE, "command line of 2048 characters, kernel 'image' takes at most 2047");
 }
 
-static void test_endless_command_line_is_cut_off_in_time(void **state)
-{
+static void test_endless_command_line_is_cut_off_in_time(void **state) {
 	char *line = malloc(LOAD_MAX_STRING);
 
 	(void)state;
@@ -332,8 +307,7 @@ static void test_endless_command_line_is_cut_off_in_time(void **state)
 	free(line);
 }
 
-static void test_initrd_lies_at_the_end_of_memory(void **state)
-{
+static void test_initrd_lies_at_the_end_of_memory(void **state) {
 	u64 start = align_down(MEMORY - sizeof(initrd), PAGE_SIZE);
 
 	(void)state;
@@ -344,8 +318,7 @@ static void test_initrd_lies_at_the_end_of_memory(void **state)
 	assert_memory_equal(fix.ram + start, initrd, sizeof(initrd));
 }
 
-static void test_initrd_obeys_the_header_limit(void **state)
-{
+static void test_initrd_obeys_the_header_limit(void **state) {
 	(void)state;
 	add_initrd(sizeof(initrd));
 	set(HDR_INITRD_MAX, 4, MiB(32) - 1);
@@ -361,8 +334,7 @@ static void test_initrd_obeys_the_header_limit(void **state)
 	assert_int_equal(guest_u32(&fix, params() + HDR_RAMDISK), MiB(32) - MiB(1) - PAGE_SIZE);
 }
 
-static void test_initrd_that_does_not_fit(void **state)
-{
+static void test_initrd_that_does_not_fit(void **state) {
 	(void)state;
 	/* Exactly the place between kernel and limit, then a byte more. */
 	set(HDR_INITRD_MAX, 4, PREFERRED + INIT_SIZE + MiB(1) - 1);
@@ -375,8 +347,7 @@ static void test_initrd_that_does_not_fit(void **state)
 	expect(E_NOMEM, "1025 KiB are missing");
 }
 
-static void test_kernel_that_does_not_fit(void **state)
-{
+static void test_kernel_that_does_not_fit(void **state) {
 	(void)state;
 	set(HDR_INIT_SIZE, 4, MEMORY - PREFERRED);
 	assert_int_equal(run(), 0);
@@ -386,8 +357,7 @@ static void test_kernel_that_does_not_fit(void **state)
 	expect(E_NOMEM, "does not fit");
 }
 
-static void test_init_size_below_the_image_is_not_believed(void **state)
-{
+static void test_init_size_below_the_image_is_not_believed(void **state) {
 	(void)state;
 	set(HDR_INIT_SIZE, 4, 0);
 	set(HDR_INITRD_MAX, 4, PREFERRED + PAYLOAD_SIZE + MiB(1) - 1);
@@ -399,8 +369,7 @@ static void test_init_size_below_the_image_is_not_believed(void **state)
 	expect(E_NOMEM, "1 KiB are missing");
 }
 
-static void test_wrong_headers_are_named(void **state)
-{
+static void test_wrong_headers_are_named(void **state) {
 	static const struct {
 		u32 at;
 		unsigned size;
@@ -443,8 +412,7 @@ static void test_wrong_headers_are_named(void **state)
 	}
 }
 
-static void test_truncated_at_every_length(void **state)
-{
+static void test_truncated_at_every_length(void **state) {
 	(void)state;
 	for (u64 size = 1; size < sizeof(image); size += size < PAYLOAD_AT ? 1 : 97) {
 		fix.spec.kind = LOAD_LINUX;
@@ -458,8 +426,7 @@ static void test_truncated_at_every_length(void **state)
 	load_fixture_expect(&fix, image, 0, E_FORMAT, "kernel 'image' is empty");
 }
 
-static void test_unknown_image_and_bad_requests(void **state)
-{
+static void test_unknown_image_and_bad_requests(void **state) {
 	static const struct load_module module = {.blob = {.data = initrd, .size = 1, .name = "m"}};
 	u64 memory = fix.memory;
 
@@ -482,8 +449,7 @@ static void test_unknown_image_and_bad_requests(void **state)
 	expect(E_NOSUPP, "neither a Linux bzImage nor a multiboot image");
 }
 
-static void test_missing_guest_memory_is_reported(void **state)
-{
+static void test_missing_guest_memory_is_reported(void **state) {
 	(void)state;
 	/* The caller claims more memory than the slots have. */
 	fix.memory = MEMORY + MiB(16);
@@ -491,8 +457,7 @@ static void test_missing_guest_memory_is_reported(void **state)
 	expect(E_RANGE, "bytes of guest memory at");
 }
 
-static void test_random_headers_do_no_harm(void **state)
-{
+static void test_random_headers_do_no_harm(void **state) {
 	static u8 good[IMAGE_SIZE];
 	u64 seed = 0x5eed;
 	u32 loaded = 0;
@@ -521,8 +486,7 @@ static void test_random_headers_do_no_harm(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_vm, close_vm)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_kernel_lies_at_its_preferred_address),
 		TEST(test_alignment_moves_a_relocatable_kernel_up),

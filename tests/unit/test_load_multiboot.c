@@ -23,36 +23,31 @@ static u8 image[IMAGE_SIZE];
 static u8 module_a[PAGE_SIZE + 1], module_b[100];
 static struct load_fixture fix;
 
-static void set(u32 at, unsigned size, u64 value)
-{
+static void set(u32 at, unsigned size, u64 value) {
 	for (unsigned i = 0; i < size; i++)
 		image[at + i] = (u8)(value >> (8 * i));
 }
 
-static void set_header(u32 at, u32 flags)
-{
+static void set_header(u32 at, u32 flags) {
 	set(at, 4, MAGIC);
 	set(at + 4, 4, flags);
 	set(at + 8, 4, 0u - (MAGIC + flags));
 }
 
 /* header, load, load end, bss end, entry */
-static void set_addresses(u32 at, const u32 field[5])
-{
+static void set_addresses(u32 at, const u32 field[5]) {
 	for (u32 i = 0; i < 5; i++)
 		set(at + 12 + i * 4, 4, field[i]);
 }
 
 /* An image at 1 MiB whose header is at its place in the file, with 0x1000 bytes of bss. */
-static void make_flat(void)
-{
+static void make_flat(void) {
 	set_header(HEADER_AT, WITH_ADDRESS | 3);
 	set_addresses(HEADER_AT, (const u32[]){MiB(1) + HEADER_AT, MiB(1), MiB(1) + IMAGE_SIZE,
 					       MiB(1) + IMAGE_SIZE + 0x1000, MiB(1) + 0x900});
 }
 
-static void make_elf_header(bool wide, u16 headers)
-{
+static void make_elf_header(bool wide, u16 headers) {
 	static const u8 magic[] = {0x7f, 'E', 'L', 'F'};
 
 	memcpy(image, magic, sizeof(magic));
@@ -70,8 +65,7 @@ struct segment_fields {
 	u64 offset, vaddr, paddr, filesz, memsz;
 };
 
-static void set_segment(bool wide, u32 i, const struct segment_fields *fields)
-{
+static void set_segment(bool wide, u32 i, const struct segment_fields *fields) {
 	u32 at = PHDR_AT + i * (wide ? 56 : 32);
 
 	set(at, 4, 1);
@@ -91,8 +85,7 @@ static void set_segment(bool wide, u32 i, const struct segment_fields *fields)
 }
 
 /* Code at 1 MiB that is linked high, data with bss at 2 MiB. */
-static void make_elf(bool wide)
-{
+static void make_elf(bool wide) {
 	u64 high = wide ? 0xffffffff80000000 : 0xc0000000;
 
 	make_elf_header(wide, 2);
@@ -101,8 +94,7 @@ static void make_elf(bool wide)
 	set(ELF_ENTRY, wide ? 8 : 4, high + MiB(1) + 0x20);
 }
 
-static int open_vm(void **state)
-{
+static int open_vm(void **state) {
 	(void)state;
 	for (u32 i = 0; i < sizeof(image); i++)
 		image[i] = (u8)(i * 3 + (i >> 8) + 1);
@@ -114,53 +106,41 @@ static int open_vm(void **state)
 	return 0;
 }
 
-static int close_vm(void **state)
-{
+static int close_vm(void **state) {
 	(void)state;
 	load_fixture_close(&fix);
 	return 0;
 }
 
-static int run(void)
-{
-	return load_fixture_run(&fix, image, sizeof(image));
-}
+static int run(void) { return load_fixture_run(&fix, image, sizeof(image)); }
 
-static void expect(int error, const char *text)
-{
+static void expect(int error, const char *text) {
 	load_fixture_expect(&fix, image, sizeof(image), error, text);
 }
 
-static gpa_t info(void)
-{
+static gpa_t info(void) {
 	assert_int_equal(fix.state.gpr[RAX], 0x2badb002);
 	return fix.state.gpr[RBX];
 }
 
-static u32 info_field(size_t offset)
-{
-	return guest_u32(&fix, info() + offset);
-}
+static u32 info_field(size_t offset) { return guest_u32(&fix, info() + offset); }
 
 #define INFO(field) info_field(offsetof(struct mb1_info, field))
 
-static const char *guest_text(u32 gpa)
-{
+static const char *guest_text(u32 gpa) {
 	assert_true(gpa < MEMORY);
 	assert_non_null(memchr(fix.ram + gpa, 0, MEMORY - gpa));
 	return (const char *)fix.ram + gpa;
 }
 
-static bool all_bytes(gpa_t at, u64 size, u8 value)
-{
+static bool all_bytes(gpa_t at, u64 size, u8 value) {
 	for (u64 i = 0; i < size; i++)
 		if (fix.ram[at + i] != value)
 			return false;
 	return true;
 }
 
-static void test_address_fields(void **state)
-{
+static void test_address_fields(void **state) {
 	(void)state;
 	make_flat();
 	assert_int_equal(run(), 0);
@@ -183,8 +163,7 @@ static void test_address_fields(void **state)
 	assert_memory_equal(fix.ram + MiB(2), image + HEADER_AT, IMAGE_SIZE - HEADER_AT);
 }
 
-static void check_elf(bool wide)
-{
+static void check_elf(bool wide) {
 	make_elf(wide);
 	assert_int_equal(run(), 0);
 	assert_memory_equal(fix.ram + MiB(1), image + 0x1000, 0x800);
@@ -204,20 +183,17 @@ static void check_elf(bool wide)
 	assert_int_equal(fix.ram[MiB(1)], 0xcc);
 }
 
-static void test_elf32(void **state)
-{
+static void test_elf32(void **state) {
 	(void)state;
 	check_elf(false);
 }
 
-static void test_elf64(void **state)
-{
+static void test_elf64(void **state) {
 	(void)state;
 	check_elf(true);
 }
 
-static void test_state_is_flat_protected_mode(void **state)
-{
+static void test_state_is_flat_protected_mode(void **state) {
 	const struct boot_state *boot = &fix.state;
 
 	(void)state;
@@ -240,8 +216,7 @@ static void test_state_is_flat_protected_mode(void **state)
 			 0x00cf93000000ffff);
 }
 
-static void test_information(void **state)
-{
+static void test_information(void **state) {
 	u64 usable = 0, seen = 0;
 	gpa_t at;
 
@@ -268,8 +243,7 @@ static void test_information(void **state)
 	assert_string_equal(guest_text(INFO(cmdline)), "image");
 }
 
-static void test_modules(void **state)
-{
+static void test_modules(void **state) {
 	const struct load_module modules[] = {
 		{.blob = {.data = module_b, .size = sizeof(module_b), .name = "b"}, .args = "x y"},
 		{.blob = {.data = module_b, .size = 0, .name = "empty"}},
@@ -297,8 +271,7 @@ static void test_modules(void **state)
 	assert_int_equal(guest_u32(&fix, mods + 32), guest_u32(&fix, mods + 36));
 }
 
-static void test_module_that_does_not_fit(void **state)
-{
+static void test_module_that_does_not_fit(void **state) {
 	struct load_module module = {.blob = {.data = module_a, .name = "big"}};
 	u64 room = MEMORY - (MiB(1) + IMAGE_SIZE + 0x1000);
 
@@ -312,8 +285,7 @@ static void test_module_that_does_not_fit(void **state)
 	expect(E_NOMEM, "does not fit");
 }
 
-static void test_long_strings_are_refused(void **state)
-{
+static void test_long_strings_are_refused(void **state) {
 	struct load_module module = {.blob = {.data = module_a, .size = 1, .name = "m"}};
 	char *text = malloc(LOAD_MAX_STRING);
 
@@ -333,8 +305,7 @@ static void test_long_strings_are_refused(void **state)
 	free(text);
 }
 
-static void test_information_keeps_away_from_a_low_image(void **state)
-{
+static void test_information_keeps_away_from_a_low_image(void **state) {
 	struct load_module module = {.blob = {.data = module_a, .size = 1, .name = "m"}};
 
 	(void)state;
@@ -359,8 +330,7 @@ static void test_information_keeps_away_from_a_low_image(void **state)
 	expect(E_NOMEM, "no room for its boot information");
 }
 
-static void test_wrong_headers_are_named(void **state)
-{
+static void test_wrong_headers_are_named(void **state) {
 	static const struct {
 		u32 flags;
 		u32 field[5];
@@ -432,8 +402,7 @@ static void test_wrong_headers_are_named(void **state)
 	expect(E_NOSUPP, "neither a Linux bzImage nor a multiboot image");
 }
 
-static void test_header_must_be_aligned_and_in_the_first_8_kib(void **state)
-{
+static void test_header_must_be_aligned_and_in_the_first_8_kib(void **state) {
 	(void)state;
 	make_elf(false);
 	memset(image + HEADER_AT, 0, 12);
@@ -450,8 +419,7 @@ static void test_header_must_be_aligned_and_in_the_first_8_kib(void **state)
 	expect(E_TRUNC, "truncated inside its multiboot header");
 }
 
-static void check_wrong_elf(bool wide)
-{
+static void check_wrong_elf(bool wide) {
 	const struct segment_fields good = {0x1000, MiB(1), MiB(1), 0x800, 0x800};
 	static const struct {
 		struct segment_fields fields;
@@ -477,8 +445,7 @@ static void check_wrong_elf(bool wide)
 	}
 }
 
-static void test_wrong_elf_segments_are_named(void **state)
-{
+static void test_wrong_elf_segments_are_named(void **state) {
 	(void)state;
 	check_wrong_elf(false);
 	check_wrong_elf(true);
@@ -497,8 +464,7 @@ static void test_wrong_elf_segments_are_named(void **state)
 	expect(E_FORMAT, "entry point 0x100100000 is not in its image");
 }
 
-static void test_wrong_elf_headers(void **state)
-{
+static void test_wrong_elf_headers(void **state) {
 	static const struct {
 		u32 at;
 		u8 value;
@@ -531,8 +497,7 @@ static void test_wrong_elf_headers(void **state)
 	expect(E_FORMAT, "is not in its image");
 }
 
-static void test_number_of_segments_is_bounded(void **state)
-{
+static void test_number_of_segments_is_bounded(void **state) {
 	const u32 most = 64;
 
 	(void)state;
@@ -548,8 +513,7 @@ static void test_number_of_segments_is_bounded(void **state)
 	assert_int_equal(run(), 0);
 }
 
-static void test_truncated_at_every_length(void **state)
-{
+static void test_truncated_at_every_length(void **state) {
 	(void)state;
 	fix.spec.kind = LOAD_MULTIBOOT;
 	make_elf(true);
@@ -561,8 +525,7 @@ static void test_truncated_at_every_length(void **state)
 		assert_true(load_fixture_run(&fix, image, size) < 0);
 }
 
-static void test_random_images_do_no_harm(void **state)
-{
+static void test_random_images_do_no_harm(void **state) {
 	static u8 good[IMAGE_SIZE];
 	u64 seed = 0xb00b5eed;
 	u32 loaded = 0;
@@ -597,8 +560,7 @@ static void test_random_images_do_no_harm(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_vm, close_vm)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_address_fields),
 		TEST(test_elf32),

@@ -18,8 +18,7 @@
 static struct memmap memory;
 static char log_text[4096];
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	size_t used = strlen(log_text);
 	va_list args;
 
@@ -30,8 +29,7 @@ void log_msg(enum log_level level, const char *fmt, ...)
 }
 
 /* The map has to be sorted, page aligned, without overlaps, and neighbours merged. */
-static void assert_sane(const struct memmap *map)
-{
+static void assert_sane(const struct memmap *map) {
 	assert_true(map->count <= MEMMAP_MAX);
 	for (u32 i = 0; i < map->count; i++) {
 		const struct mem_range *range = &map->range[i];
@@ -48,16 +46,15 @@ static void assert_sane(const struct memmap *map)
 	}
 }
 
-static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end, enum mem_type type)
-{
+static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end,
+			 enum mem_type type) {
 	assert_true(i < map->count);
 	assert_int_equal(map->range[i].base, base);
 	assert_int_equal(map->range[i].base + map->range[i].length, end);
 	assert_int_equal(map->range[i].type, type);
 }
 
-static void test_memmap_sorts_and_merges(void **state)
-{
+static void test_memmap_sorts_and_merges(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -73,8 +70,7 @@ static void test_memmap_sorts_and_merges(void **state)
 	assert_int_equal(memmap_total(map, MEM_USABLE), 0xa0000 + MiB(127));
 }
 
-static void test_memmap_reserved_wins_in_any_order(void **state)
-{
+static void test_memmap_reserved_wins_in_any_order(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -93,8 +89,7 @@ static void test_memmap_reserved_wins_in_any_order(void **state)
 	}
 }
 
-static void test_memmap_alignment(void **state)
-{
+static void test_memmap_alignment(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -109,8 +104,7 @@ static void test_memmap_alignment(void **state)
 	assert_range(map, 2, 0x52000, 0xa0000, MEM_USABLE);
 }
 
-static void test_memmap_zero_and_wrapping(void **state)
-{
+static void test_memmap_zero_and_wrapping(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -131,8 +125,7 @@ static void test_memmap_zero_and_wrapping(void **state)
 	assert_range(map, 1, GiB(1), MEMMAP_LIMIT, MEM_RESERVED);
 }
 
-static void test_memmap_holes(void **state)
-{
+static void test_memmap_holes(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -152,8 +145,7 @@ static void test_memmap_holes(void **state)
 }
 
 /* More ranges than the map holds: memory is lost, a reserved page never becomes usable. */
-static void test_memmap_overflow_is_conservative(void **state)
-{
+static void test_memmap_overflow_is_conservative(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -169,8 +161,7 @@ static void test_memmap_overflow_is_conservative(void **state)
 	assert_true(memmap_total(map, MEM_USABLE) >= GiB(2));
 }
 
-static void test_memmap_full_of_reserved(void **state)
-{
+static void test_memmap_full_of_reserved(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -186,8 +177,7 @@ static void test_memmap_full_of_reserved(void **state)
 }
 
 /* A full map closes its smallest hole; what has two types then is reserved. */
-static void test_memmap_full_closes_smallest_hole(void **state)
-{
+static void test_memmap_full_closes_smallest_hole(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
@@ -205,8 +195,7 @@ static void test_memmap_full_closes_smallest_hole(void **state)
 }
 
 /* Every page against a plain array: the highest type wins, in random order. */
-static void test_memmap_against_model(void **state)
-{
+static void test_memmap_against_model(void **state) {
 	enum { PAGES = 200 };
 	struct memmap *map = &memory;
 
@@ -237,8 +226,7 @@ static void test_memmap_against_model(void **state)
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memmap_sorts_and_merges),
 		cmocka_unit_test(test_memmap_reserved_wins_in_any_order),

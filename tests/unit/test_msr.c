@@ -22,14 +22,12 @@ static struct vcpu *vcpu;
 static u64 apic_base, deadline, x2apic_value, kvm_value;
 static u32 x2apic_msr, kvm_msr, apic_tsc_moves, clock_moves;
 
-u64 lapic_base(struct vcpu *v)
-{
+u64 lapic_base(struct vcpu *v) {
 	(void)v;
 	return apic_base;
 }
 
-int lapic_set_base(struct vcpu *v, u64 value)
-{
+int lapic_set_base(struct vcpu *v, u64 value) {
 	(void)v;
 	if (value & 1)
 		return E_INVAL;
@@ -37,90 +35,75 @@ int lapic_set_base(struct vcpu *v, u64 value)
 	return 0;
 }
 
-u64 lapic_deadline(struct vcpu *v)
-{
+u64 lapic_deadline(struct vcpu *v) {
 	(void)v;
 	return deadline;
 }
 
-void lapic_set_deadline(struct vcpu *v, u64 value)
-{
+void lapic_set_deadline(struct vcpu *v, u64 value) {
 	(void)v;
 	deadline = value;
 }
 
-void lapic_tsc_changed(struct vcpu *v)
-{
+void lapic_tsc_changed(struct vcpu *v) {
 	(void)v;
 	apic_tsc_moves++;
 }
 
-int lapic_msr_read(struct vcpu *v, u32 msr, u64 *value)
-{
+int lapic_msr_read(struct vcpu *v, u32 msr, u64 *value) {
 	(void)v;
 	x2apic_msr = msr;
 	*value = x2apic_value;
 	return msr == 0x8ff ? E_INVAL : 0;
 }
 
-int lapic_msr_write(struct vcpu *v, u32 msr, u64 value)
-{
+int lapic_msr_write(struct vcpu *v, u32 msr, u64 value) {
 	(void)v;
 	x2apic_msr = msr;
 	x2apic_value = value;
 	return msr == 0x8ff ? E_INVAL : 0;
 }
 
-u8 lapic_tpr(struct vcpu *v)
-{
+u8 lapic_tpr(struct vcpu *v) {
 	(void)v;
 	return 0;
 }
 
-void lapic_set_tpr(struct vcpu *v, u8 tpr)
-{
+void lapic_set_tpr(struct vcpu *v, u8 tpr) {
 	(void)v;
 	(void)tpr;
 }
 
-u64 kvm_pv_msr_read(struct vcpu *v, u32 msr)
-{
+u64 kvm_pv_msr_read(struct vcpu *v, u32 msr) {
 	(void)v;
 	kvm_msr = msr;
 	return kvm_value;
 }
 
-int kvm_pv_msr_write(struct vcpu *v, u32 msr, u64 value)
-{
+int kvm_pv_msr_write(struct vcpu *v, u32 msr, u64 value) {
 	(void)v;
 	kvm_msr = msr;
 	kvm_value = value;
 	return value == 3 ? E_INVAL : 0;
 }
 
-void kvm_pv_tsc_changed(struct vcpu *v)
-{
+void kvm_pv_tsc_changed(struct vcpu *v) {
 	(void)v;
 	clock_moves++;
 }
 
-void vcpu_set_tsc_offset(struct vcpu *v, u64 offset)
-{
-	v->tsc_offset = offset;
-}
+void vcpu_set_tsc_offset(struct vcpu *v, u64 offset) { v->tsc_offset = offset; }
 
 /* ---- frame ---- */
 
-static void use_host(const struct cpu_model_host *host)
-{
+static void use_host(const struct cpu_model_host *host) {
 	struct cpu_model_config config = {.nr_vcpus = 2, .tsc_khz = FAKE_TSC_KHZ};
 
 	assert_int_equal(cpu_model_build(&model, host, &config), 0);
 	msr_reset(vcpu);
 }
 
-static int set_up(void **state)
-{
+static int set_up(void **state) {
 	(void)state;
 	fake_reset();
 	vm = fake_vm_create(2, 0);
@@ -134,8 +117,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
-{
+static int tear_down(void **state) {
 	(void)state;
 	for (u32 i = 0; i < 2; i++)
 		free(vm->vcpus[i]->msrs);
@@ -144,8 +126,7 @@ static int tear_down(void **state)
 }
 
 /* One RDMSR or WRMSR through the exit handlers; true when it did not fault. */
-static bool rdmsr_exit(u32 msr, u64 *value)
-{
+static bool rdmsr_exit(u32 msr, u64 *value) {
 	enum outcome outcome;
 
 	vcpu->gpr[RCX] = 0xffffffff00000000 | msr;
@@ -168,8 +149,7 @@ static bool rdmsr_exit(u32 msr, u64 *value)
 	return true;
 }
 
-static bool wrmsr_exit(u32 msr, u64 value)
-{
+static bool wrmsr_exit(u32 msr, u64 value) {
 	enum outcome outcome;
 
 	vcpu->gpr[RCX] = 0xffffffff00000000 | msr;
@@ -181,30 +161,26 @@ static bool wrmsr_exit(u32 msr, u64 value)
 	return outcome == ADVANCE;
 }
 
-static u64 get(u32 msr)
-{
+static u64 get(u32 msr) {
 	u64 value;
 
 	assert_true(rdmsr_exit(msr, &value));
 	return value;
 }
 
-static void keeps(u32 msr, u64 value)
-{
+static void keeps(u32 msr, u64 value) {
 	assert_true(wrmsr_exit(msr, value));
 	assert_int_equal(get(msr), value);
 }
 
-static void refuses(u32 msr, u64 value)
-{
+static void refuses(u32 msr, u64 value) {
 	u64 before = get(msr);
 
 	assert_false(wrmsr_exit(msr, value));
 	assert_int_equal(get(msr), before);
 }
 
-static void absent(u32 msr)
-{
+static void absent(u32 msr) {
 	u64 value;
 
 	assert_false(rdmsr_exit(msr, &value));
@@ -213,8 +189,7 @@ static void absent(u32 msr)
 
 /* ---- the table ---- */
 
-static void test_T_G1_table_is_sorted(void **state)
-{
+static void test_T_G1_table_is_sorted(void **state) {
 	static struct msr_range copy[128];
 	u32 len = msr_table_len;
 
@@ -237,8 +212,7 @@ static void test_T_G1_table_is_sorted(void **state)
 	assert_int_equal(msr_table_check(copy, len), 3);
 }
 
-static bool in_table(u32 msr)
-{
+static bool in_table(u32 msr) {
 	for (u32 i = 0; i < msr_table_len; i++)
 		if (msr >= msr_table[i].first && msr <= msr_table[i].last)
 			return msr_table[i].vendor == MSR_ANY ||
@@ -247,8 +221,7 @@ static bool in_table(u32 msr)
 }
 
 /* T-G1: in the ranges that hardware has MSRs in, members read and everything else is #GP(0). */
-static void test_T_G1_sweep(void **state)
-{
+static void test_T_G1_sweep(void **state) {
 	static const u32 starts[] = {0, 0x40000000, 0x4b564d00, 0xc0000000, 0xc0010000, 0xfffff000};
 	const struct cpu_model_host *hosts[] = {&fake_amd, &fake_intel};
 
@@ -271,8 +244,7 @@ static void test_T_G1_sweep(void **state)
 }
 
 /* What is written back as it was read is accepted, unless the register is read only. */
-static void test_every_value_read_can_be_written_back(void **state)
-{
+static void test_every_value_read_can_be_written_back(void **state) {
 	const struct cpu_model_host *hosts[] = {&fake_amd, &fake_intel};
 
 	(void)state;
@@ -291,8 +263,7 @@ static void test_every_value_read_can_be_written_back(void **state)
 }
 
 /* What CPUID offers has its MSRs, and what it hides does not. */
-static void test_msrs_agree_with_cpuid(void **state)
-{
+static void test_msrs_agree_with_cpuid(void **state) {
 	(void)state;
 	for (u32 msr = 0x200; msr < 0x200 + 2 * (get(0xfe) & 0xff); msr++)
 		get(msr);
@@ -315,8 +286,7 @@ static void test_msrs_agree_with_cpuid(void **state)
 	absent(0xda0);
 }
 
-static void test_vendors_have_their_own(void **state)
-{
+static void test_vendors_have_their_own(void **state) {
 	(void)state;
 	absent(0x3a);
 	absent(0x1a0);
@@ -340,8 +310,7 @@ static void test_vendors_have_their_own(void **state)
 
 /* ---- time ---- */
 
-static void test_tsc_and_adjust_are_one_unit(void **state)
-{
+static void test_tsc_and_adjust_are_one_unit(void **state) {
 	(void)state;
 	assert_int_equal(get(0x10), FAKE_TSC_START);
 	assert_true(wrmsr_exit(0x3b, 1000));
@@ -361,8 +330,7 @@ static void test_tsc_and_adjust_are_one_unit(void **state)
 	assert_int_equal(vm->vcpus[1]->tsc_offset, 0);
 }
 
-static void test_offset_given_by_the_vm_is_no_adjustment(void **state)
-{
+static void test_offset_given_by_the_vm_is_no_adjustment(void **state) {
 	(void)state;
 	vcpu->tsc_offset = -FAKE_TSC_START; /* the VM's TSC began at 0 */
 	assert_int_equal(get(0x10), 0);
@@ -371,8 +339,7 @@ static void test_offset_given_by_the_vm_is_no_adjustment(void **state)
 	assert_int_equal(get(0x10), 50);
 }
 
-static void test_deadline_and_apic_go_to_the_apic(void **state)
-{
+static void test_deadline_and_apic_go_to_the_apic(void **state) {
 	(void)state;
 	keeps(0x6e0, 0x123456789abcdef0);
 	assert_int_equal(deadline, 0x123456789abcdef0);
@@ -389,8 +356,7 @@ static void test_deadline_and_apic_go_to_the_apic(void **state)
 
 /* ---- registers of the processor ---- */
 
-static void test_addresses_must_be_canonical(void **state)
-{
+static void test_addresses_must_be_canonical(void **state) {
 	static const u32 msrs[] = {0xc0000082, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102};
 
 	(void)state;
@@ -403,8 +369,7 @@ static void test_addresses_must_be_canonical(void **state)
 	}
 }
 
-static void test_segment_bases_leave_the_rest_alone(void **state)
-{
+static void test_segment_bases_leave_the_rest_alone(void **state) {
 	struct segment fs = {.base = 1, .limit = 0xffff, .selector = 0x28, .attr = 0x93}, gs = fs;
 
 	(void)state;
@@ -422,8 +387,7 @@ static void test_segment_bases_leave_the_rest_alone(void **state)
 }
 
 /* Each MSR reaches the register of its name. */
-static void test_back_end_registers(void **state)
-{
+static void test_back_end_registers(void **state) {
 	static const struct {
 		u32 msr;
 		enum vreg reg;
@@ -445,8 +409,7 @@ static void test_back_end_registers(void **state)
 	}
 }
 
-static void test_upper_halves_by_vendor(void **state)
-{
+static void test_upper_halves_by_vendor(void **state) {
 	(void)state;
 	assert_true(wrmsr_exit(0xc0000103, 0xffffffff00000007));
 	assert_int_equal(get(0xc0000103), 7);
@@ -459,8 +422,7 @@ static void test_upper_halves_by_vendor(void **state)
 	refuses(0x176, 0x8000000000000000);
 }
 
-static void test_pat_types(void **state)
-{
+static void test_pat_types(void **state) {
 	(void)state;
 	for (u64 type = 0; type < 256; type++) {
 		bool valid = type <= 7 && type != 2 && type != 3;
@@ -475,16 +437,14 @@ static void test_pat_types(void **state)
 	}
 }
 
-static void test_efer(void **state)
-{
+static void test_efer(void **state) {
 	(void)state;
 	keeps(0xc0000080, X86_EFER_SCE | X86_EFER_NXE);
 	refuses(0xc0000080, X86_EFER_SVME);
 	refuses(0xc0000080, BIT(40));
 }
 
-static void test_xss_and_debugctl_hold_nothing(void **state)
-{
+static void test_xss_and_debugctl_hold_nothing(void **state) {
 	(void)state;
 	keeps(0xda0, 0);
 	refuses(0xda0, BIT(11));
@@ -494,8 +454,7 @@ static void test_xss_and_debugctl_hold_nothing(void **state)
 
 /* ---- MTRRs and what AMD has beside them ---- */
 
-static void test_mtrr_validity(void **state)
-{
+static void test_mtrr_validity(void **state) {
 	u64 top = BIT(model.phys_bits);
 
 	(void)state;
@@ -523,8 +482,7 @@ static void test_mtrr_validity(void **state)
 	assert_int_equal(get(0x268), 0);
 }
 
-static void test_fixed_mtrrs_are_apart(void **state)
-{
+static void test_fixed_mtrrs_are_apart(void **state) {
 	static const u32 msrs[] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
 				   0x26b, 0x26c, 0x26d, 0x26e, 0x26f};
 	static const u64 types[] = {0, 1, 4, 5, 6};
@@ -540,8 +498,7 @@ static void test_fixed_mtrrs_are_apart(void **state)
 		assert_int_equal(get(msr), (u64)msr << 12);
 }
 
-static void test_firmware_mtrrs(void **state)
-{
+static void test_firmware_mtrrs(void **state) {
 	u64 covered = 0;
 
 	(void)state;
@@ -568,8 +525,7 @@ static void test_firmware_mtrrs(void **state)
 		assert_true(wrmsr_exit(i, get(i)));
 }
 
-static void test_amd_memory_registers(void **state)
-{
+static void test_amd_memory_registers(void **state) {
 	u64 top = BIT(model.phys_bits);
 
 	(void)state;
@@ -588,8 +544,7 @@ static void test_amd_memory_registers(void **state)
 	refuses(0xc0010010, BIT(19));
 }
 
-static void test_amd_model_registers(void **state)
-{
+static void test_amd_model_registers(void **state) {
 	(void)state;
 	refuses(0xc0010015, 0); /* the TSC's constant rate is a fact */
 	keeps(0xc0010015, BIT(24) | BIT(3));
@@ -609,8 +564,7 @@ static void test_amd_model_registers(void **state)
 	refuses(0x17a, 8);
 }
 
-static void test_reset_forgets(void **state)
-{
+static void test_reset_forgets(void **state) {
 	(void)state;
 	msr_firmware_mtrrs(vcpu, GiB(3));
 	assert_true(wrmsr_exit(0x3b, 9));
@@ -625,8 +579,7 @@ static void test_reset_forgets(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_T_G1_table_is_sorted),
 		TEST(test_T_G1_sweep),

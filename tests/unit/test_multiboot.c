@@ -27,13 +27,11 @@ static struct boot_info info;
 static char log_text[16384];
 static unsigned nr_logged;
 
-const void *phys_peek(hpa_t address, size_t length)
-{
+const void *phys_peek(hpa_t address, size_t length) {
 	return address && range_within(address, length, ARENA_SIZE) ? arena + address : NULL;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	size_t used = strlen(log_text);
 	va_list args;
 
@@ -44,13 +42,9 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	nr_logged++;
 }
 
-static bool logged(const char *text)
-{
-	return strstr(log_text, text) != NULL;
-}
+static bool logged(const char *text) { return strstr(log_text, text) != NULL; }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(arena, 0, sizeof(arena));
 	memset(&info, 0xcc, sizeof(info));
@@ -59,20 +53,15 @@ static int setup(void **state)
 	return 0;
 }
 
-static void put(hpa_t at, const void *data, size_t length)
-{
+static void put(hpa_t at, const void *data, size_t length) {
 	assert_true(range_within(at, length, ARENA_SIZE));
 	memcpy(arena + at, data, length);
 }
 
-static void put_string(hpa_t at, const char *text)
-{
-	put(at, text, strlen(text) + 1);
-}
+static void put_string(hpa_t at, const char *text) { put(at, text, strlen(text) + 1); }
 
 /* The map has to be sorted, page aligned, without overlaps, and neighbours merged. */
-static void assert_sane(const struct memmap *map)
-{
+static void assert_sane(const struct memmap *map) {
 	assert_true(map->count <= MEMMAP_MAX);
 	for (u32 i = 0; i < map->count; i++) {
 		const struct mem_range *range = &map->range[i];
@@ -89,8 +78,8 @@ static void assert_sane(const struct memmap *map)
 	}
 }
 
-static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end, enum mem_type type)
-{
+static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end,
+			 enum mem_type type) {
 	assert_true(i < map->count);
 	assert_int_equal(map->range[i].base, base);
 	assert_int_equal(map->range[i].base + map->range[i].length, end);
@@ -107,8 +96,7 @@ static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end,
 static struct mb1_info mb1;
 static u32 mmap_length;
 
-static void mb1_range(u64 base, u64 length, u32 type)
-{
+static void mb1_range(u64 base, u64 length, u32 type) {
 	struct mb1_mmap entry = {20, base, length, type};
 
 	put(MMAP_AT + mmap_length, &entry, sizeof(entry));
@@ -116,8 +104,7 @@ static void mb1_range(u64 base, u64 length, u32 type)
 }
 
 /* A machine with 128 MiB, as QEMU describes it. */
-static void mb1_qemu(const char *cmdline)
-{
+static void mb1_qemu(const char *cmdline) {
 	memset(&mb1, 0, sizeof(mb1));
 	mmap_length = 0;
 	mb1_range(0, 0x9fc00, 1);
@@ -133,8 +120,7 @@ static void mb1_qemu(const char *cmdline)
 	mb1.loader_name = TEXT_AT + 0x800;
 }
 
-static void mb1_module(u32 number, u32 start, u32 end, const char *text)
-{
+static void mb1_module(u32 number, u32 start, u32 end, const char *text) {
 	u32 at = TEXT_AT + 0x1000 + number * 0x100;
 	struct mb1_module module = {start, end, at, 0};
 
@@ -144,15 +130,13 @@ static void mb1_module(u32 number, u32 start, u32 end, const char *text)
 	mb1.mods_count = number + 1;
 }
 
-static int mb1_parse(void)
-{
+static int mb1_parse(void) {
 	mb1.mmap_length = mmap_length;
 	put(MB1_AT, &mb1, sizeof(mb1));
 	return boot_info_parse(MB1_BOOT_MAGIC, MB1_AT, &info);
 }
 
-static void test_mb1_qemu(void **state)
-{
+static void test_mb1_qemu(void **state) {
 	(void)state;
 	mb1_qemu("build/roost.elf console=com1 loglevel=debug");
 	mb1_module(0, MiB(4), MiB(5), "out/vmlinuz console=ttyS0 quiet");
@@ -182,8 +166,7 @@ static void test_mb1_qemu(void **state)
 	assert_null(boot_module_find(&info, "vmlinu"));
 }
 
-static void test_mb1_without_memory_map(void **state)
-{
+static void test_mb1_without_memory_map(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1.flags = MB1_HAS_MEM;
@@ -197,16 +180,14 @@ static void test_mb1_without_memory_map(void **state)
 	assert_int_equal(info.nr_modules, 0);
 }
 
-static void test_mb1_no_memory_at_all(void **state)
-{
+static void test_mb1_no_memory_at_all(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1.flags = 0;
 	assert_int_equal(mb1_parse(), E_NOENT);
 }
 
-static void test_unknown_magic(void **state)
-{
+static void test_unknown_magic(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	put(MB1_AT, &mb1, sizeof(mb1));
@@ -215,8 +196,7 @@ static void test_unknown_magic(void **state)
 	assert_int_equal(info.nr_modules, 0);
 }
 
-static void test_unreadable_info(void **state)
-{
+static void test_unreadable_info(void **state) {
 	(void)state;
 	assert_int_equal(boot_info_parse(MB1_BOOT_MAGIC, ARENA_SIZE - 8, &info), E_FAULT);
 	assert_int_equal(boot_info_parse(MB1_BOOT_MAGIC, 0xfffffffc, &info), E_FAULT);
@@ -224,8 +204,7 @@ static void test_unreadable_info(void **state)
 	assert_int_equal(boot_info_parse(MB2_BOOT_MAGIC, 0, &info), E_FAULT);
 }
 
-static void test_mb1_hostile_pointers(void **state)
-{
+static void test_mb1_hostile_pointers(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1.flags |= MB1_HAS_FB;
@@ -244,8 +223,7 @@ static void test_mb1_hostile_pointers(void **state)
 	assert_true(logged("broken at byte 0"));
 }
 
-static void test_mb1_memory_map_entry_sizes(void **state)
-{
+static void test_mb1_memory_map_entry_sizes(void **state) {
 	u32 size = 0;
 
 	(void)state;
@@ -263,8 +241,7 @@ static void test_mb1_memory_map_entry_sizes(void **state)
 	assert_int_equal(memmap_total(&info.memory, MEM_USABLE), 0x9f000 + MiB(126));
 }
 
-static void test_mb1_absurd_memory_map_length(void **state)
-{
+static void test_mb1_absurd_memory_map_length(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mmap_length = 0xffffffff;
@@ -272,8 +249,7 @@ static void test_mb1_absurd_memory_map_length(void **state)
 	assert_true(logged("cut to"));
 }
 
-static void test_mb1_unsorted_overlapping_map(void **state)
-{
+static void test_mb1_unsorted_overlapping_map(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1_range(MiB(100), MiB(100), 1);
@@ -291,8 +267,7 @@ static void test_mb1_unsorted_overlapping_map(void **state)
 	assert_true(memmap_is(&info.memory, MiB(1), MiB(49), MEM_USABLE));
 }
 
-static void test_module_overlap_and_bounds(void **state)
-{
+static void test_module_overlap_and_bounds(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1_module(0, MiB(4), MiB(6), "good");
@@ -321,8 +296,7 @@ static void test_module_overlap_and_bounds(void **state)
 	assert_non_null(boot_module_find(&info, "good"));
 }
 
-static void test_reserve(void **state)
-{
+static void test_reserve(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1_module(0, MiB(4), MiB(5) + 1, "good");
@@ -344,8 +318,7 @@ static void test_reserve(void **state)
 	assert_true(memmap_is(&info.memory, MiB(11), MiB(116), MEM_USABLE));
 }
 
-static void test_module_names(void **state)
-{
+static void test_module_names(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1_module(0, MiB(4), MiB(5), "");
@@ -370,8 +343,7 @@ static void test_module_names(void **state)
 	assert_string_equal(info.module[11].name, "module11");
 }
 
-static void test_too_many_modules(void **state)
-{
+static void test_too_many_modules(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1_module(0, MiB(4), MiB(5), "one");
@@ -385,8 +357,7 @@ static void test_too_many_modules(void **state)
 	assert_string_equal(info.module[63].name, "module63");
 }
 
-static void test_long_strings(void **state)
-{
+static void test_long_strings(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	memset(arena + TEXT_AT, 'a', 0x700); /* Roost's command line: 1792 characters */
@@ -409,8 +380,7 @@ static void test_long_strings(void **state)
 	assert_string_equal(info.module[2].args, "");
 }
 
-static void test_mb1_framebuffer(void **state)
-{
+static void test_mb1_framebuffer(void **state) {
 	(void)state;
 	mb1_qemu("x");
 	mb1.flags |= MB1_HAS_FB;
@@ -429,8 +399,7 @@ static void test_mb1_framebuffer(void **state)
 	assert_int_equal(nr_logged, 0);
 }
 
-static void test_framebuffer_nonsense(void **state)
-{
+static void test_framebuffer_nonsense(void **state) {
 	static const struct mb_fb bad[] = {
 		{0, 3200, 800, 600, 32, MB_FB_RGB},
 		{0xfd000000, 3199, 800, 600, 32, MB_FB_RGB},
@@ -463,14 +432,12 @@ static void test_framebuffer_nonsense(void **state)
 
 static u32 mb2_end;
 
-static void mb2_begin(void)
-{
+static void mb2_begin(void) {
 	memset(arena, 0, sizeof(arena));
 	mb2_end = 8;
 }
 
-static void mb2_tag(u32 type, const void *data, size_t length)
-{
+static void mb2_tag(u32 type, const void *data, size_t length) {
 	struct mb2_tag tag = {type, (u32)(sizeof(tag) + length)};
 
 	put(MB2_AT + mb2_end, &tag, sizeof(tag));
@@ -479,8 +446,7 @@ static void mb2_tag(u32 type, const void *data, size_t length)
 	mb2_end = (u32)align_up(mb2_end + tag.size, 8);
 }
 
-static void mb2_memory_tag(u32 entry_size)
-{
+static void mb2_memory_tag(u32 entry_size) {
 	static const struct mb2_mmap_entry entries[] = {
 		{0, 0xa0000, 1, 0},	   {MiB(1), MiB(255), 1, 0}, {MiB(4), MiB(1), 3, 0},
 		{MiB(8), PAGE_SIZE, 4, 0}, {GiB(4), GiB(1), 1, 0},
@@ -495,8 +461,7 @@ static void mb2_memory_tag(u32 entry_size)
 	mb2_tag(MB2_MMAP, data, at);
 }
 
-static void mb2_module_tag(u32 start, u32 end, const char *text)
-{
+static void mb2_module_tag(u32 start, u32 end, const char *text) {
 	u8 data[256];
 	struct mb2_module module = {start, end};
 
@@ -505,22 +470,19 @@ static void mb2_module_tag(u32 start, u32 end, const char *text)
 	mb2_tag(MB2_MODULE, data, sizeof(module) + strlen(text) + 1);
 }
 
-static int mb2_parse_size(u32 total)
-{
+static int mb2_parse_size(u32 total) {
 	struct mb2_info head = {total, 0};
 
 	put(MB2_AT, &head, sizeof(head));
 	return boot_info_parse(MB2_BOOT_MAGIC, MB2_AT, &info);
 }
 
-static int mb2_parse(void)
-{
+static int mb2_parse(void) {
 	mb2_tag(MB2_END, NULL, 0);
 	return mb2_parse_size(mb2_end);
 }
 
-static void test_mb2_grub_uefi(void **state)
-{
+static void test_mb2_grub_uefi(void **state) {
 	struct mb2_fb fb = {{0x80000000, 2400, 800, 600, 24, MB_FB_RGB}, 0, {{16, 8, 8, 8, 0, 8}}};
 	u8 rsdp1[20], rsdp2[36];
 	u64 systab = 0x7e9018;
@@ -563,8 +525,7 @@ static void test_mb2_grub_uefi(void **state)
 	assert_memory_equal(arena + info.efi.map, efi_map + 2, info.efi.map_length);
 }
 
-static void test_mb2_old_rsdp(void **state)
-{
+static void test_mb2_old_rsdp(void **state) {
 	u8 rsdp1[20];
 
 	(void)state;
@@ -579,8 +540,7 @@ static void test_mb2_old_rsdp(void **state)
 	assert_true(memmap_is(&info.memory, GiB(4), GiB(1), MEM_USABLE));
 }
 
-static void test_mb2_too_many_modules(void **state)
-{
+static void test_mb2_too_many_modules(void **state) {
 	(void)state;
 	mb2_begin();
 	mb2_memory_tag(24);
@@ -592,8 +552,7 @@ static void test_mb2_too_many_modules(void **state)
 	assert_int_equal(info.module[63].end, MiB(80));
 }
 
-static void test_mb2_basic_memory(void **state)
-{
+static void test_mb2_basic_memory(void **state) {
 	u32 memory[2] = {639, 15 * 1024};
 
 	(void)state;
@@ -603,8 +562,7 @@ static void test_mb2_basic_memory(void **state)
 	assert_range(&info.memory, 1, MiB(1), MiB(16), MEM_USABLE);
 }
 
-static void test_mb2_broken_tags(void **state)
-{
+static void test_mb2_broken_tags(void **state) {
 	struct mb2_tag tag = {MB2_CMDLINE, 0};
 
 	(void)state;
@@ -625,8 +583,7 @@ static void test_mb2_broken_tags(void **state)
 	assert_true(logged("broken at byte"));
 }
 
-static void test_mb2_short_payloads(void **state)
-{
+static void test_mb2_short_payloads(void **state) {
 	static const u32 types[] = {MB2_MODULE,	  MB2_MMAP,	MB2_FB,
 				    MB2_ACPI_OLD, MB2_ACPI_NEW, MB2_EFI_MMAP};
 
@@ -644,8 +601,7 @@ static void test_mb2_short_payloads(void **state)
 	assert_int_equal(info.nr_modules, 0);
 }
 
-static void test_mb2_memory_entry_size(void **state)
-{
+static void test_mb2_memory_entry_size(void **state) {
 	struct mb2_mmap head = {0, 0};
 
 	(void)state;
@@ -655,8 +611,7 @@ static void test_mb2_memory_entry_size(void **state)
 	assert_true(logged("malformed"));
 }
 
-static void test_mb2_no_end_and_absurd_size(void **state)
-{
+static void test_mb2_no_end_and_absurd_size(void **state) {
 	(void)state;
 	mb2_begin();
 	mb2_memory_tag(24);
@@ -665,8 +620,7 @@ static void test_mb2_no_end_and_absurd_size(void **state)
 	assert_int_equal(mb2_parse_size(4), E_NOENT);
 }
 
-static void test_mb2_string_without_end(void **state)
-{
+static void test_mb2_string_without_end(void **state) {
 	(void)state;
 	mb2_begin();
 	mb2_memory_tag(24);
@@ -677,8 +631,7 @@ static void test_mb2_string_without_end(void **state)
 	assert_string_equal(info.loader, "loader");
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_mb1_qemu, setup),
 		cmocka_unit_test_setup(test_mb1_without_memory_map, setup),

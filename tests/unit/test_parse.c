@@ -15,8 +15,7 @@
 
 static char *exact;
 
-static struct text exactly(const char *string)
-{
+static struct text exactly(const char *string) {
 	size_t len = strlen(string);
 
 	free(exact);
@@ -25,32 +24,28 @@ static struct text exactly(const char *string)
 	return (struct text){exact, len};
 }
 
-static int free_exact(void **state)
-{
+static int free_exact(void **state) {
 	(void)state;
 	free(exact);
 	exact = NULL;
 	return 0;
 }
 
-static void number(const char *string, int err, u64 want)
-{
+static void number(const char *string, int err, u64 want) {
 	u64 got = 0xdead;
 
 	assert_int_equal(text_to_u64(exactly(string), &got), err);
 	assert_int_equal(got, err ? 0xdead : want);
 }
 
-static void size(const char *string, int err, u64 want)
-{
+static void size(const char *string, int err, u64 want) {
 	u64 got = 0xdead;
 
 	assert_int_equal(text_to_size(exactly(string), &got), err);
 	assert_int_equal(got, err ? 0xdead : want);
 }
 
-static void test_numbers(void **state)
-{
+static void test_numbers(void **state) {
 	(void)state;
 	number("0", 0, 0);
 	number("42", 0, 42);
@@ -73,8 +68,7 @@ static void test_numbers(void **state)
 	number("99999999999999999999999999x", E_INVAL, 0);
 }
 
-static void test_sizes(void **state)
-{
+static void test_sizes(void **state) {
 	(void)state;
 	size("512", 0, 512);
 	size("4k", 0, 4096);
@@ -92,8 +86,7 @@ static void test_sizes(void **state)
 	size("1 M", E_INVAL, 0);
 }
 
-static void test_words(void **state)
-{
+static void test_words(void **state) {
 	struct text rest = exactly("  one\ttwo=3  \r\nlast ");
 	struct text word;
 
@@ -111,8 +104,7 @@ static void test_words(void **state)
 	assert_false(text_next_word(&rest, &word));
 }
 
-static void test_lines(void **state)
-{
+static void test_lines(void **state) {
 	struct text rest = exactly("a b\r\n\nc\r");
 	struct text line;
 
@@ -129,8 +121,7 @@ static void test_lines(void **state)
 	assert_false(text_next_line(&rest, &line));
 }
 
-static void test_split_and_trim(void **state)
-{
+static void test_split_and_trim(void **state) {
 	struct text before, after;
 
 	(void)state;
@@ -147,8 +138,7 @@ static void test_split_and_trim(void **state)
 	assert_true(text_is(text_of("abc"), "abc"));
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers),	       cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_words),	       cmocka_unit_test(test_lines),

@@ -9,19 +9,14 @@
 #define ADDRESS 0xcf8
 #define DATA	0xcfc
 
-static u32 select(u8 devfn, u32 reg)
-{
-	return 0x80000000u | (u32)devfn << 8 | reg;
-}
+static u32 select(u8 devfn, u32 reg) { return 0x80000000u | (u32)devfn << 8 | reg; }
 
-static u32 rd(struct vm *vm, u8 devfn, u32 reg, unsigned size)
-{
+static u32 rd(struct vm *vm, u8 devfn, u32 reg, unsigned size) {
 	out(vm, ADDRESS, 4, select(devfn, reg & 0xfc));
 	return in(vm, (u16)(DATA + (reg & 3)), size);
 }
 
-static void wr(struct vm *vm, u8 devfn, u32 reg, unsigned size, u32 value)
-{
+static void wr(struct vm *vm, u8 devfn, u32 reg, unsigned size, u32 value) {
 	out(vm, ADDRESS, 4, select(devfn, reg & 0xfc));
 	out(vm, (u16)(DATA + (reg & 3)), size, value);
 }
@@ -34,8 +29,7 @@ struct device {
 	u8 written_offset;
 };
 
-static u32 dev_io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
-{
+static u32 dev_io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size) {
 	struct device *d = dev;
 
 	(void)vcpu;
@@ -44,14 +38,12 @@ static u32 dev_io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size)
 	return 0x12345678;
 }
 
-static void dev_io_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value)
-{
+static void dev_io_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value) {
 	dev_io_read(vcpu, dev, port, size);
 	((struct device *)dev)->value = value;
 }
 
-static u64 dev_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size)
-{
+static u64 dev_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size) {
 	struct device *d = dev;
 
 	(void)vcpu;
@@ -60,14 +52,12 @@ static u64 dev_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size)
 	return 0x1122334455667788;
 }
 
-static void dev_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value)
-{
+static void dev_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value) {
 	dev_read(vcpu, dev, offset, size);
 	((struct device *)dev)->value = value;
 }
 
-static void dev_written(struct pci_function *function, u8 offset, unsigned size)
-{
+static void dev_written(struct pci_function *function, u8 offset, unsigned size) {
 	struct device *d = container_of(function, struct device, function);
 
 	d->written++;
@@ -75,8 +65,7 @@ static void dev_written(struct pci_function *function, u8 offset, unsigned size)
 	d->size = size;
 }
 
-static void make_device(struct device *d, u8 devfn)
-{
+static void make_device(struct device *d, u8 devfn) {
 	struct pci_bar mem = {.type = PCI_BAR_MEM32,
 			      .size = 0x1000,
 			      .mmio_read = dev_read,
@@ -98,8 +87,7 @@ static void make_device(struct device *d, u8 devfn)
 	d->function.bar[2] = mem;
 }
 
-static void mechanism_1(void **state)
-{
+static void mechanism_1(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -131,8 +119,7 @@ static void mechanism_1(void **state)
 	rig_destroy(vm);
 }
 
-static void sizing(void **state)
-{
+static void sizing(void **state) {
 	struct vm *vm = rig_create(1);
 	struct device d;
 
@@ -159,8 +146,7 @@ static void sizing(void **state)
 	rig_destroy(vm);
 }
 
-static void windows(void **state)
-{
+static void windows(void **state) {
 	struct vm *vm = rig_create(1);
 	struct bus *bus = vm_bus(vm);
 	struct vcpu *vcpu = vm->vcpus[0];
@@ -209,8 +195,7 @@ static void windows(void **state)
 	rig_destroy(vm);
 }
 
-static void bad_functions(void **state)
-{
+static void bad_functions(void **state) {
 	struct vm *vm = rig_create(1);
 	struct pci *pci = &vm->platform->pci;
 	static struct device many[PCI_MAX_FUNCTIONS + 1];
@@ -247,8 +232,7 @@ static void bad_functions(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = rig_create(1);
 	struct device d;
 
@@ -268,8 +252,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mechanism_1),	  cmocka_unit_test(sizing),
 		cmocka_unit_test(windows),	  cmocka_unit_test(bad_functions),

@@ -10,8 +10,7 @@
 #define S0 0xa0
 #define S1 0xa1
 
-static void init_chips(struct vm *vm, u8 icw1, u8 master_icw4, u8 slave_icw4)
-{
+static void init_chips(struct vm *vm, u8 icw1, u8 master_icw4, u8 slave_icw4) {
 	outb(vm, M0, icw1);
 	outb(vm, M1, 0x30);
 	outb(vm, M1, 0x04);
@@ -23,44 +22,33 @@ static void init_chips(struct vm *vm, u8 icw1, u8 master_icw4, u8 slave_icw4)
 }
 
 /* Vectors 0x30 to 0x3f, nothing masked, normal EOI. */
-static struct vm *make(void)
-{
+static struct vm *make(void) {
 	struct vm *vm = rig_create(1);
 
 	init_chips(vm, 0x11, 1, 1);
 	return vm;
 }
 
-static struct pic *pic(struct vm *vm)
-{
-	return &vm->platform->pic;
-}
+static struct pic *pic(struct vm *vm) { return &vm->platform->pic; }
 
-static bool intr(struct vm *vm)
-{
-	return extint_pending(vm->vcpus[0]);
-}
+static bool intr(struct vm *vm) { return extint_pending(vm->vcpus[0]); }
 
-static u8 isr(struct vm *vm, u16 port)
-{
+static u8 isr(struct vm *vm, u16 port) {
 	outb(vm, port, 0x0b);
 	return inb(vm, port);
 }
 
-static u8 irr(struct vm *vm, u16 port)
-{
+static u8 irr(struct vm *vm, u16 port) {
 	outb(vm, port, 0x0a);
 	return inb(vm, port);
 }
 
-static void raise(struct vm *vm, unsigned irq)
-{
+static void raise(struct vm *vm, unsigned irq) {
 	irq_set(vm, irq, false);
 	irq_set(vm, irq, true);
 }
 
-static void power_up_is_masked(void **state)
-{
+static void power_up_is_masked(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -71,8 +59,7 @@ static void power_up_is_masked(void **state)
 	rig_destroy(vm);
 }
 
-static void each_input_has_its_vector(void **state)
-{
+static void each_input_has_its_vector(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -96,8 +83,7 @@ static void each_input_has_its_vector(void **state)
 	rig_destroy(vm);
 }
 
-static void fixed_priorities_nest(void **state)
-{
+static void fixed_priorities_nest(void **state) {
 	struct vm *vm = make();
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -127,8 +113,7 @@ static void fixed_priorities_nest(void **state)
 	rig_destroy(vm);
 }
 
-static void special_fully_nested(void **state)
-{
+static void special_fully_nested(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -142,8 +127,7 @@ static void special_fully_nested(void **state)
 	rig_destroy(vm);
 }
 
-static void masks(void **state)
-{
+static void masks(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -165,8 +149,7 @@ static void masks(void **state)
 	rig_destroy(vm);
 }
 
-static void special_mask_mode(void **state)
-{
+static void special_mask_mode(void **state) {
 	struct vm *vm = make();
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -189,8 +172,7 @@ static void special_mask_mode(void **state)
 	rig_destroy(vm);
 }
 
-static void rotation(void **state)
-{
+static void rotation(void **state) {
 	struct vm *vm = make();
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -214,8 +196,7 @@ static void rotation(void **state)
 	rig_destroy(vm);
 }
 
-static void automatic_eoi(void **state)
-{
+static void automatic_eoi(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -238,8 +219,7 @@ static void automatic_eoi(void **state)
 	rig_destroy(vm);
 }
 
-static void polling(void **state)
-{
+static void polling(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -258,8 +238,7 @@ static void polling(void **state)
 	rig_destroy(vm);
 }
 
-static void a_dropped_line_is_spurious(void **state)
-{
+static void a_dropped_line_is_spurious(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -277,8 +256,7 @@ static void a_dropped_line_is_spurious(void **state)
 	rig_destroy(vm);
 }
 
-static void level_triggered(void **state)
-{
+static void level_triggered(void **state) {
 	struct vm *vm = make();
 	struct vcpu *vcpu = vm->vcpus[0];
 
@@ -305,8 +283,7 @@ static void level_triggered(void **state)
 	rig_destroy(vm);
 }
 
-static void initialisation(void **state)
-{
+static void initialisation(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -330,8 +307,7 @@ static void initialisation(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -349,8 +325,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(power_up_is_masked),
 		cmocka_unit_test(each_input_has_its_vector),

@@ -9,67 +9,51 @@
 /* The tests count from begin(), which may lie anywhere in a tick. */
 static u64 started;
 
-static void begin(void)
-{
-	started = time_tsc();
-}
+static void begin(void) { started = time_tsc(); }
 
 /* Moves the clock to a quarter past tick n. */
-static void to_tick(u64 n)
-{
+static void to_tick(u64 n) {
 	u64 when =
 		started + (u64)((unsigned __int128)(4 * n + 1) * FAKE_TSC_KHZ * 1000 / PIT_HZ / 4);
 
 	fake_advance(when - time_tsc());
 }
 
-static void program(struct vm *vm, unsigned counter, unsigned mode, u16 count)
-{
+static void program(struct vm *vm, unsigned counter, unsigned mode, u16 count) {
 	outb(vm, CONTROL, (u8)(counter << 6 | 0x30 | mode << 1));
 	outb(vm, (u16)(0x40 + counter), (u8)count);
 	outb(vm, (u16)(0x40 + counter), (u8)(count >> 8));
 }
 
 /* Both bytes of a count, low byte first. */
-static u16 both(struct vm *vm, u16 port)
-{
+static u16 both(struct vm *vm, u16 port) {
 	u8 low = inb(vm, port);
 
 	return (u16)(low | inb(vm, port) << 8);
 }
 
-static u16 latched(struct vm *vm, unsigned counter)
-{
+static u16 latched(struct vm *vm, unsigned counter) {
 	outb(vm, CONTROL, (u8)(counter << 6));
 	return both(vm, (u16)(0x40 + counter));
 }
 
-static bool out2(struct vm *vm)
-{
-	return inb(vm, 0x61) & 0x20;
-}
+static bool out2(struct vm *vm) { return inb(vm, 0x61) & 0x20; }
 
-static u8 status(struct vm *vm, unsigned counter)
-{
+static u8 status(struct vm *vm, unsigned counter) {
 	outb(vm, CONTROL, (u8)(0xe0 | 2 << counter));
 	return inb(vm, (u16)(0x40 + counter));
 }
 
-static bool irq0(struct vm *vm)
-{
-	return vm->platform->pic.chip[0].lines & 1;
-}
+static bool irq0(struct vm *vm) { return vm->platform->pic.chip[0].lines & 1; }
 
-static u32 edges(struct vm *vm)
-{
+static u32 edges(struct vm *vm) {
 	u32 taken = vm->platform->pic.chip[0].edges & 1;
 
 	vm->platform->pic.chip[0].edges = 0;
 	return taken;
 }
 
-static void mode_0_ends_high(void **state)
-{
+static void mode_0_ends_high(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -90,8 +74,7 @@ static void mode_0_ends_high(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_0_gate_holds_the_count(void **state)
-{
+static void mode_0_gate_holds_the_count(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -112,8 +95,7 @@ static void mode_0_gate_holds_the_count(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_0_first_byte_stops(void **state)
-{
+static void mode_0_first_byte_stops(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -132,8 +114,7 @@ static void mode_0_first_byte_stops(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_1_needs_a_trigger(void **state)
-{
+static void mode_1_needs_a_trigger(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -160,8 +141,7 @@ static void mode_1_needs_a_trigger(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_2_divides(void **state)
-{
+static void mode_2_divides(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -184,8 +164,7 @@ static void mode_2_divides(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_2_new_count_waits_for_the_period(void **state)
-{
+static void mode_2_new_count_waits_for_the_period(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -208,8 +187,7 @@ static void mode_2_new_count_waits_for_the_period(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_3_is_square(void **state)
-{
+static void mode_3_is_square(void **state) {
 	struct vm *vm = rig_create(1);
 	static const u16 even[] = {6, 4, 2, 6, 4, 2};
 	static const u16 odd[] = {4, 2, 0, 4, 2};
@@ -233,8 +211,7 @@ static void mode_3_is_square(void **state)
 	rig_destroy(vm);
 }
 
-static void mode_4_and_5_strobe(void **state)
-{
+static void mode_4_and_5_strobe(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -262,8 +239,7 @@ static void mode_4_and_5_strobe(void **state)
 	rig_destroy(vm);
 }
 
-static void bcd_counts_in_decimal(void **state)
-{
+static void bcd_counts_in_decimal(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -286,8 +262,7 @@ static void bcd_counts_in_decimal(void **state)
 	rig_destroy(vm);
 }
 
-static void access_modes(void **state)
-{
+static void access_modes(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -321,8 +296,7 @@ static void access_modes(void **state)
 	rig_destroy(vm);
 }
 
-static void irq0_is_periodic_without_drift(void **state)
-{
+static void irq0_is_periodic_without_drift(void **state) {
 	struct vm *vm = rig_create(1);
 	u32 count = 0;
 	u64 begun = time_tsc();
@@ -343,8 +317,7 @@ static void irq0_is_periodic_without_drift(void **state)
 	rig_destroy(vm);
 }
 
-static void irq0_once_in_mode_0(void **state)
-{
+static void irq0_once_in_mode_0(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -360,8 +333,7 @@ static void irq0_once_in_mode_0(void **state)
 	rig_destroy(vm);
 }
 
-static void tiny_periods_are_bounded(void **state)
-{
+static void tiny_periods_are_bounded(void **state) {
 	struct vm *vm = rig_create(1);
 	u32 count = 0;
 
@@ -379,8 +351,7 @@ static void tiny_periods_are_bounded(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -389,8 +360,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mode_0_ends_high),
 		cmocka_unit_test(mode_0_gate_holds_the_count),

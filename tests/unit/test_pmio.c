@@ -8,13 +8,9 @@
 #define ENABLE	(PMIO_PM1_EVT + 2)
 #define CONTROL PMIO_PM1_CNT
 
-static bool sci(struct vm *vm)
-{
-	return vm->platform->ioapic.lines >> PMIO_SCI_GSI & 1;
-}
+static bool sci(struct vm *vm) { return vm->platform->ioapic.lines >> PMIO_SCI_GSI & 1; }
 
-static void registers(void **state)
-{
+static void registers(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -32,8 +28,7 @@ static void registers(void **state)
 	rig_destroy(vm);
 }
 
-static void power_off(void **state)
-{
+static void power_off(void **state) {
 	(void)state;
 	for (u32 type = 0; type < 8; type++) {
 		struct vm *vm = rig_create(1);
@@ -53,8 +48,7 @@ static void power_off(void **state)
 	rig_destroy(vm);
 }
 
-static void power_button(void **state)
-{
+static void power_button(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -71,8 +65,7 @@ static void power_button(void **state)
 	rig_destroy(vm);
 }
 
-static void timer(void **state)
-{
+static void timer(void **state) {
 	struct vm *vm = rig_create(1);
 	u32 last = 0;
 
@@ -110,8 +103,7 @@ static void timer(void **state)
 	rig_destroy(vm);
 }
 
-static void resets(void **state)
-{
+static void resets(void **state) {
 	static const struct {
 		u16 port;
 		u8 first, second;
@@ -147,8 +139,7 @@ static void resets(void **state)
 	rig_destroy(vm);
 }
 
-static void debug_exit(void **state)
-{
+static void debug_exit(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -162,8 +153,7 @@ static void debug_exit(void **state)
 	rig_destroy(vm);
 }
 
-static void debug_exit_is_an_option(void **state)
-{
+static void debug_exit_is_an_option(void **state) {
 	struct platform_options options = {.memory = MiB(16), .phys_bits = 40};
 	struct vm *vm = fake_vm_create(1, 0);
 
@@ -182,8 +172,7 @@ static void debug_exit_is_an_option(void **state)
 	fake_vm_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -192,8 +181,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(registers),
 		cmocka_unit_test(power_off),

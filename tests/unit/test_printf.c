@@ -40,8 +40,7 @@
 		}                                                                         \
 	} while (0)
 
-static void test_text(void **state)
-{
+static void test_text(void **state) {
 	(void)state;
 	same("");
 	same("plain");
@@ -52,8 +51,7 @@ static void test_text(void **state)
 	same("100%%");
 }
 
-static void test_unterminated_text_with_precision(void **state)
-{
+static void test_unterminated_text_with_precision(void **state) {
 	char raw[3] = {'a', 'b', 'c'};
 	char got[16];
 
@@ -62,8 +60,7 @@ static void test_unterminated_text_with_precision(void **state)
 	assert_string_equal(got, "abc");
 }
 
-static void test_integers(void **state)
-{
+static void test_integers(void **state) {
 	static const s64 values[] = {0,
 				     1,
 				     -1,
@@ -95,14 +92,12 @@ static void test_integers(void **state)
 	}
 }
 
-static void test_pointer(void **state)
-{
+static void test_pointer(void **state) {
 	(void)state;
 	same("%p|%20p|%-20p|", (void *)0x1234, (void *)0xffff800000000000, (void *)0x7fffffffffff);
 }
 
-static void test_own_choices(void **state)
-{
+static void test_own_choices(void **state) {
 	char got[64];
 
 	(void)state;
@@ -118,8 +113,7 @@ static void test_own_choices(void **state)
 	assert_string_equal(got, "5%-08");
 }
 
-static void test_hostile_width(void **state)
-{
+static void test_hostile_width(void **state) {
 	char got[8];
 
 	(void)state;
@@ -129,8 +123,7 @@ static void test_hostile_width(void **state)
 	assert_string_equal(got, "0000000");
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_unterminated_text_with_precision),

@@ -9,8 +9,7 @@
 #include "mm/frame.h"
 
 /* The entries of each format bit for bit, as the manuals draw them. */
-static void test_encodings(void **state)
-{
+static void test_encodings(void **state) {
 	static const struct {
 		const struct pt_format *format;
 		u32 attrs;
@@ -64,8 +63,7 @@ static void test_encodings(void **state)
 	}
 }
 
-static void test_largest_leaves(void **state)
-{
+static void test_largest_leaves(void **state) {
 	(void)state;
 	rig_start(&pt_format_npt, PT_LEVEL_1G);
 	assert_int_equal(pt_map(&pt, MiB(1), MiB(1), GiB(3) + KiB(4), RWX), 0);
@@ -98,8 +96,7 @@ static void test_largest_leaves(void **state)
 	rig_finish();
 }
 
-static void test_bad_arguments(void **state)
-{
+static void test_bad_arguments(void **state) {
 	struct pt_mapping m;
 
 	(void)state;
@@ -144,8 +141,7 @@ static void test_bad_arguments(void **state)
 	rig_finish();
 }
 
-static void test_nothing_is_mapped_twice(void **state)
-{
+static void test_nothing_is_mapped_twice(void **state) {
 	u32 tables;
 
 	(void)state;
@@ -165,8 +161,7 @@ static void test_nothing_is_mapped_twice(void **state)
 	rig_finish();
 }
 
-static void test_generation_moves_with_what_must_be_flushed(void **state)
-{
+static void test_generation_moves_with_what_must_be_flushed(void **state) {
 	u64 g;
 
 	(void)state;
@@ -195,8 +190,7 @@ static void test_generation_moves_with_what_must_be_flushed(void **state)
 	rig_finish();
 }
 
-static void test_tables_wait_for_the_flush(void **state)
-{
+static void test_tables_wait_for_the_flush(void **state) {
 	u64 g;
 	u32 tables;
 
@@ -216,8 +210,7 @@ static void test_tables_wait_for_the_flush(void **state)
 }
 
 /* More unlinked tables than one page of the log lists, then all of it once more. */
-static void test_many_unlinked_tables(void **state)
-{
+static void test_many_unlinked_tables(void **state) {
 	(void)state;
 	rig_start(&pt_format_npt, PT_LEVEL_2M);
 	for (u32 round = 0; round < 3; round++) {
@@ -234,8 +227,7 @@ static void test_many_unlinked_tables(void **state)
 	rig_finish(); /* destroying frees what was never reclaimed, too */
 }
 
-static void test_out_of_memory_anywhere(void **state)
-{
+static void test_out_of_memory_anywhere(void **state) {
 	struct pt_mapping m;
 	u32 n, before;
 	int err;
@@ -278,8 +270,7 @@ static void test_out_of_memory_anywhere(void **state)
 }
 
 /* T-P2: a dirty large leaf that is split leaves every small page dirty; merging keeps dirt. */
-static void test_dirty_survives_split_and_merge(void **state)
-{
+static void test_dirty_survives_split_and_merge(void **state) {
 	unsigned level;
 	u64 *entry;
 
@@ -307,8 +298,7 @@ static void test_dirty_survives_split_and_merge(void **state)
 }
 
 /* A page that differs in address, rights or type, is missing or is misaligned prevents a merge. */
-static void test_no_false_merge(void **state)
-{
+static void test_no_false_merge(void **state) {
 	(void)state;
 	rig_start(&pt_format_ept, PT_LEVEL_2M);
 	assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(2), RWX), 0);
@@ -336,8 +326,7 @@ static void test_no_false_merge(void **state)
 
 /* T-P3: 52-bit frames at 48-bit addresses against plain arithmetic; the alias 4 GiB lower is free.
  */
-static void test_wide_addresses(void **state)
-{
+static void test_wide_addresses(void **state) {
 	static const u64 bases[] = {GiB(256) - MiB(2), (1ul << 48) - MiB(4), (1ul << 40) - MiB(4)};
 
 	(void)state;
@@ -363,8 +352,7 @@ static void test_wide_addresses(void **state)
 }
 
 /* The frames behind pt_alloc_frames come and go. */
-static void test_tables_from_the_frame_allocator(void **state)
-{
+static void test_tables_from_the_frame_allocator(void **state) {
 	struct frame_stats before, after;
 
 	(void)state;
@@ -385,8 +373,7 @@ static void test_tables_from_the_frame_allocator(void **state)
 	assert_int_equal(before.free, after.free);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_encodings),
 		TEST(test_largest_leaves),

@@ -23,13 +23,9 @@ static u64 old_page[WINDOW_PAGES], new_page[WINDOW_PAGES];
 static hpa_t cached_table[4][2]; /* of levels 1 and 0 over each 2 MiB, as of the last reclaim */
 static u64 stores;
 
-static u64 window_va(u32 i)
-{
-	return WINDOW + i * PAGE_SIZE;
-}
+static u64 window_va(u32 i) { return WINDOW + i * PAGE_SIZE; }
 
-static void check_old_or_new(void)
-{
+static void check_old_or_new(void) {
 	stores++;
 	/* Every page each 16th time, a random one of each 16 otherwise. */
 	for (u32 i = 0; i < WINDOW_PAGES; i++) {
@@ -43,8 +39,7 @@ static void check_old_or_new(void)
 }
 
 /* The table of a level that translates va, 0 when there is none. */
-static hpa_t table_for(u64 va, unsigned level)
-{
+static hpa_t table_for(u64 va, unsigned level) {
 	hpa_t table = pt.root;
 
 	for (unsigned l = 3; l > level; l--) {
@@ -58,16 +53,14 @@ static hpa_t table_for(u64 va, unsigned level)
 	return table;
 }
 
-static void remember_tables(void)
-{
+static void remember_tables(void) {
 	for (u32 i = 0; i < 4; i++)
 		for (unsigned level = 0; level < 2; level++)
 			cached_table[i][level] = table_for(WINDOW + i * MiB(2), level);
 }
 
 /* Until the reclaim a CPU may use tables it knows from before: what they say was true once. */
-static void check_stale_walks(void)
-{
+static void check_stale_walks(void) {
 	for (u32 i = 0; i < WINDOW_PAGES; i++) {
 		for (unsigned level = 0; level < 2; level++) {
 			hpa_t table = cached_table[i / 512][level];
@@ -81,24 +74,21 @@ static void check_stale_walks(void)
 	}
 }
 
-static u64 as_page(u64 pa, u32 attrs)
-{
+static u64 as_page(u64 pa, u32 attrs) {
 	if (pt.format == &pt_format_ept)
 		return pa | (attrs & 7) | (attrs & PT_TYPE_MASK ? 0 : 6 << 3);
 	return pa | 5 | (attrs & PT_WRITE ? 2 : 0) | (attrs & PT_TYPE_MASK ? 0x18 : 0) |
 	       (attrs & PT_EXEC ? 0ul : 1ul) << 8;
 }
 
-static u32 random_attrs(void)
-{
+static u32 random_attrs(void) {
 	return PT_READ | (rig_rng(2) ? PT_WRITE : 0) | (rig_rng(2) ? PT_EXEC : 0) |
 	       (rig_rng(4) ? PT_WB : PT_UC);
 }
 
 /* One random operation over random pages of the window, with what it is to lead to in new_page[].
  */
-static void random_operation(void)
-{
+static void random_operation(void) {
 	static const u32 grain[] = {1, 16, 512, 1024};
 	u32 g = grain[rig_rng(ARRAY_SIZE(grain))];
 	u32 first = (u32)rig_rng(WINDOW_PAGES / g) * g;
@@ -138,8 +128,7 @@ static void random_operation(void)
 	}
 }
 
-static void random_operations(const struct pt_format *format)
-{
+static void random_operations(const struct pt_format *format) {
 	rig_start(format, PT_LEVEL_1G);
 	memset(old_page, 0, sizeof(old_page));
 	memset(new_page, 0, sizeof(new_page));
@@ -162,16 +151,14 @@ static void random_operations(const struct pt_format *format)
 	rig_finish();
 }
 
-static void test_every_store_shows_old_or_new(void **state)
-{
+static void test_every_store_shows_old_or_new(void **state) {
 	(void)state;
 	random_operations(&pt_format_npt);
 	random_operations(&pt_format_ept);
 }
 
 /* A gigabyte leaf taken apart and put together again. */
-static void test_gigabyte_split_shows_no_hole(void **state)
-{
+static void test_gigabyte_split_shows_no_hole(void **state) {
 	(void)state;
 	rig_start(&pt_format_npt, PT_LEVEL_1G);
 	assert_int_equal(pt_map(&pt, GiB(2), GiB(8), GiB(2), RWX), 0);
@@ -205,8 +192,7 @@ static _Atomic u64 acknowledged[2];
 static _Atomic bool stop_walking;
 static _Atomic u64 walks_found, walks_missed;
 
-static void *walker(void *arg)
-{
+static void *walker(void *arg) {
 	u64 me = (u64)arg, seed = me + 1;
 	bool bad = false;
 
@@ -230,8 +216,7 @@ static void *walker(void *arg)
 	return (void *)(u64)bad;
 }
 
-static void *mutator(void *arg)
-{
+static void *mutator(void *arg) {
 	u64 base = (u64)arg * MiB(2);
 	bool bad = false;
 
@@ -251,8 +236,7 @@ static void *mutator(void *arg)
 	return (void *)(u64)bad;
 }
 
-static void test_walks_beside_changes(void **state)
-{
+static void test_walks_beside_changes(void **state) {
 	pthread_t walkers[2], mutators[2];
 	void *bad;
 
@@ -279,8 +263,7 @@ static void test_walks_beside_changes(void **state)
 	rig_finish();
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_every_store_shows_old_or_new),
 		TEST(test_gigabyte_split_shows_no_hole),

@@ -7,25 +7,19 @@
 enum { SEC, SEC_ALARM, MIN, MIN_ALARM, HOUR, HOUR_ALARM, WEEKDAY, DAY, MONTH, YEAR, A, B, C, D };
 #define CENTURY 0x32
 
-static u8 rd(struct vm *vm, u8 reg)
-{
+static u8 rd(struct vm *vm, u8 reg) {
 	outb(vm, 0x70, reg);
 	return inb(vm, 0x71);
 }
 
-static void wr(struct vm *vm, u8 reg, u8 value)
-{
+static void wr(struct vm *vm, u8 reg, u8 value) {
 	outb(vm, 0x70, reg);
 	outb(vm, 0x71, value);
 }
 
-static bool line(struct vm *vm)
-{
-	return vm->platform->ioapic.lines >> 8 & 1;
-}
+static bool line(struct vm *vm) { return vm->platform->ioapic.lines >> 8 & 1; }
 
-static void set_clock(struct vm *vm, u64 unix_seconds)
-{
+static void set_clock(struct vm *vm, u64 unix_seconds) {
 	u64 wall = platform_wall_clock_ns();
 
 	vm->platform->rtc.phase = (1000000000 - wall % 1000000000) % 1000000000;
@@ -34,8 +28,7 @@ static void set_clock(struct vm *vm, u64 unix_seconds)
 	wr(vm, 0x7f, 0); /* anything that makes it look at its timer again */
 }
 
-static void calendar_round_trip(void **state)
-{
+static void calendar_round_trip(void **state) {
 	static const u8 days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 	struct rtc_time want = {.day = 1, .month = 1, .year = 1970, .weekday = 5}, got;
 
@@ -66,8 +59,7 @@ static void calendar_round_trip(void **state)
 	assert_int_equal(got.year, 9999);
 }
 
-static void shows_the_host_time(void **state)
-{
+static void shows_the_host_time(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -91,8 +83,7 @@ static void shows_the_host_time(void **state)
 	rig_destroy(vm);
 }
 
-static void twelve_hours(void **state)
-{
+static void twelve_hours(void **state) {
 	static const u8 hours[] = {12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 	struct vm *vm = rig_create(1);
 
@@ -114,8 +105,7 @@ static void twelve_hours(void **state)
 }
 
 /* The order in which Linux sets it; the days of the old month must not get in the way. */
-static void setting(void **state)
-{
+static void setting(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -164,8 +154,7 @@ static void setting(void **state)
 	rig_destroy(vm);
 }
 
-static void update_in_progress(void **state)
-{
+static void update_in_progress(void **state) {
 	struct vm *vm = rig_create(1);
 	u32 seen = 0;
 
@@ -185,8 +174,7 @@ static void update_in_progress(void **state)
 	rig_destroy(vm);
 }
 
-static void flags_without_interrupts(void **state)
-{
+static void flags_without_interrupts(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -201,8 +189,7 @@ static void flags_without_interrupts(void **state)
 	rig_destroy(vm);
 }
 
-static void periodic(void **state)
-{
+static void periodic(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -232,8 +219,7 @@ static void periodic(void **state)
 	rig_destroy(vm);
 }
 
-static void update_ended(void **state)
-{
+static void update_ended(void **state) {
 	struct vm *vm = rig_create(1);
 	u32 count = 0;
 
@@ -257,8 +243,7 @@ static void update_ended(void **state)
 }
 
 /* Seconds until the alarm goes off, by a walk through the day; ~0: not within two days. */
-static u64 naive_alarm(u32 from, u8 hour, u8 minute, u8 second)
-{
+static u64 naive_alarm(u32 from, u8 hour, u8 minute, u8 second) {
 	for (u64 wait = 1; wait <= 2 * 86400; wait++) {
 		u64 at = (from + wait) % 86400;
 
@@ -270,15 +255,13 @@ static u64 naive_alarm(u32 from, u8 hour, u8 minute, u8 second)
 	return ~0ul;
 }
 
-static u8 alarm_byte(u32 end)
-{
+static u8 alarm_byte(u32 end) {
 	u64 dice = rig_random();
 
 	return (u8)(dice % 3 ? dice / 3 % end : 0xc0 + dice / 3 % 64);
 }
 
-static void alarms(void **state)
-{
+static void alarms(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -306,8 +289,7 @@ static void alarms(void **state)
 	rig_destroy(vm);
 }
 
-static void cmos_bytes(void **state)
-{
+static void cmos_bytes(void **state) {
 	struct vm *vm = rig_create(1); /* 512 MiB */
 
 	(void)state;
@@ -330,8 +312,7 @@ static void cmos_bytes(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -346,8 +327,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(calendar_round_trip),
 		cmocka_unit_test(shows_the_host_time),

@@ -29,68 +29,48 @@ static bool slice_armed, late_add;
 
 struct cpu *cpus[MAX_CPUS] = {&host};
 
-struct cpu *this_cpu(void)
-{
+struct cpu *this_cpu(void) {
 	return &host;
 }
 
-u64 time_tsc(void)
-{
-	return 0;
-}
+u64 time_tsc(void) { return 0; }
 
-u64 ns_to_tsc(u64 ns)
-{
-	return ns;
-}
+u64 ns_to_tsc(u64 ns) { return ns; }
 
-void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu)
-{
+void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu) {
 	timer->fn = fn;
 	timer->cpu = cpu;
 }
 
-void timer_arm(struct timer *timer, u64 deadline)
-{
+void timer_arm(struct timer *timer, u64 deadline) {
 	assert_ptr_equal(timer, &host.slice);
 	assert_in_range(deadline, 1, 1000000000);
 	slice_armed = true;
 }
 
-void timer_cancel(struct timer *timer)
-{
+void timer_cancel(struct timer *timer) {
 	(void)timer;
 	slice_armed = false;
 }
 
-void timers_run(void)
-{
-}
+void timers_run(void) {}
 
-void smp_kick(struct cpu *cpu)
-{
+void smp_kick(struct cpu *cpu) {
 	assert_ptr_equal(cpu, &host);
 	kicks++;
 }
 
-void cpu_irq_window(void)
-{
-}
+void cpu_irq_window(void) {}
 
 /* All sleep: for the tests that is the end. */
-void cpu_sti_hlt_cli(void)
-{
-	longjmp(out, 1);
-}
+void cpu_sti_hlt_cli(void) { longjmp(out, 1); }
 
-bool vcpu_runnable(struct vcpu *vcpu)
-{
+bool vcpu_runnable(struct vcpu *vcpu) {
 	return atomic_load(&vcpu->vm->state) == VM_RUNNING && !asleep[vcpu->id];
 }
 
 /* Runs until its slice is over or, without one, is asked to look again. */
-void vcpu_run(struct vcpu *vcpu, const bool *resched)
-{
+void vcpu_run(struct vcpu *vcpu, const bool *resched) {
 	assert_ptr_equal(vcpu, loaded);
 	assert_ptr_equal(host.running, vcpu);
 	if (nr_trace < sizeof(trace) - 1)
@@ -109,15 +89,13 @@ void vcpu_run(struct vcpu *vcpu, const bool *resched)
 		asleep[vcpu->id] = true; /* alone: nothing but HLT ends its turn */
 }
 
-static void load(struct vcpu *vcpu)
-{
+static void load(struct vcpu *vcpu) {
 	assert_null(loaded);
 	loaded = vcpu;
 	nr_loads++;
 }
 
-static void put(struct vcpu *vcpu)
-{
+static void put(struct vcpu *vcpu) {
 	assert_ptr_equal(loaded, vcpu);
 	loaded = NULL;
 	nr_puts++;
@@ -125,8 +103,7 @@ static void put(struct vcpu *vcpu)
 
 static const struct backend fake_backend = {.load = load, .put = put};
 
-static void vm_ended(struct vm *vm)
-{
+static void vm_ended(struct vm *vm) {
 	assert_int_equal(atomic_load(&vm->active), 0);
 	ended++;
 	/* One that is reset comes back from inside of this call. */
@@ -137,8 +114,7 @@ static void vm_ended(struct vm *vm)
 	}
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(&host, 0, sizeof(host));
 	memset(vcpus, 0, sizeof(vcpus));
@@ -161,14 +137,12 @@ static int setup(void **state)
 	return 0;
 }
 
-static void loop(void)
-{
+static void loop(void) {
 	if (!setjmp(out))
 		sched_loop();
 }
 
-static void test_turns(void **state)
-{
+static void test_turns(void **state) {
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(sched_add(&vcpus[i]), 0);
@@ -179,8 +153,7 @@ static void test_turns(void **state)
 	assert_int_equal(nr_puts, 6);
 }
 
-static void test_sleepers_are_passed_over(void **state)
-{
+static void test_sleepers_are_passed_over(void **state) {
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(sched_add(&vcpus[i]), 0);
@@ -190,8 +163,7 @@ static void test_sleepers_are_passed_over(void **state)
 }
 
 /* One that runs alone has no slice; another that comes then must not wait for it to halt. */
-static void test_newcomer_beside_a_busy_one(void **state)
-{
+static void test_newcomer_beside_a_busy_one(void **state) {
 	(void)state;
 	assert_int_equal(sched_add(&vcpus[0]), 0);
 	late_add = true;
@@ -199,8 +171,7 @@ static void test_newcomer_beside_a_busy_one(void **state)
 	assert_string_equal(trace, "abababa");
 }
 
-static void test_registers_stay_until_another_needs_the_cpu(void **state)
-{
+static void test_registers_stay_until_another_needs_the_cpu(void **state) {
 	(void)state;
 	assert_int_equal(sched_add(&vcpus[0]), 0);
 	loop();
@@ -211,8 +182,7 @@ static void test_registers_stay_until_another_needs_the_cpu(void **state)
 	assert_int_equal(nr_puts, 0);
 }
 
-static void test_stopped_vm_leaves(void **state)
-{
+static void test_stopped_vm_leaves(void **state) {
 	(void)state;
 	atomic_store(&vms[0].active, 2);
 	assert_int_equal(sched_add(&vcpus[0]), 0);
@@ -228,8 +198,7 @@ static void test_stopped_vm_leaves(void **state)
 }
 
 /* Its last vCPU leaves, and it is started again from there. */
-static void test_reset_vm_comes_back(void **state)
-{
+static void test_reset_vm_comes_back(void **state) {
 	(void)state;
 	atomic_store(&vms[1].active, 1);
 	assert_int_equal(sched_add(&vcpus[2]), 0);
@@ -240,8 +209,7 @@ static void test_reset_vm_comes_back(void **state)
 	assert_string_equal(trace, "c");
 }
 
-static void test_full_queue(void **state)
-{
+static void test_full_queue(void **state) {
 	(void)state;
 	for (unsigned i = 0; i < SCHED_QUEUE; i++)
 		assert_int_equal(sched_add(&vcpus[i]), 0);
@@ -249,8 +217,7 @@ static void test_full_queue(void **state)
 	assert_int_equal(host.nr_queue, SCHED_QUEUE);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_turns, setup),
 		cmocka_unit_test_setup(test_sleepers_are_passed_over, setup),

@@ -31,8 +31,7 @@ static struct {
 static char sent[MAX_SENT];
 static size_t nr_sent;
 
-u8 inb(u16 port)
-{
+u8 inb(u16 port) {
 	u8 value;
 
 	assert_in_range(port, PORT, PORT + 7);
@@ -52,8 +51,7 @@ u8 inb(u16 port)
 	}
 }
 
-void outb(u16 port, u8 v)
-{
+void outb(u16 port, u8 v) {
 	bool latch = uart.lcr & 0x80;
 
 	assert_in_range(port, PORT, PORT + 7);
@@ -83,13 +81,9 @@ void outb(u16 port, u8 v)
 static char received[256];
 static unsigned nr_received;
 
-static void receive(u8 byte)
-{
-	received[nr_received++ % sizeof(received)] = (char)byte;
-}
+static void receive(u8 byte) { received[nr_received++ % sizeof(received)] = (char)byte; }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(&uart, 0, sizeof(uart));
 	uart.present = true;
@@ -100,8 +94,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static void test_no_uart(void **state)
-{
+static void test_no_uart(void **state) {
 	(void)state;
 	memset(&uart, 0, sizeof(uart));
 	assert_int_equal(serial_init(PORT, 9600), E_NOENT);
@@ -113,8 +106,7 @@ static void test_no_uart(void **state)
 	assert_int_equal(uart.status_reads, 0);
 }
 
-static void test_set_up(void **state)
-{
+static void test_set_up(void **state) {
 	(void)state;
 	assert_int_equal(serial_init(PORT, 9600), 0);
 	assert_int_equal(uart.divisor, 12);
@@ -131,8 +123,7 @@ static void test_set_up(void **state)
 	assert_int_equal(uart.lcr, 3);
 }
 
-static void test_output_is_in_order(void **state)
-{
+static void test_output_is_in_order(void **state) {
 	char text[100];
 
 	(void)state;
@@ -146,8 +137,7 @@ static void test_output_is_in_order(void **state)
 }
 
 /* A line that stands still holds nobody up; what is too much is dropped, the oldest stays. */
-static void test_slow_line_holds_nobody_up(void **state)
-{
+static void test_slow_line_holds_nobody_up(void **state) {
 	static char text[BUFFER + 4096];
 
 	(void)state;
@@ -164,8 +154,7 @@ static void test_slow_line_holds_nobody_up(void **state)
 	assert_memory_equal(sent, text, BUFFER);
 }
 
-static void test_drain_has_a_limit(void **state)
-{
+static void test_drain_has_a_limit(void **state) {
 	(void)state;
 	uart.stuck = true;
 	uart.fifo = 16;
@@ -176,8 +165,7 @@ static void test_drain_has_a_limit(void **state)
 	assert_int_equal(nr_sent, 1);
 }
 
-static void test_transmitter_interrupt_only_while_there_is_output(void **state)
-{
+static void test_transmitter_interrupt_only_while_there_is_output(void **state) {
 	(void)state;
 	serial_enable_irq();
 	assert_int_equal(uart.ier, 1);
@@ -192,8 +180,7 @@ static void test_transmitter_interrupt_only_while_there_is_output(void **state)
 	assert_int_equal(uart.ier, 1);
 }
 
-static void test_input(void **state)
-{
+static void test_input(void **state) {
 	(void)state;
 	uart.input = "help\r\xff";
 	serial_poll(receive);
@@ -202,8 +189,7 @@ static void test_input(void **state)
 }
 
 /* A line that never stops does not keep the interrupt's handler. */
-static void test_endless_input(void **state)
-{
+static void test_endless_input(void **state) {
 	static char endless[1000];
 
 	(void)state;
@@ -214,8 +200,7 @@ static void test_endless_input(void **state)
 }
 
 /* The last test: there is no way back from a panic. */
-static void test_panic_output_needs_no_lock(void **state)
-{
+static void test_panic_output_needs_no_lock(void **state) {
 	(void)state;
 	serial_panic_mode();
 	serial_write("PANIC", 5);
@@ -223,8 +208,7 @@ static void test_panic_output_needs_no_lock(void **state)
 	assert_memory_equal(sent, "PANIC", 5);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_uart),
 		cmocka_unit_test_setup(test_set_up, setup),

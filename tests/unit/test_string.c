@@ -26,14 +26,12 @@
 #undef strnlen
 #undef strcmp
 
-static void fill(unsigned char *buf, size_t len)
-{
+static void fill(unsigned char *buf, size_t len) {
 	for (size_t i = 0; i < len; i++)
 		buf[i] = (unsigned char)(i * 7 + 1);
 }
 
-static void test_copy(void **state)
-{
+static void test_copy(void **state) {
 	unsigned char from[96], got[96], want[96];
 
 	(void)state;
@@ -49,8 +47,7 @@ static void test_copy(void **state)
 	}
 }
 
-static void test_move_overlapping(void **state)
-{
+static void test_move_overlapping(void **state) {
 	unsigned char got[96], want[96];
 
 	(void)state;
@@ -68,8 +65,7 @@ static void test_move_overlapping(void **state)
 	}
 }
 
-static void test_set(void **state)
-{
+static void test_set(void **state) {
 	unsigned char got[96], want[96];
 
 	(void)state;
@@ -84,13 +80,9 @@ static void test_set(void **state)
 	}
 }
 
-static int sign(int v)
-{
-	return (v > 0) - (v < 0);
-}
+static int sign(int v) { return (v > 0) - (v < 0); }
 
-static void test_compare(void **state)
-{
+static void test_compare(void **state) {
 	static const char *const words[] = {"",	   "a",	   "b",	   "ab",   "abc",
 					    "abd", "\x80", "\xff", "a\x80"};
 
@@ -108,8 +100,7 @@ static void test_compare(void **state)
 	assert_int_equal(roost_memcmp("b", "a", 0), 0);
 }
 
-static void test_lengths(void **state)
-{
+static void test_lengths(void **state) {
 	const char *s = "hello, world";
 
 	(void)state;
@@ -119,8 +110,7 @@ static void test_lengths(void **state)
 	assert_int_equal(roost_strnlen(s, 40), 12);
 }
 
-static void test_bounded_copy(void **state)
-{
+static void test_bounded_copy(void **state) {
 	char buf[8];
 
 	(void)state;
@@ -139,8 +129,7 @@ static void test_bounded_copy(void **state)
 	assert_int_equal(buf[0], 'x');
 }
 
-static void test_zero_page(void **state)
-{
+static void test_zero_page(void **state) {
 	static unsigned char pages[3 * 4096] __aligned(4096);
 
 	(void)state;
@@ -152,8 +141,7 @@ static void test_zero_page(void **state)
 		assert_int_equal(pages[i], 0);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_copy),	  cmocka_unit_test(test_move_overlapping),
 		cmocka_unit_test(test_set),	  cmocka_unit_test(test_compare),

@@ -21,20 +21,15 @@ static struct vmcb vmcb;
 static unsigned self_kicks, injected;
 static const struct event nmi = {.type = EVENT_NMI, .vector = 2};
 
-void smp_kick_self(void)
-{
-	self_kicks++;
-}
+void smp_kick_self(void) { self_kicks++; }
 
-enum outcome inject_exception(struct vcpu *v, u8 vector)
-{
+enum outcome inject_exception(struct vcpu *v, u8 vector) {
 	(void)v;
 	injected = vector;
 	return INJECTED;
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(&arch, 0, sizeof(arch));
@@ -49,8 +44,7 @@ static int setup(void **state)
 }
 
 /* APM 2 figure 15-4. */
-static void test_injection_word(void **state)
-{
+static void test_injection_word(void **state) {
 	static const struct event events[] = {
 		{.type = EVENT_INTERRUPT, .vector = 0xe1},
 		{.type = EVENT_NMI, .vector = 2},
@@ -69,8 +63,7 @@ static void test_injection_word(void **state)
 	}
 }
 
-static void test_interrupt_needs_flag_and_no_shadow(void **state)
-{
+static void test_interrupt_needs_flag_and_no_shadow(void **state) {
 	(void)state;
 	assert_true(svm_interrupt_allowed(&vcpu));
 	vmcb.int_state = 1;
@@ -83,8 +76,7 @@ static void test_interrupt_needs_flag_and_no_shadow(void **state)
 	assert_true(svm_nmi_allowed(&vcpu));
 }
 
-static void test_interrupt_window(void **state)
-{
+static void test_interrupt_window(void **state) {
 	(void)state;
 	vmcb.vintr = V_MASKING;
 	svm_interrupt_window(&vcpu, true);
@@ -99,8 +91,7 @@ static void test_interrupt_window(void **state)
 /* ---- NMIs ---- */
 
 /* Until IRET has executed, and not only until it is reached, no further NMI. */
-static void test_nmi_stays_masked_through_iret(void **state)
-{
+static void test_nmi_stays_masked_through_iret(void **state) {
 	(void)state;
 	svm_inject(&vcpu, &nmi);
 	assert_false(svm_nmi_allowed(&vcpu));
@@ -116,8 +107,7 @@ static void test_nmi_stays_masked_through_iret(void **state)
 }
 
 /* With another one waiting, one step takes the guest over the IRET. */
-static void test_waiting_nmi_steps_over_iret(void **state)
-{
+static void test_waiting_nmi_steps_over_iret(void **state) {
 	(void)state;
 	svm_inject(&vcpu, &nmi);
 	atomic_store(&vcpu.nmi_pending, 1);
@@ -135,8 +125,7 @@ static void test_waiting_nmi_steps_over_iret(void **state)
 }
 
 /* It comes when the IRET has been reached already; asked for twice, stepped once. */
-static void test_nmi_between_iret_exit_and_iret(void **state)
-{
+static void test_nmi_between_iret_exit_and_iret(void **state) {
 	(void)state;
 	svm_inject(&vcpu, &nmi);
 	svm_exit_iret(&vcpu);
@@ -149,8 +138,7 @@ static void test_nmi_between_iret_exit_and_iret(void **state)
 }
 
 /* A guest that steps itself gets the trap that is its own. */
-static void test_own_trap_of_a_stepping_guest(void **state)
-{
+static void test_own_trap_of_a_stepping_guest(void **state) {
 	(void)state;
 	vcpu.rflags |= X86_RFLAGS_TF;
 	svm_inject(&vcpu, &nmi);
@@ -164,8 +152,7 @@ static void test_own_trap_of_a_stepping_guest(void **state)
 }
 
 /* A shadow, with interrupts off or on, ends soon; so does the delivery of an exception. */
-static void test_nmi_behind_a_shadow(void **state)
-{
+static void test_nmi_behind_a_shadow(void **state) {
 	(void)state;
 	vcpu.rflags = X86_RFLAGS_FIXED;
 	vmcb.int_state = 1;
@@ -180,8 +167,7 @@ static void test_nmi_behind_a_shadow(void **state)
 
 /* ---- events that an exit interrupted ---- */
 
-static void test_interrupted_delivery(void **state)
-{
+static void test_interrupted_delivery(void **state) {
 	static const struct {
 		u64 info;
 		bool exception;
@@ -212,8 +198,7 @@ static void test_interrupted_delivery(void **state)
 	}
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_injection_word, setup),
 		cmocka_unit_test_setup(test_interrupt_needs_flag_and_no_shadow, setup),

@@ -24,13 +24,9 @@ static void *blocks[2];
 static unsigned nr_blocks, fail_at, freed;
 static bool quirk;
 
-bool svm_quirk_cr0_unchecked(void)
-{
-	return quirk;
-}
+bool svm_quirk_cr0_unchecked(void) { return quirk; }
 
-void *page_alloc(u64 size)
-{
+void *page_alloc(u64 size) {
 	void *block;
 
 	if (nr_blocks + 1 == fail_at)
@@ -41,15 +37,13 @@ void *page_alloc(u64 size)
 	return block;
 }
 
-void page_free(void *pages, u64 size)
-{
+void page_free(void *pages, u64 size) {
 	(void)size;
 	freed++;
 	free(pages);
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	nr_blocks = fail_at = freed = 0;
 	quirk = false;
@@ -57,20 +51,15 @@ static int setup(void **state)
 	return 0;
 }
 
-static void free_blocks(void)
-{
+static void free_blocks(void) {
 	for (unsigned i = 0; i < nr_blocks; i++)
 		free(blocks[i]);
 }
 
-static bool bit(const u8 *map, u64 n)
-{
-	return map[n / 8] >> n % 8 & 1;
-}
+static bool bit(const u8 *map, u64 n) { return map[n / 8] >> n % 8 & 1; }
 
 /* APM 2 15.11: where the two bits of an MSR are; the third range ends with its 2 KiB. */
-static u64 msr_bit(u32 msr)
-{
+static u64 msr_bit(u32 msr) {
 	if (msr < 0x2000)
 		return msr * 2ul;
 	if (msr >= 0xc0000000 && msr < 0xc0002000)
@@ -78,8 +67,7 @@ static u64 msr_bit(u32 msr)
 	return 0x1000 * 8 + (msr - 0xc0010000) * 2ul;
 }
 
-static void check_msrs(const u8 *map, bool tsc_aux)
-{
+static void check_msrs(const u8 *map, bool tsc_aux) {
 	static const u32 passed[] = {
 		0x174,	    0x175,	0x176,	    /* SYSENTER */
 		0xc0000081, 0xc0000082, 0xc0000083, /* STAR, LSTAR, CSTAR */
@@ -101,8 +89,7 @@ static void check_msrs(const u8 *map, bool tsc_aux)
 			fail_msg("bit %#lx of the MSR map is %d", n, bit(map, n));
 }
 
-static void test_permission_maps(void **state)
-{
+static void test_permission_maps(void **state) {
 	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
 	const u8 *io;
 
@@ -120,8 +107,7 @@ static void test_permission_maps(void **state)
 	free(vmcb);
 }
 
-static void test_tsc_aux_only_where_it_exists(void **state)
-{
+static void test_tsc_aux_only_where_it_exists(void **state) {
 	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
 
 	(void)state;
@@ -135,8 +121,7 @@ static void test_tsc_aux_only_where_it_exists(void **state)
 }
 
 /* The numbers are APM 2 appendix B's, on purpose not the names of vmcb.h. */
-static void test_intercept_words(void **state)
-{
+static void test_intercept_words(void **state) {
 	static const u8 word3[] = {0, 1, 3, 15, 18, 19, 22, 24, 26, 27, 28, 30, 31};
 	static const u8 word4[] = {0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 13, 14};
 	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
@@ -164,8 +149,7 @@ static void test_intercept_words(void **state)
 	free(vmcb);
 }
 
-static void test_cr0_writes(void **state)
-{
+static void test_cr0_writes(void **state) {
 	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
 	struct svm_vcpu arch = {.vmcb = vmcb};
 
@@ -179,8 +163,7 @@ static void test_cr0_writes(void **state)
 	free(vmcb);
 }
 
-static void test_no_memory(void **state)
-{
+static void test_no_memory(void **state) {
 	(void)state;
 	fail_at = 1;
 	assert_int_equal(svm_intercept_init(), E_NOMEM);
@@ -191,8 +174,7 @@ static void test_no_memory(void **state)
 	assert_int_equal(freed, 1);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_permission_maps, setup),
 		cmocka_unit_test_setup(test_tsc_aux_only_where_it_exists, setup),

@@ -39,13 +39,11 @@ static struct {
 	u64 version, generation;
 } tlb[2][ASIDS];
 
-struct cpu *this_cpu(void)
-{
+struct cpu *this_cpu(void) {
 	return &host[running];
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(v, 0, sizeof(v));
 	memset(tlb, 0, sizeof(tlb));
@@ -68,15 +66,13 @@ static int setup(void **state)
 	return 0;
 }
 
-static void flush(unsigned i)
-{
+static void flush(unsigned i) {
 	v[i].version++;
 	svm_tlb_flush(&v[i].vcpu);
 }
 
 /* VMRUN: obeys TLB_CONTROL, then no entry of this ASID may be another's or older than it must. */
-static void enter(unsigned i, bool first)
-{
+static void enter(unsigned i, bool first) {
 	u64 generation = pt_generation(&gmem.pt);
 	u32 asid;
 
@@ -101,8 +97,7 @@ static void enter(unsigned i, bool first)
 	tlb[running][asid].generation = generation;
 }
 
-static void test_asid_is_kept(void **state)
-{
+static void test_asid_is_kept(void **state) {
 	u32 asid;
 
 	(void)state;
@@ -115,8 +110,7 @@ static void test_asid_is_kept(void **state)
 	}
 }
 
-static void test_first_entry_flushes_what_firmware_left(void **state)
-{
+static void test_first_entry_flushes_what_firmware_left(void **state) {
 	(void)state;
 	enter(0, true);
 	setup(state);
@@ -124,8 +118,7 @@ static void test_first_entry_flushes_what_firmware_left(void **state)
 	enter(0, true);
 }
 
-static void test_flush_by_asid(void **state)
-{
+static void test_flush_by_asid(void **state) {
 	u32 asid;
 
 	(void)state;
@@ -142,8 +135,7 @@ static void test_flush_by_asid(void **state)
 	assert_false(v[0].arch.tlb_work);
 }
 
-static void test_flush_forgets_code_pages(void **state)
-{
+static void test_flush_forgets_code_pages(void **state) {
 	(void)state;
 	v[0].fetch.pages[3].page = 7;
 	flush(0);
@@ -152,8 +144,7 @@ static void test_flush_forgets_code_pages(void **state)
 
 #ifndef ROOST_DEBUG
 /* A change of the nested table that nobody has asked a flush for is seen by the ledger. */
-static void test_changed_table_is_flushed(void **state)
-{
+static void test_changed_table_is_flushed(void **state) {
 	(void)state;
 	enter(0, true);
 	atomic_fetch_add(&gmem.pt.generation, 1);
@@ -162,8 +153,7 @@ static void test_changed_table_is_flushed(void **state)
 #endif
 
 /* T-X1, T-X5: any order of flushes, entries and CPUs, with and without flush by ASID. */
-static void test_random_walk(void **state)
-{
+static void test_random_walk(void **state) {
 	(void)state;
 	srand(1);
 	for (unsigned step = 0; step < 200000; step++) {
@@ -189,8 +179,7 @@ static void test_random_walk(void **state)
 	running = 0;
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_asid_is_kept, setup),
 		cmocka_unit_test_setup(test_first_entry_flushes_what_firmware_left, setup),

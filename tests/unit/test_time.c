@@ -30,54 +30,43 @@ static bool deadline_mode;
 struct cpu_features cpu_features;
 struct cpu *cpus[MAX_CPUS] = {&host[0], &host[1]};
 
-struct cpu *this_cpu(void)
-{
+struct cpu *this_cpu(void) {
 	return self;
 }
 
-u64 rdtsc(void)
-{
-	return now;
-}
+u64 rdtsc(void) { return now; }
 
-void smp_kick(struct cpu *cpu)
-{
+void smp_kick(struct cpu *cpu) {
 	assert_ptr_not_equal(cpu, self);
 	kicks++;
 }
 
-void clock_measure(const struct acpi_info *acpi, struct clock_measure *out)
-{
+void clock_measure(const struct acpi_info *acpi, struct clock_measure *out) {
 	(void)acpi;
 	*out = measured;
 }
 
-void lapic_timer_init(u8 vector, bool mode)
-{
+void lapic_timer_init(u8 vector, bool mode) {
 	(void)vector;
 	deadline_mode = mode;
 }
 
-void lapic_timer_count(u32 value)
-{
+void lapic_timer_count(u32 value) {
 	count = value;
 	writes++;
 }
 
-void lapic_timer_deadline(u64 tsc)
-{
+void lapic_timer_deadline(u64 tsc) {
 	deadline = tsc;
 	writes++;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
-{
+void log_msg(enum log_level level, const char *fmt, ...) {
 	(void)level;
 	(void)fmt;
 }
 
-static void start(u64 khz, bool with_deadline)
-{
+static void start(u64 khz, bool with_deadline) {
 	static struct acpi_info acpi;
 
 	memset(host, 0, sizeof(host));
@@ -95,8 +84,7 @@ static void start(u64 khz, bool with_deadline)
 	time_init_cpu();
 }
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	start(2000000, false);
 	return 0;
@@ -104,8 +92,7 @@ static int setup(void **state)
 
 /* ---- conversions ---- */
 
-static void test_conversions_are_exact(void **state)
-{
+static void test_conversions_are_exact(void **state) {
 	static const u64 speeds[] = {1, 999, 1000000, 2599999, 3579545, 5000000, 6000000};
 
 	for (unsigned i = 0; i < sizeof(speeds) / sizeof(speeds[0]); i++) {
@@ -128,16 +115,14 @@ static void test_conversions_are_exact(void **state)
 	assert_int_equal(tsc_to_ns(2000), 1000);
 }
 
-static void test_conversions_saturate(void **state)
-{
+static void test_conversions_saturate(void **state) {
 	(void)state;
 	assert_int_equal(ns_to_tsc(~0ul), ~0ul);
 	start(1000, false);
 	assert_int_equal(tsc_to_ns(~0ul), ~0ul);
 }
 
-static void test_clock_starts_at_zero(void **state)
-{
+static void test_clock_starts_at_zero(void **state) {
 	(void)state;
 	assert_int_equal(time_ns(), 0);
 	now += 2000;
@@ -153,8 +138,7 @@ static unsigned fired[8], nr_fired;
 static struct timer timers[8];
 static u64 again; /* timer 7 arms itself for this */
 
-static void fire(struct timer *timer)
-{
+static void fire(struct timer *timer) {
 	assert_int_equal(timer->deadline, TIMER_NEVER);
 	assert_false(timer->queued);
 	fired[nr_fired++ % 8] = (unsigned)(timer - timers);
@@ -162,8 +146,7 @@ static void fire(struct timer *timer)
 		timer_arm(timer, again);
 }
 
-static int setup_timers(void **state)
-{
+static int setup_timers(void **state) {
 	setup(state);
 	nr_fired = 0;
 	for (unsigned i = 0; i < 8; i++)
@@ -171,8 +154,7 @@ static int setup_timers(void **state)
 	return 0;
 }
 
-static void test_timers_fire_in_order(void **state)
-{
+static void test_timers_fire_in_order(void **state) {
 	(void)state;
 	timer_arm(&timers[0], now + 3000);
 	timer_arm(&timers[1], now + 1000);
@@ -192,8 +174,7 @@ static void test_timers_fire_in_order(void **state)
 	assert_int_equal(nr_fired, 4);
 }
 
-static void test_timers_are_armed_again_and_cancelled(void **state)
-{
+static void test_timers_are_armed_again_and_cancelled(void **state) {
 	(void)state;
 	timer_arm(&timers[0], now + 1000);
 	timer_arm(&timers[1], now + 2000);
@@ -211,8 +192,7 @@ static void test_timers_are_armed_again_and_cancelled(void **state)
 }
 
 /* One that is always due again does not keep its CPU. */
-static void test_no_timer_starves_its_cpu(void **state)
-{
+static void test_no_timer_starves_its_cpu(void **state) {
 	(void)state;
 	again = 0;
 	timer_arm(&timers[7], 0);
@@ -223,8 +203,7 @@ static void test_no_timer_starves_its_cpu(void **state)
 	timer_cancel(&timers[7]);
 }
 
-static void test_timer_of_another_cpu(void **state)
-{
+static void test_timer_of_another_cpu(void **state) {
 	(void)state;
 	timer_arm(&timers[6], now + 1000);
 	assert_int_equal(kicks, 1);
@@ -239,8 +218,7 @@ static void test_timer_of_another_cpu(void **state)
 
 /* ---- the hardware ---- */
 
-static void test_count_follows_the_first_timer(void **state)
-{
+static void test_count_follows_the_first_timer(void **state) {
 	(void)state;
 	timer_arm(&timers[0], now + 40000);
 	assert_int_equal(count, 10000);
@@ -258,8 +236,7 @@ static void test_count_follows_the_first_timer(void **state)
 	assert_int_equal(count, 0);
 }
 
-static void test_far_deadline_comes_early_and_is_set_again(void **state)
-{
+static void test_far_deadline_comes_early_and_is_set_again(void **state) {
 	u64 far = now + (1ul << 40);
 
 	(void)state;
@@ -279,8 +256,7 @@ static void test_far_deadline_comes_early_and_is_set_again(void **state)
 	assert_int_equal(nr_fired, 1);
 }
 
-static void test_deadline_mode(void **state)
-{
+static void test_deadline_mode(void **state) {
 	(void)state;
 	start(2000000, true);
 	assert_true(deadline_mode);
@@ -296,8 +272,7 @@ static void test_deadline_mode(void **state)
 	assert_int_equal(deadline, 0);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_conversions_are_exact, setup),
 		cmocka_unit_test_setup(test_conversions_saturate, setup),

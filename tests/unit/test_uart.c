@@ -7,8 +7,7 @@
 #define BASE UART_COM1
 enum { DATA = BASE, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
 
-static struct vm *make(void)
-{
+static struct vm *make(void) {
 	struct vm *vm = rig_create(1);
 
 	outb(vm, MCR, 0x0b); /* OUT2 lets interrupts through */
@@ -16,18 +15,11 @@ static struct vm *make(void)
 	return vm;
 }
 
-static bool line(struct vm *vm)
-{
-	return vm->platform->ioapic.lines >> 4 & 1;
-}
+static bool line(struct vm *vm) { return vm->platform->ioapic.lines >> 4 & 1; }
 
-static bool rx(struct vm *vm, u8 byte)
-{
-	return uart_rx(&vm->platform->uart, byte);
-}
+static bool rx(struct vm *vm, u8 byte) { return uart_rx(&vm->platform->uart, byte); }
 
-static void reset_state(void **state)
-{
+static void reset_state(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
@@ -43,8 +35,7 @@ static void reset_state(void **state)
 	rig_destroy(vm);
 }
 
-static void registers_hold(void **state)
-{
+static void registers_hold(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -68,8 +59,7 @@ static void registers_hold(void **state)
 	rig_destroy(vm);
 }
 
-static void all_bytes_are_sent(void **state)
-{
+static void all_bytes_are_sent(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -83,8 +73,7 @@ static void all_bytes_are_sent(void **state)
 	rig_destroy(vm);
 }
 
-static void transmitter_interrupt(void **state)
-{
+static void transmitter_interrupt(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -110,8 +99,7 @@ static void transmitter_interrupt(void **state)
 	rig_destroy(vm);
 }
 
-static void receiver_without_fifo(void **state)
-{
+static void receiver_without_fifo(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -128,8 +116,7 @@ static void receiver_without_fifo(void **state)
 	rig_destroy(vm);
 }
 
-static void fifo_trigger_and_timeout(void **state)
-{
+static void fifo_trigger_and_timeout(void **state) {
 	static const u8 levels[] = {1, 4, 8, 14};
 	struct vm *vm = make();
 
@@ -168,8 +155,7 @@ static void fifo_trigger_and_timeout(void **state)
 	rig_destroy(vm);
 }
 
-static void fifo_control(void **state)
-{
+static void fifo_control(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -187,8 +173,7 @@ static void fifo_control(void **state)
 	rig_destroy(vm);
 }
 
-static void loopback(void **state)
-{
+static void loopback(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -219,8 +204,7 @@ static void loopback(void **state)
 	rig_destroy(vm);
 }
 
-static void modem_lines(void **state)
-{
+static void modem_lines(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -245,8 +229,7 @@ static void modem_lines(void **state)
 	rig_destroy(vm);
 }
 
-static void interrupt_priorities(void **state)
-{
+static void interrupt_priorities(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -270,8 +253,7 @@ static void interrupt_priorities(void **state)
 	rig_destroy(vm);
 }
 
-static void line_changes_once(void **state)
-{
+static void line_changes_once(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -289,8 +271,7 @@ static void line_changes_once(void **state)
 	rig_destroy(vm);
 }
 
-static void hostile_values(void **state)
-{
+static void hostile_values(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
@@ -301,8 +282,7 @@ static void hostile_values(void **state)
 	rig_destroy(vm);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reset_state),		 cmocka_unit_test(registers_hold),
 		cmocka_unit_test(all_bytes_are_sent),	 cmocka_unit_test(transmitter_interrupt),

@@ -41,43 +41,33 @@ static u64 during_window_bits;
 
 struct cpu *cpus[MAX_CPUS] = {&host[0], &host[1]};
 
-struct cpu *this_cpu(void)
-{
+struct cpu *this_cpu(void) {
 	return &host[0];
 }
 
-void smp_kick(struct cpu *cpu)
-{
-	kicks += cpu != this_cpu();
-}
+void smp_kick(struct cpu *cpu) { kicks += cpu != this_cpu(); }
 
-void cpu_irq_window(void)
-{
+void cpu_irq_window(void) {
 	if (during_window)
 		vcpu_request(during_window, during_window_bits);
 	during_window = NULL;
 }
 
-void timers_run(void)
-{
-}
+void timers_run(void) {}
 
-void vm_end(struct vm *which, enum vm_end how)
-{
+void vm_end(struct vm *which, enum vm_end how) {
 	assert_ptr_equal(which, &vm);
 	ended = how;
 	for (unsigned i = 0; i < which->nr_vcpus; i++)
 		vcpu_request(which->vcpus[i], REQ_STOP);
 }
 
-int irq_next(struct vcpu *vcpu)
-{
+int irq_next(struct vcpu *vcpu) {
 	(void)vcpu;
 	return irq;
 }
 
-int irq_accept(struct vcpu *vcpu)
-{
+int irq_accept(struct vcpu *vcpu) {
 	int vector = irq;
 
 	(void)vcpu;
@@ -86,18 +76,11 @@ int irq_accept(struct vcpu *vcpu)
 	return vector;
 }
 
-void guest_before_events(struct vcpu *vcpu)
-{
-	(void)vcpu;
-}
+void guest_before_events(struct vcpu *vcpu) { (void)vcpu; }
 
-void guest_after_accept(struct vcpu *vcpu)
-{
-	(void)vcpu;
-}
+void guest_after_accept(struct vcpu *vcpu) { (void)vcpu; }
 
-bool guest_take_kick(struct vcpu *vcpu)
-{
+bool guest_take_kick(struct vcpu *vcpu) {
 	bool kick = pv_kick;
 
 	(void)vcpu;
@@ -105,105 +88,89 @@ bool guest_take_kick(struct vcpu *vcpu)
 	return kick;
 }
 
-void guest_clock_update(struct vcpu *vcpu)
-{
+void guest_clock_update(struct vcpu *vcpu) {
 	(void)vcpu;
 	clocks++;
 }
 
-void guest_vcpu_init(struct vcpu *vcpu)
-{
+void guest_vcpu_init(struct vcpu *vcpu) {
 	(void)vcpu;
 	inits++;
 }
 
-static u64 hw_reg(struct vcpu *vcpu, enum vreg reg)
-{
+static u64 hw_reg(struct vcpu *vcpu, enum vreg reg) {
 	(void)vcpu;
 	return hw.regs[reg];
 }
 
-static void hw_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value)
-{
+static void hw_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	(void)vcpu;
 	hw.regs[reg] = value;
 }
 
-static void hw_segment(struct vcpu *vcpu, enum seg seg, struct segment *out)
-{
+static void hw_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	(void)vcpu;
 	assert_int_equal(seg, SEG_CS);
 	*out = hw.cs;
 }
 
-static void hw_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in)
-{
+static void hw_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	(void)vcpu;
 	assert_int_equal(seg, SEG_CS);
 	hw.cs = *in;
 }
 
-static void hw_reset(struct vcpu *vcpu, bool init)
-{
+static void hw_reset(struct vcpu *vcpu, bool init) {
 	assert_true(init);
 	vcpu->rip = 0xfff0;
 	vcpu->exception.pending = false;
 	hw.resets++;
 }
 
-static void hw_run(struct vcpu *vcpu)
-{
+static void hw_run(struct vcpu *vcpu) {
 	if (!vcpu_prepare(vcpu))
 		return;
 	hw.runs++;
 	vcpu_request_self(vcpu, hw.at_run);
 }
 
-static bool hw_event_queued(struct vcpu *vcpu)
-{
+static bool hw_event_queued(struct vcpu *vcpu) {
 	(void)vcpu;
 	return hw.queued;
 }
 
-static bool hw_interrupt_allowed(struct vcpu *vcpu)
-{
+static bool hw_interrupt_allowed(struct vcpu *vcpu) {
 	return (vcpu->rflags & X86_RFLAGS_IF) && !hw.shadow;
 }
 
-static bool hw_nmi_allowed(struct vcpu *vcpu)
-{
+static bool hw_nmi_allowed(struct vcpu *vcpu) {
 	(void)vcpu;
 	return !hw.nmi_masked && !hw.shadow;
 }
 
-static void hw_inject(struct vcpu *vcpu, const struct event *event)
-{
+static void hw_inject(struct vcpu *vcpu, const struct event *event) {
 	(void)vcpu;
 	hw.injected[hw.nr_injected++ % 8] = *event;
 	if (event->type == EVENT_NMI)
 		hw.nmi_masked = true;
 }
 
-static void hw_window(struct vcpu *vcpu, bool open)
-{
+static void hw_window(struct vcpu *vcpu, bool open) {
 	(void)vcpu;
 	hw.window = open;
 }
 
-static void hw_nmi_window(struct vcpu *vcpu)
-{
+static void hw_nmi_window(struct vcpu *vcpu) {
 	(void)vcpu;
 	hw.nmi_windows++;
 }
 
-static void hw_end_shadow(struct vcpu *vcpu)
-{
+static void hw_end_shadow(struct vcpu *vcpu) {
 	(void)vcpu;
 	hw.shadow = false;
 }
 
-static void hw_flush(struct vcpu *vcpu)
-{
+static void hw_flush(struct vcpu *vcpu) {
 	(void)vcpu;
 	hw.flushes++;
 }
@@ -225,8 +192,7 @@ static const struct backend fake_backend = {
 	.tlb_flush = hw_flush,
 };
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(&hw, 0, sizeof(hw));
 	memset(&vm, 0, sizeof(vm));
@@ -249,18 +215,14 @@ static int setup(void **state)
 	return 0;
 }
 
-static u64 requests(struct vcpu *vcpu)
-{
-	return atomic_load(&vcpu->requests);
-}
+static u64 requests(struct vcpu *vcpu) { return atomic_load(&vcpu->requests); }
 
 /* ---- exceptions ---- */
 
 enum { SERIAL, DOUBLE, TRIPLE };
 
 /* APM 2 table 8-6: rows the first exception, columns the second. */
-static void test_combined(void **state)
-{
+static void test_combined(void **state) {
 	static const u8 kinds[] = {X86_DB, X86_UD, X86_AC, X86_DE, X86_TS,
 				   X86_NP, X86_SS, X86_GP, X86_PF};
 
@@ -283,8 +245,7 @@ static void test_combined(void **state)
 	}
 }
 
-static void test_triple_fault(void **state)
-{
+static void test_triple_fault(void **state) {
 	static const u8 seconds[] = {X86_DE, X86_TS, X86_NP, X86_SS, X86_GP, X86_PF};
 
 	for (unsigned i = 0; i < sizeof(seconds); i++) {
@@ -300,16 +261,14 @@ static void test_triple_fault(void **state)
 	assert_int_equal(ended, VM_END_NONE);
 }
 
-static void test_first_reason_stays(void **state)
-{
+static void test_first_reason_stays(void **state) {
 	(void)state;
 	assert_int_equal(vcpu_stop_reason(v, "one %u", 1), STOP_VM);
 	vcpu_stop_reason(&vcpus[1], "two");
 	assert_string_equal(vm.stop_reason, "vCPU 0: one 1");
 }
 
-static void test_page_fault_sets_cr2(void **state)
-{
+static void test_page_fault_sets_cr2(void **state) {
 	(void)state;
 	inject_page_fault(v, 0x123456789000, 7);
 	assert_int_equal(hw.regs[VREG_CR2], 0x123456789000);
@@ -321,8 +280,7 @@ static void test_page_fault_sets_cr2(void **state)
 	assert_false(v->exception.pending);
 }
 
-static void test_real_mode_has_no_error_codes(void **state)
-{
+static void test_real_mode_has_no_error_codes(void **state) {
 	(void)state;
 	hw.regs[VREG_CR0] = 0;
 	inject_gp(v, 0);
@@ -332,8 +290,7 @@ static void test_real_mode_has_no_error_codes(void **state)
 	assert_false(hw.injected[0].has_error);
 }
 
-static void test_debug_exception_ends_general_detection(void **state)
-{
+static void test_debug_exception_ends_general_detection(void **state) {
 	(void)state;
 	hw.regs[VREG_DR7] = 0x400 | X86_DR7_GD | 1;
 	inject_ud(v);
@@ -344,8 +301,7 @@ static void test_debug_exception_ends_general_detection(void **state)
 	assert_int_equal(hw.regs[VREG_DR7], 0x400 | 1);
 }
 
-static void test_end_of_instruction(void **state)
-{
+static void test_end_of_instruction(void **state) {
 	(void)state;
 	v->rflags |= X86_RFLAGS_RF;
 	vcpu_end_instruction(v);
@@ -361,16 +317,14 @@ static void test_end_of_instruction(void **state)
 
 /* ---- delivery ---- */
 
-static void expect_events(unsigned nr, enum event_type type, u8 vector)
-{
+static void expect_events(unsigned nr, enum event_type type, u8 vector) {
 	assert_int_equal(hw.nr_injected, nr);
 	assert_int_equal(hw.injected[nr - 1].type, type);
 	assert_int_equal(hw.injected[nr - 1].vector, vector);
 }
 
 /* T-X2: one at a time, and none is left without a window that brings it. */
-static void test_order_of_events(void **state)
-{
+static void test_order_of_events(void **state) {
 	(void)state;
 	inject_gp(v, 0);
 	atomic_store(&v->nmi_pending, 1);
@@ -394,8 +348,7 @@ static void test_order_of_events(void **state)
 }
 
 /* An event whose delivery an exit interrupted goes first; an interrupt is not accepted over it. */
-static void test_queued_event_holds_back_the_rest(void **state)
-{
+static void test_queued_event_holds_back_the_rest(void **state) {
 	(void)state;
 	hw.queued = true;
 	atomic_store(&v->nmi_pending, 1);
@@ -407,8 +360,7 @@ static void test_queued_event_holds_back_the_rest(void **state)
 	assert_true(hw.window);
 }
 
-static void test_blocked_interrupt_opens_a_window(void **state)
-{
+static void test_blocked_interrupt_opens_a_window(void **state) {
 	(void)state;
 	irq = 0x40;
 	v->rflags &= ~X86_RFLAGS_IF;
@@ -427,8 +379,7 @@ static void test_blocked_interrupt_opens_a_window(void **state)
 	assert_false(hw.window);
 }
 
-static void test_masked_nmi_waits_once(void **state)
-{
+static void test_masked_nmi_waits_once(void **state) {
 	(void)state;
 	atomic_store(&v->nmi_pending, 2);
 	vcpu_prepare(v);
@@ -443,8 +394,7 @@ static void test_masked_nmi_waits_once(void **state)
 	assert_int_equal(atomic_load(&v->nmi_pending), 0);
 }
 
-static void test_prepare_serves_what_is_local(void **state)
-{
+static void test_prepare_serves_what_is_local(void **state) {
 	(void)state;
 	vcpu_request(v, REQ_TLB_FLUSH | REQ_CLOCK | REQ_EVENT | REQ_NMI);
 	assert_int_equal(kicks, 0);
@@ -463,8 +413,7 @@ static void test_prepare_serves_what_is_local(void **state)
 	assert_int_equal(hw.flushes, 1);
 }
 
-static void test_request_kicks_the_other_cpu(void **state)
-{
+static void test_request_kicks_the_other_cpu(void **state) {
 	(void)state;
 	vcpu_request(&vcpus[1], REQ_EVENT);
 	assert_int_equal(kicks, 1);
@@ -473,16 +422,14 @@ static void test_request_kicks_the_other_cpu(void **state)
 
 /* ---- HLT ---- */
 
-static void halted(void)
-{
+static void halted(void) {
 	assert_int_equal(atomic_load(&v->mp_state), MP_HALTED);
 	assert_true(requests(v) & REQ_SCHED);
 	atomic_fetch_and(&v->requests, ~REQ_SCHED);
 	assert_false(vcpu_runnable(v));
 }
 
-static void test_halt_and_wake(void **state)
-{
+static void test_halt_and_wake(void **state) {
 	(void)state;
 	vcpu_halt(v);
 	halted();
@@ -498,8 +445,7 @@ static void test_halt_and_wake(void **state)
 }
 
 /* STI; HLT with the interrupt there already: no sleep, although the shadow is on. */
-static void test_no_sleep_over_an_interrupt(void **state)
-{
+static void test_no_sleep_over_an_interrupt(void **state) {
 	(void)state;
 	irq = 0x40;
 	hw.shadow = true;
@@ -509,8 +455,7 @@ static void test_no_sleep_over_an_interrupt(void **state)
 	assert_false(hw.shadow);
 }
 
-static void test_halt_with_interrupts_off(void **state)
-{
+static void test_halt_with_interrupts_off(void **state) {
 	(void)state;
 	v->rflags &= ~X86_RFLAGS_IF;
 	irq = 0x40;
@@ -523,8 +468,7 @@ static void test_halt_with_interrupts_off(void **state)
 	assert_true(vcpu_runnable(v));
 }
 
-static void test_masked_nmi_wakes_nobody(void **state)
-{
+static void test_masked_nmi_wakes_nobody(void **state) {
 	(void)state;
 	hw.nmi_masked = true;
 	atomic_store(&v->nmi_pending, 1);
@@ -535,8 +479,7 @@ static void test_masked_nmi_wakes_nobody(void **state)
 }
 
 /* HLT with TF: the trap comes behind it, not with the next interrupt. */
-static void test_trap_of_halt(void **state)
-{
+static void test_trap_of_halt(void **state) {
 	(void)state;
 	v->rflags |= X86_RFLAGS_TF;
 	vcpu_halt(v);
@@ -547,8 +490,7 @@ static void test_trap_of_halt(void **state)
 	expect_events(1, EVENT_EXCEPTION, X86_DB);
 }
 
-static void test_paravirtual_kick_wakes_once(void **state)
-{
+static void test_paravirtual_kick_wakes_once(void **state) {
 	(void)state;
 	vcpu_halt(v);
 	halted();
@@ -559,8 +501,7 @@ static void test_paravirtual_kick_wakes_once(void **state)
 	halted();
 }
 
-static void test_paused_vm_runs_nobody(void **state)
-{
+static void test_paused_vm_runs_nobody(void **state) {
 	(void)state;
 	atomic_store(&vm.state, VM_PAUSED);
 	vcpu_request(v, REQ_INIT);
@@ -569,8 +510,7 @@ static void test_paused_vm_runs_nobody(void **state)
 
 /* ---- INIT and SIPI ---- */
 
-static void test_init_then_sipi(void **state)
-{
+static void test_init_then_sipi(void **state) {
 	struct vcpu *ap = &vcpus[1];
 
 	(void)state;
@@ -604,8 +544,7 @@ static void test_init_then_sipi(void **state)
 }
 
 /* Both came before it looked. */
-static void test_init_and_sipi_at_once(void **state)
-{
+static void test_init_and_sipi_at_once(void **state) {
 	struct vcpu *ap = &vcpus[1];
 
 	(void)state;
@@ -618,8 +557,7 @@ static void test_init_and_sipi_at_once(void **state)
 	assert_int_equal(hw.cs.base, 0x8000);
 }
 
-static void test_init_of_the_boot_processor_resets(void **state)
-{
+static void test_init_of_the_boot_processor_resets(void **state) {
 	(void)state;
 	vcpu_request(v, REQ_INIT);
 	vcpu_run(v, &(bool){false});
@@ -629,8 +567,7 @@ static void test_init_of_the_boot_processor_resets(void **state)
 
 /* ---- the run loop ---- */
 
-static void test_loop_looks_at_what_came_in_the_window(void **state)
-{
+static void test_loop_looks_at_what_came_in_the_window(void **state) {
 	(void)state;
 	during_window = v;
 	during_window_bits = REQ_STOP;
@@ -647,8 +584,7 @@ static void test_loop_looks_at_what_came_in_the_window(void **state)
 	expect_events(1, EVENT_INTERRUPT, 0x40);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_combined, setup),
 		cmocka_unit_test_setup(test_triple_fault, setup),

@@ -37,64 +37,54 @@ static u64 long_mode;
 struct vmx_config vmx_config = {.tick_shift = 5};
 u64 tsc_khz = 3200000;
 
-u64 vmread(struct vmcs_field field)
-{
+u64 vmread(struct vmcs_field field) {
 	reads++;
 	return fields[field.encoding];
 }
 
-void vmwrite(struct vmcs_field field, u64 value)
-{
+void vmwrite(struct vmcs_field field, u64 value) {
 	writes++;
 	fields[field.encoding] = value;
 }
 
 /* ---- what exits lead to ---- */
 
-enum outcome cpuid_exit(struct vcpu *v)
-{
+enum outcome cpuid_exit(struct vcpu *v) {
 	v->gpr[RAX] = 0x16;
 	return ADVANCE;
 }
 
-enum outcome msr_read_exit(struct vcpu *v)
-{
+enum outcome msr_read_exit(struct vcpu *v) {
 	v->gpr[RAX] = 1;
 	return ADVANCE;
 }
 
-enum outcome msr_write_exit(struct vcpu *v)
-{
+enum outcome msr_write_exit(struct vcpu *v) {
 	(void)v;
 	return ADVANCE;
 }
 
-enum outcome hypercall_exit(struct vcpu *v)
-{
+enum outcome hypercall_exit(struct vcpu *v) {
 	(void)v;
 	return ADVANCE;
 }
 
-enum outcome xsetbv_exit(struct vcpu *v)
-{
+enum outcome xsetbv_exit(struct vcpu *v) {
 	(void)v;
 	return ADVANCE;
 }
 
-enum outcome vmx_exit_cr(struct vcpu *v)
-{
+enum outcome vmx_exit_cr(struct vcpu *v) {
 	(void)v;
 	return ADVANCE;
 }
 
-enum outcome emulate_string_io(struct vcpu *v, u16 port, unsigned size, bool in, bool rep)
-{
+enum outcome emulate_string_io(struct vcpu *v, u16 port, unsigned size, bool in, bool rep) {
 	(void)v, (void)port, (void)size, (void)in, (void)rep;
 	return RESUME;
 }
 
-enum outcome emulate_mmio(struct vcpu *v, gpa_t gpa, bool write, bool page_walk)
-{
+enum outcome emulate_mmio(struct vcpu *v, gpa_t gpa, bool write, bool page_walk) {
 	(void)gpa, (void)write, (void)page_walk;
 	mmio++;
 	v->gpr[RSP] += 8; /* as POP would */
@@ -102,110 +92,84 @@ enum outcome emulate_mmio(struct vcpu *v, gpa_t gpa, bool write, bool page_walk)
 	return ADVANCE;
 }
 
-int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec)
-{
+int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	(void)gm, (void)gpa, (void)write, (void)exec;
 	return ram_there ? 0 : E_FAULT;
 }
 
-u32 bus_io_read(struct bus *bus, struct vcpu *v, u16 port, unsigned size)
-{
+u32 bus_io_read(struct bus *bus, struct vcpu *v, u16 port, unsigned size) {
 	(void)bus, (void)v, (void)size;
 	return port == 0x70 ? 0xaabbccdd : ~0u;
 }
 
-void bus_io_write(struct bus *bus, struct vcpu *v, u16 port, unsigned size, u32 value)
-{
+void bus_io_write(struct bus *bus, struct vcpu *v, u16 port, unsigned size, u32 value) {
 	(void)bus, (void)v, (void)port, (void)size, (void)value;
 }
 
-struct bus *vm_bus(struct vm *v)
-{
+struct bus *vm_bus(struct vm *v) {
 	(void)v;
 	return NULL;
 }
 
-void vcpu_halt(struct vcpu *v)
-{
+void vcpu_halt(struct vcpu *v) {
 	(void)v;
 	halts++;
 }
 
-enum outcome vcpu_triple_fault(struct vcpu *v)
-{
+enum outcome vcpu_triple_fault(struct vcpu *v) {
 	(void)v;
 	stopped++;
 	return STOP_VM;
 }
 
-enum outcome vcpu_stop_reason(struct vcpu *v, const char *fmt, ...)
-{
+enum outcome vcpu_stop_reason(struct vcpu *v, const char *fmt, ...) {
 	(void)v, (void)fmt;
 	stopped++;
 	return STOP_VM;
 }
 
-enum outcome inject_exception(struct vcpu *v, u8 vector)
-{
+enum outcome inject_exception(struct vcpu *v, u8 vector) {
 	(void)v;
 	queued = vector;
 	return INJECTED;
 }
 
-enum outcome inject_exception_error(struct vcpu *v, u8 vector, u32 error)
-{
+enum outcome inject_exception_error(struct vcpu *v, u8 vector, u32 error) {
 	(void)error;
 	return inject_exception(v, vector);
 }
 
-void vcpu_end_instruction(struct vcpu *v)
-{
-	v->rflags &= ~X86_RFLAGS_RF;
-}
+void vcpu_end_instruction(struct vcpu *v) { v->rflags &= ~X86_RFLAGS_RF; }
 
-bool vcpu_prepare(struct vcpu *v)
-{
-	return !(atomic_load(&v->requests) & REQ_LOOP);
-}
+bool vcpu_prepare(struct vcpu *v) { return !(atomic_load(&v->requests) & REQ_LOOP); }
 
-u64 vmx_reg(struct vcpu *v, enum vreg reg)
-{
+u64 vmx_reg(struct vcpu *v, enum vreg reg) {
 	(void)v;
 	return reg == VREG_CR0 ? X86_CR0_PE : 0;
 }
 
-void vmx_set_reg(struct vcpu *v, enum vreg reg, u64 value)
-{
-	(void)v, (void)reg, (void)value;
-}
+void vmx_set_reg(struct vcpu *v, enum vreg reg, u64 value) { (void)v, (void)reg, (void)value; }
 
-u32 vmx_privilege(struct vcpu *v)
-{
+u32 vmx_privilege(struct vcpu *v) {
 	(void)v;
 	return (u32)long_mode;
 }
 
-void vmx_tlb_enter(struct vcpu *v)
-{
+void vmx_tlb_enter(struct vcpu *v) {
 	vmx_of(v)->flush = false;
 	flushes++;
 }
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *v)
-{
+struct vmcs_loan vmx_borrow_slow(struct vcpu *v) {
 	(void)v;
 	return (struct vmcs_loan){NULL, NULL};
 }
 
-void vmx_give_back_slow(struct vmcs_loan loan)
-{
-	(void)loan;
-}
+void vmx_give_back_slow(struct vmcs_loan loan) { (void)loan; }
 
 /* ---- the tests ---- */
 
-static int setup(void **state)
-{
+static int setup(void **state) {
 	(void)state;
 	memset(fields, 0, sizeof(fields));
 	memset(&vcpu, 0, sizeof(vcpu));
@@ -227,23 +191,20 @@ static int setup(void **state)
 	return 0;
 }
 
-static bool leave(u32 reason)
-{
+static bool leave(u32 reason) {
 	fields[VMCS_EXIT_REASON.encoding] = reason;
 	reads = writes = 0;
 	return vmx_exit(&vcpu);
 }
 
-static void check_cheap(u32 reason)
-{
+static void check_cheap(u32 reason) {
 	setup(NULL);
 	assert_true(leave(reason));
 	assert_in_range(reads, 1, MAX_READS);
 	assert_in_range(writes, 0, MAX_WRITES);
 }
 
-static void test_common_exits_are_cheap(void **state)
-{
+static void test_common_exits_are_cheap(void **state) {
 	static const u32 reasons[] = {REASON_CPUID,
 				      REASON_HLT,
 				      REASON_VMCALL,
@@ -260,8 +221,7 @@ static void test_common_exits_are_cheap(void **state)
 		check_cheap(reasons[i]);
 }
 
-static void test_an_instruction_ends(void **state)
-{
+static void test_an_instruction_ends(void **state) {
 	(void)state;
 	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_STI | SHADOW_NMI;
 	fields[VMCS_GUEST_RFLAGS.encoding] |= X86_RFLAGS_RF;
@@ -272,8 +232,7 @@ static void test_an_instruction_ends(void **state)
 	assert_int_equal(counts[REASON_CPUID], 1);
 }
 
-static void test_rip_wraps_outside_of_64_bit_code(void **state)
-{
+static void test_rip_wraps_outside_of_64_bit_code(void **state) {
 	(void)state;
 	fields[VMCS_GUEST_RIP.encoding] = 0xffffffff;
 	long_mode = 0;
@@ -286,8 +245,7 @@ static void test_rip_wraps_outside_of_64_bit_code(void **state)
 	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], 0x100000001);
 }
 
-static void test_port_reads_by_size(void **state)
-{
+static void test_port_reads_by_size(void **state) {
 	static const struct {
 		u64 info, rax;
 	} cases[] = {
@@ -305,8 +263,7 @@ static void test_port_reads_by_size(void **state)
 	}
 }
 
-static void test_rsp_goes_both_ways_for_the_emulator(void **state)
-{
+static void test_rsp_goes_both_ways_for_the_emulator(void **state) {
 	(void)state;
 	ram_there = false;
 	fields[VMCS_QUALIFICATION.encoding] = EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
@@ -316,8 +273,7 @@ static void test_rsp_goes_both_ways_for_the_emulator(void **state)
 	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], RIP + 4);
 }
 
-static void test_code_from_nowhere_is_undefined(void **state)
-{
+static void test_code_from_nowhere_is_undefined(void **state) {
 	(void)state;
 	ram_there = false;
 	fields[VMCS_QUALIFICATION.encoding] = EPT_QUAL_FETCH | EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
@@ -327,8 +283,7 @@ static void test_code_from_nowhere_is_undefined(void **state)
 }
 
 /* SDM 3C 27.2.4: what an exit interrupted. */
-static void test_interrupted_delivery(void **state)
-{
+static void test_interrupted_delivery(void **state) {
 	const u64 interrupt = EVENT_VALID | 0x31, nmi = EVENT_VALID | 2ul << 8 | 2;
 	const u64 soft = EVENT_VALID | 4ul << 8 | 0x80;
 	const u64 fault = EVENT_VALID | EVENT_HAS_ERROR | 3ul << 8 | X86_PF;
@@ -361,8 +316,7 @@ static void test_interrupted_delivery(void **state)
 	assert_int_equal(vcpu.exception.error, 7);
 }
 
-static void test_injection_word(void **state)
-{
+static void test_injection_word(void **state) {
 	static const struct event fault = {
 		.type = EVENT_EXCEPTION, .vector = X86_GP, .has_error = true, .error = 0x18};
 
@@ -377,8 +331,7 @@ static void test_injection_word(void **state)
 	assert_false(vmx_event_queued(&vcpu));
 }
 
-static void test_what_may_enter(void **state)
-{
+static void test_what_may_enter(void **state) {
 	(void)state;
 	vcpu.rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
 	assert_true(vmx_interrupt_allowed(&vcpu) && vmx_nmi_allowed(&vcpu));
@@ -392,16 +345,14 @@ static void test_what_may_enter(void **state)
 	assert_false(vmx_interrupt_allowed(&vcpu));
 }
 
-static void test_the_tick_leaves_the_guest(void **state)
-{
+static void test_the_tick_leaves_the_guest(void **state) {
 	(void)state;
 	assert_false(leave(REASON_TICK));
 	assert_int_equal(fields[VMCS_TICK.encoding], tsc_khz >> vmx_config.tick_shift);
 	assert_int_equal(vcpu.gpr[RSP], 0x7000);
 }
 
-static void test_every_reason_has_a_handler(void **state)
-{
+static void test_every_reason_has_a_handler(void **state) {
 	(void)state;
 	for (u32 i = 0; i < VMX_NR_EXITS; i++) {
 		setup(NULL);
@@ -417,8 +368,7 @@ static void test_every_reason_has_a_handler(void **state)
 	assert_int_equal(stopped, 1);
 }
 
-int main(void)
-{
+int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_common_exits_are_cheap, setup),
 		cmocka_unit_test_setup(test_an_instruction_ends, setup),

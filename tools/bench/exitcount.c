@@ -76,8 +76,7 @@ static unsigned nr_readings;
 static uint64_t first_address;
 static const char *out_path = "exitcount.txt";
 
-static void on_vmrun(unsigned cpu, void *data)
-{
+static void on_vmrun(unsigned cpu, void *data) {
 	uint64_t at = (uint64_t)data, cost;
 
 	(void)cpu;
@@ -97,8 +96,7 @@ static void on_vmrun(unsigned cpu, void *data)
 }
 
 /* The block behind VMRUN runs: the guest has exited. The block is in `total` already. */
-static void on_exit_block(unsigned cpu, void *data)
-{
+static void on_exit_block(unsigned cpu, void *data) {
 	(void)cpu;
 	if (!in_guest)
 		return;
@@ -107,16 +105,14 @@ static void on_exit_block(unsigned cpu, void *data)
 	exit_scrub = scrub;
 }
 
-static void on_mark(unsigned cpu, void *data)
-{
+static void on_mark(unsigned cpu, void *data) {
 	(void)cpu;
 	if (nr_readings < MAX_MARKS)
 		readings[nr_readings++] =
 			(struct reading){total, entries, host, (unsigned)(uintptr_t)data};
 }
 
-static void on_first(unsigned cpu, void *data)
-{
+static void on_first(unsigned cpu, void *data) {
 	(void)cpu;
 	(void)data;
 	if (!start_total)
@@ -125,8 +121,7 @@ static void on_first(unsigned cpu, void *data)
 
 /* One more repetition: the emulator translates a repeated instruction as a block that is entered
  * again for each. */
-static void on_fill(unsigned cpu, void *data)
-{
+static void on_fill(unsigned cpu, void *data) {
 	(void)cpu;
 	(void)data;
 	if (!in_guest && start_total)
@@ -134,22 +129,19 @@ static void on_fill(unsigned cpu, void *data)
 }
 
 /* F3 (REX) AA or AB: REP STOS. */
-static bool is_fill(const struct qemu_plugin_insn *insn)
-{
+static bool is_fill(const struct qemu_plugin_insn *insn) {
 	const uint8_t *code = qemu_plugin_insn_data(insn);
 	size_t size = qemu_plugin_insn_size(insn);
 
 	return size >= 2 && size <= 3 && code[0] == 0xf3 && (code[size - 1] & 0xfe) == 0xaa;
 }
 
-static bool is_vmrun(const uint8_t *code, size_t size)
-{
+static bool is_vmrun(const uint8_t *code, size_t size) {
 	return size == VMRUN_LENGTH && !memcmp(code, "\x0f\x01\xd8", VMRUN_LENGTH);
 }
 
 /* 0F 1F 84 00 disp32: nopl disp32(%rax,%rax). */
-static bool is_mark(const uint8_t *code, size_t size, unsigned *mark)
-{
+static bool is_mark(const uint8_t *code, size_t size, unsigned *mark) {
 	uint32_t displacement;
 
 	if (size != 8 || memcmp(code, "\x0f\x1f\x84\x00", 4))
@@ -159,8 +151,7 @@ static bool is_mark(const uint8_t *code, size_t size, unsigned *mark)
 	return *mark < MAX_MARKS;
 }
 
-static void on_translation(plugin_id id, struct qemu_plugin_tb *tb)
-{
+static void on_translation(plugin_id id, struct qemu_plugin_tb *tb) {
 	size_t count = qemu_plugin_tb_n_insns(tb);
 	uint64_t at = qemu_plugin_tb_vaddr(tb);
 
@@ -188,8 +179,7 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *tb)
 }
 
 /* The most frequent costs of an exit, at most 20. */
-static void print_commonest(FILE *out)
-{
+static void print_commonest(FILE *out) {
 	for (unsigned row = 0; row < 20; row++) {
 		unsigned best = 0;
 
@@ -203,8 +193,7 @@ static void print_commonest(FILE *out)
 	}
 }
 
-static void report(plugin_id id, void *data)
-{
+static void report(plugin_id id, void *data) {
 	FILE *out = fopen(out_path, "w");
 
 	(void)id;
@@ -223,8 +212,7 @@ static void report(plugin_id id, void *data)
 	fclose(out);
 }
 
-int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
-{
+int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
 	(void)info;
 	for (int i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "out=", 4)) {

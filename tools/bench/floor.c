@@ -50,14 +50,12 @@ __asm__(".text\n"
 	"pop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\t"
 	"ret\n");
 
-static void set_segment(struct vmcb_segment *segment, u16 selector, u16 attr)
-{
+static void set_segment(struct vmcb_segment *segment, u16 selector, u16 attr) {
 	*segment = (struct vmcb_segment){.selector = selector, .attr = attr, .limit = ~0u};
 }
 
 /* A guest in 64-bit mode with this machine's own page tables, which stays within one page. */
-static void set_up(void)
-{
+static void set_up(void) {
 	struct descriptor {
 		u16 limit;
 		u64 base;
@@ -83,8 +81,7 @@ static void set_up(void)
 	vmcb.rip = (u64)floor_guest;
 }
 
-void test_main(void)
-{
+void test_main(void) {
 	u64 start, ticks;
 
 	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_SVME);

@@ -21,35 +21,30 @@
 #define PAGE  4096l
 #define CHUNK (16l << 20)
 
-static void fail(const char *what)
-{
+static void fail(const char *what) {
 	perror(what);
 	exit(1);
 }
 
-static void do_spin(long count)
-{
+static void do_spin(long count) {
 	__asm__ volatile("1: dec %0\n\t"
 			 "jnz 1b"
 			 : "+r"(count));
 }
 
-static void do_cpuid(long count)
-{
+static void do_cpuid(long count) {
 	unsigned r[4];
 
 	while (count--)
 		__cpuid_count(0, 0, r[0], r[1], r[2], r[3]);
 }
 
-static void do_syscall(long count)
-{
+static void do_syscall(long count) {
 	while (count--)
 		syscall(SYS_getppid);
 }
 
-static void reap(pid_t child)
-{
+static void reap(pid_t child) {
 	int status;
 
 	if (child < 0)
@@ -58,8 +53,7 @@ static void reap(pid_t child)
 		fail("child");
 }
 
-static void do_fork(long count)
-{
+static void do_fork(long count) {
 	while (count--) {
 		pid_t child = fork();
 
@@ -69,8 +63,7 @@ static void do_fork(long count)
 	}
 }
 
-static void do_exec(long count)
-{
+static void do_exec(long count) {
 	while (count--) {
 		pid_t child = fork();
 
@@ -83,8 +76,7 @@ static void do_exec(long count)
 }
 
 /* count MiB, in chunks, one write to each small page. */
-static void do_touch(long count)
-{
+static void do_touch(long count) {
 	for (long done = 0; done < count << 20; done += CHUNK) {
 		char *p = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			       0);
@@ -99,8 +91,7 @@ static void do_touch(long count)
 }
 
 /* One byte to another process and back. */
-static void do_pipe(long count)
-{
+static void do_pipe(long count) {
 	int there[2], back[2];
 	char byte = 0;
 	pid_t child;
@@ -124,8 +115,7 @@ static void do_pipe(long count)
 }
 
 /* count MiB of copying. */
-static void do_copy(long count)
-{
+static void do_copy(long count) {
 	char *p = malloc(2 << 20);
 
 	if (!p)
@@ -146,8 +136,7 @@ static const struct {
 	{"exec", do_exec}, {"touch", do_touch}, {"pipe", do_pipe},	 {"copy", do_copy},
 };
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
 	const char *name = argc > 1 ? argv[1] : "";
 	long count = argc > 2 ? atol(argv[2]) : 0;
 
