@@ -16,6 +16,7 @@ import time
 import tty
 from pathlib import Path
 
+import iso
 import machine
 
 SKYLAKE = "corei7_skylake_x"
@@ -77,10 +78,8 @@ class Bochs(machine.Machine):
 
     def roost(self, words="", modules=(), image=None):
         self.stage("roost.elf", Path(image or machine.IMAGE))
-        lines = [f"multiboot2 /boot/roost.elf {words}"]
-        lines += [f"module2 /boot/{m.split()[0]} {m}" for m in modules]
         (self.files / "grub" / "grub.cfg").write_text(
-            "set timeout=0\nmenuentry Roost {\n\t" + "\n\t".join(lines) + "\n}\n")
+            "set timeout=0\n" + iso.entry("Roost", 2, words, modules))
         subprocess.run(["grub-mkrescue", "-d", str(GRUB_MODULES), "-o", "roost.iso", "iso"],
                        cwd=self.workdir, check=True, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -212,23 +211,8 @@ def main():
         sys.exit("make run-intel needs the Debian packages bochs bochsbios vgabios grub-pc-bin "
                  f"grub-common xorriso mtools; missing: {' '.join(lacking)}")
 
-    def option(name, default):
-        return os.environ.get(name) or default
-
-    kernel = Path(option("KERNEL", machine.KERNEL))
-    initrd = option("INITRD", "" if os.environ.get("KERNEL") else str(machine.INITRD))
-    for path in filter(None, (str(kernel), initrd)):
-        if not Path(path).is_file():
-            sys.exit(f"make run-intel: there is no file {path}")
-    try:
-        memory = machine.parse_size(option("MEMORY", "256M"))
-        cpus = int(option("CPUS", "1"))
-    except ValueError:
-        sys.exit("make run-intel: CPUS is a number, MEMORY a size such as 256M or 1G")
-    box = linux_guest(machine.BUILD / "run-intel", kernel=kernel, initrd=initrd and Path(initrd),
-                      cmdline=option("CMDLINE", machine.GUEST_CMDLINE), cpu=option("CPU", SKYLAKE),
-                      cpus=cpus, memory=memory,
-                      words=("on-idle=poweroff " + option("ROOST", "")).strip())
+    box = linux_guest(machine.BUILD / "run-intel", cpu=os.environ.get("CPU") or SKYLAKE,
+                      **machine.user_guest("make run-intel", "256M"))
     print("Bochs takes some 30 seconds to the guest's shell. Ctrl-a, then x ends it.", flush=True)
     box.terminal(box.workdir / "bochs.out")
 

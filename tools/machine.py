@@ -192,6 +192,28 @@ def linux_guest(workdir, kernel=KERNEL, initrd=INITRD, cmdline=GUEST_CMDLINE, cp
     return machine.roost(words, modules, image)
 
 
+def user_guest(program, memory):
+    """What KERNEL=, INITRD=, CMDLINE=, CPUS=, MEMORY= and ROOST= of a make target ask for, as keyword
+    arguments of linux_guest(). memory is the default. Ends the program when they make no sense."""
+
+    def option(name, default):
+        return os.environ.get(name) or default
+
+    kernel = Path(option("KERNEL", KERNEL))
+    initrd = option("INITRD", "" if os.environ.get("KERNEL") else str(INITRD))
+    for path in filter(None, (str(kernel), initrd)):
+        if not Path(path).is_file():
+            sys.exit(f"{program}: there is no file {path}")
+    try:
+        size = parse_size(option("MEMORY", memory))
+        cpus = int(option("CPUS", "1"))
+    except ValueError:
+        sys.exit(f"{program}: CPUS is a number, MEMORY a size such as 512M or 2G")
+    return {"kernel": kernel, "initrd": initrd and Path(initrd), "cpus": cpus, "memory": size,
+            "cmdline": option("CMDLINE", GUEST_CMDLINE),
+            "words": ("on-idle=poweroff " + option("ROOST", "")).strip()}
+
+
 class Deadline:
     """Seconds left of a time limit."""
 

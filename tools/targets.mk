@@ -4,7 +4,7 @@ PYTHON := /usr/bin/python3
 GUEST_FILES := $(BUILD)/linux/vmlinuz $(BUILD)/linux/initrd.img
 C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],$(ROOMS) guest-tests guest-tests/* tests tests/* tools/bench)))
 
-.PHONY: setup guest run run-intel test test-quick unit lint format bench bench-check bench-keep coverage clean \
+.PHONY: setup guest run run-intel iso usb netboot test test-quick unit lint format bench bench-check bench-keep coverage clean \
 	distclean help
 
 help:
@@ -12,6 +12,9 @@ help:
 	@echo '                 KERNEL= INITRD= CMDLINE= CPUS= MEMORY= for your own guest;'
 	@echo '                 CPU= the emulated processor, ROOST= words for the command line of Roost'
 	@echo 'make run-intel   the same on the emulated Intel machine, which is slower; CPU= its processor'
+	@echo 'make iso         $(BUILD)/roost.iso: the same for a machine of its own, by BIOS and UEFI, CD or USB'
+	@echo 'make usb         writes that to a USB stick: DEVICE=/dev/sdX; asks before'
+	@echo 'make netboot     the same as a directory for a TFTP server, for PXE'
 	@echo 'make test        everything that can be checked; ONLY=REGEX chooses tests by name'
 	@echo 'make test-quick  the part that takes under two minutes'
 	@echo 'make unit        the unit tests alone; make coverage adds the lines they reach, file by file'
@@ -41,6 +44,13 @@ run: setup
 run-intel: setup
 	@$(MAKE) --no-print-directory image $(if $(KERNEL),,guest)
 	@BUILD=$(BUILD) $(PYTHON) tools/bochs.py
+
+iso netboot: setup
+	@$(MAKE) --no-print-directory image $(if $(KERNEL),,guest)
+	@BUILD=$(BUILD) $(PYTHON) tools/iso.py $@
+
+usb: iso
+	@BUILD=$(BUILD) $(PYTHON) tools/usb.py $(DEVICE)
 
 test: setup
 	@BUILD=$(BUILD) $(PYTHON) tools/test.py $(if $(ONLY),--only '$(ONLY)')
