@@ -1,102 +1,75 @@
-/* Reader of x86 ELF executables. */
+/*
+ * Reader of x86 ELF executables. The headers of both classes have the same fields in the same
+ * order, but for the width of addresses and for what follows from it.
+ */
 #include "platform/elf.h"
 
 #include "lib/error.h"
 #include "lib/string.h"
 
-#define CLASS_32      1
-#define CLASS_64      2
+#define MAGIC	      0x464c457f /* "\x7fELF" */
 #define LITTLE_ENDIAN 1
 #define TYPE_EXEC     2
-#define MACHINE_386   3
-#define MACHINE_AMD64 62
 #define PT_LOAD	      1
 
-struct elf_ident {
-	u8 magic[4], class, encoding, version, unused[9];
-	u16 type, machine;
-	u32 version2;
-} __packed;
+/* Offsets in the file header. */
+#define E_CLASS	  4
+#define E_DATA	  5
+#define E_TYPE	  16
+#define E_MACHINE 18
+#define E_ENTRY	  24 /* then e_phoff and e_shoff, an address each */
 
-struct elf32_header {
-	struct elf_ident ident;
-	u32 entry, phoff, shoff, flags;
-	u16 ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
-} __packed;
+/* What the class decides: sizes, and where e_phentsize and behind it e_phnum lie. */
+static const struct elf_class {
+	u8 word_size, machine, header_size, phentsize, program_size;
+} classes[] = {
+	[1] = {4, 3 /* EM_386 */, 52, 42, 32},
+	[2] = {8, 62 /* EM_X86_64 */, 64, 54, 56},
+};
 
-struct elf64_header {
-	struct elf_ident ident;
-	u64 entry, phoff, shoff;
-	u32 flags;
-	u16 ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
-} __packed;
+/* A little-endian field of 1 to 8 bytes. */
+static u64 field(const u8 *at, u32 size) {
+	u64 value = 0;
 
-struct elf32_program {
-	u32 type, offset, vaddr, paddr, filesz, memsz, flags, align;
-} __packed;
-
-struct elf64_program {
-	u32 type, flags;
-	u64 offset, vaddr, paddr, filesz, memsz, align;
-} __packed;
-
-_Static_assert(sizeof(struct elf32_header) == 52, "ELF32 header");
-_Static_assert(sizeof(struct elf64_header) == 64, "ELF64 header");
-_Static_assert(sizeof(struct elf32_program) == 32, "ELF32 program header");
-_Static_assert(sizeof(struct elf64_program) == 56, "ELF64 program header");
-
-static bool is_executable(const struct elf_ident *ident) {
-	static const u8 magic[4] = {0x7f, 'E', 'L', 'F'};
-
-	return !memcmp(ident->magic, magic, sizeof(magic)) && ident->encoding == LITTLE_ENDIAN &&
-	       ident->type == TYPE_EXEC &&
-	       ((ident->class == CLASS_32 && ident->machine == MACHINE_386) ||
-		(ident->class == CLASS_64 && ident->machine == MACHINE_AMD64));
+	memcpy(&value, at, size);
+	return value;
 }
 
 int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
-	union {
-		struct elf_ident ident;
-		struct elf32_header h32;
-		struct elf64_header h64;
-	} in;
-	bool is_64;
+	const struct elf_class *class;
+	u64 offset;
 
-	if (size < sizeof(in.ident))
+	if (size < E_ENTRY)
 		return E_TRUNC;
-	memcpy(&in, data, min_u64(size, sizeof(in)));
-	if (!is_executable(&in.ident))
+	class = data[E_CLASS] < ARRAY_SIZE(classes) ? &classes[data[E_CLASS]] : &classes[0];
+	if (field(data, 4) != MAGIC || data[E_DATA] != LITTLE_ENDIAN ||
+	    field(data + E_TYPE, 2) != TYPE_EXEC || field(data + E_MACHINE, 2) != class->machine ||
+	    !class->word_size)
 		return E_FORMAT;
-	is_64 = in.ident.class == CLASS_64;
-	if (size < (is_64 ? sizeof(in.h64) : sizeof(in.h32)))
+	if (size < class->header_size)
 		return E_TRUNC;
-	*elf = (struct elf_image){.data = data, .is_64 = is_64};
-	elf->headers = is_64 ? in.h64.phoff : in.h32.phoff;
-	elf->entry = is_64 ? in.h64.entry : in.h32.entry;
-	elf->nr_headers = is_64 ? in.h64.phnum : in.h32.phnum;
-	elf->header_size = is_64 ? in.h64.phentsize : in.h32.phentsize;
-	if (elf->header_size <
-	    (is_64 ? sizeof(struct elf64_program) : sizeof(struct elf32_program)))
+	offset = field(data + E_ENTRY + class->word_size, class->word_size);
+	*elf = (struct elf_image){
+		.entry = field(data + E_ENTRY, class->word_size),
+		.header_size = (u32)field(data + class->phentsize, 2),
+		.nr_headers = (u32)field(data + class->phentsize + 2, 2),
+		.word_size = class->word_size,
+	};
+	if (elf->header_size < class->program_size)
 		return E_FORMAT;
-	if (!range_within(elf->headers, (u64)elf->nr_headers * elf->header_size, size))
+	if (!range_within(offset, (u64)elf->nr_headers * elf->header_size, size))
 		return E_TRUNC;
+	elf->headers = data + offset;
 	return 0;
 }
 
 bool elf_segment(const struct elf_image *elf, u32 index, struct elf_segment *out) {
-	const u8 *at = elf->data + elf->headers + (u64)index * elf->header_size;
+	const u8 *at = elf->headers + (u64)index * elf->header_size;
+	u32 size = elf->word_size;
 
-	union {
-		struct elf32_program p32;
-		struct elf64_program p64;
-	} in;
-
-	memcpy(&in, at, elf->is_64 ? sizeof(in.p64) : sizeof(in.p32));
-	if (elf->is_64)
-		*out = (struct elf_segment){in.p64.offset, in.p64.vaddr, in.p64.paddr,
-					    in.p64.filesz, in.p64.memsz};
-	else
-		*out = (struct elf_segment){in.p32.offset, in.p32.vaddr, in.p32.paddr,
-					    in.p32.filesz, in.p32.memsz};
-	return in.p32.type == PT_LOAD; /* both classes begin with it */
+	/* Behind p_type, and p_flags that fill up to an address's width. */
+	*out = (struct elf_segment){field(at + size, size), field(at + 2 * size, size),
+				    field(at + 3 * size, size), field(at + 4 * size, size),
+				    field(at + 5 * size, size)};
+	return field(at, 4) == PT_LOAD;
 }

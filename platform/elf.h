@@ -4,12 +4,11 @@
 #include "lib/types.h"
 
 struct elf_image {
-	const u8 *data;
-	u64 headers;	/* offset of the program headers, which lie wholly in the file */
-	u64 entry;	/* e_entry */
-	u32 nr_headers; /* at most 65535 */
-	u32 header_size;
-	bool is_64;
+	const u8 *headers; /* the program headers, which lie wholly in the file */
+	u64 entry;	   /* e_entry */
+	u32 nr_headers;	   /* at most 65535 */
+	u32 header_size;   /* bytes from one to the next */
+	u32 word_size;	   /* 4 or 8: bytes of an address */
 };
 
 /* A loadable segment, as the file says it: nothing of it is checked. */

@@ -7,75 +7,81 @@
 #include "kernel/vm.h"
 #include "lib/error.h"
 #include "lib/printf.h"
+#include "lib/string.h"
+#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/acpi_tables.h"
 #include "platform/layout.h"
-#include "platform/load_linux.h"
-#include "platform/load_multiboot.h"
 
 /* Compiled platform/dsdt.asl, from platform/dsdt.S. */
 extern const u8 dsdt_aml[], dsdt_aml_end[];
 
 #define BDA_EBDA_SEGMENT  0x40e /* word: EBDA's address >> 4 */
 #define BDA_BASE_MEMORY	  0x413 /* word: KiB of memory below the EBDA */
+#define DATA_DESCRIPTOR	  0x00cf93000000ffff
 #define SEG_TYPE_LDT	  0x2
 #define SEG_TYPE_TSS_BUSY 0xb
-#define CR0_PE_ET	  0x11
-#define RFLAGS_FIXED	  0x2
 
 /* Load calls come one at a time, from the boot processor, and stacks are small. */
 static u8 acpi_image[ACPI_TABLES_MAX];
 
-int load_fail(struct load_error *err, int error, const char *fmt, ...) {
+int load_fail(const struct load_target *to, int error, const char *fmt, ...) {
+	const char *name = to->spec->kernel.name;
+	char *text = to->err->text;
+	size_t size = sizeof(to->err->text);
+	u64 prefix = (u64)snprintf(text, size, "kernel '%s': ", name ? name : "");
 	va_list ap;
 
+	prefix = min_u64(prefix, size - 1);
 	va_start(ap, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	vsnprintf(text + prefix, size - prefix, fmt, ap);
 	va_end(ap);
 	return error;
 }
 
-int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) {
-	if (size && gmem_write(to->vm->gmem, gpa, from, size))
-		return load_fail(to->err, E_RANGE, "%lu bytes of guest memory at %#lx are missing",
-				 size, gpa);
-	return 0;
-}
-
-int load_zero(const struct load_target *to, gpa_t gpa, u64 size) {
-	if (size && gmem_fill(to->vm->gmem, gpa, 0, size))
-		return load_fail(to->err, E_RANGE, "%lu bytes of guest memory at %#lx are missing",
-				 size, gpa);
-	return 0;
-}
-
-u64 load_string_length(const char *text) {
-	u64 length = 0;
-
-	if (!text)
+int load_check_room(const struct load_target *to, const char *what, const struct blob *blob,
+		    u64 room) {
+	if (blob->size <= room)
 		return 0;
-	while (length < LOAD_MAX_STRING && text[length])
-		length++;
-	return length;
+	return load_fail(to, E_NOMEM, "%s '%s' of %lu KiB does not fit: %lu KiB are missing", what,
+			 blob->name, load_kib(blob->size), load_kib(blob->size - room));
 }
 
-void load_flat_state(struct boot_state *state, u16 cs, u16 ds) {
-	const u16 code = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
-	const u16 data = 0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
+int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) {
+	struct gmem *gm = to->vm->gmem;
 
-	*state = (struct boot_state){.rflags = RFLAGS_FIXED, .cr0 = CR0_PE_ET};
-	for (u32 i = SEG_ES; i <= SEG_GS; i++)
-		state->seg[i] = (struct segment){.limit = ~0u, .selector = ds, .attr = data};
-	state->seg[SEG_CS] = (struct segment){.limit = ~0u, .selector = cs, .attr = code};
+	if (!size || !(from ? gmem_write(gm, gpa, from, size) : gmem_fill(gm, gpa, 0, size)))
+		return 0;
+	return load_fail(to, E_RANGE, "%lu bytes of guest memory at %#lx are missing", size, gpa);
+}
+
+/* A flat segment of 4 GiB from its descriptor (APM 2 4.7). */
+static struct segment flat_segment(u16 selector, u64 descriptor) {
+	u64 attr = (descriptor >> 40 & 0xff) | (descriptor >> 44 & 0xf00);
+
+	return (struct segment){.limit = ~0u, .selector = selector, .attr = (u16)attr};
+}
+
+int load_flat_state(const struct load_target *to, gpa_t gdt, u64 code) {
+	const u64 descriptors[] = {0, 0, code, DATA_DESCRIPTOR};
+	struct segment data = flat_segment(LOAD_DS, DATA_DESCRIPTOR);
 	/* Both back ends want a usable TR (SDM 3C 26.3.1.2); no task switch ever uses it. */
-	state->seg[SEG_TR] =
-		(struct segment){.limit = 0x67, .attr = SEG_TYPE_TSS_BUSY | SEG_ATTR_P};
-	state->seg[SEG_LDTR] = (struct segment){.limit = 0xffff, .attr = SEG_TYPE_LDT | SEG_ATTR_P};
+	struct segment tr = {.limit = 0x67, .attr = SEG_TYPE_TSS_BUSY | SEG_ATTR_P};
+	struct segment ldtr = {.limit = 0xffff, .attr = SEG_TYPE_LDT | SEG_ATTR_P};
+
+	_Static_assert(sizeof(descriptors) == LOAD_GDT_SIZE, "GDT");
+	*to->state = (struct boot_state){
+		.rflags = X86_RFLAGS_FIXED,
+		.seg = {data, flat_segment(LOAD_CS, code), data, data, data, data, ldtr, tr},
+		.cr0 = X86_CR0_PE | X86_CR0_ET,
+		.gdt_base = gdt,
+		.gdt_limit = sizeof(descriptors) - 1,
+	};
+	return load_write(to, gdt, descriptors, sizeof(descriptors));
 }
 
 void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state) {
-	for (u32 i = 0; i < NR_GPRS; i++)
-		vcpu->gpr[i] = state->gpr[i];
+	memcpy(vcpu->gpr, state->gpr, sizeof(vcpu->gpr));
 	vcpu->rip = state->rip;
 	vcpu->rflags = state->rflags;
 	/* EFER before CR0: paging in 64-bit mode begins with both. */
@@ -85,18 +91,18 @@ void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state) {
 	vcpu_set_reg(vcpu, VREG_CR0, state->cr0);
 	for (u32 i = 0; i < NR_SEGS; i++)
 		vcpu_set_segment(vcpu, (enum seg)i, &state->seg[i]);
-	vcpu_set_reg(vcpu, VREG_GDTR_BASE, state->gdtr.base);
-	vcpu_set_reg(vcpu, VREG_GDTR_LIMIT, state->gdtr.limit);
-	vcpu_set_reg(vcpu, VREG_IDTR_BASE, state->idtr.base);
-	vcpu_set_reg(vcpu, VREG_IDTR_LIMIT, state->idtr.limit);
+	vcpu_set_reg(vcpu, VREG_GDTR_BASE, state->gdt_base);
+	vcpu_set_reg(vcpu, VREG_GDTR_LIMIT, state->gdt_limit);
+	vcpu_set_reg(vcpu, VREG_IDTR_BASE, 0);
+	vcpu_set_reg(vcpu, VREG_IDTR_LIMIT, 0);
 }
 
 /* What a BIOS would have left: Linux and others look here for the end of conventional memory. */
 static int write_bios_data(const struct load_target *to) {
 	u16 ebda_segment = LAYOUT_EBDA >> 4, base_kib = LAYOUT_EBDA >> 10;
-	int rc = load_write(to, BDA_EBDA_SEGMENT, &ebda_segment, sizeof(ebda_segment));
 
-	return rc ? rc : load_write(to, BDA_BASE_MEMORY, &base_kib, sizeof(base_kib));
+	return load_write(to, BDA_EBDA_SEGMENT, &ebda_segment, sizeof(ebda_segment))
+		       ?: load_write(to, BDA_BASE_MEMORY, &base_kib, sizeof(base_kib));
 }
 
 static int write_acpi(const struct load_target *to) {
@@ -105,7 +111,7 @@ static int write_acpi(const struct load_target *to) {
 	int size = acpi_tables_build(&params, acpi_image, sizeof(acpi_image));
 
 	if (size < 0)
-		return load_fail(to->err, size, "ACPI tables for %u vCPUs cannot be built",
+		return load_fail(to, size, "ACPI tables for %u vCPUs cannot be built",
 				 to->vm->nr_vcpus);
 	return load_write(to, LAYOUT_ACPI, acpi_image, (u64)size);
 }
@@ -115,38 +121,35 @@ static int check_spec(const struct load_target *to) {
 
 	if (to->memory < LAYOUT_MIN_MEMORY || to->memory > LAYOUT_MAX_MEMORY ||
 	    to->memory % PAGE_SIZE)
-		return load_fail(to->err, E_INVAL,
+		return load_fail(to, E_INVAL,
 				 "memory of %lu bytes: expected whole 4 KiB pages, at least 2 MiB",
 				 to->memory);
 	if (!spec->kernel.data || !spec->kernel.size)
-		return load_fail(to->err, E_FORMAT, "kernel '%s' is empty",
-				 spec->kernel.name ? spec->kernel.name : "");
+		return load_fail(to, E_FORMAT, "it is empty");
 	if (spec->nr_modules > LOAD_MAX_MODULES)
-		return load_fail(to->err, E_RANGE, "%u modules: expected at most %u",
-				 spec->nr_modules, LOAD_MAX_MODULES);
+		return load_fail(to, E_RANGE, "%u modules: expected at most %u", spec->nr_modules,
+				 LOAD_MAX_MODULES);
 	return 0;
 }
 
 int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
 	       struct load_error *err) {
+	static const struct {
+		enum load_kind kind;
+		bool (*detect)(const struct blob *kernel);
+		int (*load)(const struct load_target *to);
+	} loaders[] = {{LOAD_LINUX, linux_detect, linux_load},
+		       {LOAD_MULTIBOOT, multiboot_detect, multiboot_load}};
 	const struct load_target to = {vm, memory, layout_low_end(memory), spec, state, err};
-	enum load_kind kind = spec->kind;
 	int rc;
 
 	err->text[0] = '\0';
-	rc = check_spec(&to);
-	if (!rc)
-		rc = write_bios_data(&to);
-	if (!rc)
-		rc = write_acpi(&to);
+	rc = check_spec(&to) ?: write_bios_data(&to) ?: write_acpi(&to);
 	if (rc)
 		return rc;
-
-	if (kind == LOAD_LINUX || (kind == LOAD_AUTO && linux_detect(&spec->kernel)))
-		return linux_load(&to);
-	if (kind == LOAD_MULTIBOOT || (kind == LOAD_AUTO && multiboot_detect(&spec->kernel)))
-		return multiboot_load(&to);
-	return load_fail(err, E_NOSUPP,
-			 "kernel '%s' is neither a Linux bzImage nor a multiboot image",
-			 spec->kernel.name);
+	for (u32 i = 0; i < ARRAY_SIZE(loaders); i++)
+		if (spec->kind == loaders[i].kind ||
+		    (spec->kind == LOAD_AUTO && loaders[i].detect(&spec->kernel)))
+			return loaders[i].load(&to);
+	return load_fail(&to, E_NOSUPP, "neither a Linux bzImage nor a multiboot image");
 }

@@ -42,18 +42,14 @@ struct load_error {
 	char text[160]; /* one sentence without a newline; "" when there was no error */
 };
 
-struct boot_table {
-	u64 base;
-	u16 limit;
-};
-
-/* The state in which a vCPU begins, of either back end. CR2, debug registers and MSRs: as reset. */
+/* The state in which a vCPU begins, without an IDT. CR2, debug registers and MSRs: as reset. */
 struct boot_state {
 	u64 gpr[NR_GPRS];
 	u64 rip, rflags;
 	struct segment seg[NR_SEGS];
 	u64 cr0, cr3, cr4, efer;
-	struct boot_table gdtr, idtr;
+	u64 gdt_base;
+	u32 gdt_limit;
 };
 
 /*
@@ -84,18 +80,40 @@ struct load_target {
 	struct load_error *err;
 };
 
-/* Writes the sentence and returns `error`, so that a check is `return load_fail(...);`. */
-int load_fail(struct load_error *err, int error, const char *fmt, ...) __format_printf(3, 4);
+/* Writes "kernel 'NAME': " and the sentence; returns `error`: a check is `return load_fail(...)`.
+ */
+int load_fail(const struct load_target *to, int error, const char *fmt, ...) __format_printf(3, 4);
 
-/* Write guest memory; that a range which the memory map promised is not there is reported. */
-int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) __must_check;
-int load_zero(const struct load_target *to, gpa_t gpa, u64 size) __must_check;
+/* 0 when the blob fits into `room` bytes; `what` is its part for the message: "initrd". */
+int load_check_room(const struct load_target *to, const char *what, const struct blob *blob,
+		    u64 room) __must_check;
 
 /*
- * The state of a vCPU with flat segments, empty descriptor tables, valid TR and LDTR, interrupts
- * off: what every boot protocol begins from. Protected mode without paging.
+ * Writes guest memory, from NULL: zeros; that a range which the memory map promised is not there is
+ * reported.
  */
-void load_flat_state(struct boot_state *state, u16 cs, u16 ds);
+int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) __must_check;
 
-/* strlen() bounded by LOAD_MAX_STRING, NULL counting as "". */
-u64 load_string_length(const char *text);
+#define LOAD_CS	      0x10
+#define LOAD_DS	      0x18
+#define LOAD_GDT_SIZE 32 /* bytes */
+#define LOAD_CODE_32  0x00cf9b000000ffff
+#define LOAD_CODE_64  0x00af9b000000ffff
+
+/*
+ * Sets what every boot protocol begins from: flat segments, valid TR and LDTR, interrupts off,
+ * protected mode without paging. Writes the GDT, whose code segment is the descriptor `code`.
+ */
+int load_flat_state(const struct load_target *to, gpa_t gdt, u64 code) __must_check;
+
+/* Bytes as whole KiB, for messages. */
+static inline u64 load_kib(u64 bytes) { return (bytes >> 10) + (bytes % 1024 != 0); }
+
+/*
+ * The loaders. detect: whether the bytes have the mark of such an image, of whatever version. load:
+ * loads the kernel and what belongs to it; 0 or an error as load_guest() lists.
+ */
+bool linux_detect(const struct blob *kernel);
+int linux_load(const struct load_target *to) __must_check;
+bool multiboot_detect(const struct blob *kernel);
+int multiboot_load(const struct load_target *to) __must_check;

@@ -10,10 +10,11 @@
  *   0x9000  page tables: 4 GiB mapped one to one with 2 MiB pages, so that any CPU can use them
  *   0x20000 command line
  */
-#include "platform/load_linux.h"
+#include "platform/load.h"
 
 #include "lib/error.h"
 #include "lib/string.h"
+#include "lib/x86.h"
 #include "platform/layout.h"
 
 #define GDT_ADDRESS	    0x500ul
@@ -30,12 +31,6 @@
 #define ENTRY_64	    0x200u
 #define LOADER_UNDEFINED    0xffu
 #define DEFAULT_SETUP_SECTS 4u
-
-#define CR0_LONG_MODE	    0x80000011ul /* PG, ET, PE */
-#define CR4_PAE		    0x20ul
-#define EFER_LME_LMA	    0x500ul
-#define BOOT_CS		    0x10
-#define BOOT_DS		    0x18
 
 #define TABLE_ENTRIES	    512u
 #define MAPPED_GIB	    4u
@@ -127,66 +122,54 @@ bool linux_detect(const struct blob *kernel) {
 /* Copies the header once, no further than it says it goes. */
 static int read_header(const struct load_target *to, struct linux_image *image) {
 	const struct blob *kernel = &to->spec->kernel;
-	struct setup_header *header = &image->header;
 	u64 end;
 
 	if (kernel->size < HEADER_JUMP + 4)
-		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': %lu bytes long, too short for a Linux setup header",
-				 kernel->name, kernel->size);
+		return load_fail(to, E_TRUNC, "%lu bytes long, too short for a Linux setup header",
+				 kernel->size);
 	if (!linux_detect(kernel))
-		return load_fail(to->err, E_FORMAT, "kernel '%s': no Linux setup header (HdrS)",
-				 kernel->name);
+		return load_fail(to, E_FORMAT, "no Linux setup header (HdrS)");
 	end = HEADER_JUMP + kernel->data[HEADER_JUMP - 1];
 	if (kernel->size < end)
-		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': %lu bytes long, but its setup header takes %lu",
-				 kernel->name, kernel->size, end);
-	image->header_size = (u32)min_u64(end - HEADER_OFFSET, sizeof(*header));
-	*header = (struct setup_header){0};
-	memcpy(header, kernel->data + HEADER_OFFSET, image->header_size);
+		return load_fail(to, E_TRUNC, "%lu bytes long, but its setup header takes %lu",
+				 kernel->size, end);
+	image->header_size = (u32)min_u64(end - HEADER_OFFSET, sizeof(image->header));
+	memcpy(&image->header, kernel->data + HEADER_OFFSET, image->header_size);
 	return 0;
 }
 
 static int check_header(const struct load_target *to, const struct linux_image *image) {
 	const struct setup_header *header = &image->header;
-	const char *name = to->spec->kernel.name;
 
 	if (header->version < PROTOCOL_2_12)
-		return load_fail(to->err, E_NOSUPP,
-				 "kernel '%s': boot protocol %u.%02u, at least 2.12 is needed",
-				 name, header->version >> 8, header->version & 0xffu);
+		return load_fail(to, E_NOSUPP, "boot protocol %u.%02u, at least 2.12 is needed",
+				 header->version >> 8, header->version & 0xffu);
 	if (image->header_size < offsetof(struct setup_header, handover_offset))
-		return load_fail(to->err, E_FORMAT,
-				 "kernel '%s': setup header of %u bytes, too short for its version",
-				 name, image->header_size);
+		return load_fail(to, E_FORMAT,
+				 "setup header of %u bytes, too short for its version",
+				 image->header_size);
 	if (!(header->loadflags & LOADFLAGS_HIGH))
-		return load_fail(to->err, E_NOSUPP,
-				 "kernel '%s': a zImage for low memory, a bzImage is needed", name);
+		return load_fail(to, E_NOSUPP, "a zImage for low memory, a bzImage is needed");
 	if (!(header->xloadflags & XLF_KERNEL_64))
-		return load_fail(to->err, E_NOSUPP,
-				 "kernel '%s': no 64-bit entry point, a 64-bit kernel is needed",
-				 name);
+		return load_fail(to, E_NOSUPP, "no 64-bit entry point, a 64-bit kernel is needed");
 	return 0;
 }
 
 /* Where the protected-mode part lies in the file, and that it is all there. */
 static int find_payload(const struct load_target *to, struct linux_image *image) {
-	const struct blob *kernel = &to->spec->kernel;
 	u64 sectors = image->header.setup_sects ? image->header.setup_sects : DEFAULT_SETUP_SECTS;
-	u64 missing;
+	u64 end;
 
 	image->payload_offset = (sectors + 1) * SECTOR;
 	image->payload_size = (u64)image->header.syssize * 16;
+	end = image->payload_offset + image->payload_size;
 	if (image->payload_size <= ENTRY_64)
-		return load_fail(to->err, E_FORMAT,
-				 "kernel '%s': its header says that the kernel has only %lu bytes",
-				 kernel->name, image->payload_size);
-	if (range_within(image->payload_offset, image->payload_size, kernel->size))
-		return 0;
-	missing = image->payload_offset + image->payload_size - kernel->size;
-	return load_fail(to->err, E_TRUNC, "kernel '%s': truncated, %lu of %lu bytes are missing",
-			 kernel->name, missing, image->payload_offset + image->payload_size);
+		return load_fail(to, E_FORMAT, "its header says that the kernel has only %lu bytes",
+				 image->payload_size);
+	if (end > to->spec->kernel.size)
+		return load_fail(to, E_TRUNC, "truncated, %lu of %lu bytes are missing",
+				 end - to->spec->kernel.size, end);
+	return 0;
 }
 
 /*
@@ -195,68 +178,50 @@ static int find_payload(const struct load_target *to, struct linux_image *image)
  */
 static int place_kernel(const struct load_target *to, struct linux_image *image) {
 	const struct setup_header *header = &image->header;
-	const char *name = to->spec->kernel.name;
-	u64 align = header->kernel_alignment;
-	u64 size = max_u64(header->init_size, image->payload_size);
+	u64 align = header->kernel_alignment, load = header->pref_address;
 
-	if (header->pref_address < LAYOUT_HIGH_LOAD || header->pref_address >= LAYOUT_PCI_HOLE ||
-	    header->pref_address % PAGE_SIZE)
-		return load_fail(to->err, E_FORMAT,
-				 "kernel '%s': cannot be loaded at its preferred address %#lx",
-				 name, header->pref_address);
-	image->load = header->pref_address;
+	if (load < LAYOUT_HIGH_LOAD || load >= LAYOUT_PCI_HOLE || load % PAGE_SIZE)
+		return load_fail(to, E_FORMAT, "cannot be loaded at its preferred address %#lx",
+				 load);
 	if (header->relocatable_kernel) {
 		if (!align || align & (align - 1) || align > GiB(1))
-			return load_fail(to->err, E_FORMAT,
-					 "kernel '%s': alignment %#lx is no power of 2", name,
-					 align);
-		image->load = align_up(image->load, align);
+			return load_fail(to, E_FORMAT, "alignment %#lx is no power of 2", align);
+		load = align_up(load, align);
 	}
-	image->load_end = align_up(image->load + size, PAGE_SIZE);
+	image->load = load;
+	image->load_end =
+		align_up(load + max_u64(header->init_size, image->payload_size), PAGE_SIZE);
 	if (image->load_end > to->low_end)
-		return load_fail(to->err, E_NOMEM,
-				 "kernel '%s' does not fit: needs memory up to %lu KiB, %lu KiB "
-				 "are missing",
-				 name, image->load_end >> 10,
-				 (image->load_end - to->low_end + 1023) >> 10);
+		return load_fail(to, E_NOMEM,
+				 "does not fit: needs memory up to %lu KiB, %lu KiB are missing",
+				 image->load_end >> 10, load_kib(image->load_end - to->low_end));
 	return 0;
 }
 
 /* As high as the header allows, so that the kernel can unpack below it. */
 static int place_initrd(const struct load_target *to, struct linux_image *image) {
 	const struct blob *initrd = &to->spec->initrd;
-	u64 top = min_u64(to->low_end, (u64)image->header.initrd_addr_max + 1);
-	u64 start = align_up(image->load_end, PAGE_SIZE);
-	u64 room;
+	u64 limit = min_u64(to->low_end, (u64)image->header.initrd_addr_max + 1);
+	u64 top = align_down(limit, PAGE_SIZE);
 
-	image->initrd = 0;
 	if (!initrd->data || !initrd->size)
 		return 0;
-	top = align_down(top, PAGE_SIZE);
-	room = top > start ? top - start : 0;
-	if (initrd->size > room)
-		return load_fail(to->err, E_NOMEM,
-				 "initrd '%s' of %lu KiB does not fit: %lu KiB are missing",
-				 initrd->name, (initrd->size + 1023) >> 10,
-				 (initrd->size - room + 1023) >> 10);
 	image->initrd = align_down(top - initrd->size, PAGE_SIZE);
-	return 0;
+	return load_check_room(to, "initrd", initrd,
+			       top > image->load_end ? top - image->load_end : 0);
 }
 
 static int write_cmdline(const struct load_target *to, const struct linux_image *image) {
-	const char *cmdline = to->spec->cmdline;
-	u64 length = load_string_length(cmdline);
+	const char *cmdline = to->spec->cmdline ? to->spec->cmdline : "";
+	u64 length = strnlen(cmdline, LOAD_MAX_STRING);
 	/* cmdline_size does not count the final 0. */
 	u64 most = min_u64(image->header.cmdline_size, LOAD_MAX_STRING - 1);
-	int rc;
 
 	if (length > most)
-		return load_fail(to->err, E_RANGE,
-				 "command line of %lu characters%s, kernel '%s' takes at most %lu",
-				 length, length == LOAD_MAX_STRING ? " or more" : "",
-				 to->spec->kernel.name, most);
-	rc = load_write(to, CMDLINE_ADDRESS, cmdline, length);
-	return rc ? rc : load_zero(to, CMDLINE_ADDRESS + length, 1);
+		return load_fail(to, E_RANGE,
+				 "command line of %lu characters%s, it takes at most %lu", length,
+				 length == LOAD_MAX_STRING ? " or more" : "", most);
+	return load_write(to, CMDLINE_ADDRESS, cmdline, length + 1);
 }
 
 /* Everything that is not set here stays 0, which says "not there" (Linux: zero-page.rst). */
@@ -281,93 +246,52 @@ static int write_params(const struct load_target *to, const struct linux_image *
 	return load_write(to, PARAMS_ADDRESS, params, sizeof(*params));
 }
 
+/* A page table whose first entries count up from `first` in this step; the others are empty. */
+static int write_table(const struct load_target *to, gpa_t table, u32 count, u64 first, u64 step) {
+	memset(scratch.table, 0, PAGE_SIZE);
+	for (u32 i = 0; i < count; i++)
+		scratch.table[i] = first + i * step;
+	return load_write(to, table, scratch.table, PAGE_SIZE);
+}
+
 /* One PML4, one PDPT, a page directory for each GiB. */
 static int write_page_tables(const struct load_target *to) {
 	const gpa_t pdpt = TABLES_ADDRESS + PAGE_SIZE, first_pd = pdpt + PAGE_SIZE;
-	u64 *table = scratch.table;
-	int rc;
+	int rc = write_table(to, TABLES_ADDRESS, 1, pdpt | PTE_TABLE, 0)
+			 ?: write_table(to, pdpt, MAPPED_GIB, first_pd | PTE_TABLE, PAGE_SIZE);
 
-	memset(table, 0, PAGE_SIZE);
-	table[0] = pdpt | PTE_TABLE;
-	rc = load_write(to, TABLES_ADDRESS, table, PAGE_SIZE);
-	if (rc)
-		return rc;
-
-	memset(table, 0, PAGE_SIZE);
-	for (u64 i = 0; i < MAPPED_GIB; i++)
-		table[i] = (first_pd + i * PAGE_SIZE) | PTE_TABLE;
-	rc = load_write(to, pdpt, table, PAGE_SIZE);
-
-	for (u64 gib = 0; !rc && gib < MAPPED_GIB; gib++) {
-		for (u64 i = 0; i < TABLE_ENTRIES; i++)
-			table[i] = (GiB(gib) + MiB(2) * i) | PTE_LARGE;
-		rc = load_write(to, first_pd + gib * PAGE_SIZE, table, PAGE_SIZE);
-	}
+	for (u64 gib = 0; !rc && gib < MAPPED_GIB; gib++)
+		rc = write_table(to, first_pd + gib * PAGE_SIZE, TABLE_ENTRIES,
+				 GiB(gib) | PTE_LARGE, MiB(2));
 	return rc;
 }
 
-static int write_gdt(const struct load_target *to) {
-	/* Null, unused, 64-bit code, data (APM 2 4.8). */
-	static const u64 gdt[] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
-
-	to->state->gdtr = (struct boot_table){.base = GDT_ADDRESS, .limit = sizeof(gdt) - 1};
-	return load_write(to, GDT_ADDRESS, gdt, sizeof(gdt));
-}
-
 /* Linux: boot.rst, "64-bit Boot Protocol". */
-static void set_entry_state(const struct load_target *to, const struct linux_image *image) {
-	struct boot_state *state = to->state;
-
-	state->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
-	state->cr0 = CR0_LONG_MODE;
+static void set_entry_state(struct boot_state *state, const struct linux_image *image) {
+	state->cr0 |= X86_CR0_PG;
 	state->cr3 = TABLES_ADDRESS;
-	state->cr4 = CR4_PAE;
-	state->efer = EFER_LME_LMA;
+	state->cr4 = X86_CR4_PAE;
+	state->efer = X86_EFER_LME | X86_EFER_LMA;
 	state->rip = image->load + ENTRY_64;
 	state->gpr[RSI] = PARAMS_ADDRESS;
 }
 
-static int write_image(const struct load_target *to, const struct linux_image *image) {
-	const struct load_spec *spec = to->spec;
-	int rc = load_write(to, image->load, spec->kernel.data + image->payload_offset,
-			    image->payload_size);
-
-	if (!rc && image->initrd)
-		rc = load_write(to, image->initrd, spec->initrd.data, spec->initrd.size);
-	return rc;
-}
-
 int linux_load(const struct load_target *to) {
+	const struct load_spec *spec = to->spec;
 	struct linux_image image = {0};
 	int rc;
 
-	if (to->spec->nr_modules)
-		return load_fail(to->err, E_RANGE,
-				 "kernel '%s': Linux takes an initrd, but no modules",
-				 to->spec->kernel.name);
-	rc = read_header(to, &image);
+	if (spec->nr_modules)
+		return load_fail(to, E_RANGE, "Linux takes an initrd, but no modules");
+	rc = read_header(to, &image) ?: check_header(to, &image) ?:
+	     find_payload(to, &image) ?: place_kernel(to, &image) ?: place_initrd(to, &image) ?:
+	     load_flat_state(to, GDT_ADDRESS, LOAD_CODE_64) ?: write_page_tables(to) ?:
+	     write_cmdline(to, &image) ?: write_params(to, &image) ?:
+	     load_write(to, image.load, spec->kernel.data + image.payload_offset,
+			image.payload_size) ?:
+	     load_write(to, image.initrd, spec->initrd.data,
+			image.initrd ? spec->initrd.size : 0);
 	if (!rc)
-		rc = check_header(to, &image);
-	if (!rc)
-		rc = find_payload(to, &image);
-	if (!rc)
-		rc = place_kernel(to, &image);
-	if (!rc)
-		rc = place_initrd(to, &image);
-	if (rc)
-		return rc;
-
-	load_flat_state(to->state, BOOT_CS, BOOT_DS);
-	rc = write_gdt(to);
-	if (!rc)
-		rc = write_page_tables(to);
-	if (!rc)
-		rc = write_cmdline(to, &image);
-	if (!rc)
-		rc = write_params(to, &image);
-	if (!rc)
-		rc = write_image(to, &image);
-	if (!rc)
-		set_entry_state(to, &image);
+		set_entry_state(to->state, &image);
 	return rc;
 }

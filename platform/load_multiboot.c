@@ -7,12 +7,13 @@
  * entered in 32-bit mode too, so its entry point must lie below 4 GiB.
  *
  * Modules follow the image, each at a page's start. The information goes to INFO_ADDRESS in low
- * memory unless the image lies there; then it follows the last module.
+ * memory unless some of the image is in low memory; then it follows the last module.
  */
-#include "platform/load_multiboot.h"
+#include "platform/load.h"
 
 #include "boot/multiboot.h"
 #include "lib/error.h"
+#include "lib/printf.h"
 #include "lib/string.h"
 #include "platform/elf.h"
 #include "platform/layout.h"
@@ -24,10 +25,7 @@
 #define HEADER_KNOWN	 0x00000007u /* page-aligned modules, memory information, video mode */
 
 #define INFO_ADDRESS	 0x9000ul
-#define LOADER_NAME	 "Roost"
 #define MAX_SEGMENTS	 64u
-#define CODE_SELECTOR	 0x08
-#define DATA_SELECTOR	 0x10
 
 struct mb1_header {
 	u32 magic, flags, checksum;
@@ -36,30 +34,20 @@ struct mb1_header {
 
 #define HEADER_MIN offsetof(struct mb1_header, header_addr)
 
-/* A piece of the image: size bytes from the file, then zeros up to memory_size. */
-struct piece {
-	u64 offset, size;
-	gpa_t address;
-	u64 memory_size;
-};
-
-struct mb_image {
-	u32 nr_pieces;
-	struct piece piece[MAX_SEGMENTS];
-	gpa_t start, end; /* of all pieces */
+/* What was loaded; vaddr plays no part. One load at a time; too large for a stack. */
+static struct {
+	u32 nr_segments;
+	struct elf_segment segment[MAX_SEGMENTS];
+	gpa_t start, end; /* of all segments, and modules; end is at least LAYOUT_HIGH_LOAD */
 	gpa_t entry;
-};
+} image;
 
-/* Where modules and information go. */
-struct mb_layout {
-	gpa_t module[LOAD_MAX_MODULES + 1];
-	u32 nr_modules;
-	gpa_t info; /* struct mb1_info, then what the others point to */
-	gpa_t gdt, mmap, mods, strings;
-};
-
-/* One load at a time; too large for a stack. */
-static struct mb_image image;
+/* The information and what it points to, but for the GDT and the strings, which follow. */
+static struct info_block {
+	struct mb1_info info;
+	struct mb1_mmap mmap[LAYOUT_MAX_MAP];
+	struct mb1_module modules[LOAD_MAX_MODULES + 1];
+} __packed block;
 
 /* The offset of the header, or a negative error. */
 static int find_header(const struct blob *kernel, struct mb1_header *header) {
@@ -93,69 +81,62 @@ static bool is_free_ram(const struct load_target *to, gpa_t address, u64 size) {
 	return address >= LAYOUT_HIGH_LOAD && range_within(address, size, to->low_end);
 }
 
-/* Checks a piece against the file, guest memory and the pieces before it, and takes it in. */
-static int add_piece(const struct load_target *to, const struct piece *piece) {
+/* Checks a segment against the file, guest memory and those before it, and loads it. */
+static int add_segment(const struct load_target *to, const struct elf_segment *segment) {
 	const struct blob *kernel = &to->spec->kernel;
+	gpa_t end = segment->paddr + segment->memory_size;
 
-	if (!piece->memory_size)
+	if (!segment->memory_size)
 		return 0;
-	if (!range_within(piece->offset, piece->size, kernel->size))
-		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': truncated, %lu bytes at %#lx are not all there",
-				 kernel->name, piece->size, piece->offset);
-	if (piece->size > piece->memory_size)
-		return load_fail(
-			to->err, E_FORMAT,
-			"kernel '%s': segment at %#lx has more bytes in the file than in memory",
-			kernel->name, piece->address);
-	if (!is_free_ram(to, piece->address, piece->memory_size))
-		return load_fail(
-			to->err, E_RANGE,
-			"kernel '%s': segment of %lu KiB at %#lx is not in the VM's memory",
-			kernel->name, (piece->memory_size + 1023) >> 10, piece->address);
-	for (u32 i = 0; i < image.nr_pieces; i++) {
-		const struct piece *other = &image.piece[i];
+	if (!range_within(segment->offset, segment->file_size, kernel->size))
+		return load_fail(to, E_TRUNC, "truncated, %lu bytes at %#lx are not all there",
+				 segment->file_size, segment->offset);
+	if (segment->file_size > segment->memory_size)
+		return load_fail(to, E_FORMAT,
+				 "segment at %#lx has more bytes in the file than in memory",
+				 segment->paddr);
+	if (!is_free_ram(to, segment->paddr, segment->memory_size))
+		return load_fail(to, E_RANGE,
+				 "segment of %lu KiB at %#lx is not in the VM's memory",
+				 load_kib(segment->memory_size), segment->paddr);
+	for (u32 i = 0; i < image.nr_segments; i++) {
+		const struct elf_segment *other = &image.segment[i];
 
-		if (piece->address < other->address + other->memory_size &&
-		    other->address < piece->address + piece->memory_size)
-			return load_fail(to->err, E_EXIST, "kernel '%s': segments overlap at %#lx",
-					 kernel->name, max_u64(piece->address, other->address));
+		if (segment->paddr < other->paddr + other->memory_size && other->paddr < end)
+			return load_fail(to, E_EXIST, "segments overlap at %#lx",
+					 max_u64(segment->paddr, other->paddr));
 	}
-	if (image.nr_pieces == MAX_SEGMENTS)
-		return load_fail(to->err, E_NOSUPP, "kernel '%s': more than %u segments",
-				 kernel->name, MAX_SEGMENTS);
-	image.start = min_u64(image.start, piece->address);
-	image.end = max_u64(image.end, piece->address + piece->memory_size);
-	image.piece[image.nr_pieces++] = *piece;
-	return 0;
+	if (image.nr_segments == MAX_SEGMENTS)
+		return load_fail(to, E_NOSUPP, "more than %u segments", MAX_SEGMENTS);
+	image.start = min_u64(image.start, segment->paddr);
+	image.end = max_u64(image.end, end);
+	image.segment[image.nr_segments++] = *segment;
+	return load_write(to, segment->paddr, kernel->data + segment->offset, segment->file_size)
+		       ?: load_write(to, segment->paddr + segment->file_size, NULL,
+				     segment->memory_size - segment->file_size);
 }
 
 /* The a.out way: the header says where it is itself, and the rest follows (specification 3.1.3). */
 static int read_addresses(const struct load_target *to, const struct mb1_header *header,
 			  u64 header_offset) {
-	const struct blob *kernel = &to->spec->kernel;
 	u64 before = (u64)header->header_addr - header->load_addr;
-	struct piece piece = {.address = header->load_addr};
+	struct elf_segment segment = {.offset = header_offset - before, .paddr = header->load_addr};
 
 	if (header->load_addr > header->header_addr || before > header_offset ||
 	    (header->load_end_addr && header->load_end_addr <= header->load_addr))
-		return load_fail(
-			to->err, E_FORMAT,
-			"kernel '%s': address fields of its multiboot header contradict each other",
-			kernel->name);
-	piece.offset = header_offset - before;
-	piece.size = header->load_end_addr ? header->load_end_addr - header->load_addr
-					   : kernel->size - piece.offset;
-	piece.memory_size = piece.size;
+		return load_fail(to, E_FORMAT,
+				 "address fields of its multiboot header contradict each other");
+	segment.file_size = header->load_end_addr ? header->load_end_addr - header->load_addr
+						  : to->spec->kernel.size - segment.offset;
+	segment.memory_size = segment.file_size;
 	if (header->bss_end_addr) {
-		if (header->bss_end_addr < piece.address + piece.size)
-			return load_fail(to->err, E_FORMAT,
-					 "kernel '%s': its bss ends before it begins, at %#x",
-					 kernel->name, header->bss_end_addr);
-		piece.memory_size = header->bss_end_addr - piece.address;
+		if (header->bss_end_addr < segment.paddr + segment.file_size)
+			return load_fail(to, E_FORMAT, "its bss ends before it begins, at %#x",
+					 header->bss_end_addr);
+		segment.memory_size = header->bss_end_addr - segment.paddr;
 	}
 	image.entry = header->entry_addr;
-	return add_piece(to, &piece);
+	return add_segment(to, &segment);
 }
 
 static int read_elf(const struct load_target *to) {
@@ -165,258 +146,145 @@ static int read_elf(const struct load_target *to) {
 	int rc = elf_open(kernel->data, kernel->size, &elf);
 
 	if (rc)
-		return load_fail(to->err, rc, "kernel '%s': %s", kernel->name,
+		return load_fail(to, rc,
 				 rc == E_TRUNC ? "truncated inside its ELF headers"
 					       : "no x86 ELF executable, and no address fields");
 	image.entry = elf.entry;
-	for (u32 i = 0; i < elf.nr_headers; i++) {
+	for (u32 i = 0; !rc && i < elf.nr_headers; i++) {
 		if (!elf_segment(&elf, i, &segment))
 			continue;
-		rc = add_piece(to, &(struct piece){segment.offset, segment.file_size, segment.paddr,
-						   segment.memory_size});
-		if (rc)
-			return rc;
+		rc = add_segment(to, &segment);
 		/* e_entry is a virtual address where a segment's virtual addresses contain it. */
-		if (elf.entry >= segment.vaddr && elf.entry - segment.vaddr < segment.memory_size)
+		if (elf.entry - segment.vaddr < segment.memory_size)
 			image.entry = segment.paddr + (elf.entry - segment.vaddr);
 	}
-	return 0;
+	return rc;
 }
 
-static int check_image(const struct load_target *to) {
-	for (u32 i = 0; i < image.nr_pieces; i++) {
-		const struct piece *piece = &image.piece[i];
-
-		if (image.entry >= piece->address &&
-		    image.entry - piece->address < piece->memory_size)
+static int check_entry(const struct load_target *to) {
+	for (u32 i = 0; i < image.nr_segments; i++)
+		if (image.entry - image.segment[i].paddr < image.segment[i].memory_size)
 			return 0;
-	}
-	return load_fail(to->err, E_FORMAT, "kernel '%s': entry point %#lx is not in its image",
-			 to->spec->kernel.name, image.entry);
+	return load_fail(to, E_FORMAT, "entry point %#lx is not in its image", image.entry);
 }
 
-static int read_image(const struct load_target *to) {
-	const char *name = to->spec->kernel.name;
+static int load_image(const struct load_target *to) {
 	struct mb1_header header;
 	int offset = find_header(&to->spec->kernel, &header), rc;
 
 	if (offset == E_TRUNC)
-		return load_fail(to->err, E_TRUNC,
-				 "kernel '%s': truncated inside its multiboot header", name);
+		return load_fail(to, E_TRUNC, "truncated inside its multiboot header");
 	if (offset < 0)
-		return load_fail(to->err, E_FORMAT,
-				 "kernel '%s': no multiboot header in its first 8 KiB", name);
+		return load_fail(to, E_FORMAT, "no multiboot header in its first 8 KiB");
 	if (header.flags & HEADER_REQUIRED & ~HEADER_KNOWN)
-		return load_fail(
-			to->err, E_NOSUPP,
-			"kernel '%s': its multiboot header requires unknown features, flags %#x",
-			name, header.flags);
-	image = (struct mb_image){.start = ~0ul};
+		return load_fail(to, E_NOSUPP,
+				 "its multiboot header requires unknown features, flags %#x",
+				 header.flags);
+	image.nr_segments = 0;
+	image.start = ~0ul;
+	image.end = LAYOUT_HIGH_LOAD;
 	rc = header.flags & HEADER_ADDRESSES ? read_addresses(to, &header, (u64)offset)
 					     : read_elf(to);
-	return rc ? rc : check_image(to);
+	return rc ?: check_entry(to);
 }
 
 /* Module i as the guest sees them: the initrd, if there is one, comes first. */
 static struct load_module get_module(const struct load_spec *spec, u32 i) {
-	if (spec->initrd.data) {
-		if (i == 0)
-			return (struct load_module){.blob = spec->initrd};
-		i--;
-	}
-	return spec->modules[i];
+	if (!spec->initrd.data)
+		return spec->modules[i];
+	return i ? spec->modules[i - 1] : (struct load_module){.blob = spec->initrd};
 }
 
-static u64 string_size(const char *name, const char *args) {
-	u64 length = load_string_length(args);
-
-	return load_string_length(name) + (length ? 1 + length : 0) + 1;
-}
-
-static int place_modules(const struct load_target *to, struct mb_layout *layout, gpa_t *cursor) {
+/* Puts the modules behind the image, each at a page's start, and enters them in the block. */
+static int load_modules(const struct load_target *to) {
 	const struct load_spec *spec = to->spec;
-
-	layout->nr_modules = spec->nr_modules + (spec->initrd.data ? 1 : 0);
-	for (u32 i = 0; i < layout->nr_modules; i++) {
-		struct load_module module = get_module(spec, i);
-		gpa_t start = align_up(*cursor, PAGE_SIZE);
-		u64 room = to->low_end > start ? to->low_end - start : 0;
-
-		if (string_size(module.blob.name, module.args) > LOAD_MAX_STRING)
-			return load_fail(to->err, E_RANGE,
-					 "module '%s': its string is longer than %u characters",
-					 module.blob.name, LOAD_MAX_STRING - 1);
-		if (module.blob.size > room)
-			return load_fail(to->err, E_NOMEM,
-					 "module '%s' of %lu KiB does not fit: %lu KiB are missing",
-					 module.blob.name, (module.blob.size + 1023) >> 10,
-					 (module.blob.size - room + 1023) >> 10);
-		layout->module[i] = start;
-		*cursor = start + module.blob.size;
-	}
-	return 0;
-}
-
-/* The information and all it points to is one block: structure, GDT, map, modules, strings. */
-static int place_info(const struct load_target *to, struct mb_layout *layout, gpa_t cursor) {
-	const struct load_spec *spec = to->spec;
-	u64 gdt = align_up(sizeof(struct mb1_info), 8);
-	u64 mmap = gdt + 3 * 8;
-	u64 mods = mmap + LAYOUT_MAX_MAP * sizeof(struct mb1_mmap);
-	u64 strings = mods + layout->nr_modules * sizeof(struct mb1_module);
-	u64 size = strings + sizeof(LOADER_NAME) + string_size(spec->kernel.name, spec->cmdline);
-
-	for (u32 i = 0; i < layout->nr_modules; i++) {
-		struct load_module module = get_module(spec, i);
-
-		size += string_size(module.blob.name, module.args);
-	}
-	layout->info = INFO_ADDRESS;
-	if (image.start < INFO_ADDRESS + size && image.end > INFO_ADDRESS) {
-		layout->info = align_up(cursor, PAGE_SIZE);
-		if (layout->info > to->low_end || size > to->low_end - layout->info)
-			return load_fail(to->err, E_NOMEM,
-					 "kernel '%s': no room for its boot information",
-					 spec->kernel.name);
-	}
-	layout->gdt = layout->info + gdt;
-	layout->mmap = layout->info + mmap;
-	layout->mods = layout->info + mods;
-	layout->strings = layout->info + strings;
-	return 0;
-}
-
-static int write_image(const struct load_target *to) {
+	u32 count = spec->nr_modules + (spec->initrd.data ? 1 : 0);
 	int rc = 0;
 
-	for (u32 i = 0; !rc && i < image.nr_pieces; i++) {
-		const struct piece *piece = &image.piece[i];
+	block.info.mods_count = count;
+	for (u32 i = 0; !rc && i < count; i++) {
+		struct load_module module = get_module(spec, i);
+		gpa_t start = align_up(image.end, PAGE_SIZE);
 
-		rc = load_write(to, piece->address, to->spec->kernel.data + piece->offset,
-				piece->size);
-		if (!rc)
-			rc = load_zero(to, piece->address + piece->size,
-				       piece->memory_size - piece->size);
+		image.end = start + module.blob.size;
+		block.modules[i] = (struct mb1_module){.start = (u32)start, .end = (u32)image.end};
+		rc = load_check_room(to, "module", &module.blob,
+				     to->low_end > start ? to->low_end - start : 0)
+			     ?: load_write(to, start, module.blob.data, module.blob.size);
 	}
 	return rc;
 }
 
-/* "name args" with its final 0 at *at, which moves past it. */
+/* Writes "name args" with its final 0 to *at, which moves past it. */
 static int write_string(const struct load_target *to, gpa_t *at, const char *name,
 			const char *args) {
-	u64 length = load_string_length(name), args_length = load_string_length(args);
-	int rc = load_write(to, *at, name, length);
+	static char text[LOAD_MAX_STRING];
+	gpa_t gpa = *at;
+	int length;
 
-	*at += length;
-	if (!rc && args_length) {
-		rc = load_write(to, *at, " ", 1);
-		if (!rc)
-			rc = load_write(to, *at + 1, args, args_length);
-		*at += 1 + args_length;
-	}
-	if (!rc)
-		rc = load_zero(to, *at, 1);
-	*at += 1;
-	return rc;
+	if (!args)
+		args = "";
+	length = snprintf(text, sizeof(text), "%.*s%s%.*s", LOAD_MAX_STRING, name, *args ? " " : "",
+			  LOAD_MAX_STRING, args);
+	if (length >= LOAD_MAX_STRING)
+		return load_fail(to, E_RANGE, "the string of '%s' is longer than %u characters",
+				 name, LOAD_MAX_STRING - 1);
+	*at += (u32)length + 1;
+	return load_write(to, gpa, text, (u32)length + 1);
 }
 
-static int write_modules(const struct load_target *to, const struct mb_layout *layout,
-			 gpa_t *strings) {
-	int rc = 0;
+static int write_strings(const struct load_target *to, gpa_t at) {
+	const struct load_spec *spec = to->spec;
+	int rc;
 
-	for (u32 i = 0; !rc && i < layout->nr_modules; i++) {
-		struct load_module module = get_module(to->spec, i);
-		gpa_t start = layout->module[i];
-		struct mb1_module entry = {(u32)start, (u32)(start + module.blob.size),
-					   (u32)*strings, 0};
+	block.info.loader_name = (u32)at;
+	rc = write_string(to, &at, "Roost", NULL);
+	block.info.cmdline = (u32)at;
+	rc = rc ?: write_string(to, &at, spec->kernel.name, spec->cmdline);
+	for (u32 i = 0; !rc && i < block.info.mods_count; i++) {
+		struct load_module module = get_module(spec, i);
 
-		rc = load_write(to, start, module.blob.data, module.blob.size);
-		if (!rc)
-			rc = load_write(to, layout->mods + i * sizeof(entry), &entry,
-					sizeof(entry));
-		if (!rc)
-			rc = write_string(to, strings, module.blob.name, module.args);
+		block.modules[i].string = (u32)at;
+		rc = write_string(to, &at, module.blob.name, module.args);
 	}
 	return rc;
 }
 
-static int write_map(const struct load_target *to, const struct mb_layout *layout, u32 *length) {
+/* All of the block that does not depend on modules and strings, for its place in the guest. */
+static void fill_block(const struct load_target *to, gpa_t at) {
 	struct guest_range map[LAYOUT_MAX_MAP];
-	struct mb1_mmap entry[LAYOUT_MAX_MAP];
 	u32 count = layout_map(to->memory, map);
 
+	block.info.flags =
+		MB1_HAS_MEM | MB1_HAS_CMDLINE | MB1_HAS_MODULES | MB1_HAS_MMAP | MB1_HAS_LOADER;
+	block.info.mem_lower = LAYOUT_EBDA >> 10;
+	block.info.mem_upper = (u32)((to->low_end - LAYOUT_HIGH_LOAD) >> 10);
+	block.info.mods_addr = (u32)(at + offsetof(struct info_block, modules));
+	block.info.mmap_addr = (u32)(at + offsetof(struct info_block, mmap));
+	block.info.mmap_length = count * (u32)sizeof(struct mb1_mmap);
 	for (u32 i = 0; i < count; i++)
-		entry[i] = (struct mb1_mmap){sizeof(entry[i]) - sizeof(entry[i].size), map[i].base,
-					     map[i].size, map[i].type};
-	*length = count * (u32)sizeof(entry[0]);
-	return load_write(to, layout->mmap, entry, *length);
-}
-
-static int write_info(const struct load_target *to, const struct mb_layout *layout) {
-	const struct load_spec *spec = to->spec;
-	gpa_t strings = layout->strings;
-	struct mb1_info info = {
-		.flags = MB1_HAS_MEM | MB1_HAS_CMDLINE | MB1_HAS_MODULES | MB1_HAS_MMAP |
-			 MB1_HAS_LOADER,
-		.mem_lower = LAYOUT_EBDA >> 10,
-		.mem_upper = (u32)((to->low_end - LAYOUT_HIGH_LOAD) >> 10),
-		.mods_count = layout->nr_modules,
-		.mods_addr = (u32)layout->mods,
-		.mmap_addr = (u32)layout->mmap,
-		.loader_name = (u32)layout->strings,
-	};
-	u32 map_length = 0;
-	int rc = write_map(to, layout, &map_length);
-
-	info.mmap_length = map_length;
-	if (!rc)
-		rc = write_string(to, &strings, LOADER_NAME, NULL);
-	info.cmdline = (u32)strings;
-	if (!rc)
-		rc = write_string(to, &strings, spec->kernel.name, spec->cmdline);
-	if (!rc)
-		rc = write_modules(to, layout, &strings);
-	if (!rc)
-		rc = load_write(to, layout->info, &info, sizeof(info));
-	return rc;
-}
-
-/* The specification promises no GDT (3.2), but there are kernels that rely on one. */
-static int write_gdt(const struct load_target *to, const struct mb_layout *layout) {
-	/* Null, 32-bit code, data (APM 2 4.7). */
-	static const u64 gdt[] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
-
-	to->state->gdtr = (struct boot_table){.base = layout->gdt, .limit = sizeof(gdt) - 1};
-	return load_write(to, layout->gdt, gdt, sizeof(gdt));
+		block.mmap[i] = (struct mb1_mmap){sizeof(struct mb1_mmap) - sizeof(u32),
+						  map[i].base, map[i].size, map[i].type};
 }
 
 int multiboot_load(const struct load_target *to) {
-	const struct load_spec *spec = to->spec;
-	struct mb_layout layout = {0};
-	gpa_t cursor;
-	int rc = read_image(to);
+	gpa_t info = INFO_ADDRESS, gdt;
+	int rc;
 
+	memset(&block, 0, sizeof(block));
+	rc = load_image(to) ?: load_modules(to);
 	if (rc)
 		return rc;
-	if (string_size(spec->kernel.name, spec->cmdline) > LOAD_MAX_STRING)
-		return load_fail(to->err, E_RANGE,
-				 "command line of kernel '%s' is longer than %u characters",
-				 spec->kernel.name, LOAD_MAX_STRING - 1);
-	cursor = max_u64(image.end, LAYOUT_HIGH_LOAD);
-	rc = place_modules(to, &layout, &cursor);
-	if (!rc)
-		rc = place_info(to, &layout, cursor);
-	if (rc)
-		return rc;
-
-	load_flat_state(to->state, CODE_SELECTOR, DATA_SELECTOR);
-	rc = write_gdt(to, &layout);
-	if (!rc)
-		rc = write_image(to);
-	if (!rc)
-		rc = write_info(to, &layout);
+	if (image.start < LAYOUT_EBDA)
+		info = align_up(image.end, PAGE_SIZE);
+	fill_block(to, info);
+	/* The specification promises no GDT (3.2), but there are kernels that rely on one. */
+	gdt = align_up(info + sizeof(block), 8);
+	rc = load_flat_state(to, gdt, LOAD_CODE_32) ?:
+	     write_strings(to, gdt + LOAD_GDT_SIZE) ?:
+	     load_write(to, info, &block, sizeof(block));
 	to->state->gpr[RAX] = MB1_BOOT_MAGIC;
-	to->state->gpr[RBX] = layout.info;
+	to->state->gpr[RBX] = info;
 	to->state->rip = image.entry;
 	return rc;
 }

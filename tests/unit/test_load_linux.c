@@ -168,10 +168,10 @@ static void test_state_is_64_bit_with_the_named_segments(void **state) {
 		assert_int_equal(boot->seg[data[i]].base, 0);
 	}
 	assert_int_equal(boot->seg[SEG_TR].attr, 0x8b);
-	assert_int_equal(boot->gdtr.limit, 31);
-	assert_int_equal(guest_u64(&fix, boot->gdtr.base), 0);
-	assert_int_equal(guest_u64(&fix, boot->gdtr.base + 0x10), 0x00af9b000000ffff);
-	assert_int_equal(guest_u64(&fix, boot->gdtr.base + 0x18), 0x00cf93000000ffff);
+	assert_int_equal(boot->gdt_limit, 31);
+	assert_int_equal(guest_u64(&fix, boot->gdt_base), 0);
+	assert_int_equal(guest_u64(&fix, boot->gdt_base + 0x10), 0x00af9b000000ffff);
+	assert_int_equal(guest_u64(&fix, boot->gdt_base + 0x18), 0x00cf93000000ffff);
 }
 
 static void test_state_is_applied_to_a_vcpu(void **state) {
@@ -188,8 +188,8 @@ static void test_state_is_applied_to_a_vcpu(void **state) {
 	assert_int_equal(vcpu_reg(vcpu, VREG_CR3), fix.state.cr3);
 	assert_int_equal(vcpu_reg(vcpu, VREG_CR4), fix.state.cr4);
 	assert_int_equal(vcpu_reg(vcpu, VREG_EFER), fix.state.efer);
-	assert_int_equal(vcpu_reg(vcpu, VREG_GDTR_BASE), fix.state.gdtr.base);
-	assert_int_equal(vcpu_reg(vcpu, VREG_GDTR_LIMIT), fix.state.gdtr.limit);
+	assert_int_equal(vcpu_reg(vcpu, VREG_GDTR_BASE), fix.state.gdt_base);
+	assert_int_equal(vcpu_reg(vcpu, VREG_GDTR_LIMIT), fix.state.gdt_limit);
 	vcpu_segment(vcpu, SEG_CS, &segment);
 	assert_int_equal(segment.attr, 0xa9b);
 	vcpu_segment(vcpu, SEG_TR, &segment);
@@ -291,7 +291,7 @@ static void test_command_line_and_its_limit(void **state) {
 
 	line[2047] = 'a';
 	line[2048] = '\0';
-	expect(E_RANGE, "command line of 2048 characters, kernel 'image' takes at most 2047");
+	expect(E_RANGE, "command line of 2048 characters, it takes at most 2047");
 }
 
 static void test_endless_command_line_is_cut_off_in_time(void **state) {
@@ -423,7 +423,7 @@ static void test_truncated_at_every_length(void **state) {
 	fix.spec.kind = LOAD_LINUX;
 	load_fixture_expect(&fix, image, 12, E_TRUNC,
 			    "kernel 'image': 12 bytes long, too short for a Linux setup header");
-	load_fixture_expect(&fix, image, 0, E_FORMAT, "kernel 'image' is empty");
+	load_fixture_expect(&fix, image, 0, E_FORMAT, "kernel 'image': it is empty");
 }
 
 static void test_unknown_image_and_bad_requests(void **state) {
