@@ -22,9 +22,6 @@ extern const u8 dsdt_aml[], dsdt_aml_end[];
 #define SEG_TYPE_LDT	  0x2
 #define SEG_TYPE_TSS_BUSY 0xb
 
-/* Load calls come one at a time, from the boot processor, and stacks are small. */
-static u8 acpi_image[ACPI_TABLES_MAX];
-
 int load_fail(const struct load_target *to, int error, const char *fmt, ...) {
 	const char *name = to->spec->kernel.name;
 	char *text = to->err->text;
@@ -106,14 +103,15 @@ static int write_bios_data(const struct load_target *to) {
 }
 
 static int write_acpi(const struct load_target *to) {
-	const struct acpi_params params = {LAYOUT_ACPI, to->vm->nr_vcpus, dsdt_aml,
-					   (u32)(dsdt_aml_end - dsdt_aml)};
-	int size = acpi_tables_build(&params, acpi_image, sizeof(acpi_image));
+	const u64 dsdt_size = (u64)(dsdt_aml_end - dsdt_aml);
+	const void *tables;
+	int size = acpi_tables_build(to->vm->nr_vcpus, &tables);
 
-	if (size < 0)
-		return load_fail(to, size, "ACPI tables for %u vCPUs cannot be built",
+	if (size < 0 || (u32)size + dsdt_size > LAYOUT_ACPI_END - LAYOUT_ACPI)
+		return load_fail(to, E_INVAL, "ACPI tables for %u vCPUs cannot be built",
 				 to->vm->nr_vcpus);
-	return load_write(to, LAYOUT_ACPI, acpi_image, (u64)size);
+	return load_write(to, LAYOUT_ACPI, tables, (u32)size)
+		       ?: load_write(to, LAYOUT_ACPI + (u32)size, dsdt_aml, dsdt_size);
 }
 
 static int check_spec(const struct load_target *to) {
