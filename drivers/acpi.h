@@ -1,8 +1,7 @@
 /*
  * The host's ACPI tables, as far as Roost needs them: processors, interrupt controllers, timers,
- * PCI configuration space, the serial console, reset and power-off. AML is not interpreted; of the
- * DSDT only the _S5_ package is looked for. References: ACPI 6.5, and the HPET, MCFG and SPCR
- * specifications that it names.
+ * the serial console, reset and power-off. AML is not interpreted; of the DSDT only the _S5_
+ * package is looked for. References: ACPI 6.5, and the HPET and SPCR specifications that it names.
  */
 #pragma once
 
@@ -13,9 +12,6 @@ struct boot_info;
 #define ACPI_MAX_CPUS	  256
 #define ACPI_MAX_IOAPICS  16
 #define ACPI_MAX_ISA_IRQS 16
-#define ACPI_MAX_ECAMS	  8
-#define ACPI_MAX_CPU_NMIS 64
-#define ACPI_ALL_CPUS	  0xffffffffu
 
 /* Address spaces of a generic address structure (ACPI 6.5 5.2.3.2) that Roost can use. */
 enum acpi_space { ACPI_SPACE_MEMORY = 0, ACPI_SPACE_IO = 1 };
@@ -24,14 +20,11 @@ enum acpi_space { ACPI_SPACE_MEMORY = 0, ACPI_SPACE_IO = 1 };
 struct acpi_reg {
 	u64 address;
 	enum acpi_space space;
-	u8 width; /* bits, 0 when the firmware does not say */
 };
 
 struct acpi_cpu {
 	u32 apic_id;
-	u32 uid;	     /* ACPI processor UID, what NMI entries refer to */
-	bool enabled;	     /* may be started */
-	bool online_capable; /* not enabled, but could be added while running */
+	bool enabled; /* may be started; else it could be added while running */
 };
 
 struct acpi_ioapic {
@@ -45,26 +38,10 @@ struct acpi_irq {
 	bool active_low, level;
 };
 
-/* A local APIC input wired to NMI. */
-struct acpi_cpu_nmi {
-	u32 uid; /* ACPI_ALL_CPUS: every processor */
-	u8 lint; /* 0 or 1 */
-	bool active_low, level;
-};
-
-/* PCI Express configuration space: 1 MiB a bus from base (which belongs to bus 0). */
-struct acpi_ecam {
-	hpa_t base;
-	u16 segment;
-	u8 first_bus, last_bus;
-};
-
 struct acpi_spcr {
 	bool present; /* a 16550 or 16450 compatible port */
 	struct acpi_reg reg;
-	u32 stride; /* bytes from one register to the next */
-	u32 baud;   /* 0: as the firmware has set it */
-	u32 gsi;    /* 0: polled */
+	u32 baud; /* 0: as the firmware has set it */
 };
 
 struct acpi_info {
@@ -73,28 +50,20 @@ struct acpi_info {
 	u32 nr_ioapics;
 	struct acpi_ioapic ioapics[ACPI_MAX_IOAPICS];
 	struct acpi_irq irq[ACPI_MAX_ISA_IRQS];
-	u32 nr_cpu_nmis;
-	struct acpi_cpu_nmi cpu_nmis[ACPI_MAX_CPU_NMIS];
-	hpa_t lapic; /* physical address of the local APIC; 0 when no MADT says so */
-	bool has_8259;
+	hpa_t lapic;   /* physical address of the local APIC; 0 when no MADT says so */
 	bool has_8042; /* the keyboard controller, which can reset the machine as well */
 	bool no_vga;   /* IAPC_BOOT_ARCH: VGA must not be touched */
 
 	struct acpi_reg pm_timer;
-	bool pm_timer_32bit; /* else 24 bits */
-	struct acpi_reg pm1a_event, pm1b_event, pm1a_control, pm1b_control;
+	struct acpi_reg pm1a_control, pm1b_control;
 	u32 smi_command; /* port; 0: the machine is in ACPI mode always */
 	u8 acpi_enable;	 /* to be written there to get into ACPI mode */
-	u16 sci;
-	u32 fadt_flags;
 	struct acpi_reg reset;
 	u8 reset_value;
 	bool has_s5;
 	u8 s5_type_a, s5_type_b; /* SLP_TYP of power-off for PM1a and PM1b control, 0 to 7 */
 
 	hpa_t hpet; /* registers; 0: none */
-	u32 nr_ecams;
-	struct acpi_ecam ecams[ACPI_MAX_ECAMS];
 	struct acpi_spcr spcr;
 };
 

@@ -1,7 +1,7 @@
 /*
  * Layouts of the ACPI tables that drivers/acpi.c reads and platform/acpi_tables.c writes (ACPI 6.5
- * 5.2; IA-PC HPET 1.0a 3.2.4; PCI Firmware 3.0 4.1.2; Serial Port Console Redirection 1.07).
- * Little-endian, packed, at any address.
+ * 5.2; IA-PC HPET 1.0a 3.2.4; Serial Port Console Redirection 1.07). Little-endian, packed, at any
+ * address.
  */
 #pragma once
 
@@ -58,7 +58,6 @@ enum madt_type {
 	MADT_LAPIC_NMI = 4,
 	MADT_LAPIC_ADDRESS = 5,
 	MADT_X2APIC = 9,
-	MADT_X2APIC_NMI = 10,
 };
 
 struct madt_lapic {
@@ -97,13 +96,6 @@ struct madt_x2apic {
 	struct acpi_entry entry;
 	u16 reserved;
 	u32 apic_id, flags, uid;
-} __packed;
-
-struct madt_x2apic_nmi {
-	struct acpi_entry entry;
-	u16 flags;
-	u32 uid; /* 0xffffffff: all */
-	u8 lint, reserved[3];
 } __packed;
 
 struct acpi_fadt {
@@ -146,18 +138,6 @@ struct acpi_hpet {
 	u8 attributes;
 } __packed;
 
-struct acpi_mcfg {
-	struct acpi_header header;
-	u64 reserved;
-} __packed;
-
-struct mcfg_entry {
-	u64 base;
-	u16 segment;
-	u8 first_bus, last_bus;
-	u32 reserved;
-} __packed;
-
 struct acpi_spcr_table {
 	struct acpi_header header;
 	u8 interface, reserved0[3];
@@ -168,11 +148,9 @@ struct acpi_spcr_table {
 	/* terminal type and PCI identity follow; Roost has no use for them */
 } __packed;
 
-#define SPCR_16550	0x00
-#define SPCR_16450	0x01
-#define SPCR_16550_GAS	0x12
-#define SPCR_IRQ_8259	0x1u
-#define SPCR_IRQ_IOAPIC 0x2u
+#define SPCR_16550     0x00
+#define SPCR_16450     0x01
+#define SPCR_16550_GAS 0x12
 
 /* AML, as much as the _S5_ package needs (ACPI 6.5 20.2, 20.3). */
 #define AML_ZERO    0x00
@@ -183,7 +161,6 @@ struct acpi_spcr_table {
 #define AML_DWORD   0x0c
 #define AML_QWORD   0x0e
 #define AML_PACKAGE 0x12
-#define AML_NO_OP   0xa3
 #define AML_ONES    0xff
 
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
@@ -196,16 +173,13 @@ _Static_assert(sizeof(struct madt_override) == 10, "MADT override");
 _Static_assert(sizeof(struct madt_lapic_nmi) == 6, "MADT local APIC NMI");
 _Static_assert(sizeof(struct madt_lapic_address) == 12, "MADT local APIC address");
 _Static_assert(sizeof(struct madt_x2apic) == 16, "MADT x2APIC");
-_Static_assert(sizeof(struct madt_x2apic_nmi) == 12, "MADT x2APIC NMI");
 _Static_assert(offsetof(struct acpi_fadt, pm1a_event) == 56, "FADT port numbers");
 _Static_assert(offsetof(struct acpi_fadt, boot_arch) == 109, "FADT boot flags");
 _Static_assert(FADT_V1_SIZE == 116, "FADT revision 1");
 _Static_assert(offsetof(struct acpi_fadt, x_pm1a_event) == 148, "FADT 64-bit registers");
 _Static_assert(sizeof(struct acpi_fadt) == 244, "FADT");
 _Static_assert(sizeof(struct acpi_hpet) == 56, "HPET");
-_Static_assert(sizeof(struct acpi_mcfg) == 44, "MCFG");
-_Static_assert(sizeof(struct mcfg_entry) == 16, "MCFG entry");
-_Static_assert(offsetof(struct acpi_spcr_table, gsi) == 54, "SPCR");
+_Static_assert(offsetof(struct acpi_spcr_table, baud) == 58, "SPCR");
 
 /* The sum of all bytes: 0 for a table that is not corrupt. */
 static inline u8 acpi_sum(const void *data, size_t length) {
