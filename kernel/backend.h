@@ -12,13 +12,22 @@ struct cpu;
 struct pt_format;
 struct vm;
 
-enum event_type { EVENT_NONE, EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION };
+/* The last two are for nested_event() only. */
+enum event_type {
+	EVENT_NONE,
+	EVENT_INTERRUPT,
+	EVENT_NMI,
+	EVENT_EXCEPTION,
+	EVENT_INIT,
+	EVENT_SHUTDOWN,
+};
 
 struct event {
 	u8 type; /* enum event_type */
 	u8 vector;
 	bool has_error;
 	u32 error;
+	gva_t address; /* of a page fault: CR2 */
 };
 
 struct backend {
@@ -57,13 +66,22 @@ struct backend {
 
 	/* Events. inject() is for the very next entry and is called at most once for it. */
 	bool (*event_queued)(struct vcpu *vcpu);
-	bool (*interrupt_allowed)(struct vcpu *vcpu); /* IF set, no shadow */
+	/* Would it be taken now? IF set, no shadow. Also while another vCPU is loaded. */
+	bool (*interrupt_allowed)(struct vcpu *vcpu);
 	bool (*nmi_allowed)(struct vcpu *vcpu);
 	void (*inject)(struct vcpu *vcpu, const struct event *event);
 	/* Exit as soon as the guest could take an interrupt (or an NMI), or no longer. */
 	void (*interrupt_window)(struct vcpu *vcpu, bool open);
 	void (*nmi_window)(struct vcpu *vcpu);
 	void (*end_shadow)(struct vcpu *vcpu);
+
+	/*
+	 * Nesting. The vCPU runs an L2 and an event is there for it, that nothing masks: true when
+	 * L1 wants an exit for it instead, which has been made (vcpu->l2 is false now). An
+	 * interrupt or NMI stays pending. With EVENT_INIT it is called in L1 as well, and true
+	 * means that the back end will ask for it again (REQ_INIT) in its time, or has done it.
+	 */
+	bool (*nested_event)(struct vcpu *vcpu, const struct event *event);
 
 	void (*tlb_flush)(struct vcpu *vcpu);
 	const char *(*exit_name)(u64 reason); /* never NULL */

@@ -269,6 +269,10 @@ static enum verdict set_autostart(struct parser *p, struct text value) {
 	return set_flag(value, "no", "yes", &p->vm->autostart);
 }
 
+static enum verdict set_nested(struct parser *p, struct text value) {
+	return set_flag(value, "off", "on", &p->vm->nested);
+}
+
 static const struct key {
 	const char *name;
 	enum verdict (*set)(struct parser *p, struct text value);
@@ -287,12 +291,13 @@ static const struct key {
 	{"populate", set_populate, "eager or lazy", false, false},
 	{"debug-exit", set_debug_exit, "yes or no", false, false},
 	{"autostart", set_autostart, "yes or no", false, false},
+	{"nested", set_nested, "on or off", false, false},
 };
 
 /* ---- lines ---- */
 
 static void unknown_key(struct parser *p, struct text name) {
-	char known[160];
+	char known[192];
 	size_t used = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys) && used < sizeof(known); i++)
@@ -383,6 +388,7 @@ static void vm_defaults(struct vm_config *vm, const char *name, size_t length) {
 	vm->cpus = 1;
 	vm->leaf_order = MAX_LEAF_ORDER;
 	vm->autostart = true;
+	vm->nested = true;
 }
 
 static void begin_vm(struct parser *p, struct text name) {

@@ -38,6 +38,7 @@ struct vm_config {
 	bool lazy;     /* map memory when the guest first touches it */
 	bool debug_exit;
 	bool autostart;
+	bool nested; /* the guest may be a hypervisor */
 };
 
 /* About 100 KiB; not to be copied by assignment, strings point into it. */

@@ -89,7 +89,7 @@ struct vcpu_block {
 	struct vcpu vcpu;
 	struct kvm_pv pv;
 	struct msr_state msrs;
-	struct fetch_cache fetch;
+	struct fetch_cache fetch[2];
 	u64 exit_counts[256];
 };
 
@@ -107,7 +107,8 @@ static int create_vcpu(struct vm *vm, u32 id) {
 	vcpu->backend = backend;
 	vcpu->pv = &block->pv;
 	vcpu->msrs = &block->msrs;
-	vcpu->fetch = &block->fetch;
+	vcpu->fetch = vcpu->fetches[0] = &block->fetch[0];
+	vcpu->fetches[1] = &block->fetch[1];
 	vcpu->exit_counts = block->exit_counts;
 	vcpu->cpu = (vm->id + id) % nr_cpus;
 	if (planned[vcpu->cpu] == SCHED_QUEUE || backend->vcpu_create(vcpu)) {
@@ -132,6 +133,7 @@ static int build_model(struct guest *g) {
 		.nr_vcpus = g->config->cpus,
 		.tsc_khz = tsc_khz,
 		.dedicated = g->config->cpus <= nr_cpus,
+		.nested = g->config->nested,
 	};
 
 	g->vm.cpu_model = &g->model;
@@ -252,7 +254,7 @@ static void reset_vcpus(struct vm *vm) {
 		atomic_store(&vcpu->nmi_pending, 0);
 		atomic_store(&vcpu->mp_state, vcpu->id ? MP_WAIT_SIPI : MP_RUNNING);
 		memset(vcpu->pv, 0, sizeof(*vcpu->pv));
-		memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
+		memset(vcpu->fetches[0], 0, 2 * sizeof(*vcpu->fetch));
 		vcpu->tsc_offset = 0 - vm->boot_tsc;
 		msr_reset(vcpu);
 		msr_firmware_mtrrs(vcpu, LAYOUT_PCI_HOLE);

@@ -66,6 +66,7 @@ static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error
 		}
 	}
 	e->pending = true;
+	e->again = false;
 	e->vector = vector;
 	e->has_error = has_error;
 	e->error = error;
@@ -82,8 +83,13 @@ enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error) {
 }
 
 enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error) {
-	vcpu_set_reg(vcpu, VREG_CR2, address);
+	vcpu->exception.address = address;
 	return queue_exception(vcpu, X86_PF, true, error);
+}
+
+/* True when L1 takes the event in L2's place. */
+static bool l1_takes(struct vcpu *vcpu, const struct event *event) {
+	return unlikely(vcpu->l2) && vcpu->backend->nested_event(vcpu, event);
 }
 
 enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
@@ -104,6 +110,8 @@ enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 }
 
 enum outcome vcpu_triple_fault(struct vcpu *vcpu) {
+	if (l1_takes(vcpu, &(struct event){.type = EVENT_SHUTDOWN}))
+		return RESUME;
 	return vcpu_stop_reason(vcpu, "triple fault at rip %lx", vcpu->rip);
 }
 
@@ -122,7 +130,7 @@ static bool can_wake(struct vcpu *vcpu) {
 		return true;
 	if (atomic_load(&vcpu->nmi_pending) && vcpu->backend->nmi_allowed(vcpu))
 		return true;
-	if ((vcpu->rflags & X86_RFLAGS_IF) && irq_next(vcpu) >= 0)
+	if (irq_next(vcpu) >= 0 && vcpu->backend->interrupt_allowed(vcpu))
 		return true;
 	return guest_take_kick(vcpu);
 }
@@ -167,6 +175,7 @@ static bool deliver_exception(struct vcpu *vcpu) {
 		.vector = e->vector,
 		.has_error = e->has_error,
 		.error = e->error,
+		.address = e->address,
 	};
 
 	if (!e->pending)
@@ -178,6 +187,10 @@ static bool deliver_exception(struct vcpu *vcpu) {
 	/* #DB ends general detection: its handler needs the debug registers (APM 2 13.1.1). */
 	if (e->vector == X86_DB)
 		vcpu_set_reg(vcpu, VREG_DR7, vcpu_reg(vcpu, VREG_DR7) & ~X86_DR7_GD);
+	if (!e->again && l1_takes(vcpu, &event))
+		return true;
+	if (e->vector == X86_PF)
+		vcpu_set_reg(vcpu, VREG_CR2, e->address);
 	vcpu->backend->inject(vcpu, &event);
 	return true;
 }
@@ -187,6 +200,8 @@ static bool deliver_nmi(struct vcpu *vcpu) {
 
 	if (!vcpu->backend->nmi_allowed(vcpu))
 		return false;
+	if (l1_takes(vcpu, &nmi))
+		return true;
 	atomic_fetch_sub(&vcpu->nmi_pending, 1);
 	vcpu->backend->inject(vcpu, &nmi);
 	return true;
@@ -198,6 +213,8 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
 
 	if (!vcpu->backend->interrupt_allowed(vcpu))
 		return false;
+	if (l1_takes(vcpu, &event))
+		return true;
 	vector = irq_accept(vcpu);
 	if (vector < 0)
 		return false;
@@ -209,23 +226,27 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
 
 /*
  * At most one event enters the guest at a time (APM 2 8.5 gives the order); for what has to wait a
- * window is opened, whose exit brings us here again.
+ * window is opened, whose exit brings us here again. False: L1 has taken one as an exit from its
+ * L2, and what is left has to be looked at from there.
  */
-static void deliver_events(struct vcpu *vcpu) {
+static bool deliver_events(struct vcpu *vcpu) {
 	bool busy = vcpu->backend->event_queued(vcpu);
+	bool l2 = vcpu->l2;
 
 	guest_before_events(vcpu);
 	busy = deliver_exception(vcpu) || busy;
-	if (unlikely(atomic_load(&vcpu->nmi_pending))) {
+	if (unlikely(atomic_load(&vcpu->nmi_pending)) && vcpu->l2 == l2) {
 		if (busy || !deliver_nmi(vcpu))
 			vcpu->backend->nmi_window(vcpu);
 		busy = true;
 	}
-	if (irq_next(vcpu) < 0)
-		return;
-	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0)
-		return;
-	vcpu->backend->interrupt_window(vcpu, true);
+	if (irq_next(vcpu) >= 0 && vcpu->l2 == l2) {
+		bool done = !busy && deliver_interrupt(vcpu);
+
+		if (vcpu->l2 == l2 && (!done || irq_next(vcpu) >= 0))
+			vcpu->backend->interrupt_window(vcpu, true);
+	}
+	return vcpu->l2 == l2;
 }
 
 bool vcpu_prepare(struct vcpu *vcpu) {
@@ -239,7 +260,8 @@ bool vcpu_prepare(struct vcpu *vcpu) {
 		vcpu->backend->tlb_flush(vcpu);
 	if (requests & REQ_CLOCK)
 		guest_clock_update(vcpu);
-	deliver_events(vcpu);
+	while (!deliver_events(vcpu))
+		atomic_fetch_and(&vcpu->requests, ~REQ_EVENT); /* of the change of levels */
 	return true;
 }
 
@@ -259,6 +281,10 @@ static void start_up(struct vcpu *vcpu) {
 }
 
 static void take_init(struct vcpu *vcpu) {
+	static const struct event init = {.type = EVENT_INIT};
+
+	if (vcpu->backend->nested_event && vcpu->backend->nested_event(vcpu, &init))
+		return;
 	vcpu->backend->vcpu_reset(vcpu, true);
 	guest_vcpu_init(vcpu);
 	atomic_store(&vcpu->nmi_pending, 0);

@@ -90,8 +90,10 @@ enum mp_state { MP_RUNNING, MP_HALTED, MP_WAIT_SIPI };
 struct vcpu_exception {
 	bool pending;
 	bool has_error;
+	bool again; /* an exit interrupted its delivery: L1 has been asked already */
 	u8 vector;
 	u32 error;
+	gva_t address; /* of a page fault: CR2 from its delivery on */
 };
 
 /* The last exits, newest at nr_exits - 1, for a panic's or a stop's report. */
@@ -113,7 +115,8 @@ struct vcpu {
 	struct vm *vm;
 	struct lapic *lapic;
 	struct kvm_pv *pv;
-	struct fetch_cache *fetch;
+	struct fetch_cache *fetch;	 /* of the running level */
+	struct fetch_cache *fetches[2];	 /* of L1, of L2 */
 	struct msr_state *msrs;		 /* MSRs that no hardware holds (platform/msr.h) */
 	struct vcpu_exception exception; /* queued for the next entry */
 	u64 tsc_offset;			 /* guest TSC = host TSC + tsc_offset, modulo 2^64 */
@@ -123,6 +126,7 @@ struct vcpu {
 	_Atomic u32 mp_state;		 /* enum mp_state */
 	_Atomic u32 sipi_vector;
 	_Atomic u32 nmi_pending; /* NMIs waiting, 0 to 2 */
+	bool l2;		 /* it runs a guest of its guest: vcpu_set_level() */
 	u32 nr_exits;		 /* modulo 2^32; index of the trace below */
 	struct vcpu_trace trace[VCPU_TRACE];
 	u64 *exit_counts; /* by the back end's exit table index */
@@ -153,7 +157,7 @@ void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset);
  */
 enum outcome inject_exception(struct vcpu *vcpu, u8 vector);
 enum outcome inject_exception_error(struct vcpu *vcpu, u8 vector, u32 error);
-enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error); /* sets CR2 */
+enum outcome inject_page_fault(struct vcpu *vcpu, gva_t address, u32 error);
 
 static inline enum outcome inject_gp(struct vcpu *vcpu, u32 error) {
 	return inject_exception_error(vcpu, 13, error);
@@ -182,6 +186,16 @@ void vcpu_run(struct vcpu *vcpu, const bool *resched);
 /* The same on this vCPU's own CPU: it is not in the guest, so nobody needs to be kicked. */
 static inline void vcpu_request_self(struct vcpu *vcpu, u64 bits) {
 	atomic_fetch_or_explicit(&vcpu->requests, bits, memory_order_relaxed);
+}
+
+/*
+ * From now on the registers are those of L2, or of L1 again. What is pending for the vCPU is looked
+ * at anew: the windows that wait for it belong to the level that is left.
+ */
+static inline void vcpu_set_level(struct vcpu *vcpu, bool l2) {
+	vcpu->l2 = l2;
+	vcpu->fetch = vcpu->fetches[l2];
+	vcpu_request_self(vcpu, REQ_EVENT);
 }
 
 /* True when vcpu_prepare() has something to do before the next entry. */

@@ -52,6 +52,7 @@
 
 #define X86_DR7_GD	       BIT(13)
 
+#define X86_MSR_TSC	       0x00000010u
 #define X86_MSR_APIC_BASE      0x0000001bu
 #define X86_MSR_SYSENTER_CS    0x00000174u
 #define X86_MSR_PAT	       0x00000277u
@@ -74,6 +75,7 @@ enum x86_vector {
 	X86_DB = 1,
 	X86_NMI = 2,
 	X86_BP = 3,
+	X86_OF = 4,
 	X86_UD = 6,
 	X86_NM = 7,
 	X86_DF = 8,
@@ -84,6 +86,7 @@ enum x86_vector {
 	X86_PF = 14,
 	X86_AC = 17,
 	X86_MC = 18,
+	X86_SX = 30,
 };
 
 #define X86_PORT_ACCESSORS(suffix, type)                                          \

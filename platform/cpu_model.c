@@ -4,8 +4,8 @@
  * because Roost emulates it. What is not listed is not there, and its MSRs and control-register
  * bits fault.
  *
- * Not offered: SVM and VMX (no nesting yet), MONITOR, five-level paging, performance counters,
- * machine-check banks, and the speculation-control MSRs, which nothing here switches between vCPUs.
+ * Not offered: VMX, MONITOR, five-level paging, performance counters, machine-check banks, and the
+ * speculation-control MSRs, which nothing here switches between vCPUs.
  */
 #include "platform/cpu_model.h"
 
@@ -26,6 +26,7 @@ enum word {
 	WX1_ECX,
 	WX1_EDX,
 	WX8_EBX,
+	WXA_EDX,
 	WX21_EAX,
 	NR_WORDS,
 };
@@ -46,6 +47,7 @@ static const struct {
 	[WX1_ECX] = {CPUID_EXT + 1, 0, ECX},
 	[WX1_EDX] = {CPUID_EXT + 1, 0, EDX},
 	[WX8_EBX] = {CPUID_EXT + 8, 0, EBX},
+	[WXA_EDX] = {CPUID_EXT + 0xa, 0, EDX},
 	[WX21_EAX] = {CPUID_EXT + 0x21, 0, EAX},
 };
 
@@ -65,6 +67,7 @@ enum source {
 	HOST_AMD, /* the same, on AMD only: reserved on Intel */
 	EMULATED, /* always there: Roost provides it */
 	EMULATED_AMD,
+	NESTED_AMD, /* the same, on AMD for a guest that may be a hypervisor */
 };
 
 struct features {
@@ -122,6 +125,7 @@ static const struct features features[] = {
 	/* LOCK MOV CR0 is MOV CR8, SSE4A, misaligned SSE, TBM, topology extensions */
 	{WX1_ECX, HOST_AMD, 0, B(4) | B(6) | B(7) | B(21) | B(22)},
 	{WX1_ECX, EMULATED_AMD, 0, B(9)},	       /* OS visible workarounds */
+	{WX1_ECX, NESTED_AMD, 0, B(2)},		       /* SVM */
 	{WX1_ECX, HOST_AMD, NEEDS_AVX, B(11) | B(16)}, /* XOP, FMA4 */
 	/* as in leaf 1, but 22 MMX extensions, 25 EFER.FFXSR, 30 3DNow! extensions, 31 3DNow! */
 	{WX1_EDX, HOST_AMD, 0,
@@ -131,6 +135,8 @@ static const struct features features[] = {
 	/* SYSCALL, no-execute, 1 GiB pages, RDTSCP, long mode */
 	{WX1_EDX, HOST, 0, B(11) | B(20) | B(26) | B(27) | B(29)},
 	{WX8_EBX, HOST_AMD, 0, B(0) | B(2)}, /* CLZERO, FXRSTOR restores error pointers */
+	/* next RIP saved, flush by ASID, VMRUN and its like accept any address of memory */
+	{WXA_EDX, NESTED_AMD, 0, B(3) | B(6) | B(28)},
 	/* LFENCE is always serializing, a null selector clears the base */
 	{WX21_EAX, HOST_AMD, 0, B(2) | B(6)},
 };
@@ -144,6 +150,7 @@ static const struct features features[] = {
 #define WD1_EAX_XSAVEC	   1
 #define WD1_EAX_XSAVES	   3
 #define WX1_ECX_CMP_LEGACY 1
+#define WX1_ECX_SVM	   2
 #define WX1_ECX_TOPOEXT	   22
 #define WX1_EDX_NX	   20
 #define WX1_EDX_FFXSR	   25
@@ -172,6 +179,9 @@ static const struct {
 	{X86_CR4_SMAP, W7_EBX, 20},
 	{X86_CR4_PKE, W7_ECX, W7_ECX_PKU},
 };
+
+/* How many ASIDs a guest has for its guests: as many as hardware has, they cost nothing. */
+#define NESTED_ASIDS 0x8000u
 
 /* In leaf 1 EDX for 64-bit guests: x87, PSE, TSC, MSR, PAE, CX8, FXSR, SSE and SSE2. */
 #define W1_EDX_PROMISED 0x07000179u
@@ -261,11 +271,13 @@ static void build_xcr0(struct builder *b) {
 
 /* Those of the row that the guest gets. */
 static u32 features_offered(const struct builder *b, const struct features *f, u32 host) {
-	if ((f->source == HOST_AMD || f->source == EMULATED_AMD) && !b->host->is_amd)
+	if (f->source != HOST && f->source != EMULATED && !b->host->is_amd)
 		return 0;
 	if ((b->model->xcr0_allowed & f->needs) != f->needs)
 		return 0;
-	return f->source == EMULATED || f->source == EMULATED_AMD ? f->bits : f->bits & host;
+	if (f->source == NESTED_AMD && !b->config->nested)
+		return 0;
+	return f->source == HOST || f->source == HOST_AMD ? f->bits & host : f->bits;
 }
 
 static void build_features(struct builder *b) {
@@ -314,6 +326,9 @@ static void build_reserved_bits(struct builder *b) {
 	if (has(b, WX1_EDX, WX1_EDX_FFXSR))
 		m->efer_allowed |= X86_EFER_FFXSR;
 
+	m->has_svm = has(b, WX1_ECX, WX1_ECX_SVM);
+	if (m->has_svm)
+		m->efer_allowed |= X86_EFER_SVME;
 	m->has_rdtscp = has(b, WX1_EDX, WX1_EDX_RDTSCP) || has(b, W7_ECX, W7_ECX_RDPID);
 	m->has_xsaves = has(b, WD1_EAX, WD1_EAX_XSAVES);
 	m->has_pcid = has(b, W1_ECX, W1_ECX_PCID);
@@ -472,6 +487,8 @@ static u32 max_ext(const struct builder *b) {
 static void add_amd_leaves(struct builder *b) {
 	u32 max = max_ext(b);
 
+	if (b->model->has_svm)
+		add(b, CPUID_EXT + 0xa, 1, NESTED_ASIDS, 0, b->word[WXA_EDX]);
 	if (max >= CPUID_EXT + 0x19)
 		add_masked(b, CPUID_EXT + 0x19, ~0u, ~0u, 0, 0); /* 1 GiB TLBs */
 	if (max >= CPUID_EXT + 0x1a)

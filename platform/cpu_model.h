@@ -76,6 +76,7 @@ struct cpu_model {
 	bool has_rdtscp; /* or RDPID: IA32_TSC_AUX is there */
 	bool has_xsaves; /* IA32_XSS is there; it holds 0 only */
 	bool has_pcid;
+	bool has_svm; /* the guest may be a hypervisor */
 };
 
 /* What the back end knows about the machine below. */
@@ -91,6 +92,7 @@ struct cpu_model_config {
 	u32 nr_vcpus;	/* 1 to VM_MAX_VCPUS */
 	u64 tsc_khz;	/* the guest's TSC */
 	bool dedicated; /* no vCPU shares its CPU: the guest need not yield while it spins */
+	bool nested;	/* the guest may use the host's kind of virtualization itself */
 };
 
 /*

@@ -6,6 +6,7 @@
 #include "lib/x86.h"
 #include "platform/cpu_model.h"
 #include "platform/lapic.h"
+#include "platform/msr.h"
 
 #define CR0_KNOWN                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
@@ -192,6 +193,8 @@ int efer_set(struct vcpu *vcpu, u64 value) {
 	if ((value & ~model->efer_allowed) || ((value ^ old) & X86_EFER_LMA))
 		return E_INVAL;
 	if (((value ^ old) & X86_EFER_LME) && (vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PG))
+		return E_INVAL;
+	if ((value & X86_EFER_SVME) && (vcpu->msrs->vm_cr & VM_CR_SVMDIS))
 		return E_INVAL;
 	if (value == old)
 		return 0;

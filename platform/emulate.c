@@ -152,10 +152,15 @@ static void hex_text(char text[2 * INSN_MAX_LEN + 1], const u8 *bytes, unsigned 
 	text[2 * len] = 0;
 }
 
-/* Neither skipped nor tried again: the guest cannot go on. */
+/*
+ * Neither skipped nor tried again: the guest cannot go on. An L2 must not end L1 with it: for it,
+ * the instruction is not there (law E6).
+ */
 static enum outcome unsupported(struct emul *e, int err) {
 	char text[2 * INSN_MAX_LEN + 1];
 
+	if (e->vcpu->l2)
+		return inject_ud(e->vcpu);
 	if (err == E_RANGE)
 		return vcpu_stop_reason(e->vcpu, "rip %lx (linear %lx) is not in RAM", e->vcpu->rip,
 					e->fetch_at);

@@ -30,7 +30,16 @@ void msr_move_tsc(struct vcpu *vcpu, u64 delta) {
 	kvm_pv_tsc_changed(vcpu);
 }
 
-/* The entry whose range holds the MSR and that exists for the VM's vendor, or NULL. */
+static bool exists(const struct cpu_model *model, u8 vendor) {
+	switch (vendor) {
+	case MSR_ANY: return true;
+	case MSR_AMD: return model->is_amd;
+	case MSR_INTEL: return !model->is_amd;
+	default: return model->has_svm;
+	}
+}
+
+/* The entry whose range holds the MSR and that exists for the VM, or NULL. */
 static const struct msr_range *find(struct vcpu *vcpu, u32 msr) {
 	u32 low = 0, high = msr_table_len;
 
@@ -43,9 +52,7 @@ static const struct msr_range *find(struct vcpu *vcpu, u32 msr) {
 		} else if (msr < range->first) {
 			high = mid;
 		} else {
-			u8 vendor = vcpu->vm->cpu_model->is_amd ? MSR_AMD : MSR_INTEL;
-
-			return range->vendor == MSR_ANY || range->vendor == vendor ? range : NULL;
+			return exists(vcpu->vm->cpu_model, range->vendor) ? range : NULL;
 		}
 	}
 	return NULL;
@@ -117,7 +124,7 @@ enum outcome msr_write_exit(struct vcpu *vcpu) {
 
 u32 msr_table_check(const struct msr_range *table, u32 len) {
 	for (u32 i = 0; i < len; i++) {
-		if (table[i].first > table[i].last || !table[i].read || table[i].vendor > MSR_INTEL)
+		if (table[i].first > table[i].last || !table[i].read || table[i].vendor > MSR_SVM)
 			return i + 1;
 		if (i && table[i - 1].last >= table[i].first)
 			return i + 1;

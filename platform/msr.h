@@ -14,6 +14,11 @@
 #define MTRR_UC	      0u
 #define MTRR_WB	      6u
 
+/* VM_CR (APM 2 15.30.1) */
+#define VM_CR_R_INIT BIT(1)
+#define VM_CR_LOCK   BIT(3)
+#define VM_CR_SVMDIS BIT(4)
+
 /* MSRs that no hardware holds for the guest; vcpu->msrs points to one of each vCPU. */
 struct msr_state {
 	u64 mtrr_def_type;
@@ -23,6 +28,7 @@ struct msr_state {
 	u64 misc_enable;		  /* Intel */
 	u64 syscfg, hwcr, nb_cfg, de_cfg; /* AMD */
 	u64 iorr[4], top_mem, top_mem2;	  /* AMD */
+	u64 vm_cr, vm_hsave_pa;		  /* AMD: SVM */
 };
 
 /* Values after reset, of this structure and of TSC_ADJUST; INIT changes none of them. */
@@ -48,11 +54,11 @@ int msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
 
 /* ---- the table ---- */
 
-enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL };
+enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL, MSR_SVM };
 
 struct msr_range {
 	u32 first, last; /* both inclusive */
-	u8 vendor;	 /* enum msr_vendor: where the MSRs exist */
+	u8 vendor;	 /* enum msr_vendor: where the MSRs exist; SVM: where that is offered */
 	int (*read)(struct vcpu *vcpu, u32 msr, u64 *value);
 	int (*write)(struct vcpu *vcpu, u32 msr, u64 value); /* NULL: read only, writes are #GP */
 };

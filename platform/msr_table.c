@@ -58,9 +58,6 @@ static int read_value(struct vcpu *vcpu, u32 msr, u64 *value) {
 		*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
 		break;
 	case 0xfe: /* MTRRcap */ *value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC; break;
-	case 0xc0010114: /* VM_CR: SVM off, and locked: LOCK and SVMDIS (APM 2 15.30.1) */
-		*value = BIT(3) | BIT(4);
-		break;
 	default: /* OSVW_ID_LENGTH: errata 0 to 3 have a status bit, and none of them applies */
 		*value = 4;
 		break;
@@ -261,6 +258,8 @@ static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable) {
 	case 0xc001001d:
 		*writable = frames & ~(MiB(8) - 1);
 		return msr == 0xc001001a ? &s->top_mem : &s->top_mem2;
+	case 0xc0010114: *writable = 0; return &s->vm_cr; /* has a handler for writes */
+	case 0xc0010117: *writable = frames; return &s->vm_hsave_pa;
 	default: /* IORR base: read and write to memory; mask: valid */
 		*writable = frames | ((msr & 1) ? BIT(11) : BIT(3) | BIT(4));
 		return &s->iorr[(msr - 0xc0010016) & 3];
@@ -286,8 +285,18 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
 
 /* ---- models and revisions ---- */
 
-static int write_vm_cr(struct vcpu *vcpu __unused, u32 msr __unused, u64 value) {
-	return value & ~0x1ful ? E_INVAL : 0;
+/* LOCK fixes itself and SVMDIS, which cannot be set while SVM is in use (APM 2 15.30.1). */
+static int write_vm_cr(struct vcpu *vcpu, u32 msr __unused, u64 value) {
+	u64 *vm_cr = &vcpu->msrs->vm_cr, fixed = VM_CR_LOCK | VM_CR_SVMDIS;
+
+	if (value & ~0x1ful)
+		return E_INVAL;
+	if (*vm_cr & VM_CR_LOCK)
+		value = (value & ~fixed) | (*vm_cr & fixed);
+	if ((value & VM_CR_SVMDIS) && (vcpu_reg(vcpu, VREG_EFER) & X86_EFER_SVME))
+		return E_INVAL;
+	*vm_cr = value;
+	return 0;
 }
 
 /* Intel: software writes 0 before CPUID to have it reported (SDM 3A 9.11.7.1). AMD: read only. */
@@ -338,16 +347,17 @@ const struct msr_range msr_table[] = {
 	{0xc0000100, 0xc0000101, MSR_ANY, read_seg_base, write_seg_base},
 	{0xc0000102, 0xc0000102, MSR_ANY, read_vreg, write_vreg_canonical}, /* KernelGSbase */
 	{0xc0000103, 0xc0000103, MSR_ANY, read_tsc_aux, write_tsc_aux},
-	{0xc0010010, 0xc0010010, MSR_AMD, read_kept, write_kept},   /* SYSCFG */
-	{0xc0010015, 0xc0010015, MSR_AMD, read_kept, write_kept},   /* HWCR */
-	{0xc0010016, 0xc0010019, MSR_AMD, read_kept, write_kept},   /* IORR base and mask, twice */
-	{0xc001001a, 0xc001001a, MSR_AMD, read_kept, write_kept},   /* TOP_MEM */
-	{0xc001001d, 0xc001001d, MSR_AMD, read_kept, write_kept},   /* TOM2 */
-	{0xc001001f, 0xc001001f, MSR_AMD, read_kept, write_kept},   /* NB_CFG */
-	{0xc0010114, 0xc0010114, MSR_AMD, read_value, write_vm_cr}, /* VM_CR */
-	{0xc0010140, 0xc0010140, MSR_AMD, read_value, NULL},	    /* OSVW_ID_LENGTH */
-	{0xc0010141, 0xc0010141, MSR_AMD, read_zero, NULL},	    /* OSVW_STATUS */
-	{0xc0011029, 0xc0011029, MSR_AMD, read_kept, write_kept},   /* DE_CFG */
+	{0xc0010010, 0xc0010010, MSR_AMD, read_kept, write_kept},  /* SYSCFG */
+	{0xc0010015, 0xc0010015, MSR_AMD, read_kept, write_kept},  /* HWCR */
+	{0xc0010016, 0xc0010019, MSR_AMD, read_kept, write_kept},  /* IORR base and mask, twice */
+	{0xc001001a, 0xc001001a, MSR_AMD, read_kept, write_kept},  /* TOP_MEM */
+	{0xc001001d, 0xc001001d, MSR_AMD, read_kept, write_kept},  /* TOM2 */
+	{0xc001001f, 0xc001001f, MSR_AMD, read_kept, write_kept},  /* NB_CFG */
+	{0xc0010114, 0xc0010114, MSR_AMD, read_kept, write_vm_cr}, /* VM_CR */
+	{0xc0010117, 0xc0010117, MSR_SVM, read_kept, write_kept},  /* VM_HSAVE_PA */
+	{0xc0010140, 0xc0010140, MSR_AMD, read_value, NULL},	   /* OSVW_ID_LENGTH */
+	{0xc0010141, 0xc0010141, MSR_AMD, read_zero, NULL},	   /* OSVW_STATUS */
+	{0xc0011029, 0xc0011029, MSR_AMD, read_kept, write_kept},  /* DE_CFG */
 };
 
 const u32 msr_table_len = ARRAY_SIZE(msr_table);
@@ -359,6 +369,7 @@ void msr_reset(struct vcpu *vcpu) {
 		.misc_enable = BIT(0) | BIT(11) | BIT(12), /* fast strings; no BTS, no PEBS */
 		.hwcr = BIT(24),			   /* the TSC counts at a constant rate */
 		.de_cfg = BIT(1),
+		.vm_cr = vcpu->vm->cpu_model->has_svm ? 0 : VM_CR_LOCK | VM_CR_SVMDIS,
 	};
 	vcpu->tsc_adjust = 0;
 }

@@ -8,10 +8,23 @@
 #include "kernel/vm.h"
 #include "lib/x86.h"
 
+#define V_WINDOW (u32)(V_IRQ | V_PRIO_MAX | V_IGN_TPR)
+
 bool svm_event_queued(struct vcpu *vcpu) { return svm_of(vcpu)->vmcb->event_inj & EVENTINJ_VALID; }
 
+/* L2's interrupts are physical ones for L1, which may have put its own IF in L2's place. */
+static bool host_if_counts(struct vcpu *vcpu) {
+	return vcpu->l2 && (svm_of(vcpu)->nested.vmcb12->vintr & V_MASKING);
+}
+
 bool svm_interrupt_allowed(struct vcpu *vcpu) {
-	return (vcpu->rflags & X86_RFLAGS_IF) && !(svm_of(vcpu)->vmcb->int_state & INT_SHADOW);
+	const struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (!svm_gif(arch))
+		return false;
+	if (unlikely(host_if_counts(vcpu)))
+		return arch->vmcb01->rflags & X86_RFLAGS_IF;
+	return (vcpu->rflags & X86_RFLAGS_IF) && !(arch->vmcb->int_state & INT_SHADOW);
 }
 
 bool svm_nmi_allowed(struct vcpu *vcpu) {
@@ -20,7 +33,7 @@ bool svm_nmi_allowed(struct vcpu *vcpu) {
 	/* An IRET that has faulted unmasks as well. */
 	if (arch->iret_seen && vcpu->rip != arch->iret_rip)
 		arch->nmi_masked = arch->iret_seen = false;
-	return !arch->nmi_masked && !(arch->vmcb->int_state & INT_SHADOW);
+	return svm_gif(arch) && !arch->nmi_masked && !(arch->vmcb->int_state & INT_SHADOW);
 }
 
 void svm_end_shadow(struct vcpu *vcpu) { svm_of(vcpu)->vmcb->int_state &= ~INT_SHADOW; }
@@ -44,19 +57,55 @@ void svm_inject(struct vcpu *vcpu, const struct event *event) {
 	}
 }
 
+/* An interrupt that this CPU sends to itself ends the guest's run behind what is injected. */
+static void kick_behind_event(struct vcpu *vcpu) {
+	vcpu_request_self(vcpu, REQ_EVENT);
+	/* Not again when the delivery itself was what an interrupt came before. */
+	if (!(svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID))
+		smp_kick_self();
+}
+
+/* The window in an L2 takes the place of a virtual interrupt of L1's, which comes back after it. */
+static void window_in_l2(struct vcpu *vcpu, bool open) {
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct vmcb *vmcb = arch->vmcb, *l1 = arch->nested.vmcb12;
+
+	if (host_if_counts(vcpu)) {
+		/* Nothing that L2 does unmasks it: it comes behind the event that is injected. */
+		if (svm_interrupt_allowed(vcpu))
+			kick_behind_event(vcpu);
+		return;
+	}
+	if (open == arch->nested.window)
+		return;
+	arch->nested.window = open;
+	if (open) {
+		l1->vintr = (l1->vintr & ~V_WINDOW) | (vmcb->vintr & V_WINDOW);
+		vmcb->vintr |= V_WINDOW;
+		vmcb->intercept_misc1 |= (u32)INTERCEPT_VINTR;
+	} else {
+		vmcb->vintr = (vmcb->vintr & ~V_WINDOW) | (l1->vintr & V_WINDOW);
+		vmcb->intercept_misc1 &= ~(u32)INTERCEPT_VINTR;
+		vmcb->intercept_misc1 |= l1->intercept_misc1 & (u32)INTERCEPT_VINTR;
+	}
+}
+
 /*
  * The window is a virtual interrupt of highest priority that is never delivered, because its
- * intercept comes first (APM 2 15.21.4).
+ * intercept comes first (APM 2 15.21.4). With GIF clear it is STGI that everything waits for, which
+ * exits, unless the CPU holds virtual interrupts back itself.
  */
 void svm_interrupt_window(struct vcpu *vcpu, bool open) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
-	if (open) {
-		vmcb->vintr |= V_IRQ | V_PRIO_MAX | V_IGN_TPR;
-		vmcb->intercept_misc1 |= INTERCEPT_VINTR;
-	} else {
-		vmcb->vintr &= (u32) ~(V_IRQ | V_PRIO_MAX | V_IGN_TPR);
+	if (unlikely(vcpu->l2)) {
+		window_in_l2(vcpu, open);
+	} else if (!open) {
+		vmcb->vintr &= ~V_WINDOW;
 		vmcb->intercept_misc1 &= ~(u32)INTERCEPT_VINTR;
+	} else if (vmcb->vintr & (V_GIF | V_GIF_ENABLE)) {
+		vmcb->vintr |= V_WINDOW;
+		vmcb->intercept_misc1 |= INTERCEPT_VINTR;
 	}
 }
 
@@ -93,22 +142,23 @@ enum outcome svm_exit_iret(struct vcpu *vcpu) {
 }
 
 /*
- * A blocked NMI waits for IRET, whose intercept is on or has come; or for the end of a shadow or of
- * another event's delivery. Neither is seen by a window for interrupts, which asks for IF: an
- * interrupt that this CPU sends to itself ends the guest's run right behind them.
+ * A blocked NMI waits for STGI; for IRET, whose intercept is on or has come; or for the end of a
+ * shadow or of another event's delivery. Neither is seen by a window for interrupts, which asks for
+ * IF.
  */
 void svm_nmi_window(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
+	if (!svm_gif(arch)) {
+		arch->vmcb->intercept_misc2 |= (u32)INTERCEPT_STGI;
+		return;
+	}
 	if (arch->nmi_masked) {
 		if (arch->iret_seen)
 			step_over_iret(vcpu);
 		return;
 	}
-	vcpu_request_self(vcpu, REQ_EVENT);
-	/* Not again when the delivery itself was what an interrupt came before. */
-	if (!(arch->vmcb->exit_int_info & EVENTINJ_VALID))
-		smp_kick_self();
+	kick_behind_event(vcpu);
 }
 
 /* #DB is intercepted always: its delivery could fault for ever without an exit otherwise. */
@@ -129,29 +179,43 @@ enum outcome svm_exit_db(struct vcpu *vcpu) {
 }
 
 /*
+ * QEMU 7.2 reports a virtual interrupt as an exception with a vector of 32 and more, and leaves it
+ * pending: it would come twice.
+ */
+u64 svm_interrupted_event(struct vmcb *vmcb) {
+	u64 info = vmcb->exit_int_info;
+
+	if (!(info & EVENTINJ_VALID))
+		return 0;
+	if ((info >> EVENTINJ_TYPE_SHIFT & 7) == EVENTINJ_EXCEPTION && (u8)info >= 32) {
+		info &= ~(7ul << EVENTINJ_TYPE_SHIFT);
+		vmcb->vintr &= (u32)~V_IRQ;
+	}
+	return info;
+}
+
+/*
  * The exit came while an event was being delivered. Software interrupts and exceptions restart with
  * their instruction, RIP points at it; everything else must be delivered again.
  */
 void svm_take_exit_event(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-	u64 info = vmcb->exit_int_info;
+	u64 info = svm_interrupted_event(vmcb);
 	u64 type = info >> EVENTINJ_TYPE_SHIFT & 7;
 	u8 vector = (u8)info;
 
 	if (type == EVENTINJ_SOFT)
 		return;
-	if (type == EVENTINJ_EXCEPTION && vector < 32) {
-		if (vector == X86_BP || vector == 4)
+	if (type == EVENTINJ_EXCEPTION) {
+		if (vector == X86_BP || vector == X86_OF)
 			return;
-		vcpu->exception.pending = true;
+		vcpu->exception.pending = vcpu->exception.again = true;
 		vcpu_request_self(vcpu, REQ_EVENT);
 		vcpu->exception.vector = vector;
+		vcpu->exception.address = vmcb->cr2;
 		vcpu->exception.has_error = info & EVENTINJ_ERROR;
 		vcpu->exception.error = (u32)(info >> 32);
 		return;
 	}
-	/* QEMU 7.2 reports a virtual interrupt as an exception with a vector of 32 and more. */
-	if (type == EVENTINJ_EXCEPTION)
-		info &= ~(7ul << EVENTINJ_TYPE_SHIFT);
 	vmcb->event_inj = info;
 }

@@ -82,12 +82,6 @@ static enum outcome exit_unasked(struct vcpu *vcpu) {
 	return RESUME;
 }
 
-/* Index of an exit code: 0x000 to 0x0bf as they are, 0x400 to 0x403 behind them. */
-#define INDEX_NPF     0xc0u
-#define INDEX_INVALID 0xc4u
-#define INDEX_UNKNOWN 0xc5u
-_Static_assert(SVM_NR_EXITS == INDEX_UNKNOWN + 1, "one counter an entry");
-
 #define UNASKED \
 	{ "not asked for", exit_unasked }
 
@@ -113,17 +107,17 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_INVD] = {"INVD", exit_nop},
 	[EXIT_PAUSE] = {"PAUSE", exit_nop},
 	[EXIT_HLT] = {"HLT", exit_hlt},
-	[EXIT_INVLPGA] = {"INVLPGA", inject_ud},
+	[EXIT_INVLPGA] = {"INVLPGA", svm_exit_invlpga},
 	[EXIT_IOIO] = {"port I/O", exit_io},
 	[EXIT_MSR] = {"MSR", exit_msr},
 	[EXIT_FERR] = {"FERR freeze", exit_unasked},
 	[EXIT_SHUTDOWN] = {"shutdown", vcpu_triple_fault}, /* (APM 2 15.14.3) */
-	[EXIT_VMRUN] = {"VMRUN", inject_ud},
+	[EXIT_VMRUN] = {"VMRUN", svm_exit_vmrun},
 	[EXIT_VMMCALL] = {"VMMCALL", hypercall_exit},
-	[EXIT_VMLOAD] = {"VMLOAD", inject_ud},
-	[EXIT_VMSAVE] = {"VMSAVE", inject_ud},
-	[EXIT_STGI] = {"STGI", inject_ud},
-	[EXIT_CLGI] = {"CLGI", inject_ud},
+	[EXIT_VMLOAD] = {"VMLOAD", svm_exit_vmload},
+	[EXIT_VMSAVE] = {"VMSAVE", svm_exit_vmsave},
+	[EXIT_STGI] = {"STGI", svm_exit_gif},
+	[EXIT_CLGI] = {"CLGI", svm_exit_gif},
 	[EXIT_SKINIT] = {"SKINIT", inject_ud},
 	[EXIT_WBINVD] = {"WBINVD", exit_nop},
 	[EXIT_MONITOR] = {"MONITOR", inject_ud},
@@ -175,15 +169,19 @@ static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb) {
 
 void svm_write_back(struct vcpu *vcpu) { write_back(vcpu, svm_of(vcpu)->vmcb); }
 
+inline enum outcome svm_handle(struct vcpu *vcpu, u64 index) {
+	if (unlikely(svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID))
+		svm_take_exit_event(vcpu);
+	return exits[index].handler(vcpu);
+}
+
 /* The order keeps few values alive across calls: each would cost a register saved and restored. */
-bool svm_exit(struct vcpu *vcpu) {
+hpa_t svm_exit(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	enum outcome outcome;
 	u64 index, rip;
 
 	vmcb->event_inj = 0;
-	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
-		svm_take_exit_event(vcpu);
 	rip = vmcb->rip;
 	vcpu->rip = rip;
 	vcpu->rflags = vmcb->rflags;
@@ -193,17 +191,22 @@ bool svm_exit(struct vcpu *vcpu) {
 	index = exit_index(vmcb->exit_code);
 	note_exit(vcpu, rip, index);
 
-	outcome = exits[index].handler(vcpu);
+	if (unlikely(vcpu->l2))
+		outcome = svm_nested_exit(vcpu, index);
+	else
+		outcome = svm_handle(vcpu, index);
 	if (outcome == ADVANCE) {
+		vmcb = svm_of(vcpu)->vmcb;
 		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu, vmcb);
 		vmcb->int_state &= ~INT_SHADOW;
 		if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)))
 			vcpu_end_instruction(vcpu);
 	}
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
-		return false;
-	write_back(vcpu, vmcb);
+		return 0;
+	/* It may be another one by now: that of L1 or of L2. */
+	write_back(vcpu, svm_of(vcpu)->vmcb);
 	if (unlikely(svm_of(vcpu)->tlb_work))
 		svm_tlb_enter(vcpu);
-	return true;
+	return svm_of(vcpu)->vmcb_pa;
 }

@@ -10,10 +10,10 @@
 #include "mm/direct.h"
 #include "svm/quirks.h"
 
-#define IOPM_SIZE  (3 * PAGE_SIZE)
-#define MSRPM_SIZE (2 * PAGE_SIZE)
-
 static hpa_t iopm, msrpm;
+static u64 *own_map;	  /* msrpm */
+static u16 open_words[8]; /* of the map: those with a clear bit */
+static unsigned nr_open;
 
 static const u32 guest_msrs[] = {
 	X86_MSR_SYSENTER_CS, X86_MSR_SYSENTER_CS + 1, X86_MSR_SYSENTER_CS + 2, X86_MSR_STAR,
@@ -22,11 +22,38 @@ static const u32 guest_msrs[] = {
 };
 
 /* Two bits an MSR, read then write, in three ranges of 2 KiB each (APM 2 15.11). */
+int svm_msr_bit(u32 msr) {
+	static const u32 first[] = {0, 0xc0000000, 0xc0010000};
+
+	for (u32 i = 0; i < ARRAY_SIZE(first); i++)
+		if (msr - first[i] < 0x2000)
+			return (int)(i * 0x2000 + (msr & 0x1fff)) * 2;
+	return -1;
+}
+
 static void pass_msr(u8 *map, u32 msr) {
-	u32 range = msr < 0x2000 ? 0 : msr < 0xc0010000 ? 1 : 2;
-	u32 bit = (range * 0x2000 + (msr & 0x1fff)) * 2;
+	int bit = svm_msr_bit(msr);
 
 	map[bit / 8] &= (u8) ~(3u << bit % 8);
+}
+
+static void find_open_words(void) {
+	nr_open = 0;
+	for (u32 i = 0; i < MSRPM_SIZE / 8 && nr_open < ARRAY_SIZE(open_words); i++)
+		if (own_map[i] != ~0ul)
+			open_words[nr_open++] = (u16)i;
+}
+
+/* What Roost lets pass lies in the first page. */
+void svm_msrpm_merge(u8 *to, const u8 *l1) {
+	for (unsigned i = 0; i < nr_open; i++) {
+		u32 word = open_words[i];
+		u64 wanted =
+			l1 ? __atomic_load_n((const u64 *)(const void *)l1 + word, __ATOMIC_RELAXED)
+			   : ~0ul;
+
+		((u64 *)(void *)to)[word] = own_map[word] | wanted;
+	}
 }
 
 int svm_intercept_init(void) {
@@ -48,6 +75,8 @@ int svm_intercept_init(void) {
 		pass_msr(msr, X86_MSR_TSC_AUX);
 	iopm = virt_to_phys(io);
 	msrpm = virt_to_phys(msr);
+	own_map = (u64 *)(void *)msr;
+	find_open_words();
 	return 0;
 }
 
@@ -67,6 +96,7 @@ void svm_intercept_setup(struct vmcb *vmcb) {
 		      INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
 		      INTERCEPT_MONITOR | INTERCEPT_MWAIT | INTERCEPT_XSETBV | INTERCEPT_RDPRU);
 	vmcb->vintr = (u32)V_MASKING;
+	vmcb->np_enable = NP_ENABLE;
 	vmcb->iopm_base = iopm;
 	vmcb->msrpm_base = msrpm;
 }
@@ -76,8 +106,15 @@ void svm_intercept_setup(struct vmcb *vmcb) {
  * long-mode activation are Roost's (see svm_update_efer()). Else the guest writes CR0 itself.
  */
 void svm_intercept_cr0(struct svm_vcpu *arch, bool on) {
-	if (on)
-		arch->vmcb->intercept_cr_write |= BIT(0);
-	else
-		arch->vmcb->intercept_cr_write &= (u16)~BIT(0);
+	u16 write = (u16)on;
+
+	/* An L1 that watches the bits of CR0 sees paging turned on, and enters L2 anew. */
+	if (arch->vmcb != arch->vmcb01) {
+		const struct vmcb *l1 = arch->nested.vmcb12;
+
+		if (l1->intercept_misc1 & INTERCEPT_CR0_SEL)
+			write = 0;
+		write |= l1->intercept_cr_write & 1;
+	}
+	arch->vmcb->intercept_cr_write = (arch->vmcb->intercept_cr_write & (u16)~BIT(0)) | write;
 }

@@ -33,6 +33,10 @@ enum outcome svm_exit_invalid(struct vcpu *vcpu) {
 
 	if (is_mov_to_cr(vcpu))
 		return inject_gp(vcpu, 0);
+	if (vcpu->l2) {
+		svm_nested_leave(vcpu, EXIT_INVALID, 0, 0, 0);
+		return RESUME;
+	}
 	return vcpu_stop_reason(vcpu,
 				"VMRUN refused the state: cr0 %lx cr3 %lx cr4 %lx efer %lx rip %lx "
 				"rflags %lx event %lx asid %u",

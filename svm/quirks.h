@@ -16,5 +16,5 @@
 /* True on a machine that leaves a guest's CR0 writes unchecked. */
 bool svm_quirk_cr0_unchecked(void);
 
-/* VMEXIT_INVALID: of a guest's CR3 on QEMU, else of the VMCB, which stops the VM. */
+/* VMEXIT_INVALID: of a guest's CR3 on QEMU, else of the VMCB: L1's fault, or it stops the VM. */
 enum outcome svm_exit_invalid(struct vcpu *vcpu);

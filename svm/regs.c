@@ -47,7 +47,7 @@ static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg) {
 
 /*
  * What VMLOAD and VMSAVE move (APM 3 VMSAVE): while the guest's run loop is on, the CPU holds
- * these, not the VMCB.
+ * these, else VMCB 01, whichever level runs.
  */
 static bool in_vmsave_state(enum vreg reg) { return reg >= VREG_STAR && reg <= VREG_SYSENTER_EIP; }
 
@@ -68,9 +68,11 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
 		return fpu_tsc_aux(&arch->fpu);
 	if (reg == VREG_XCR0)
 		return fpu_xcr0(&arch->fpu);
-	if (arch->entered && in_vmsave_state(reg))
-		svm_vmsave(arch->vmcb_pa);
-	return *reg_field(arch->vmcb, reg);
+	if (!in_vmsave_state(reg))
+		return *reg_field(arch->vmcb, reg);
+	if (arch->entered)
+		svm_vmsave(arch->vmcb01_pa);
+	return *reg_field(arch->vmcb01, reg);
 }
 
 /*
@@ -106,8 +108,10 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 
 	switch (reg) {
 	case VREG_EFER:
-		arch->efer = value & ~(X86_EFER_LMA | X86_EFER_SVME);
+		arch->efer = value & ~X86_EFER_LMA;
 		svm_update_efer(arch);
+		if (!vcpu->l2)
+			svm_update_svme(vcpu);
 		return;
 	case VREG_CR0: set_cr0(arch, value); return;
 	case VREG_CR4:
@@ -121,21 +125,29 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
 	default: break;
 	}
-	if (arch->entered && in_vmsave_state(reg)) {
-		svm_vmsave(arch->vmcb_pa);
+	if (!in_vmsave_state(reg)) {
 		*reg_field(vmcb, reg) = value;
-		svm_vmload(arch->vmcb_pa);
-	} else {
-		*reg_field(vmcb, reg) = value;
+		return;
 	}
+	if (arch->entered)
+		svm_vmsave(arch->vmcb01_pa);
+	*reg_field(arch->vmcb01, reg) = value;
+	if (arch->entered)
+		svm_vmload(arch->vmcb01_pa);
+}
+
+/* Where the segment is; up to date. */
+static struct vmcb_segment *find_segment(struct svm_vcpu *arch, enum seg seg) {
+	if (!segment_in_vmsave_state(seg))
+		return segment_field(arch->vmcb, seg);
+	if (arch->entered)
+		svm_vmsave(arch->vmcb01_pa);
+	return segment_field(arch->vmcb01, seg);
 }
 
 void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
-	struct svm_vcpu *arch = svm_of(vcpu);
-	const struct vmcb_segment *s = segment_field(arch->vmcb, seg);
+	const struct vmcb_segment *s = find_segment(svm_of(vcpu), seg);
 
-	if (arch->entered && segment_in_vmsave_state(seg))
-		svm_vmsave(arch->vmcb_pa);
 	out->base = s->base;
 	out->limit = s->limit;
 	out->selector = s->selector;
@@ -144,19 +156,16 @@ void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 
 void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	struct svm_vcpu *arch = svm_of(vcpu);
-	struct vmcb_segment *s = segment_field(arch->vmcb, seg);
-	bool live = arch->entered && segment_in_vmsave_state(seg);
+	struct vmcb_segment *s = find_segment(arch, seg);
 
-	if (live)
-		svm_vmsave(arch->vmcb_pa);
 	s->base = in->base;
 	s->limit = in->limit;
 	s->selector = in->selector;
 	s->attr = in->attr;
 	if (seg == SEG_SS)
 		arch->vmcb->cpl = (in->attr & SEG_ATTR_DPL) >> 5;
-	if (live)
-		svm_vmload(arch->vmcb_pa);
+	if (arch->entered && segment_in_vmsave_state(seg))
+		svm_vmload(arch->vmcb01_pa);
 }
 
 /*
@@ -172,7 +181,13 @@ u32 svm_privilege(struct vcpu *vcpu) {
 	return cpl;
 }
 
-void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset) { svm_of(vcpu)->vmcb->tsc_offset = offset; }
+void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	arch->vmcb01->tsc_offset = offset;
+	if (vcpu->l2)
+		arch->vmcb->tsc_offset = offset + arch->nested.vmcb12->tsc_offset;
+}
 
 static void reset_segments(struct vmcb *vmcb) {
 	static const struct vmcb_segment data = {.attr = 0x93, .limit = 0xffff};
@@ -199,10 +214,11 @@ static void reset_msrs(struct svm_vcpu *arch) {
 
 void svm_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct svm_vcpu *arch = svm_of(vcpu);
-	struct vmcb *vmcb = arch->vmcb;
+	struct vmcb *vmcb = arch->vmcb01;
 	/* INIT keeps CD and NW (APM 2 table 14-1). */
 	u64 cache_bits = init ? vmcb->cr0 & (X86_CR0_CD | X86_CR0_NW) : X86_CR0_CD | X86_CR0_NW;
 
+	svm_nested_reset(vcpu);
 	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
 	vcpu->gpr[RDX] = 0x600; /* family, model, stepping; the CPU model may say it better */
 	vcpu->rip = 0xfff0;
@@ -226,6 +242,7 @@ void svm_vcpu_reset(struct vcpu *vcpu, bool init) {
 	vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
 	svm_interrupt_window(vcpu, false);
 	svm_update_efer(arch);
+	svm_update_svme(vcpu);
 	vmcb->ncr3 = vcpu->vm->gmem->pt.root;
 	svm_tlb_flush(vcpu);
 }

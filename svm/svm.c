@@ -48,6 +48,7 @@ static int svm_probe(void) {
 		.flush_by_asid = r[3] & BIT(6),
 		.decode_assists = r[3] & BIT(7),
 		.pause_filter = r[3] & BIT(10),
+		.vmsave = r[3] & BIT(15),
 		.vgif = r[3] & BIT(16),
 		.nr_asids = r[1],
 	};
@@ -86,8 +87,9 @@ static void svm_vcpu_destroy(struct vcpu *vcpu) {
 	if (!arch)
 		return;
 	fpu_destroy(&arch->fpu);
-	if (arch->vmcb)
-		page_free(arch->vmcb, PAGE_SIZE);
+	svm_nested_destroy(vcpu);
+	if (arch->vmcb01)
+		page_free(arch->vmcb01, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }
@@ -98,15 +100,15 @@ static int svm_vcpu_create(struct vcpu *vcpu) {
 	if (!arch)
 		return E_NOMEM;
 	vcpu->arch = arch;
-	arch->vmcb = page_alloc(PAGE_SIZE);
-	if (!arch->vmcb || fpu_create(&arch->fpu)) {
+	arch->vmcb01 = page_alloc(PAGE_SIZE);
+	if (!arch->vmcb01 || fpu_create(&arch->fpu) || svm_nested_create(vcpu)) {
 		svm_vcpu_destroy(vcpu);
 		return E_NOMEM;
 	}
-	arch->vmcb_pa = virt_to_phys(arch->vmcb);
-	arch->asid_cpu = ~0u;
-	arch->vmcb->np_enable = 1;
-	svm_intercept_setup(arch->vmcb);
+	arch->vmcb01_pa = virt_to_phys(arch->vmcb01);
+	arch->tlb01.asid_cpu = arch->tlb02.asid_cpu = ~0u;
+	svm_intercept_setup(arch->vmcb01);
+	svm_nested_reset(vcpu);
 	return 0;
 }
 
@@ -125,13 +127,13 @@ static void svm_run(struct vcpu *vcpu) {
 	if (!vcpu_prepare(vcpu))
 		return;
 	__asm__ volatile("clgi; sti" : : : "memory");
-	svm_vmload(arch->vmcb_pa);
+	svm_vmload(arch->vmcb01_pa);
 	arch->entered = true;
 	svm_write_back(vcpu);
 	svm_tlb_enter(vcpu);
 	svm_enter(vcpu);
 	arch->entered = false;
-	svm_vmsave(arch->vmcb_pa);
+	svm_vmsave(arch->vmcb01_pa);
 	svm_vmload(svm->host_vmcb_pa);
 	__asm__ volatile("cli; stgi" : : : "memory");
 }
@@ -160,6 +162,7 @@ const struct backend svm_backend = {
 	.interrupt_window = svm_interrupt_window,
 	.nmi_window = svm_nmi_window,
 	.end_shadow = svm_end_shadow,
+	.nested_event = svm_nested_event,
 	.tlb_flush = svm_tlb_flush,
 	.exit_name = svm_exit_name,
 	.nr_exit_reasons = SVM_NR_EXITS,

@@ -18,48 +18,56 @@
 #include "mm/ptable.h"
 #include "platform/fetch.h"
 
-void svm_tlb_flush(struct vcpu *vcpu) {
-	struct svm_vcpu *arch = svm_of(vcpu);
-
-	arch->flush = true;
-	arch->tlb_work = true;
+static void flush(struct vcpu *vcpu, struct svm_tlb *tlb, struct fetch_cache *fetch) {
+	tlb->flush = true;
+	svm_of(vcpu)->tlb_work = true;
 	/* What was found through the old tables is not to be found again. */
-	memset(vcpu->fetch->pages, 0, sizeof(vcpu->fetch->pages));
+	memset(fetch->pages, 0, sizeof(fetch->pages));
 }
 
-static void new_asid(struct svm_vcpu *arch, struct svm_cpu *cpu) {
+void svm_tlb_flush_l2(struct vcpu *vcpu) { flush(vcpu, &svm_of(vcpu)->tlb02, vcpu->fetches[1]); }
+
+void svm_tlb_flush(struct vcpu *vcpu) {
+	flush(vcpu, &svm_of(vcpu)->tlb01, vcpu->fetches[0]);
+	if (svm_of(vcpu)->nested.vmcb02)
+		svm_tlb_flush_l2(vcpu);
+}
+
+static void new_asid(struct vmcb *vmcb, struct svm_tlb *tlb, struct svm_cpu *cpu) {
 	if (cpu->next_asid >= svm_features.nr_asids) {
 		cpu->asid_generation++;
 		cpu->next_asid = 1;
-		arch->vmcb->tlb_control = TLB_FLUSH_ALL;
+		vmcb->tlb_control = TLB_FLUSH_ALL;
 	}
-	arch->vmcb->asid = cpu->next_asid++;
-	arch->asid_generation = cpu->asid_generation;
+	vmcb->asid = cpu->next_asid++;
+	tlb->asid_generation = cpu->asid_generation;
 }
 
 void svm_tlb_enter(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
+	struct svm_tlb *tlb = arch->tlb;
+	struct vmcb *vmcb = arch->vmcb;
 	struct cpu *cpu = this_cpu();
 	struct svm_cpu *svm = cpu->backend_data;
 	u64 generation = pt_generation(&vcpu->vm->gmem->pt);
 
-	arch->vmcb->tlb_control = 0;
-	if (arch->asid_cpu != cpu->id || arch->asid_generation != svm->asid_generation) {
-		new_asid(arch, svm);
-		arch->asid_cpu = cpu->id;
-	} else if (arch->flush || arch->flushed_generation != generation) {
+	vmcb->tlb_control = 0;
+	if (tlb->asid_cpu != cpu->id || tlb->asid_generation != svm->asid_generation) {
+		new_asid(vmcb, tlb, svm);
+		tlb->asid_cpu = cpu->id;
+	} else if (tlb->flush || tlb->flushed_generation != generation) {
 #ifdef ROOST_DEBUG
-		if (!arch->flush)
+		if (!tlb->flush)
 			panic("vCPU %u entered with nested page tables changed and not flushed",
 			      vcpu->id);
 #endif
 		if (svm_features.flush_by_asid)
-			arch->vmcb->tlb_control = TLB_FLUSH_ASID;
+			vmcb->tlb_control = TLB_FLUSH_ASID;
 		else
-			new_asid(arch, svm);
+			new_asid(vmcb, tlb, svm);
 	}
-	arch->flush = false;
-	arch->flushed_generation = generation;
+	tlb->flush = false;
+	tlb->flushed_generation = generation;
 	/* The request to the CPU must not stay for the entry after the next. */
-	arch->tlb_work = arch->vmcb->tlb_control;
+	arch->tlb_work = vmcb->tlb_control;
 }

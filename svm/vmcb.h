@@ -40,7 +40,7 @@ struct vmcb {
 	u8 reserved3[0x0a8 - 0x098];
 	u64 event_inj; /* 0x0a8 */
 	u64 ncr3;
-	u64 lbr_enable; /* 0x0b8 */
+	u64 lbr_enable; /* 0x0b8: bit 1 virtual VMLOAD and VMSAVE */
 	u32 clean;
 	u32 reserved4;
 	u64 next_rip; /* 0x0c8 */
@@ -130,12 +130,19 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define INTERCEPT_RDPRU	  BIT(14)
 
 /* vintr */
-#define V_IRQ	   BIT(8)
-#define V_PRIO_MAX (0xful << 16)
-#define V_IGN_TPR  BIT(20)
-#define V_MASKING  BIT(24)
+#define V_TPR	      0xfful
+#define V_IRQ	      BIT(8)
+#define V_GIF	      BIT(9)
+#define V_PRIO_MAX    (0xful << 16)
+#define V_PRIO_SHIFT  16
+#define V_IGN_TPR     BIT(20)
+#define V_MASKING     BIT(24)
+#define V_GIF_ENABLE  BIT(25)
 
-#define INT_SHADOW BIT(0)
+#define NP_ENABLE     BIT(0)
+#define VMSAVE_ENABLE BIT(1) /* lbr_enable */
+
+#define INT_SHADOW    BIT(0)
 
 /* event_inj, exit_int_info (APM 2 15.20) */
 #define EVENTINJ_TYPE_SHIFT 8
@@ -169,9 +176,11 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define EXIT_INVD      0x076u
 #define EXIT_PAUSE     0x077u
 #define EXIT_HLT       0x078u
+#define EXIT_INVLPG    0x079u
 #define EXIT_INVLPGA   0x07au
 #define EXIT_IOIO      0x07bu
 #define EXIT_MSR       0x07cu
+#define EXIT_TASK      0x07du
 #define EXIT_FERR      0x07eu
 #define EXIT_SHUTDOWN  0x07fu
 #define EXIT_VMRUN     0x080u
@@ -187,6 +196,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define EXIT_XSETBV    0x08du
 #define EXIT_RDPRU     0x08eu
 #define EXIT_NPF       0x400u
+#define EXIT_INVALID   (~0ul)
 
 /* exit_info1 of EXIT_NPF */
 #define NPF_WRITE     BIT(1)

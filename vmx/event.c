@@ -20,7 +20,15 @@ static void set_proc(struct vmx_vcpu *arch, u32 value) {
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
 
 bool vmx_interrupt_allowed(struct vcpu *vcpu) {
-	return (vcpu->rflags & X86_RFLAGS_IF) && !(vmread(VMCS_GUEST_SHADOW) & SHADOW_NEXT);
+	struct vmcs_loan loan;
+	u64 shadow;
+
+	if (!(vcpu->rflags & X86_RFLAGS_IF))
+		return false;
+	loan = vmx_borrow(vcpu);
+	shadow = vmread(VMCS_GUEST_SHADOW);
+	vmx_give_back(loan);
+	return !(shadow & SHADOW_NEXT);
 }
 
 bool vmx_nmi_allowed(struct vcpu *vcpu) {

@@ -96,6 +96,7 @@ static void test_all_keys(void **state) {
 				   "populate = lazy\n"
 				   "debug-exit = yes\n"
 				   "autostart = no\n"
+				   "nested = off\n"
 				   "\n"
 				   "[ vm  test-2_x.y ]\r\n"
 				   "kernel = \"tool.elf\"\r\n"
@@ -119,6 +120,7 @@ static void test_all_keys(void **state) {
 	assert_true(vm->lazy);
 	assert_true(vm->debug_exit);
 	assert_false(vm->autostart);
+	assert_false(vm->nested);
 	assert_int_equal(vm->nr_modules, 0);
 	vm++;
 	assert_string_equal(vm->name, "test-2_x.y");
@@ -150,6 +152,7 @@ static void test_defaults_of_a_vm(void **state) {
 	assert_false(vm->lazy);
 	assert_false(vm->debug_exit);
 	assert_true(vm->autostart);
+	assert_true(vm->nested);
 	/* An empty one is empty. */
 	assert_int_equal(parse("[vm a]\nkernel=vmlinuz\ncmdline=\n"), 0);
 	assert_string_equal(vm->cmdline, "");
@@ -260,8 +263,10 @@ static void test_bad_values_cost_their_line_only(void **state) {
 		{"populate = yes", "expected eager or lazy"},
 		{"debug-exit = 1", "debug-exit cannot be 1; expected yes or no"},
 		{"autostart = YES", "expected yes or no"},
+		{"nested = yes", "expected on or off"},
 		{"memroy = 1G", "unknown key memroy; expected kernel, initrd, cmdline, modules, "
-				"memory, cpus, boot, page-size, populate, debug-exit, autostart"},
+				"memory, cpus, boot, page-size, populate, debug-exit, autostart, "
+				"nested"},
 		{"Cpus = 2", "unknown key Cpus"},
 		{"= 2", "unknown key ;"},
 		{"nonsense", "nonsense is no setting; expected key = value"},

@@ -57,6 +57,29 @@ static void test_vendor_and_model_are_the_hosts(void **state) {
 	assert_int_equal(leaf(CPUID_EXT, 0)->ebx, 0);
 }
 
+/* SVM is there only for a guest that may be a hypervisor, on AMD; then all of it is Roost's. */
+static void test_svm_is_offered(void **state) {
+	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = KHZ, .nested = true};
+
+	(void)state;
+	assert_int_equal(cpu_model_build(&model, &fake_amd, &config), 0);
+	assert_true(leaf(CPUID_EXT + 1, 0)->ecx & BIT(2));
+	assert_true(model.has_svm);
+	assert_true(model.efer_allowed & X86_EFER_SVME);
+	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->eax, 1);
+	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->ebx, 0x8000);
+	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->ecx, 0);
+	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->edx, BIT(3) | BIT(6) | BIT(28));
+	config.nested = false;
+	assert_int_equal(cpu_model_build(&model, &fake_amd, &config), 0);
+	assert_false(leaf(CPUID_EXT + 1, 0)->ecx & BIT(2));
+	assert_false(model.has_svm);
+	assert_false(model.efer_allowed & X86_EFER_SVME);
+	config.nested = true;
+	assert_int_equal(cpu_model_build(&model, &fake_intel, &config), 0);
+	assert_false(model.has_svm);
+}
+
 static void test_nothing_unlisted_leaks(void **state) {
 	(void)state;
 	build_on(&all_amd, 4);
@@ -439,6 +462,7 @@ static void test_any_host_gives_a_sound_record(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vendor_and_model_are_the_hosts),
+		cmocka_unit_test(test_svm_is_offered),
 		cmocka_unit_test(test_nothing_unlisted_leaks),
 		cmocka_unit_test(test_emulated_features_are_always_there),
 		cmocka_unit_test(test_features_go_with_their_state),

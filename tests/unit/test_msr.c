@@ -96,8 +96,10 @@ void vcpu_set_tsc_offset(struct vcpu *v, u64 offset) { v->tsc_offset = offset; }
 
 /* ---- frame ---- */
 
+static bool nested;
+
 static void use_host(const struct cpu_model_host *host) {
-	struct cpu_model_config config = {.nr_vcpus = 2, .tsc_khz = FAKE_TSC_KHZ};
+	struct cpu_model_config config = {.nr_vcpus = 2, .tsc_khz = FAKE_TSC_KHZ, .nested = nested};
 
 	assert_int_equal(cpu_model_build(&model, host, &config), 0);
 	msr_reset(vcpu);
@@ -111,6 +113,7 @@ static int set_up(void **state) {
 	for (u32 i = 0; i < 2; i++)
 		vm->vcpus[i]->msrs = calloc(1, sizeof(struct msr_state));
 	vcpu = vm->vcpus[0];
+	nested = false;
 	use_host(&fake_amd);
 	apic_base = deadline = x2apic_value = kvm_value = 0;
 	x2apic_msr = kvm_msr = apic_tsc_moves = clock_moves = 0;
@@ -564,6 +567,32 @@ static void test_amd_model_registers(void **state) {
 	refuses(0x17a, 8);
 }
 
+/* APM 2 15.30.1, 15.30.4. */
+static void test_svm_registers(void **state) {
+	(void)state;
+	absent(0xc0010117);
+	nested = true;
+	use_host(&fake_amd);
+	keeps(0xc0010117, 0x7000);
+	refuses(0xc0010117, 0x7008);
+	refuses(0xc0010117, 1ul << model.phys_bits);
+	assert_int_equal(get(0xc0010114), 0);
+	refuses(0xc0010114, BIT(5));
+	keeps(0xc0010114, 0x07);
+	vcpu_set_reg(vcpu, VREG_EFER, X86_EFER_SVME);
+	assert_false(wrmsr_exit(0xc0010114, 0x10));
+	assert_int_equal(get(0xc0010114), 7);
+	vcpu_set_reg(vcpu, VREG_EFER, 0);
+	keeps(0xc0010114, 0x10);
+	keeps(0xc0010114, 0x00);
+	keeps(0xc0010114, 0x18);
+	/* Locked: both bits stay, the others do not. */
+	assert_true(wrmsr_exit(0xc0010114, 0x01));
+	assert_int_equal(get(0xc0010114), 0x19);
+	use_host(&fake_intel);
+	absent(0xc0010117);
+}
+
 static void test_reset_forgets(void **state) {
 	(void)state;
 	msr_firmware_mtrrs(vcpu, GiB(3));
@@ -601,6 +630,7 @@ int main(void) {
 		TEST(test_firmware_mtrrs),
 		TEST(test_amd_memory_registers),
 		TEST(test_amd_model_registers),
+		TEST(test_svm_registers),
 		TEST(test_reset_forgets),
 	};
 

@@ -35,7 +35,8 @@ static int setup(void **state) {
 	memset(&arch, 0, sizeof(arch));
 	memset(&vmcb, 0, sizeof(vmcb));
 	vcpu.arch = &arch;
-	arch.vmcb = &vmcb;
+	arch.vmcb = arch.vmcb01 = &vmcb;
+	vmcb.vintr = V_GIF;
 	vcpu.rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
 	vcpu.rip = 0x1000;
 	self_kicks = 0;
@@ -78,14 +79,30 @@ static void test_interrupt_needs_flag_and_no_shadow(void **state) {
 
 static void test_interrupt_window(void **state) {
 	(void)state;
-	vmcb.vintr = V_MASKING;
+	vmcb.vintr = V_MASKING | V_GIF;
 	svm_interrupt_window(&vcpu, true);
-	assert_int_equal(vmcb.vintr, V_MASKING | V_WINDOW);
+	assert_int_equal(vmcb.vintr, V_MASKING | V_GIF | V_WINDOW);
 	assert_true(vmcb.intercept_misc1 & VINTR_EXITS);
 	assert_int_equal(svm_exit_vintr(&vcpu), RESUME);
-	assert_int_equal(vmcb.vintr, V_MASKING);
+	assert_int_equal(vmcb.vintr, V_MASKING | V_GIF);
 	assert_int_equal(vmcb.intercept_misc1, 0);
 	assert_true(atomic_load(&vcpu.requests) & REQ_EVENT);
+}
+
+/* With GIF clear nothing is taken; STGI is what is waited for, or the CPU holds it back itself. */
+static void test_gif_clear(void **state) {
+	(void)state;
+	vmcb.vintr = V_MASKING;
+	assert_false(svm_interrupt_allowed(&vcpu));
+	assert_false(svm_nmi_allowed(&vcpu));
+	svm_interrupt_window(&vcpu, true);
+	assert_int_equal(vmcb.vintr, V_MASKING);
+	svm_nmi_window(&vcpu);
+	assert_int_equal(self_kicks, 0);
+	assert_true(vmcb.intercept_misc2 & INTERCEPT_STGI);
+	vmcb.vintr = V_MASKING | V_GIF_ENABLE;
+	svm_interrupt_window(&vcpu, true);
+	assert_int_equal(vmcb.vintr, V_MASKING | V_GIF_ENABLE | V_WINDOW);
 }
 
 /* ---- NMIs ---- */
@@ -194,6 +211,7 @@ static void test_interrupted_delivery(void **state) {
 		assert_int_equal(vcpu.exception.vector, (u8)cases[i].info);
 		assert_int_equal(vcpu.exception.has_error, cases[i].info >> 11 & 1);
 		assert_int_equal(vcpu.exception.error, cases[i].info >> 32);
+		assert_true(vcpu.exception.again);
 		assert_true(atomic_load(&vcpu.requests) & REQ_EVENT);
 	}
 }
@@ -203,6 +221,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_injection_word, setup),
 		cmocka_unit_test_setup(test_interrupt_needs_flag_and_no_shadow, setup),
 		cmocka_unit_test_setup(test_interrupt_window, setup),
+		cmocka_unit_test_setup(test_gif_clear, setup),
 		cmocka_unit_test_setup(test_nmi_stays_masked_through_iret, setup),
 		cmocka_unit_test_setup(test_waiting_nmi_steps_over_iret, setup),
 		cmocka_unit_test_setup(test_nmi_between_iret_exit_and_iret, setup),

@@ -151,7 +151,8 @@ static void test_intercept_words(void **state) {
 
 static void test_cr0_writes(void **state) {
 	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
-	struct svm_vcpu arch = {.vmcb = vmcb};
+	struct vmcb *l1 = calloc(1, PAGE_SIZE);
+	struct svm_vcpu arch = {.vmcb = vmcb, .vmcb01 = vmcb, .nested.vmcb12 = l1};
 
 	(void)state;
 	memset(vmcb, 0, PAGE_SIZE);
@@ -160,7 +161,64 @@ static void test_cr0_writes(void **state) {
 	assert_int_equal(vmcb->intercept_cr_write, 0x111);
 	svm_intercept_cr0(&arch, false);
 	assert_int_equal(vmcb->intercept_cr_write, 0x110);
+	/* In an L2, L1's wish counts as well. */
+	arch.vmcb01 = NULL;
+	svm_intercept_cr0(&arch, true);
+	assert_int_equal(vmcb->intercept_cr_write, 0x111);
+	l1->intercept_cr_write = 1;
+	svm_intercept_cr0(&arch, false);
+	assert_int_equal(vmcb->intercept_cr_write, 0x111);
+	/* And one that sees the bits change sees paging turned on. */
+	l1->intercept_cr_write = 0;
+	l1->intercept_misc1 = 1u << 5;
+	svm_intercept_cr0(&arch, true);
+	assert_int_equal(vmcb->intercept_cr_write, 0x110);
 	free(vmcb);
+	free(l1);
+}
+
+/* Every bit: set in the map for L2 when Roost or L1 has set it. */
+static void test_merged_map(void **state) {
+	u8 *to = malloc(MSRPM_SIZE), *l1 = malloc(MSRPM_SIZE);
+	const u8 *own;
+	struct vmcb vmcb;
+
+	(void)state;
+	memset(&vmcb, 0, sizeof(vmcb));
+	assert_int_equal(svm_intercept_init(), 0);
+	svm_intercept_setup(&vmcb);
+	own = phys_to_virt(vmcb.msrpm_base);
+	memset(to, 0xff, MSRPM_SIZE);
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < MSRPM_SIZE; i++)
+			l1[i] = (u8)rand();
+		svm_msrpm_merge(to, l1);
+		for (unsigned i = 0; i < MSRPM_SIZE; i++)
+			if (own[i] != 0xff)
+				assert_int_equal(to[i], own[i] | l1[i]);
+			else
+				assert_int_equal(to[i], 0xff);
+	}
+	svm_msrpm_merge(to, NULL);
+	for (unsigned i = 0; i < MSRPM_SIZE; i++)
+		assert_int_equal(to[i], 0xff);
+	free_blocks();
+	free(to);
+	free(l1);
+}
+
+static void test_msr_bits(void **state) {
+	static const u32 outside[] = {0x2000,	  0xbfffffff, 0xc0002000, 0xc000ffff,
+				      0xc0012000, 0x4b564d00, ~0u};
+
+	(void)state;
+	for (u32 i = 0; i < 0x2000; i++) {
+		assert_int_equal(svm_msr_bit(i), msr_bit(i));
+		assert_int_equal(svm_msr_bit(0xc0000000 + i), msr_bit(0xc0000000 + i));
+		assert_int_equal(svm_msr_bit(0xc0010000 + i), msr_bit(0xc0010000 + i));
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(outside); i++)
+		assert_int_equal(svm_msr_bit(outside[i]), -1);
 }
 
 static void test_no_memory(void **state) {
@@ -180,6 +238,8 @@ int main(void) {
 		cmocka_unit_test_setup(test_tsc_aux_only_where_it_exists, setup),
 		cmocka_unit_test_setup(test_intercept_words, setup),
 		cmocka_unit_test_setup(test_cr0_writes, setup),
+		cmocka_unit_test_setup(test_merged_map, setup),
+		cmocka_unit_test_setup(test_msr_bits, setup),
 		cmocka_unit_test_setup(test_no_memory, setup),
 	};
 

@@ -59,8 +59,10 @@ static int setup(void **state) {
 		v[i].vcpu.vm = &vm;
 		v[i].vcpu.arch = &v[i].arch;
 		v[i].vcpu.fetch = &v[i].fetch;
+		v[i].vcpu.fetches[0] = &v[i].fetch;
 		v[i].arch.vmcb = &v[i].vmcb;
-		v[i].arch.asid_cpu = ~0u;
+		v[i].arch.tlb = &v[i].arch.tlb01;
+		v[i].arch.tlb->asid_cpu = ~0u;
 		v[i].version = 1;
 	}
 	return 0;
@@ -80,7 +82,7 @@ static void enter(unsigned i, bool first) {
 		svm_tlb_enter(&v[i].vcpu);
 	asid = v[i].vmcb.asid;
 	assert_in_range(asid, 1, ASIDS - 1);
-	assert_false(v[i].arch.flush);
+	assert_false(v[i].arch.tlb->flush);
 	if (v[i].vmcb.tlb_control == TLB_FLUSH_ALL)
 		memset(tlb[running], 0, sizeof(tlb[running]));
 	else if (v[i].vmcb.tlb_control == TLB_FLUSH_ASID)
@@ -159,8 +161,9 @@ static void test_random_walk(void **state) {
 	for (unsigned step = 0; step < 200000; step++) {
 		unsigned i = (unsigned)rand() % VCPUS;
 
-		running = v[i].arch.asid_cpu == ~0u || rand() % 50 == 0 ? (unsigned)rand() % 2
-									: v[i].arch.asid_cpu;
+		u32 home = v[i].arch.tlb->asid_cpu;
+
+		running = home == ~0u || rand() % 50 == 0 ? (unsigned)rand() % 2 : home;
 		if (step == 100000)
 			svm_features.flush_by_asid = true;
 		switch (rand() % 8) {

@@ -271,8 +271,8 @@ static void test_first_reason_stays(void **state) {
 static void test_page_fault_sets_cr2(void **state) {
 	(void)state;
 	inject_page_fault(v, 0x123456789000, 7);
-	assert_int_equal(hw.regs[VREG_CR2], 0x123456789000);
 	assert_true(vcpu_prepare(v));
+	assert_int_equal(hw.regs[VREG_CR2], 0x123456789000);
 	assert_int_equal(hw.nr_injected, 1);
 	assert_int_equal(hw.injected[0].vector, X86_PF);
 	assert_true(hw.injected[0].has_error);

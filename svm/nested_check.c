@@ -1,0 +1,62 @@
+/*
+ * What VMRUN refuses (APM 2 15.5.1, 15.20, 15.25.4). Checked here, on Roost's copy: emulated
+ * machines check less, and ruin the control block when they do.
+ */
+#include "lib/x86.h"
+#include "svm/intercept.h"
+#include "svm/svm.h"
+
+/* Bits 11:0 of the address of a permission map are ignored. */
+static bool map_fits(u64 base, u64 size, const struct svm_limits *limits) {
+	return range_within(base & PAGE_MASK, size, 1ul << limits->phys_bits);
+}
+
+static bool event_valid(u64 event) {
+	u64 type = event >> EVENTINJ_TYPE_SHIFT & 7;
+	u8 vector = (u8)event;
+
+	if (!(event & EVENTINJ_VALID))
+		return true;
+	if (type == EVENTINJ_EXCEPTION)
+		return vector < 32 && vector != X86_NMI;
+	return type == EVENTINJ_INTR || type == EVENTINJ_NMI || type == EVENTINJ_SOFT;
+}
+
+bool svm_vmcb_control_valid(const struct vmcb *c, const struct svm_limits *limits) {
+	if (!(c->intercept_misc2 & INTERCEPT_VMRUN) || !c->asid)
+		return false;
+	if (!map_fits(c->iopm_base, IOPM_SIZE, limits) ||
+	    !map_fits(c->msrpm_base, MSRPM_SIZE, limits))
+		return false;
+	if ((c->np_enable & NP_ENABLE) && (!limits->paging || c->ncr3 >> limits->phys_bits))
+		return false;
+	return event_valid(c->event_inj);
+}
+
+/* A memory type in each byte: 0, 1, 4 to 7 (APM 2 7.8.1). */
+static bool pat_valid(u64 pat) {
+	return !(pat & 0xf8f8f8f8f8f8f8f8) && !(pat >> 1 & ~(pat >> 2) & 0x0101010101010101);
+}
+
+static bool cr0_valid(u64 cr0) {
+	return !(cr0 >> 32) && (cr0 & (X86_CR0_NW | X86_CR0_CD)) != X86_CR0_NW;
+}
+
+/* CR0.PG without CR0.PE is no mistake: paged real mode (APM 2 15.19). */
+static bool long_mode_valid(const struct vmcb *s) {
+	const u64 both = SEG_ATTR_L | SEG_ATTR_DB;
+
+	if (!(s->efer & X86_EFER_LME) || !(s->cr0 & X86_CR0_PG))
+		return true;
+	return (s->cr4 & X86_CR4_PAE) && (s->cr0 & X86_CR0_PE) && (s->cs.attr & both) != both;
+}
+
+bool svm_vmcb_state_valid(const struct vmcb *s, const struct svm_limits *limits, bool np) {
+	if (!(s->efer & X86_EFER_SVME) || s->efer & ~limits->efer_allowed)
+		return false;
+	if (!cr0_valid(s->cr0) || s->cr3 >> limits->phys_bits || s->cr4 & limits->cr4_reserved)
+		return false;
+	if (s->dr6 >> 32 || s->dr7 >> 32 || !long_mode_valid(s))
+		return false;
+	return !np || pat_valid(s->g_pat);
+}
