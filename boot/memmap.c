@@ -9,11 +9,6 @@
 
 static hpa_t range_end(const struct mem_range *range) { return range->base + range->length; }
 
-void memmap_init(struct memmap *map) {
-	map->count = 0;
-	map->dropped = 0;
-}
-
 static void remove_at(struct memmap *map, u32 at) {
 	map->count--;
 	for (u32 i = at; i < map->count; i++)
@@ -21,55 +16,37 @@ static void remove_at(struct memmap *map, u32 at) {
 }
 
 /*
- * The best place to save an entry: the pair of neighbours, neither of them usable, with the
- * smallest hole between them. Returns the index of the first, or map->count.
- */
-static u32 closest_pair(const struct memmap *map) {
-	u32 best = map->count;
-	u64 smallest = ~0ul;
-
-	for (u32 i = 0; i + 1 < map->count; i++) {
-		const struct mem_range *range = &map->range[i];
-		u64 hole = range[1].base - range_end(range);
-
-		if (range[0].type == MEM_USABLE || range[1].type == MEM_USABLE || hole >= smallest)
-			continue;
-		smallest = hole;
-		best = i;
-	}
-	return best;
-}
-
-static u32 smallest_usable(const struct memmap *map) {
-	u32 best = map->count;
-
-	for (u32 i = 0; i < map->count; i++) {
-		const struct mem_range *range = &map->range[i];
-
-		if (range->type == MEM_USABLE &&
-		    (best == map->count || range->length < map->range[best].length))
-			best = i;
-	}
-	return best;
-}
-
-/*
- * Saves one entry of a full map without ever making a page usable: a hole between two reserved
- * ranges becomes reserved, else the smallest usable range is given up. One of both is always there.
+ * Saves one entry of a full map without ever making a page usable: the smallest hole between two
+ * reserved ranges becomes reserved, else the smallest usable range is given up. One of both is
+ * always there.
  */
 static void make_room(struct memmap *map) {
-	u32 at = closest_pair(map);
+	u32 usable = map->count, pair = map->count;
+	u64 least_usable = ~0ul, least_hole = ~0ul;
+	struct mem_range *range = map->range;
 
 	if (!map->dropped++)
 		log_warn("memory map: more than %u ranges, small ones are not used", MEMMAP_MAX);
-	if (at == map->count) {
-		remove_at(map, smallest_usable(map));
+	for (u32 i = 0; i < map->count; i++) {
+		if (range[i].type == MEM_USABLE) {
+			if (range[i].length < least_usable) {
+				least_usable = range[i].length;
+				usable = i;
+			}
+		} else if (i + 1 < map->count && range[i + 1].type != MEM_USABLE &&
+			   range[i + 1].base - range_end(&range[i]) < least_hole) {
+			least_hole = range[i + 1].base - range_end(&range[i]);
+			pair = i;
+		}
+	}
+	if (pair == map->count) {
+		remove_at(map, usable);
 		return;
 	}
-	map->range[at].length = range_end(&map->range[at + 1]) - map->range[at].base;
-	if (map->range[at].type != map->range[at + 1].type)
-		map->range[at].type = MEM_RESERVED;
-	remove_at(map, at + 1);
+	range[pair].length = range_end(&range[pair + 1]) - range[pair].base;
+	if (range[pair].type != range[pair + 1].type)
+		range[pair].type = MEM_RESERVED;
+	remove_at(map, pair + 1);
 }
 
 /* The first range that ends past the address; map->count when there is none. */
@@ -103,19 +80,14 @@ static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end) {
 }
 
 static void merge_neighbours(struct memmap *map) {
-	u32 to = 0;
+	for (u32 i = map->count; i-- > 1;) {
+		struct mem_range *range = &map->range[i - 1];
 
-	for (u32 i = 1; i < map->count; i++) {
-		struct mem_range *last = &map->range[to];
-		const struct mem_range *next = &map->range[i];
-
-		if (last->type == next->type && range_end(last) == next->base)
-			last->length += next->length;
-		else
-			map->range[++to] = *next;
+		if (range[0].type == range[1].type && range_end(range) == range[1].base) {
+			range->length += range[1].length;
+			remove_at(map, i);
+		}
 	}
-	if (map->count)
-		map->count = to + 1;
 }
 
 /* Gives [base, end) the type wherever the map has a hole or a lower type. */
@@ -164,11 +136,6 @@ int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type) {
 	}
 	apply(map, base, end, type);
 	return 0;
-}
-
-void memmap_reserve(struct memmap *map, hpa_t base, u64 length) {
-	/* Fails for usable memory only. */
-	(void)memmap_add(map, base, length, MEM_ROOST);
 }
 
 bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type type) {

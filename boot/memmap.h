@@ -28,13 +28,11 @@ struct mem_range {
 	enum mem_type type;
 };
 
-struct memmap {
+struct memmap { /* all 0: empty */
 	u32 count;
 	u32 dropped; /* how often an entry was saved because the map was full */
 	struct mem_range range[MEMMAP_MAX];
 };
-
-void memmap_init(struct memmap *map);
 
 /*
  * Adds [base, base + length). Usable memory is rounded inward to whole pages, everything else
@@ -44,9 +42,6 @@ void memmap_init(struct memmap *map);
  * wraps around or begins past the limit (not added).
  */
 int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type);
-
-/* Carves [base, base + length) out of the usable memory as MEM_ROOST. */
-void memmap_reserve(struct memmap *map, hpa_t base, u64 length);
 
 /* True when every byte of [base, base + length) is of this type; length is not 0. */
 bool memmap_is(const struct memmap *map, hpa_t base, u64 length, enum mem_type type);

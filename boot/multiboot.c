@@ -8,6 +8,7 @@
 #include "boot/bootinfo.h"
 #include "lib/error.h"
 #include "lib/log.h"
+#include "lib/printf.h"
 #include "lib/string.h"
 
 /* Far above what loaders produce; lists that claim to be longer are cut there. */
@@ -27,41 +28,32 @@ static bool peek_copy(void *to, hpa_t from, size_t length) {
 
 /*
  * Copies a string that ends at a 0 or after max bytes into to[size], always with a final 0. Control
- * characters become blanks, so that what is printed later cannot steer a terminal. Returns its
- * length; *cut tells whether there was more.
+ * characters become blanks, so that what is printed later cannot steer a terminal. Returns whether
+ * it was all copied.
  */
-static size_t copy_string(char *to, size_t size, hpa_t from, u64 max, bool *cut) {
-	size_t length = 0;
-
-	*cut = false;
+static bool copy_string(char *to, size_t size, hpa_t from, u64 max) {
 	for (u64 i = 0; i < max; i++) {
 		const char *byte = phys_peek(from + i, 1);
 
+		*to = 0;
 		if (!byte || !*byte)
-			break;
-		if (length + 1 == size) {
-			*cut = true;
-			break;
-		}
-		to[length++] = (u8)*byte < ' ' || *byte == 0x7f ? ' ' : *byte;
+			return true;
+		if (i + 1 >= size)
+			return false;
+		*to++ = (u8)*byte < ' ' || *byte == 0x7f ? ' ' : *byte;
 	}
-	to[length] = 0;
-	return length;
+	*to = 0;
+	return true;
 }
 
 static void set_cmdline(struct boot_info *out, hpa_t from, u64 max) {
-	bool cut;
-
-	copy_string(out->cmdline, sizeof(out->cmdline), from, max, &cut);
-	if (cut)
+	if (!copy_string(out->cmdline, sizeof(out->cmdline), from, max))
 		log_warn("command line: longer than %u bytes, the rest is ignored",
 			 BOOT_CMDLINE_MAX - 1);
 }
 
 static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
-	bool cut;
-
-	copy_string(out->loader, sizeof(out->loader), from, max, &cut);
+	(void)copy_string(out->loader, sizeof(out->loader), from, max);
 	out->cmdline_has_name = !strcmp(out->loader, "qemu");
 }
 
@@ -71,7 +63,6 @@ static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
  */
 static void name_module(struct boot_module *module, u32 number, char *text) {
 	const char *name;
-	size_t length;
 
 	while (*text == ' ')
 		text++;
@@ -79,31 +70,19 @@ static void name_module(struct boot_module *module, u32 number, char *text) {
 	for (; *text && *text != ' '; text++)
 		if (*text == '/')
 			name = text + 1;
-	length = (size_t)(text - name);
+	if (name == text)
+		snprintf(module->name, BOOT_NAME_MAX, "module%u", number);
+	else if (snprintf(module->name, BOOT_NAME_MAX, "%.*s", (int)(text - name), name) >=
+		 BOOT_NAME_MAX)
+		log_warn("module %u: the name is cut to %u characters", number, BOOT_NAME_MAX - 1);
 	while (*text == ' ')
 		text++;
 	module->args = text;
-
-	if (!length) {
-		memcpy(module->name, "module", 6);
-		length = 6;
-		if (number >= 10)
-			module->name[length++] = (char)('0' + number / 10);
-		module->name[length++] = (char)('0' + number % 10);
-	} else {
-		if (length >= BOOT_NAME_MAX) {
-			length = BOOT_NAME_MAX - 1;
-			log_warn("module %u: the name is cut to %zu characters", number, length);
-		}
-		memcpy(module->name, name, length);
-	}
-	module->name[length] = 0;
 }
 
 static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t string, u64 max) {
 	struct boot_module *module = &out->module[out->nr_modules];
 	char *text = out->text + out->text_used;
-	bool cut;
 
 	if (out->nr_modules == BOOT_MAX_MODULES) {
 		log_warn("modules: only %u are supported, the module at 0x%lx is left out",
@@ -112,29 +91,21 @@ static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t stri
 	}
 	module->start = start;
 	module->end = end;
-	module->fault = MODULE_OK;
-	out->text_used += (u32)copy_string(text, BOOT_TEXT_MAX - out->text_used, string, max, &cut);
-	if (cut)
+	if (!copy_string(text, BOOT_TEXT_MAX - out->text_used, string, max))
 		log_warn("module %u: its string is cut, there are too many", out->nr_modules);
 	/* The pool's last byte stays a 0 for whoever comes when it is full. */
-	if (out->text_used + 1 < BOOT_TEXT_MAX)
-		out->text_used++;
-	name_module(module, out->nr_modules, text);
-	out->nr_modules++;
+	out->text_used = (u32)min_u64(out->text_used + strlen(text) + 1, BOOT_TEXT_MAX - 1);
+	name_module(module, out->nr_modules++, text);
 }
 
 static void add_memory(struct boot_info *out, hpa_t base, u64 length, u32 type) {
-	enum mem_type kind = MEM_RESERVED;
+	static const enum mem_type kinds[] = {
+		[0] = MEM_RESERVED,	  [MB_MEM_USABLE] = MEM_USABLE, [2] = MEM_RESERVED,
+		[MB_MEM_ACPI] = MEM_ACPI, [MB_MEM_NVS] = MEM_NVS,	[MB_MEM_BAD] = MEM_BAD,
+	};
 
-	if (type == MB_MEM_USABLE)
-		kind = MEM_USABLE;
-	else if (type == MB_MEM_ACPI)
-		kind = MEM_ACPI;
-	else if (type == MB_MEM_NVS)
-		kind = MEM_NVS;
-	else if (type == MB_MEM_BAD)
-		kind = MEM_BAD;
-	if (memmap_add(&out->memory, base, length, kind))
+	if (memmap_add(&out->memory, base, length,
+		       type < ARRAY_SIZE(kinds) ? kinds[type] : MEM_RESERVED))
 		log_warn("memory map: impossible range 0x%lx + 0x%lx is not used", base, length);
 }
 
@@ -164,10 +135,12 @@ static bool rgb_fits(const struct mb_fb_rgb *rgb, u8 bpp) {
 }
 
 static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct mb_fb_rgb *rgb) {
-	struct boot_fb fb = {.address = in->address, .pitch = in->pitch, .bpp = in->bpp};
+	struct boot_fb fb = {.address = in->address,
+			     .pitch = in->pitch,
+			     .width = in->width,
+			     .height = in->height,
+			     .bpp = in->bpp};
 
-	fb.width = in->width;
-	fb.height = in->height;
 	if (in->type == MB_FB_INDEXED) {
 		fb.type = FB_INDEXED;
 	} else if (in->type == MB_FB_TEXT) {
@@ -289,7 +262,6 @@ static void mb2_rsdp(struct boot_info *out, hpa_t at, u32 length, u32 size) {
 		out->rsdp_size = size;
 }
 
-/* Framebuffer and EFI system table, whose payloads are fixed structures. */
 static void mb2_screen(struct boot_info *out, hpa_t at, u32 length) {
 	struct mb2_fb fb;
 
@@ -406,7 +378,6 @@ int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) {
 	int error = E_FORMAT;
 
 	memset(out, 0, sizeof(*out));
-	memmap_init(&out->memory);
 	if (magic == MB1_BOOT_MAGIC)
 		error = parse_mb1(address, out);
 	else if (magic == MB2_BOOT_MAGIC)
@@ -428,9 +399,9 @@ void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_en
 			(void)memmap_add(&info->memory, module->start, module->end - module->start,
 					 MEM_MODULE);
 	}
-	memmap_reserve(&info->memory, image_start, image_end - image_start);
-	memmap_reserve(&info->memory, info->efi.map, info->efi.map_length);
-	memmap_reserve(&info->memory, 0, MiB(1));
+	(void)memmap_add(&info->memory, image_start, image_end - image_start, MEM_ROOST);
+	(void)memmap_add(&info->memory, info->efi.map, info->efi.map_length, MEM_ROOST);
+	(void)memmap_add(&info->memory, 0, MiB(1), MEM_ROOST);
 }
 
 const struct boot_module *boot_module_find(const struct boot_info *info, const char *name) {

@@ -58,7 +58,7 @@ static void test_memmap_sorts_and_merges(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	assert_int_equal(memmap_add(map, MiB(64), MiB(64), MEM_USABLE), 0);
 	assert_int_equal(memmap_add(map, MiB(1), MiB(15), MEM_USABLE), 0);
 	assert_int_equal(memmap_add(map, 0, 0xa0000, MEM_USABLE), 0);
@@ -75,7 +75,7 @@ static void test_memmap_reserved_wins_in_any_order(void **state) {
 
 	(void)state;
 	for (int order = 0; order < 2; order++) {
-		memmap_init(map);
+		*map = (struct memmap){0};
 		for (int i = 0; i < 2; i++)
 			if (i == order)
 				assert_int_equal(memmap_add(map, 0, MiB(16), MEM_USABLE), 0);
@@ -93,7 +93,7 @@ static void test_memmap_alignment(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	assert_int_equal(memmap_add(map, 0x1001, 0x9fbfe, MEM_USABLE), 0);
 	assert_int_equal(memmap_add(map, 0x50fff, 2, MEM_NVS), 0);
 	assert_int_equal(memmap_add(map, 0x200001, 0xffe, MEM_USABLE), 0); /* not one whole page */
@@ -108,7 +108,7 @@ static void test_memmap_zero_and_wrapping(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	assert_int_equal(memmap_add(map, 0x5000, 0, MEM_USABLE), 0);
 	assert_int_equal(memmap_add(map, ~0ul - 10, 0x5000, MEM_USABLE), E_RANGE);
 	assert_int_equal(memmap_add(map, MiB(1), ~0ul, MEM_USABLE), E_RANGE);
@@ -129,7 +129,7 @@ static void test_memmap_holes(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	assert_int_equal(memmap_add(map, MiB(1), MiB(1), MEM_USABLE), 0);
 	assert_int_equal(memmap_add(map, MiB(4), MiB(1), MEM_USABLE), 0);
 	assert_true(memmap_is(map, MiB(1), MiB(1), MEM_USABLE));
@@ -138,7 +138,7 @@ static void test_memmap_holes(void **state) {
 	assert_false(memmap_is(map, MiB(2), MiB(1), MEM_USABLE));
 	assert_false(memmap_is(map, MiB(4), ~0ul, MEM_USABLE));
 	assert_false(memmap_is(map, MiB(9), 1, MEM_USABLE));
-	memmap_reserve(map, 0, MiB(8));
+	(void)memmap_add(map, 0, MiB(8), MEM_ROOST);
 	assert_sane(map);
 	assert_int_equal(map->count, 1);
 	assert_range(map, 0, 0, MiB(8), MEM_ROOST);
@@ -149,7 +149,7 @@ static void test_memmap_overflow_is_conservative(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	assert_int_equal(memmap_add(map, 0, GiB(4), MEM_USABLE), 0);
 	for (u64 i = 0; i < 1000; i++)
 		assert_int_equal(memmap_add(map, MiB(1) + i * MiB(2), KiB(4), MEM_RESERVED), 0);
@@ -165,7 +165,7 @@ static void test_memmap_full_of_reserved(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	for (u64 i = 0; i < 1000; i++)
 		assert_int_equal(memmap_add(map, i * MiB(2), KiB(4), MEM_RESERVED), 0);
 	assert_sane(map);
@@ -181,7 +181,7 @@ static void test_memmap_full_closes_smallest_hole(void **state) {
 	struct memmap *map = &memory;
 
 	(void)state;
-	memmap_init(map);
+	*map = (struct memmap){0};
 	for (u64 i = 0; i < MEMMAP_MAX - 1; i++)
 		assert_int_equal(memmap_add(map, i * MiB(2), KiB(4), MEM_RESERVED), 0);
 	assert_int_equal(memmap_add(map, MiB(200) - KiB(8), KiB(4), MEM_NVS), 0);
@@ -205,7 +205,7 @@ static void test_memmap_against_model(void **state) {
 		int model[PAGES];
 
 		memset(model, 0xff, sizeof(model));
-		memmap_init(map);
+		*map = (struct memmap){0};
 		for (int n = 0; n < 40; n++) {
 			int first = rand() % PAGES, count = rand() % (PAGES - first);
 			int type = rand() % NR_MEM_TYPES;
