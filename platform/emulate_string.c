@@ -83,15 +83,11 @@ static void step_scas(struct string_op *s) {
 }
 
 static void step_ins(struct string_op *s) {
-	struct vcpu *vcpu = s->e->vcpu;
-
-	emul_write(s->e, &s->to, bus_io_read(vm_bus(vcpu->vm), vcpu, s->port, s->size));
+	emul_write(s->e, &s->to, bus_io_read(vm_bus(s->e->vcpu->vm), s->port, s->size));
 }
 
 static void step_outs(struct string_op *s) {
-	struct vcpu *vcpu = s->e->vcpu;
-
-	bus_io_write(vm_bus(vcpu->vm), vcpu, s->port, s->size, (u32)emul_read(s->e, &s->from));
+	bus_io_write(vm_bus(s->e->vcpu->vm), s->port, s->size, (u32)emul_read(s->e, &s->from));
 }
 
 /* Both operands are translated before the first is read: it may be a device. */

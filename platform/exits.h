@@ -27,10 +27,10 @@ static inline enum outcome exit_in_out(struct vcpu *vcpu, u16 port, unsigned siz
 	u32 value;
 
 	if (!in) {
-		bus_io_write(bus, vcpu, port, size, (u32)*rax);
+		bus_io_write(bus, port, size, (u32)*rax);
 		return ADVANCE;
 	}
-	value = bus_io_read(bus, vcpu, port, size);
+	value = bus_io_read(bus, port, size);
 	if (size == 4)
 		*rax = value;
 	else if (size == 2)

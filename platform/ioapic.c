@@ -113,7 +113,7 @@ static void write_register(struct ioapic *ioapic, u32 value) {
 		write_entry(ioapic, (reg - REG_ENTRIES) / 2, reg & 1, value);
 }
 
-static u64 mmio_read(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size) {
+static u64 mmio_read(void *dev, u64 offset, unsigned size) {
 	struct ioapic *ioapic = dev;
 	u32 value = ~0u;
 
@@ -128,8 +128,7 @@ static u64 mmio_read(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned
 	return value >> (offset & 3) * 8;
 }
 
-static void mmio_write(struct vcpu *vcpu __unused, void *dev, u64 offset, unsigned size,
-		       u64 value) {
+static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
 	struct ioapic *ioapic = dev;
 
 	if (offset == IOEOI && size == 4) {
@@ -155,10 +154,10 @@ void ioapic_reset(struct ioapic *ioapic) {
 }
 
 int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus) {
-	struct mmio_range range = {IOAPIC_BASE, IOAPIC_SIZE, mmio_read,
-				   mmio_write,	ioapic,	     "ioapic"};
+	static const struct bus_range range = {
+		IOAPIC_BASE, IOAPIC_BASE + IOAPIC_SIZE - 1, mmio_read, mmio_write, false, NULL};
 
 	ioapic->vm = vm;
 	ioapic_reset(ioapic);
-	return bus_add_mmio(bus, &range);
+	return bus_add(bus, BUS_MMIO, ioapic, &range, 1);
 }

@@ -21,13 +21,13 @@
 #define WINDOW_CLOSED  (~0ul)
 
 static u32 get32(const u8 *bytes) {
-	return bytes[0] | (u32)bytes[1] << 8 | (u32)bytes[2] << 16 | (u32)bytes[3] << 24;
+	u32 value;
+
+	memcpy(&value, bytes, sizeof(value));
+	return value;
 }
 
-static void put32(u8 *bytes, u32 value) {
-	for (unsigned i = 0; i < 4; i++)
-		bytes[i] = (u8)(value >> 8 * i);
-}
+static void put32(u8 *bytes, u32 value) { memcpy(bytes, &value, sizeof(value)); }
 
 /* ---- BARs ---- */
 
@@ -41,19 +41,23 @@ static u64 bar_address(const struct pci_function *function, unsigned index) {
 	return low & ~(bar->size - 1);
 }
 
+/* The bit of COMMAND that opens it. */
+static u8 command_bit(const struct pci_bar *bar) {
+	return bar->type == PCI_BAR_IO ? PCI_COMMAND_IO : PCI_COMMAND_MEM;
+}
+
 /* Opens and closes windows as COMMAND and the BARs now say. */
 static void update_windows(struct pci_function *function) {
 	u32 command = function->config[PCI_COMMAND];
 
 	for (unsigned i = 0; i < PCI_BARS; i++) {
 		struct pci_bar *bar = &function->bar[i];
-		u32 needs = bar->type == PCI_BAR_IO ? PCI_COMMAND_IO : PCI_COMMAND_MEM;
 		u64 base = bar_address(function, i);
 
 		if (bar->type == PCI_BAR_NONE)
 			continue;
 		/* All ones are being written to size it; a window at 0 or past the end is none. */
-		if (!(command & needs) || !base || base + (bar->size - 1) < base ||
+		if (!(command & command_bit(bar)) || !base || base + (bar->size - 1) < base ||
 		    (bar->type == PCI_BAR_IO && base + (bar->size - 1) > 0xffff))
 			base = WINDOW_CLOSED;
 		atomic_store_explicit(&bar->base, base, memory_order_release);
@@ -65,31 +69,32 @@ static bool valid_bar(const struct pci_function *function, unsigned index) {
 
 	if (bar->type == PCI_BAR_NONE)
 		return true;
-	if (!bar->size || bar->size & (bar->size - 1))
+	if (!bar->size || bar->size & (bar->size - 1) || !bar->read || !bar->write)
 		return false;
-	if (bar->type == PCI_BAR_IO)
-		return bar->size >= 4 && bar->size <= 256 && bar->io_read && bar->io_write;
-	if (bar->size < 16 || !bar->mmio_read || !bar->mmio_write)
-		return false;
-	if (bar->type == PCI_BAR_MEM32)
-		return bar->size <= GiB(2);
-	return index + 1 < PCI_BARS && function->bar[index + 1].type == PCI_BAR_NONE;
+	switch (bar->type) {
+	case PCI_BAR_IO: return bar->size >= 4 && bar->size <= 256;
+	case PCI_BAR_MEM32: return bar->size >= 16 && bar->size <= GiB(2);
+	default:
+		return bar->size >= 16 && index + 1 < PCI_BARS &&
+		       function->bar[index + 1].type == PCI_BAR_NONE;
+	}
 }
 
-/* What of a BAR can be written: the address bits above its size (6.2.5.1). */
+/* What of a BAR can be written: the address bits above its size (6.2.5.1), and its enable bit. */
 static void init_bar(struct pci_function *function, unsigned index) {
+	static const u8 flags[] = {[PCI_BAR_IO] = BAR_IO, [PCI_BAR_MEM64] = BAR_MEM64};
 	struct pci_bar *bar = &function->bar[index];
 	unsigned offset = PCI_BAR0 + 4 * index;
-	u32 flags = bar->type == PCI_BAR_IO ? BAR_IO : bar->type == PCI_BAR_MEM64 ? BAR_MEM64 : 0;
 	u64 mask = ~(bar->size - 1);
 
 	atomic_store_explicit(&bar->base, WINDOW_CLOSED, memory_order_relaxed);
 	if (bar->type == PCI_BAR_NONE)
 		return;
-	put32(function->config + offset, get32(function->config + offset) | flags);
+	function->config[offset] |= flags[bar->type];
 	put32(function->writable + offset, (u32)mask);
 	if (bar->type == PCI_BAR_MEM64)
 		put32(function->writable + offset + 4, (u32)(mask >> 32));
+	function->writable[PCI_COMMAND] |= command_bit(bar) | PCI_COMMAND_MASTER;
 }
 
 /* ---- configuration space ---- */
@@ -122,7 +127,7 @@ static void write_config(struct pci_function *function, unsigned offset, unsigne
 }
 
 /* CONFIG_ADDRESS is a double word; anything narrower is not for it (3.2.2.3.2). */
-static u32 address_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size) {
+static u64 address_read(void *dev, u64 port __unused, unsigned size) {
 	struct pci *pci = dev;
 	u32 value;
 
@@ -132,8 +137,7 @@ static u32 address_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused
 	return value;
 }
 
-static void address_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
-			  u32 value) {
+static void address_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pci *pci = dev;
 
 	spin_lock(&pci->lock);
@@ -142,14 +146,14 @@ static void address_write(struct vcpu *vcpu __unused, void *dev, u16 port __unus
 	spin_unlock(&pci->lock);
 }
 
-static u32 data_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
+static u64 data_read(void *dev, u64 port, unsigned size) {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
 	u32 value = ~0u;
 
 	if (offset + size > 4)
-		return ~0u;
+		return ~0ul;
 	spin_lock(&pci->lock);
 	function = selected(pci);
 	if (function)
@@ -158,7 +162,7 @@ static u32 data_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned s
 	return value;
 }
 
-static void data_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
+static void data_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
@@ -168,22 +172,23 @@ static void data_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned
 	spin_lock(&pci->lock);
 	function = selected(pci);
 	if (function)
-		write_config(function, ADDRESS_REG(pci->address) + offset, size, value);
+		write_config(function, ADDRESS_REG(pci->address) + offset, size, (u32)value);
 	spin_unlock(&pci->lock);
 }
 
 /* ---- windows ---- */
 
-/* The BAR that answers at this address, and the offset into it. */
-static struct pci_bar *find_window(struct pci *pci, u64 address, bool io, void **dev, u64 *offset) {
-	for (u32 i = 0; i < pci->nr_functions; i++) {
+/* The BAR that answers at this address, with its device and the offset into it. */
+static const struct pci_bar *find_window(struct pci *pci, enum bus_space space, u64 address,
+					 void **dev, u64 *offset) {
+	for (u32 i = 0; pci && i < pci->nr_functions; i++) {
 		struct pci_function *function = pci->functions[i];
 
 		for (unsigned n = 0; n < PCI_BARS; n++) {
-			struct pci_bar *bar = &function->bar[n];
+			const struct pci_bar *bar = &function->bar[n];
 			u64 base = atomic_load_explicit(&bar->base, memory_order_acquire);
 
-			if (bar->type == PCI_BAR_NONE || (bar->type == PCI_BAR_IO) != io ||
+			if ((bar->type == PCI_BAR_IO) != (space == BUS_IO) ||
 			    base == WINDOW_CLOSED || address - base >= bar->size)
 				continue;
 			*offset = address - base;
@@ -194,51 +199,26 @@ static struct pci_bar *find_window(struct pci *pci, u64 address, bool io, void *
 	return NULL;
 }
 
-bool pci_bar_io_read(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 *value) {
+u64 pci_bar_read(struct pci *pci, enum bus_space space, u64 address, unsigned size) {
 	u64 offset;
 	void *dev;
-	struct pci_bar *bar = find_window(pci, port, true, &dev, &offset);
+	const struct pci_bar *bar = find_window(pci, space, address, &dev, &offset);
 
-	if (bar)
-		*value = bar->io_read(vcpu, dev, (u16)offset, size);
-	return bar;
+	return bar ? bar->read(dev, offset, size) : ~0ul;
 }
 
-bool pci_bar_io_write(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 value) {
+void pci_bar_write(struct pci *pci, enum bus_space space, u64 address, unsigned size, u64 value) {
 	u64 offset;
 	void *dev;
-	struct pci_bar *bar = find_window(pci, port, true, &dev, &offset);
+	const struct pci_bar *bar = find_window(pci, space, address, &dev, &offset);
 
 	if (bar)
-		bar->io_write(vcpu, dev, (u16)offset, size, value);
-	return bar;
-}
-
-bool pci_bar_mmio_read(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 *value) {
-	u64 offset;
-	void *dev;
-	struct pci_bar *bar = find_window(pci, gpa, false, &dev, &offset);
-
-	if (bar)
-		*value = bar->mmio_read(vcpu, dev, offset, size);
-	return bar;
-}
-
-bool pci_bar_mmio_write(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
-	u64 offset;
-	void *dev;
-	struct pci_bar *bar = find_window(pci, gpa, false, &dev, &offset);
-
-	if (bar)
-		bar->mmio_write(vcpu, dev, offset, size, value);
-	return bar;
+		bar->write(dev, offset, size, value);
 }
 
 /* ---- set-up ---- */
 
 int pci_add(struct pci *pci, struct pci_function *function) {
-	u8 command = 0;
-
 	if (find_function(pci, function->devfn))
 		return E_EXIST;
 	if (pci->nr_functions == PCI_MAX_FUNCTIONS)
@@ -246,14 +226,8 @@ int pci_add(struct pci *pci, struct pci_function *function) {
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (!valid_bar(function, i))
 			return E_INVAL;
-	for (unsigned i = 0; i < PCI_BARS; i++) {
+	for (unsigned i = 0; i < PCI_BARS; i++)
 		init_bar(function, i);
-		if (function->bar[i].type != PCI_BAR_NONE)
-			command |= function->bar[i].type == PCI_BAR_IO ? PCI_COMMAND_IO
-								       : PCI_COMMAND_MEM;
-	}
-	if (command)
-		function->writable[PCI_COMMAND] |= command | PCI_COMMAND_MASTER;
 	memcpy(pci->reset_config[pci->nr_functions], function->config, HEADER_BYTES);
 	pci->functions[pci->nr_functions++] = function;
 	return 0;
@@ -280,13 +254,11 @@ static int add_host_bridge(struct pci *pci) {
 }
 
 int pci_setup(struct pci *pci, struct bus *bus) {
-	static const struct io_range ports[] = {
-		{PORT_ADDRESS, PORT_ADDRESS, address_read, address_write, NULL, "pci-address",
-		 false},
-		{PORT_DATA, PORT_DATA + 3, data_read, data_write, NULL, "pci-data", false},
+	static const struct bus_range ports[] = {
+		{PORT_ADDRESS, PORT_ADDRESS, address_read, address_write, false, NULL},
+		{PORT_DATA, PORT_DATA + 3, data_read, data_write, false, NULL},
 	};
-	int error = bus_add_ports(bus, pci, ports, ARRAY_SIZE(ports));
 
 	bus->pci = pci;
-	return error ? error : add_host_bridge(pci);
+	return bus_add(bus, BUS_IO, pci, ports, ARRAY_SIZE(ports)) ?: add_host_bridge(pci);
 }

@@ -33,11 +33,9 @@ enum pci_bar_type { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 struct pci_bar {
 	u8 type;  /* enum pci_bar_type; a 64-bit one takes the next index too, which stays NONE */
 	u64 size; /* bytes, a power of two: 4 to 256 for I/O, 16 and more for memory */
-	/* As on the bus, for the function's dev; port counts from the BAR's base. */
-	io_read_fn io_read;
-	io_write_fn io_write;
-	mmio_read_fn mmio_read;
-	mmio_write_fn mmio_write;
+	/* As on the bus, for the function's dev; `at` counts from the BAR's base. */
+	bus_read_fn read;
+	bus_write_fn write;
 	_Atomic u64 base; /* where it answers now; ~0 while it does not */
 };
 
@@ -72,8 +70,6 @@ void pci_reset(struct pci *pci);
  */
 int pci_add(struct pci *pci, struct pci_function *function) __must_check;
 
-/* For the bus: an access that no fixed range claims. True when a BAR does. */
-bool pci_bar_io_read(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 *value);
-bool pci_bar_io_write(struct pci *pci, struct vcpu *vcpu, u16 port, unsigned size, u32 value);
-bool pci_bar_mmio_read(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 *value);
-bool pci_bar_mmio_write(struct pci *pci, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value);
+/* For the bus: an access that no fixed range claims. Without a BAR there: all ones, ignored. */
+u64 pci_bar_read(struct pci *pci, enum bus_space space, u64 address, unsigned size);
+void pci_bar_write(struct pci *pci, enum bus_space space, u64 address, unsigned size, u64 value);

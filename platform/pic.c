@@ -211,7 +211,7 @@ static u8 poll(struct pic_chip *chip, bool master) {
 	return asks ? (u8)(0x80 | acknowledge(chip, master)) : 0;
 }
 
-static u32 pic_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
+static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port >= SLAVE];
 	u8 value;
@@ -229,8 +229,7 @@ static u32 pic_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 	return value;
 }
 
-static void pic_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		      u32 value) {
+static void pic_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port >= SLAVE];
 	u8 byte = (u8)value;
@@ -248,14 +247,13 @@ static void pic_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned 
 	spin_unlock(&pic->lock);
 }
 
-static u32 elcr_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
+static u64 elcr_read(void *dev, u64 port, unsigned size __unused) {
 	struct pic *pic = dev;
 
 	return pic->chip[port & 1].elcr;
 }
 
-static void elcr_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		       u32 value) {
+static void elcr_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = &pic->chip[port & 1];
 
@@ -280,13 +278,13 @@ void pic_reset(struct pic *pic) {
 }
 
 int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) {
-	static const struct io_range ports[] = {
-		{MASTER, MASTER + 1, pic_read, pic_write, NULL, "pic", true},
-		{SLAVE, SLAVE + 1, pic_read, pic_write, NULL, "pic", true},
-		{ELCR, ELCR + 1, elcr_read, elcr_write, NULL, "pic", true},
+	static const struct bus_range ports[] = {
+		{MASTER, MASTER + 1, pic_read, pic_write, true, NULL},
+		{SLAVE, SLAVE + 1, pic_read, pic_write, true, NULL},
+		{ELCR, ELCR + 1, elcr_read, elcr_write, true, NULL},
 	};
 
 	pic->vm = vm;
 	pic_reset(pic);
-	return bus_add_ports(bus, pic, ports, ARRAY_SIZE(ports));
+	return bus_add(bus, BUS_IO, pic, ports, ARRAY_SIZE(ports));
 }

@@ -285,31 +285,30 @@ static u8 read_count(struct pit *pit, struct pit_counter *c) {
 
 /* ---- ports ---- */
 
-static u32 pit_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
+static u64 pit_read(void *dev, u64 port, unsigned size __unused) {
 	struct pit *pit = dev;
 	u32 value;
 
 	if (port == PORT_CONTROL)
 		return ~0u;
 	spin_lock(&pit->lock);
-	value = read_count(pit, &pit->counter[port - PORT_COUNTER]);
+	value = read_count(pit, &pit->counter[port & 3]);
 	spin_unlock(&pit->lock);
 	return value;
 }
 
-static void pit_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		      u32 value) {
+static void pit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pit *pit = dev;
 
 	spin_lock(&pit->lock);
 	if (port == PORT_CONTROL)
 		write_control(pit, (u8)value);
 	else
-		write_count(pit, port - PORT_COUNTER, (u8)value);
+		write_count(pit, port & 3, (u8)value);
 	spin_unlock(&pit->lock);
 }
 
-static u32 port61_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size) {
+static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
 	struct pit *pit = dev;
 	u32 value;
 	u64 now;
@@ -327,8 +326,7 @@ static u32 port61_read(struct vcpu *vcpu __unused, void *dev, u16 port __unused,
 	return value;
 }
 
-static void port61_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
-			 u32 value) {
+static void port61_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pit *pit = dev;
 
 	if (size != 1)
@@ -352,13 +350,13 @@ void pit_reset(struct pit *pit) {
 }
 
 int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus) {
-	static const struct io_range ports[] = {
-		{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, NULL, "pit", true},
-		{PORT_61, PORT_61, port61_read, port61_write, NULL, "port61", false},
+	static const struct bus_range ports[] = {
+		{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, true, NULL},
+		{PORT_61, PORT_61, port61_read, port61_write, false, NULL},
 	};
 
 	pit->vm = vm;
 	timer_init(&pit->irq_timer, irq_expired, vm->vcpus[0]->cpu);
 	pit_reset(pit);
-	return bus_add_ports(bus, pit, ports, ARRAY_SIZE(ports));
+	return bus_add(bus, BUS_IO, pit, ports, ARRAY_SIZE(ports));
 }

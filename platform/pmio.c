@@ -71,7 +71,7 @@ static u64 pm1_block(struct pmio *pmio) {
 	return pmio->status | (u64)pmio->enable << 16 | (u64)(pmio->control | CNT_SCI_EN) << 32;
 }
 
-static u32 pm1_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
+static u64 pm1_read(void *dev, u64 port, unsigned size __unused) {
 	struct pmio *pmio = dev;
 	u64 block;
 
@@ -79,13 +79,13 @@ static u32 pm1_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 	update(pmio);
 	block = pm1_block(pmio) | ~0ul << 48;
 	spin_unlock(&pmio->lock);
-	return (u32)(block >> (port - PMIO_PM1_EVT) * 8 & ~0ul >> (64 - 8 * size));
+	return block >> (port & 7) * 8;
 }
 
-static void pm1_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
+static void pm1_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
-	unsigned shift = (port - PMIO_PM1_EVT) * 8u;
-	u64 mask = ~0ul >> (64 - 8 * size) << shift, data = (u64)value << shift, block;
+	unsigned shift = (port & 7) * 8;
+	u64 mask = ~0ul >> (64 - 8 * size) << shift, data = value << shift, block;
 	bool off = false;
 
 	spin_lock(&pmio->lock);
@@ -106,48 +106,42 @@ static void pm1_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned 
 		vm_end(pmio->vm, VM_END_POWEROFF);
 }
 
-static u32 timer_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
-	return (u32)timer_now(dev) >> (port - PMIO_TIMER) * 8;
+static u64 timer_read(void *dev, u64 port, unsigned size __unused) {
+	return (u32)timer_now(dev) >> (port & 3) * 8;
 }
 
-static void ignore_write(struct vcpu *vcpu __unused, void *dev __unused, u16 port __unused,
-			 unsigned size __unused, u32 value __unused) {}
+static void ignore_write(void *dev __unused, u64 port __unused, unsigned size __unused,
+			 u64 value __unused) {}
 
 /* ---- resets ---- */
 
 /* The reset control register or port 92. */
-static _Atomic u8 *reset_register(struct pmio *pmio, u16 port) {
+static _Atomic u8 *reset_register(struct pmio *pmio, u64 port) {
 	return port == PORT_92 ? &pmio->port92 : &pmio->reset_control;
 }
 
-static u32 reset_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
-	return size == 1 ? *reset_register(dev, port) : ~0u;
+static u64 reset_read(void *dev, u64 port, unsigned size) {
+	return size == 1 ? *reset_register(dev, port) : ~0ul;
 }
 
 /* A rising bit resets. Bit 1 of port 92 would gate A20, which is always open here. */
-static void reset_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
+static void reset_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
-	_Atomic u8 *reg = reset_register(pmio, port);
-	bool rises;
+	u8 writable = port == PORT_92 ? P92_WRITABLE : RST_WRITABLE, old;
 
 	if (size != 1)
 		return;
-	spin_lock(&pmio->lock);
-	rises = value & ~(u32)*reg & (port == PORT_92 ? P92_CPU : RST_CPU);
-	*reg = (u8)(value & (port == PORT_92 ? P92_WRITABLE : RST_WRITABLE));
-	spin_unlock(&pmio->lock);
-	if (rises)
+	old = atomic_exchange(reset_register(pmio, port), (u8)value & writable);
+	if (value & ~(u64)old & (port == PORT_92 ? P92_CPU : RST_CPU))
 		vm_end(pmio->vm, VM_END_RESET);
 }
 
 /* There is no keyboard controller, only what every PC resets by. */
-static u32 absent_read(struct vcpu *vcpu __unused, void *dev __unused, u16 port __unused,
-		       unsigned size __unused) {
+static u64 absent_read(void *dev __unused, u64 port __unused, unsigned size __unused) {
 	return ~0u;
 }
 
-static void keyboard_write(struct vcpu *vcpu __unused, void *dev, u16 port __unused, unsigned size,
-			   u32 value) {
+static void keyboard_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
 
 	if (size == 1 && value == KBD_RESET)
@@ -156,28 +150,27 @@ static void keyboard_write(struct vcpu *vcpu __unused, void *dev, u16 port __unu
 
 /* ---- delays and the debug exit ---- */
 
-static u32 post_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size) {
+static u64 post_read(void *dev, u64 port, unsigned size) {
 	struct pmio *pmio = dev;
 
 	return size == 1 && port == PORT_POST ? pmio->post : ~0u;
 }
 
-static void post_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size, u32 value) {
+static void post_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
 
 	if (size == 1 && port == PORT_POST)
 		pmio->post = (u8)value;
 }
 
-static void debug_exit_write(struct vcpu *vcpu __unused, void *dev, u16 port,
-			     unsigned size __unused, u32 value) {
+static void debug_exit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pmio *pmio = dev;
 
 	if (port != PMIO_DEBUG_EXIT)
 		return;
 	spin_lock(&pmio->vm->lock);
 	if (pmio->vm->end == VM_END_NONE)
-		pmio->vm->debug_exit_value = value;
+		pmio->vm->debug_exit_value = (u32)value;
 	spin_unlock(&pmio->vm->lock);
 	vm_end(pmio->vm, VM_END_DEBUG_EXIT);
 }
@@ -197,20 +190,19 @@ void pmio_reset(struct pmio *pmio) {
 }
 
 int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) {
-	static const struct io_range ports[] = {
-		{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, NULL, "pm1", false},
-		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, NULL, "pmtimer", false},
-		{PMIO_RESET, PMIO_RESET, reset_read, reset_write, NULL, "reset", false},
-		{PORT_KBD, PORT_KBD, absent_read, keyboard_write, NULL, "keyboard", false},
-		{PORT_92, PORT_92, reset_read, reset_write, NULL, "port92", false},
-		{PORT_POST, PORT_POST, post_read, post_write, NULL, "post", false},
-		{PORT_DELAY, PORT_DELAY, post_read, post_write, NULL, "delay", false},
-		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, absent_read, debug_exit_write, NULL,
-		 "debug-exit", false},
+	static const struct bus_range ports[] = {
+		{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
+		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, false, NULL},
+		{PMIO_RESET, PMIO_RESET, reset_read, reset_write, false, NULL},
+		{PORT_KBD, PORT_KBD, absent_read, keyboard_write, false, NULL},
+		{PORT_92, PORT_92, reset_read, reset_write, false, NULL},
+		{PORT_POST, PORT_POST, post_read, post_write, false, NULL},
+		{PORT_DELAY, PORT_DELAY, post_read, post_write, false, NULL},
+		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, absent_read, debug_exit_write, false, NULL},
 	};
 
 	pmio->vm = vm;
 	timer_init(&pmio->carry_timer, carry_expired, vm->vcpus[0]->cpu);
 	pmio_reset(pmio);
-	return bus_add_ports(bus, pmio, ports, ARRAY_SIZE(ports) - !debug_exit);
+	return bus_add(bus, BUS_IO, pmio, ports, ARRAY_SIZE(ports) - !debug_exit);
 }

@@ -357,7 +357,7 @@ static void write_cmos(struct rtc *rtc, unsigned reg, u8 value) {
 	update(rtc);
 }
 
-static u32 rtc_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
+static u64 rtc_read(void *dev, u64 port, unsigned size __unused) {
 	struct rtc *rtc = dev;
 	u32 value;
 
@@ -369,8 +369,7 @@ static u32 rtc_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned si
 	return value;
 }
 
-static void rtc_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		      u32 value) {
+static void rtc_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct rtc *rtc = dev;
 
 	spin_lock(&rtc->lock);
@@ -413,11 +412,12 @@ void rtc_reset(struct rtc *rtc) {
 }
 
 int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) {
-	struct io_range range = {PORT_INDEX, PORT_DATA, rtc_read, rtc_write, rtc, "rtc", true};
+	static const struct bus_range ports = {PORT_INDEX, PORT_DATA, rtc_read,
+					       rtc_write,  true,      NULL};
 
 	rtc->vm = vm;
 	timer_init(&rtc->timer, timer_expired, vm->vcpus[0]->cpu);
 	note_memory(rtc, low, high);
 	rtc_reset(rtc);
-	return bus_add_io(bus, &range);
+	return bus_add(bus, BUS_IO, rtc, &ports, 1);
 }

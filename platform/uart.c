@@ -267,7 +267,7 @@ static bool write_thr(struct uart *uart, u8 value) {
 	return uart->backend.tx;
 }
 
-static u32 uart_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused) {
+static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
 	u8 value;
@@ -284,8 +284,7 @@ static u32 uart_read(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned s
 	return value;
 }
 
-static void uart_write(struct vcpu *vcpu __unused, void *dev, u16 port, unsigned size __unused,
-		       u32 value) {
+static void uart_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
 	bool send = false;
@@ -321,12 +320,12 @@ void uart_reset(struct uart *uart) {
 
 int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
 	       const struct uart_backend *backend) {
-	struct io_range range = {port, port + 7, uart_read, uart_write, uart, "uart", true};
+	const struct bus_range ports = {port, port + 7, uart_read, uart_write, true, NULL};
 
 	uart->vm = vm;
 	uart->gsi = gsi;
 	uart->backend = *backend;
 	timer_init(&uart->rx_timer, rx_timeout, vm->vcpus[0]->cpu);
 	uart_reset(uart);
-	return bus_add_io(bus, &range);
+	return bus_add(bus, BUS_IO, uart, &ports, 1);
 }

@@ -70,18 +70,16 @@ void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size
 	note(gpa, size, value, true);
 }
 
-u32 bus_io_read(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size) {
+u32 bus_io_read(struct bus *bus, u16 port, unsigned size) {
 	(void)bus;
-	(void)vcpu;
 	rig_port = port;
 	rig_port_size = size;
 	rig_nr_in++;
 	return rig_port_in++;
 }
 
-void bus_io_write(struct bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value) {
+void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 	(void)bus;
-	(void)vcpu;
 	rig_port = port;
 	rig_port_size = size;
 	if (rig_nr_out < ARRAY_SIZE(rig_port_out))

@@ -36,11 +36,11 @@ static inline void rig_destroy(struct vm *vm) {
 }
 
 static inline u32 in(struct vm *vm, u16 port, unsigned size) {
-	return bus_io_read(vm_bus(vm), vm->vcpus[0], port, size);
+	return bus_io_read(vm_bus(vm), port, size);
 }
 
 static inline void out(struct vm *vm, u16 port, unsigned size, u32 value) {
-	bus_io_write(vm_bus(vm), vm->vcpus[0], port, size, value);
+	bus_io_write(vm_bus(vm), port, size, value);
 }
 
 static inline u8 inb(struct vm *vm, u16 port) { return (u8)in(vm, port, 1); }

@@ -12,47 +12,43 @@ static u64 last_offset, last_value;
 static unsigned last_size;
 static void *last_dev;
 
-static u32 io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size) {
-	(void)vcpu;
-	last_port = port;
+static u64 io_read(void *dev, u64 port, unsigned size) {
+	last_port = (u16)port;
 	last_size = size;
 	last_dev = dev;
 	return 0x89abcdef;
 }
 
-static void io_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value) {
-	io_read(vcpu, dev, port, size);
+static void io_write(void *dev, u64 port, unsigned size, u64 value) {
+	io_read(dev, port, size);
 	last_value = value;
 }
 
-static u64 mmio_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size) {
-	(void)vcpu;
+static u64 mmio_read(void *dev, u64 offset, unsigned size) {
 	last_offset = offset;
 	last_size = size;
 	last_dev = dev;
 	return 0x0123456789abcdef;
 }
 
-static void mmio_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value) {
-	mmio_read(vcpu, dev, offset, size);
+static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
+	mmio_read(dev, offset, size);
 	last_value = value;
 }
 
 /* Tells ranges apart in a test: the address of one of these. */
-static u8 tags[BUS_MAX_IO + 1];
+static u8 tags[BUS_MAX_RANGES + 1];
 
 static int add_io(struct bus *bus, u16 first, u16 last, void *dev) {
-	struct io_range range = {
-		.first = first, .last = last, .read = io_read, .write = io_write, .dev = dev};
+	struct bus_range range = {first, last, io_read, io_write, false, NULL};
 
-	return bus_add_io(bus, &range);
+	return bus_add(bus, BUS_IO, dev, &range, 1);
 }
 
 static int add_mmio(struct bus *bus, gpa_t base, u64 size, void *dev) {
-	struct mmio_range range = {
-		.base = base, .size = size, .read = mmio_read, .write = mmio_write, .dev = dev};
+	struct bus_range range = {base, base + size - 1, mmio_read, mmio_write, false, NULL};
 
-	return bus_add_mmio(bus, &range);
+	return bus_add(bus, BUS_MMIO, dev, &range, 1);
 }
 
 static struct vcpu *vcpu_without_apic_page(struct lapic *lapic) {
@@ -65,16 +61,16 @@ static struct vcpu *vcpu_without_apic_page(struct lapic *lapic) {
 }
 
 static void bad_ranges(void **state) {
-	struct io_range io = {.first = 1, .last = 1, .read = io_read};
-	struct mmio_range mmio = {.base = 0, .size = 1, .write = mmio_write};
+	struct bus_range io = {.first = 1, .last = 1, .read = io_read};
+	struct bus_range mmio = {.first = 0, .last = 1, .write = mmio_write};
 	struct bus bus = {0};
 
 	(void)state;
 	assert_int_equal(add_io(&bus, 2, 1, NULL), E_INVAL);
-	assert_int_equal(bus_add_io(&bus, &io), E_INVAL);
+	assert_int_equal(bus_add(&bus, BUS_IO, NULL, &io, 1), E_INVAL);
 	assert_int_equal(add_mmio(&bus, 0x1000, 0, NULL), E_INVAL);
 	assert_int_equal(add_mmio(&bus, ~0ul, 2, NULL), E_INVAL);
-	assert_int_equal(bus_add_mmio(&bus, &mmio), E_INVAL);
+	assert_int_equal(bus_add(&bus, BUS_MMIO, NULL, &mmio, 1), E_INVAL);
 	assert_int_equal(add_mmio(&bus, ~0ul, 1, NULL), 0);
 	assert_int_equal(add_io(&bus, 0xffff, 0xffff, NULL), 0);
 	assert_int_equal(add_io(&bus, 0, 0, NULL), 0);
@@ -85,8 +81,6 @@ static void bad_ranges(void **state) {
 
 static void random_ranges_against_a_map(void **state) {
 	static u8 *owner[0x10000];
-	struct lapic lapic;
-	struct vcpu *vcpu = vcpu_without_apic_page(&lapic);
 
 	(void)state;
 	for (u32 round = 0; round < 20; round++) {
@@ -102,18 +96,22 @@ static void random_ranges_against_a_map(void **state) {
 			last = last > 0xffff ? 0xffff : last;
 			for (u32 port = first; port <= last; port++)
 				taken = taken || owner[port];
-			want = bus.nr_io == BUS_MAX_IO ? E_NOMEM : taken ? E_EXIST : 0;
-			assert_int_equal(add_io(&bus, (u16)first, (u16)last, tags + bus.nr_io),
+			want = bus.table[BUS_IO].count == BUS_MAX_RANGES ? E_NOMEM
+			       : taken					 ? E_EXIST
+									 : 0;
+			assert_int_equal(add_io(&bus, (u16)first, (u16)last,
+						tags + bus.table[BUS_IO].count),
 					 want);
 			if (!want)
 				for (u32 port = first; port <= last; port++)
-					owner[port] = tags + bus.nr_io - 1;
+					owner[port] = tags + bus.table[BUS_IO].count - 1;
 		}
-		for (u32 i = 1; i < bus.nr_io; i++)
-			assert_true(bus.io[i - 1].last < bus.io[i].first);
+		for (u32 i = 1; i < bus.table[BUS_IO].count; i++)
+			assert_true(bus.table[BUS_IO].range[i - 1].last <
+				    bus.table[BUS_IO].range[i].first);
 		for (u32 port = 0; port < 0x10000; port++) {
 			last_dev = NULL;
-			assert_int_equal(bus_io_read(&bus, vcpu, (u16)port, 2),
+			assert_int_equal(bus_io_read(&bus, (u16)port, 2),
 					 owner[port] ? 0xcdef : 0xffff);
 			assert_ptr_equal(last_dev, owner[port]);
 		}
@@ -127,13 +125,13 @@ static void mmio_search(void **state) {
 
 	(void)state;
 	/* Added in an order that is not theirs. */
-	for (u32 i = 0; i < BUS_MAX_MMIO; i++) {
-		u32 n = i * 13 % BUS_MAX_MMIO;
+	for (u32 i = 0; i < BUS_MAX_RANGES; i++) {
+		u32 n = i * 13 % BUS_MAX_RANGES;
 
 		assert_int_equal(add_mmio(&bus, 0x100000000ul * (n + 1), 0x1000, tags + n), 0);
 	}
 	assert_int_equal(add_mmio(&bus, 0x5000, 1, NULL), E_NOMEM);
-	for (u32 n = 0; n < BUS_MAX_MMIO; n++) {
+	for (u32 n = 0; n < BUS_MAX_RANGES; n++) {
 		gpa_t base = 0x100000000ul * (n + 1);
 
 		bus_mmio_write(&bus, vcpu, base + 0xfff, 1, ~0ul);
@@ -153,10 +151,10 @@ static void widths(void **state) {
 	(void)state;
 	assert_int_equal(add_io(&bus, 0x100, 0x107, tags), 0);
 	assert_int_equal(add_mmio(&bus, 0x1000, 0x1000, tags), 0);
-	assert_int_equal(bus_io_read(&bus, vcpu, 0x100, 1), 0xef);
-	assert_int_equal(bus_io_read(&bus, vcpu, 0x100, 2), 0xcdef);
-	assert_int_equal(bus_io_read(&bus, vcpu, 0x100, 4), 0x89abcdef);
-	bus_io_write(&bus, vcpu, 0x107, 2, 0x12345678);
+	assert_int_equal(bus_io_read(&bus, 0x100, 1), 0xef);
+	assert_int_equal(bus_io_read(&bus, 0x100, 2), 0xcdef);
+	assert_int_equal(bus_io_read(&bus, 0x100, 4), 0x89abcdef);
+	bus_io_write(&bus, 0x107, 2, 0x12345678);
 	assert_int_equal(last_value, 0x5678);
 	assert_int_equal(last_port, 0x107);
 	assert_int_equal(last_size, 2);
@@ -165,14 +163,14 @@ static void widths(void **state) {
 	assert_int_equal(last_offset, 8);
 	/* Widths that no instruction has reach nobody. */
 	last_size = 77;
-	assert_int_equal(bus_io_read(&bus, vcpu, 0x100, 8), 0xffffffff);
-	assert_int_equal(bus_io_read(&bus, vcpu, 0x100, 3), 0xffffffff);
+	assert_int_equal(bus_io_read(&bus, 0x100, 8), 0xffffffff);
+	assert_int_equal(bus_io_read(&bus, 0x100, 3), 0xffffffff);
 	assert_int_equal(bus_mmio_read(&bus, vcpu, 0x1000, 16), ~0ul);
-	bus_io_write(&bus, vcpu, 0x100, 0, 1);
+	bus_io_write(&bus, 0x100, 0, 1);
 	bus_mmio_write(&bus, vcpu, 0x1000, 0, 1);
 	assert_int_equal(last_size, 77);
-	assert_int_equal(bus_io_read(&bus, vcpu, 0x99, 1), 0xff);
-	bus_io_write(&bus, vcpu, 0x99, 4, 1);
+	assert_int_equal(bus_io_read(&bus, 0x99, 1), 0xff);
+	bus_io_write(&bus, 0x99, 4, 1);
 	bus_mmio_write(&bus, vcpu, 0x99, 4, 1);
 	assert_int_equal(last_size, 77);
 }
@@ -180,14 +178,12 @@ static void widths(void **state) {
 /* The tables of a whole virtual PC are sorted and free of overlaps. */
 static void a_whole_platform(void **state) {
 	struct vm *vm = rig_create(64);
-	struct bus *bus = vm_bus(vm);
+	const struct bus_table *io = &vm_bus(vm)->table[BUS_IO];
 
 	(void)state;
-	assert_true(bus->nr_io > 10);
-	for (u32 i = 1; i < bus->nr_io; i++)
-		assert_true(bus->io[i - 1].last < bus->io[i].first);
-	for (u32 i = 0; i < bus->nr_io; i++)
-		assert_non_null(bus->io[i].name);
+	assert_true(io->count > 10);
+	for (u32 i = 1; i < io->count; i++)
+		assert_true(io->range[i - 1].last < io->range[i].first);
 	/* Every port, every width. */
 	for (u32 port = 0; port < 0x10000; port++)
 		for (unsigned size = 1; size <= 4; size *= 2) {

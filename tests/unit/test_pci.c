@@ -29,31 +29,29 @@ struct device {
 	u8 written_offset;
 };
 
-static u32 dev_io_read(struct vcpu *vcpu, void *dev, u16 port, unsigned size) {
+static u64 dev_io_read(void *dev, u64 port, unsigned size) {
 	struct device *d = dev;
 
-	(void)vcpu;
 	d->offset = port;
 	d->size = size;
 	return 0x12345678;
 }
 
-static void dev_io_write(struct vcpu *vcpu, void *dev, u16 port, unsigned size, u32 value) {
-	dev_io_read(vcpu, dev, port, size);
+static void dev_io_write(void *dev, u64 port, unsigned size, u64 value) {
+	dev_io_read(dev, port, size);
 	((struct device *)dev)->value = value;
 }
 
-static u64 dev_read(struct vcpu *vcpu, void *dev, u64 offset, unsigned size) {
+static u64 dev_read(void *dev, u64 offset, unsigned size) {
 	struct device *d = dev;
 
-	(void)vcpu;
 	d->offset = offset;
 	d->size = size;
 	return 0x1122334455667788;
 }
 
-static void dev_write(struct vcpu *vcpu, void *dev, u64 offset, unsigned size, u64 value) {
-	dev_read(vcpu, dev, offset, size);
+static void dev_write(void *dev, u64 offset, unsigned size, u64 value) {
+	dev_read(dev, offset, size);
 	((struct device *)dev)->value = value;
 }
 
@@ -66,10 +64,8 @@ static void dev_written(struct pci_function *function, u8 offset, unsigned size)
 }
 
 static void make_device(struct device *d, u8 devfn) {
-	struct pci_bar mem = {.type = PCI_BAR_MEM32,
-			      .size = 0x1000,
-			      .mmio_read = dev_read,
-			      .mmio_write = dev_write};
+	struct pci_bar mem = {
+		.type = PCI_BAR_MEM32, .size = 0x1000, .read = dev_read, .write = dev_write};
 
 	memset(d, 0, sizeof(*d));
 	d->function.devfn = devfn;
@@ -79,8 +75,8 @@ static void make_device(struct device *d, u8 devfn) {
 	d->function.writable[PCI_INT_LINE] = 0xff;
 	d->function.bar[0].type = PCI_BAR_IO;
 	d->function.bar[0].size = 64;
-	d->function.bar[0].io_read = dev_io_read;
-	d->function.bar[0].io_write = dev_io_write;
+	d->function.bar[0].read = dev_io_read;
+	d->function.bar[0].write = dev_io_write;
 	d->function.bar[1] = mem;
 	mem.type = PCI_BAR_MEM64;
 	mem.size = GiB(8);
@@ -221,7 +217,7 @@ static void bad_functions(void **state) {
 	d.function.bar[3] = d.function.bar[1]; /* in the upper half of another */
 	assert_int_equal(pci_add(pci, &d.function), E_INVAL);
 	d.function.bar[3].type = PCI_BAR_NONE;
-	d.function.bar[1].mmio_read = NULL;
+	d.function.bar[1].read = NULL;
 	assert_int_equal(pci_add(pci, &d.function), E_INVAL);
 	for (u32 i = 1; i < PCI_MAX_FUNCTIONS; i++) {
 		make_device(&many[i], (u8)(i * 8));
