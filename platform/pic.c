@@ -3,8 +3,10 @@
 
 #include "kernel/vm.h"
 #include "lib/error.h"
+#include "lib/string.h"
 #include "platform/lapic.h"
 
+/* Ports; the edge/level registers of both chips lie side by side. */
 enum { MASTER = 0x20, SLAVE = 0xa0, ELCR = 0x4d0 };
 
 #define CASCADE 2
@@ -105,33 +107,32 @@ static unsigned acknowledge(struct pic_chip *chip, bool master) {
 	return input;
 }
 
+/* An acknowledge cycle of both chips: the vector. */
+static int acknowledge_both(struct pic_chip chip[2]) {
+	unsigned input = acknowledge(chip, true);
+
+	if (input == CASCADE)
+		input = acknowledge(++chip, false);
+	return chip->base + (int)input;
+}
+
 int pic_peek(struct pic *pic) {
-	struct pic_chip *chip = &pic->chip[0];
-	unsigned input;
+	struct pic_chip copy[2];
 
 	spin_lock(&pic->lock);
-	input = requested(chip, true);
-	if (input == CASCADE) {
-		chip = &pic->chip[1];
-		input = requested(chip, false);
-	}
+	memcpy(copy, pic->chip, sizeof(copy));
 	spin_unlock(&pic->lock);
-	return chip->base + (int)(input < 8 ? input : 7);
+	return acknowledge_both(copy);
 }
 
 int pic_accept(struct pic *pic) {
-	struct pic_chip *chip = &pic->chip[0];
-	unsigned input;
+	int vector;
 
 	spin_lock(&pic->lock);
-	input = acknowledge(chip, true);
-	if (input == CASCADE) {
-		chip = &pic->chip[1];
-		input = acknowledge(chip, false);
-	}
+	vector = acknowledge_both(pic->chip);
 	update(pic);
 	spin_unlock(&pic->lock);
-	return chip->base + (int)input;
+	return vector;
 }
 
 /* ---- commands ---- */
@@ -211,13 +212,19 @@ static u8 poll(struct pic_chip *chip, bool master) {
 	return asks ? (u8)(0x80 | acknowledge(chip, master)) : 0;
 }
 
+static struct pic_chip *chip_of(struct pic *pic, u64 port) {
+	return &pic->chip[port >= ELCR ? port & 1 : port >= SLAVE];
+}
+
 static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 	struct pic *pic = dev;
-	struct pic_chip *chip = &pic->chip[port >= SLAVE];
+	struct pic_chip *chip = chip_of(pic, port);
 	u8 value;
 
 	spin_lock(&pic->lock);
-	if (chip->poll) {
+	if (port >= ELCR) {
+		value = chip->elcr;
+	} else if (chip->poll) {
 		value = poll(chip, chip == &pic->chip[0]);
 		update(pic);
 	} else if (port & 1) {
@@ -231,35 +238,22 @@ static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 
 static void pic_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pic *pic = dev;
-	struct pic_chip *chip = &pic->chip[port >= SLAVE];
+	struct pic_chip *chip = chip_of(pic, port);
 	u8 byte = (u8)value;
 
 	spin_lock(&pic->lock);
-	if (port & 1)
+	if (port >= ELCR) {
+		chip->elcr = byte & chip->elcr_mask;
+		sample(chip);
+	} else if (port & 1) {
 		write_odd(chip, byte);
-	else if (byte & ICW1_INIT)
+	} else if (byte & ICW1_INIT) {
 		start_init(chip, byte);
-	else if (byte & OCW3)
+	} else if (byte & OCW3) {
 		write_ocw3(chip, byte);
-	else
+	} else {
 		write_ocw2(chip, byte);
-	update(pic);
-	spin_unlock(&pic->lock);
-}
-
-static u64 elcr_read(void *dev, u64 port, unsigned size __unused) {
-	struct pic *pic = dev;
-
-	return pic->chip[port & 1].elcr;
-}
-
-static void elcr_write(void *dev, u64 port, unsigned size __unused, u64 value) {
-	struct pic *pic = dev;
-	struct pic_chip *chip = &pic->chip[port & 1];
-
-	spin_lock(&pic->lock);
-	chip->elcr = (u8)value & chip->elcr_mask;
-	sample(chip);
+	}
 	update(pic);
 	spin_unlock(&pic->lock);
 }
@@ -268,10 +262,11 @@ void pic_reset(struct pic *pic) {
 	spin_lock(&pic->lock);
 	for (unsigned i = 0; i < 2; i++) {
 		/* IRQ 0, 1, 2, 8 and 13 are always edges (PIIX3 datasheet, ELCR). */
-		pic->chip[i] = (struct pic_chip){.lowest = 7, .elcr_mask = i ? 0xde : 0xf8};
 		/* As firmware leaves them: at 0x08 and 0x70, everything masked. */
-		pic->chip[i].base = i ? 0x70 : 0x08;
-		pic->chip[i].imr = 0xff;
+		pic->chip[i] = (struct pic_chip){.lowest = 7,
+						 .elcr_mask = i ? 0xde : 0xf8,
+						 .base = i ? 0x70 : 0x08,
+						 .imr = 0xff};
 	}
 	update(pic);
 	spin_unlock(&pic->lock);
@@ -281,7 +276,7 @@ int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) {
 	static const struct bus_range ports[] = {
 		{MASTER, MASTER + 1, pic_read, pic_write, true, NULL},
 		{SLAVE, SLAVE + 1, pic_read, pic_write, true, NULL},
-		{ELCR, ELCR + 1, elcr_read, elcr_write, true, NULL},
+		{ELCR, ELCR + 1, pic_read, pic_write, true, NULL},
 	};
 
 	pic->vm = vm;

@@ -179,50 +179,37 @@ static u64 period_ns(const struct rtc *rtc) {
 	return (SECOND_NS << (rate - 1)) / 32768;
 }
 
-/* First value from `from` to `end` that an alarm byte matches; `end` when there is none. */
-static u32 match_from(u32 from, u32 end, bool any, u32 value) {
-	if (any)
-		return from;
-	return value >= from && value < end ? value : end;
+/* What an alarm byte asks for; ALARM_ANY or more matches everything. */
+static u32 alarm_field(const struct rtc *rtc, unsigned reg) {
+	u8 value = rtc->cmos[reg];
+
+	if (value >= ALARM_ANY)
+		return ALARM_ANY;
+	return reg == REG_HOURS_ALARM ? decode_hour(rtc, value) : decode(rtc, value);
 }
 
-struct alarm {
-	u32 hour, minute, second;
-	bool any_hour, any_minute, any_second;
-};
+static bool matches(u32 field, u32 value) { return field == ALARM_ANY || field == value; }
 
-static void get_alarm(const struct rtc *rtc, struct alarm *alarm) {
-	const u8 *cmos = rtc->cmos;
+static bool possible(u32 field, u32 end) { return field == ALARM_ANY || field < end; }
 
-	alarm->any_hour = (cmos[REG_HOURS_ALARM] & ALARM_ANY) == ALARM_ANY;
-	alarm->any_minute = (cmos[REG_MINUTES_ALARM] & ALARM_ANY) == ALARM_ANY;
-	alarm->any_second = (cmos[REG_SECONDS_ALARM] & ALARM_ANY) == ALARM_ANY;
-	alarm->hour = decode_hour(rtc, cmos[REG_HOURS_ALARM]);
-	alarm->minute = decode(rtc, cmos[REG_MINUTES_ALARM]);
-	alarm->second = decode(rtc, cmos[REG_SECONDS_ALARM]);
-}
+/* First second of a day, not before `at`, at which the alarm goes off; DAY: not in this. */
+static u32 alarm_in_day(const struct rtc *rtc, u32 at) {
+	u32 hour = alarm_field(rtc, REG_HOURS_ALARM);
+	u32 minute = alarm_field(rtc, REG_MINUTES_ALARM);
+	u32 second = alarm_field(rtc, REG_SECONDS_ALARM);
 
-/* First second of an hour, not before `from`, at which the alarm goes off; 3600: not in this. */
-static u32 alarm_in_hour(const struct alarm *alarm, u32 from) {
-	u32 first = alarm->any_second ? 0 : alarm->second;
-	u32 second = match_from(from % 60, 60, alarm->any_second, alarm->second);
-	u32 start = from / 60 + (second == 60);
-	u32 minute = match_from(start, 60, alarm->any_minute, alarm->minute);
-
-	if (minute != from / 60)
-		second = first;
-	return minute < 60 && second < 60 ? minute * 60 + second : 3600;
-}
-
-/* The same for a day; DAY: not in this. */
-static u32 alarm_in_day(const struct alarm *alarm, u32 from) {
-	for (u32 hour = from / 3600; hour < 24; hour++) {
-		u32 at = 3600;
-
-		if (alarm->any_hour || hour == alarm->hour)
-			at = alarm_in_hour(alarm, hour == from / 3600 ? from % 3600 : 0);
-		if (at < 3600)
-			return hour * 3600 + at;
+	if (!possible(hour, 24) || !possible(minute, 60) || !possible(second, 60))
+		return DAY;
+	/* At most 24 steps by hours; by minutes and by seconds, at most twice 60. */
+	while (at < DAY) {
+		if (!matches(hour, at / 3600))
+			at = (at / 3600 + 1) * 3600;
+		else if (!matches(minute, at / 60 % 60))
+			at = (at / 60 + 1) * 60;
+		else if (!matches(second, at % 60))
+			at++;
+		else
+			return at;
 	}
 	return DAY;
 }
@@ -230,15 +217,13 @@ static u32 alarm_in_day(const struct alarm *alarm, u32 from) {
 /* First second after this one at which the alarm goes off; ~0 when it never does. */
 static u64 next_alarm(const struct rtc *rtc, u64 after) {
 	u64 day = (after + 1) / DAY * DAY;
-	struct alarm alarm;
-	u32 at;
+	u32 at = alarm_in_day(rtc, (u32)((after + 1) % DAY));
 
-	get_alarm(rtc, &alarm);
-	at = alarm_in_day(&alarm, (u32)((after + 1) % DAY));
-	if (at < DAY)
-		return day + at;
-	at = alarm_in_day(&alarm, 0);
-	return at < DAY ? day + DAY + at : ~0ul;
+	if (at == DAY) {
+		day += DAY;
+		at = alarm_in_day(rtc, 0);
+	}
+	return at < DAY ? day + at : ~0ul;
 }
 
 /* Sets the flags for what has happened up to now, a local time. */
