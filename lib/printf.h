@@ -1,7 +1,6 @@
 /*
- * Formatted output into a buffer, as the C standard defines it, without floating point, %n and wide
- * characters. Conversions: d i u x X o c s p %. Flags: - 0 + space #. Width and precision, also as
- * `*`. Lengths: hh h l ll z j t.
+ * Formatted output into a buffer: what Roost uses of the C standard's. Conversions: d u x c s p %.
+ * Flags: - 0 #. Width. Precision of strings, also as `*`. Lengths: l and z.
  */
 #pragma once
 
