@@ -23,6 +23,13 @@ static inline void spin_unlock(struct spinlock *lock) {
 	atomic_store_explicit(&lock->taken, 0, memory_order_release);
 }
 
+static inline void spin_release(struct spinlock *const *lock) { spin_unlock(*lock); }
+
+/* Takes the lock and holds it to the end of the block. */
+#define spin_guard(lock)                                                               \
+	__attribute__((cleanup(spin_release))) struct spinlock *const guard_ = (lock); \
+	spin_lock(guard_)
+
 #ifdef ROOST_DEBUG
 void lock_assert_failed(const char *what) __attribute__((noreturn));
 #define lock_assert_held(lock)                                                   \

@@ -158,10 +158,8 @@ static void note_change(struct ptable *pt) {
 }
 
 static int new_table(struct ptable *pt, hpa_t *table) {
-	int err = log_reserve(pt);
+	int err = log_reserve(pt) ?: pt->alloc->alloc(pt->alloc->ctx, table);
 
-	if (!err)
-		err = pt->alloc->alloc(pt->alloc->ctx, table);
 	if (!err)
 		pt->nr_tables++;
 	return err;
@@ -234,7 +232,7 @@ u32 pt_reclaim(struct ptable *pt, u64 flushed) {
 	struct pt_log *now = &pt->log[LOG_NOW], *waiting = &pt->log[LOG_WAITING];
 	u32 freed = 0;
 
-	spin_lock(&pt->lock);
+	spin_guard(&pt->lock);
 	if (flushed >= waiting->generation)
 		freed += free_logged(pt, waiting);
 	if (flushed >= now->generation)
@@ -244,7 +242,6 @@ u32 pt_reclaim(struct ptable *pt, u64 flushed) {
 		*waiting = *now;
 		now->pages = 0;
 	}
-	spin_unlock(&pt->lock);
 	return freed;
 }
 
@@ -438,18 +435,10 @@ static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c) {
  * is aligned to everything.
  */
 static int change_mappings(struct ptable *pt, u64 va, u64 size, struct change *c) {
-	int ret;
-
 	if (!is_valid_range(pt->format, va, size))
 		return E_INVAL;
-	spin_lock(&pt->lock);
-	ret = split_across(pt, va);
-	if (!ret)
-		ret = split_across(pt, va + size);
-	if (!ret)
-		ret = apply(pt, va, size, c);
-	spin_unlock(&pt->lock);
-	return ret;
+	spin_guard(&pt->lock);
+	return split_across(pt, va) ?: split_across(pt, va + size) ?: apply(pt, va, size, c);
 }
 
 int pt_unmap(struct ptable *pt, u64 va, u64 size) {
@@ -524,7 +513,7 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) {
 	if (!is_valid_range(pt->format, va, size) || !is_valid_attrs(pt->format, attrs) ||
 	    pa & ~PAGE_MASK || !range_within(pa, size, PA_LIMIT))
 		return E_INVAL;
-	spin_lock(&pt->lock);
+	spin_guard(&pt->lock);
 	while (!err && mapped < size) {
 		u64 done;
 
@@ -539,7 +528,6 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) {
 		if (prune(pt, va + mapped))
 			note_change(pt);
 	}
-	spin_unlock(&pt->lock);
 	return err;
 }
 
@@ -585,7 +573,7 @@ int pt_merge(struct ptable *pt, u64 va, u64 size) {
 
 	if (!is_valid_range(pt->format, va, size))
 		return E_INVAL;
-	spin_lock(&pt->lock);
+	spin_guard(&pt->lock);
 	for (unsigned level = 1; level <= pt->max_leaf; level++) {
 		u64 step = pt_level_size(level);
 		u64 skip = (step - va % step) % step;
@@ -593,7 +581,6 @@ int pt_merge(struct ptable *pt, u64 va, u64 size) {
 		for (u64 at = skip; at < size && step <= size - at; at += step)
 			changed |= merge_table(pt, va + at, level);
 	}
-	spin_unlock(&pt->lock);
 	return changed;
 }
 

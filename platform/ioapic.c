@@ -1,7 +1,6 @@
 /* The IOAPIC; see ioapic.h. */
 #include "platform/ioapic.h"
 
-#include "lib/error.h"
 #include "platform/irq.h"
 
 /* Redirection entry. */
@@ -51,23 +50,20 @@ static void send_level(struct ioapic *ioapic, unsigned pin) {
 void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
 	u32 bit = 1u << pin, old;
 
-	spin_lock(&ioapic->lock);
+	spin_guard(&ioapic->lock);
 	old = ioapic->lines;
 	ioapic->lines = level ? old | bit : old & ~bit;
-	if (ioapic->lines == old || !level) {
-		spin_unlock(&ioapic->lock);
+	if (ioapic->lines == old || !level)
 		return;
-	}
 	/* An edge on a masked pin is lost, as on the 82093AA. */
 	if (ioapic->entries[pin] & ENTRY_LEVEL)
 		send_level(ioapic, pin);
 	else if (!(ioapic->entries[pin] & ENTRY_MASKED))
 		send(ioapic, &ioapic->entries[pin]);
-	spin_unlock(&ioapic->lock);
 }
 
 void ioapic_eoi(struct ioapic *ioapic, u8 vector) {
-	spin_lock(&ioapic->lock);
+	spin_guard(&ioapic->lock);
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		u64 *entry = &ioapic->entries[pin];
 
@@ -76,7 +72,6 @@ void ioapic_eoi(struct ioapic *ioapic, u8 vector) {
 		*entry &= ~ENTRY_REMOTE_IRR;
 		send_level(ioapic, pin);
 	}
-	spin_unlock(&ioapic->lock);
 }
 
 static u32 read_register(const struct ioapic *ioapic) {
@@ -115,17 +110,11 @@ static void write_register(struct ioapic *ioapic, u32 value) {
 
 static u64 mmio_read(void *dev, u64 offset, unsigned size) {
 	struct ioapic *ioapic = dev;
-	u32 value = ~0u;
 
-	if (size > 4 || offset & (size - 1))
-		return ~0ul;
-	spin_lock(&ioapic->lock);
-	if ((offset & ~3ul) == IOREGSEL)
-		value = ioapic->select;
-	else if (offset == IOWIN && size == 4)
-		value = read_register(ioapic);
-	spin_unlock(&ioapic->lock);
-	return value >> (offset & 3) * 8;
+	spin_guard(&ioapic->lock);
+	if (size <= 4 && !(offset & (size - 1)) && offset < 4)
+		return ioapic->select >> offset * 8;
+	return offset == IOWIN && size == 4 ? read_register(ioapic) : ~0ul;
 }
 
 static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
@@ -135,22 +124,20 @@ static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
 		ioapic_eoi(ioapic, (u8)value);
 		return;
 	}
-	spin_lock(&ioapic->lock);
+	spin_guard(&ioapic->lock);
 	if (offset == IOREGSEL && size <= 4)
 		ioapic->select = value & 0xff;
 	else if (offset == IOWIN && size == 4)
 		write_register(ioapic, (u32)value);
-	spin_unlock(&ioapic->lock);
 }
 
 void ioapic_reset(struct ioapic *ioapic) {
-	spin_lock(&ioapic->lock);
+	spin_guard(&ioapic->lock);
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		ioapic->entries[pin] = ENTRY_MASKED;
 	ioapic->select = 0;
 	ioapic->id = 0;
 	ioapic->lines = 0;
-	spin_unlock(&ioapic->lock);
 }
 
 int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus) {

@@ -129,37 +129,29 @@ static void write_config(struct pci_function *function, unsigned offset, unsigne
 /* CONFIG_ADDRESS is a double word; anything narrower is not for it (3.2.2.3.2). */
 static u64 address_read(void *dev, u64 port __unused, unsigned size) {
 	struct pci *pci = dev;
-	u32 value;
 
-	spin_lock(&pci->lock);
-	value = size == 4 ? pci->address : ~0u;
-	spin_unlock(&pci->lock);
-	return value;
+	spin_guard(&pci->lock);
+	return size == 4 ? pci->address : ~0u;
 }
 
 static void address_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pci *pci = dev;
 
-	spin_lock(&pci->lock);
+	spin_guard(&pci->lock);
 	if (size == 4)
 		pci->address = value & ADDRESS_MASK;
-	spin_unlock(&pci->lock);
 }
 
 static u64 data_read(void *dev, u64 port, unsigned size) {
 	struct pci *pci = dev;
 	struct pci_function *function;
 	unsigned offset = port & 3;
-	u32 value = ~0u;
 
-	if (offset + size > 4)
-		return ~0ul;
-	spin_lock(&pci->lock);
+	spin_guard(&pci->lock);
 	function = selected(pci);
-	if (function)
-		value = get32(function->config + ADDRESS_REG(pci->address)) >> 8 * offset;
-	spin_unlock(&pci->lock);
-	return value;
+	if (offset + size > 4 || !function)
+		return ~0ul;
+	return get32(function->config + ADDRESS_REG(pci->address)) >> 8 * offset;
 }
 
 static void data_write(void *dev, u64 port, unsigned size, u64 value) {
@@ -167,13 +159,10 @@ static void data_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pci_function *function;
 	unsigned offset = port & 3;
 
-	if (offset + size > 4)
-		return;
-	spin_lock(&pci->lock);
+	spin_guard(&pci->lock);
 	function = selected(pci);
-	if (function)
+	if (offset + size <= 4 && function)
 		write_config(function, ADDRESS_REG(pci->address) + offset, size, (u32)value);
-	spin_unlock(&pci->lock);
 }
 
 /* ---- windows ---- */
@@ -234,13 +223,12 @@ int pci_add(struct pci *pci, struct pci_function *function) {
 }
 
 void pci_reset(struct pci *pci) {
-	spin_lock(&pci->lock);
+	spin_guard(&pci->lock);
 	pci->address = 0;
 	for (u32 i = 0; i < pci->nr_functions; i++) {
 		memcpy(pci->functions[i]->config, pci->reset_config[i], HEADER_BYTES);
 		update_windows(pci->functions[i]);
 	}
-	spin_unlock(&pci->lock);
 }
 
 /* A host bridge that has nothing to program, with the ids of the 82441FX that software knows. */

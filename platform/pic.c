@@ -2,7 +2,6 @@
 #include "platform/pic.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "lib/string.h"
 #include "platform/lapic.h"
 
@@ -79,10 +78,9 @@ static void update(struct pic *pic) {
 void pic_set_irq(struct pic *pic, unsigned irq, bool level) {
 	if (irq > 15 || irq == CASCADE)
 		return;
-	spin_lock(&pic->lock);
+	spin_guard(&pic->lock);
 	set_input(&pic->chip[irq >> 3], irq & 7, level);
 	update(pic);
-	spin_unlock(&pic->lock);
 }
 
 /* ---- acknowledge ---- */
@@ -119,19 +117,17 @@ static int acknowledge_both(struct pic_chip chip[2]) {
 int pic_peek(struct pic *pic) {
 	struct pic_chip copy[2];
 
-	spin_lock(&pic->lock);
+	spin_guard(&pic->lock);
 	memcpy(copy, pic->chip, sizeof(copy));
-	spin_unlock(&pic->lock);
 	return acknowledge_both(copy);
 }
 
 int pic_accept(struct pic *pic) {
 	int vector;
 
-	spin_lock(&pic->lock);
+	spin_guard(&pic->lock);
 	vector = acknowledge_both(pic->chip);
 	update(pic);
-	spin_unlock(&pic->lock);
 	return vector;
 }
 
@@ -221,18 +217,13 @@ static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 	struct pic_chip *chip = chip_of(pic, port);
 	u8 value;
 
-	spin_lock(&pic->lock);
-	if (port >= ELCR) {
-		value = chip->elcr;
-	} else if (chip->poll) {
-		value = poll(chip, chip == &pic->chip[0]);
-		update(pic);
-	} else if (port & 1) {
-		value = chip->imr;
-	} else {
-		value = chip->read_isr ? chip->isr : chip->irr;
-	}
-	spin_unlock(&pic->lock);
+	spin_guard(&pic->lock);
+	if (port >= ELCR)
+		return chip->elcr;
+	if (!chip->poll)
+		return port & 1 ? chip->imr : chip->read_isr ? chip->isr : chip->irr;
+	value = poll(chip, chip == &pic->chip[0]);
+	update(pic);
 	return value;
 }
 
@@ -241,7 +232,7 @@ static void pic_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pic_chip *chip = chip_of(pic, port);
 	u8 byte = (u8)value;
 
-	spin_lock(&pic->lock);
+	spin_guard(&pic->lock);
 	if (port >= ELCR) {
 		chip->elcr = byte & chip->elcr_mask;
 		sample(chip);
@@ -255,11 +246,10 @@ static void pic_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 		write_ocw2(chip, byte);
 	}
 	update(pic);
-	spin_unlock(&pic->lock);
 }
 
 void pic_reset(struct pic *pic) {
-	spin_lock(&pic->lock);
+	spin_guard(&pic->lock);
 	for (unsigned i = 0; i < 2; i++) {
 		/* IRQ 0, 1, 2, 8 and 13 are always edges (PIIX3 datasheet, ELCR). */
 		/* As firmware leaves them: at 0x08 and 0x70, everything masked. */
@@ -269,7 +259,6 @@ void pic_reset(struct pic *pic) {
 						 .imr = 0xff};
 	}
 	update(pic);
-	spin_unlock(&pic->lock);
 }
 
 int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) {

@@ -2,7 +2,6 @@
 #include "platform/pit.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "platform/irq.h"
 #include "lib/muldiv.h"
 
@@ -127,7 +126,7 @@ static void arm_irq(struct pit *pit, u64 after) {
 static void irq_expired(struct timer *timer) {
 	struct pit *pit = container_of(timer, struct pit, irq_timer);
 
-	spin_lock(&pit->lock);
+	spin_guard(&pit->lock);
 	/* Another CPU may have reprogrammed the counter while this call was on its way. */
 	if (now_ticks(pit) >= pit->next) {
 		/* Up until the next rise: the 8259A wants it up until it is acknowledged. */
@@ -135,7 +134,6 @@ static void irq_expired(struct timer *timer) {
 		irq_set(pit->vm, 0, true);
 		arm_irq(pit, now_ticks(pit));
 	}
-	spin_unlock(&pit->lock);
 }
 
 /* ---- programming ---- */
@@ -287,43 +285,31 @@ static u8 read_count(struct pit *pit, struct pit_counter *c) {
 
 static u64 pit_read(void *dev, u64 port, unsigned size __unused) {
 	struct pit *pit = dev;
-	u32 value;
 
-	if (port == PORT_CONTROL)
-		return ~0u;
-	spin_lock(&pit->lock);
-	value = read_count(pit, &pit->counter[port & 3]);
-	spin_unlock(&pit->lock);
-	return value;
+	spin_guard(&pit->lock);
+	return port == PORT_CONTROL ? 0xff : read_count(pit, &pit->counter[port & 3]);
 }
 
 static void pit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pit *pit = dev;
 
-	spin_lock(&pit->lock);
+	spin_guard(&pit->lock);
 	if (port == PORT_CONTROL)
 		write_control(pit, (u8)value);
 	else
 		write_count(pit, port & 3, (u8)value);
-	spin_unlock(&pit->lock);
 }
 
 static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
 	struct pit *pit = dev;
-	u32 value;
 	u64 now;
 
 	if (size != 1)
-		return ~0u;
-	spin_lock(&pit->lock);
+		return ~0ul;
+	spin_guard(&pit->lock);
 	now = now_ticks(pit);
-	value = pit->port61;
-	if (now / REFRESH_TICKS & 1)
-		value |= PORT61_REFRESH;
-	if (output(&pit->counter[2], now))
-		value |= PORT61_OUT2;
-	spin_unlock(&pit->lock);
-	return value;
+	return pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
+	       (output(&pit->counter[2], now) ? PORT61_OUT2 : 0);
 }
 
 static void port61_write(void *dev, u64 port __unused, unsigned size, u64 value) {
@@ -331,14 +317,13 @@ static void port61_write(void *dev, u64 port __unused, unsigned size, u64 value)
 
 	if (size != 1)
 		return;
-	spin_lock(&pit->lock);
+	spin_guard(&pit->lock);
 	pit->port61 = value & PORT61_WRITABLE;
 	set_gate(pit, &pit->counter[2], value & PORT61_GATE2);
-	spin_unlock(&pit->lock);
 }
 
 void pit_reset(struct pit *pit) {
-	spin_lock(&pit->lock);
+	spin_guard(&pit->lock);
 	disarm_irq(pit);
 	pit->base = time_tsc();
 	pit->tsc_hz = tsc_khz * 1000;
@@ -346,7 +331,6 @@ void pit_reset(struct pit *pit) {
 	for (unsigned i = 0; i < 3; i++)
 		pit->counter[i] = (struct pit_counter){.access = PIT_LOW_HIGH, .gate = i != 2};
 	irq_set(pit->vm, 0, false);
-	spin_unlock(&pit->lock);
 }
 
 int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus) {

@@ -2,7 +2,6 @@
 #include "platform/pmio.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "platform/irq.h"
 #include "lib/muldiv.h"
 
@@ -52,16 +51,14 @@ static void update(struct pmio *pmio) {
 static void carry_expired(struct timer *timer) {
 	struct pmio *pmio = container_of(timer, struct pmio, carry_timer);
 
-	spin_lock(&pmio->lock);
+	spin_guard(&pmio->lock);
 	update(pmio);
-	spin_unlock(&pmio->lock);
 }
 
 void pmio_power_button(struct pmio *pmio) {
-	spin_lock(&pmio->lock);
+	spin_guard(&pmio->lock);
 	pmio->status |= PM1_POWER;
 	update(pmio);
-	spin_unlock(&pmio->lock);
 }
 
 /* ---- PM1 and PM timer: bytes, words and double words of one block ---- */
@@ -73,13 +70,10 @@ static u64 pm1_block(struct pmio *pmio) {
 
 static u64 pm1_read(void *dev, u64 port, unsigned size __unused) {
 	struct pmio *pmio = dev;
-	u64 block;
 
-	spin_lock(&pmio->lock);
+	spin_guard(&pmio->lock);
 	update(pmio);
-	block = pm1_block(pmio) | ~0ul << 48;
-	spin_unlock(&pmio->lock);
-	return block >> (port & 7) * 8;
+	return (pm1_block(pmio) | ~0ul << 48) >> (port & 7) * 8;
 }
 
 static void pm1_write(void *dev, u64 port, unsigned size, u64 value) {
@@ -176,7 +170,7 @@ static void debug_exit_write(void *dev, u64 port, unsigned size __unused, u64 va
 }
 
 void pmio_reset(struct pmio *pmio) {
-	spin_lock(&pmio->lock);
+	spin_guard(&pmio->lock);
 	pmio->base = time_tsc();
 	pmio->tsc_hz = tsc_khz * 1000;
 	pmio->carry = 0;
@@ -186,7 +180,6 @@ void pmio_reset(struct pmio *pmio) {
 	pmio->reset_control = 0;
 	pmio->port92 = 2;
 	update(pmio);
-	spin_unlock(&pmio->lock);
 }
 
 int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) {

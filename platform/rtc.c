@@ -7,7 +7,6 @@
 #include "platform/rtc.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "platform/irq.h"
 
 #define PORT_INDEX  0x70
@@ -285,9 +284,8 @@ static void update(struct rtc *rtc) {
 static void timer_expired(struct timer *timer) {
 	struct rtc *rtc = container_of(timer, struct rtc, timer);
 
-	spin_lock(&rtc->lock);
+	spin_guard(&rtc->lock);
 	update(rtc);
-	spin_unlock(&rtc->lock);
 }
 
 /* ---- registers ---- */
@@ -344,25 +342,19 @@ static void write_cmos(struct rtc *rtc, unsigned reg, u8 value) {
 
 static u64 rtc_read(void *dev, u64 port, unsigned size __unused) {
 	struct rtc *rtc = dev;
-	u32 value;
 
-	if (port == PORT_INDEX)
-		return ~0u;
-	spin_lock(&rtc->lock);
-	value = read_cmos(rtc, rtc->index);
-	spin_unlock(&rtc->lock);
-	return value;
+	spin_guard(&rtc->lock);
+	return port == PORT_INDEX ? 0xff : read_cmos(rtc, rtc->index);
 }
 
 static void rtc_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct rtc *rtc = dev;
 
-	spin_lock(&rtc->lock);
+	spin_guard(&rtc->lock);
 	if (port == PORT_DATA)
 		write_cmos(rtc, rtc->index, (u8)value);
 	else
 		rtc->index = value & (RTC_CMOS - 1); /* bit 7 would mask NMIs */
-	spin_unlock(&rtc->lock);
 }
 
 /* ---- set-up ---- */
@@ -387,13 +379,12 @@ static void note_memory(struct rtc *rtc, u64 low, u64 high) {
 }
 
 void rtc_reset(struct rtc *rtc) {
-	spin_lock(&rtc->lock);
+	spin_guard(&rtc->lock);
 	rtc->cmos[REG_A] = A_DIVIDER_ON | 6; /* 1024 Hz, as firmware leaves it */
 	rtc->cmos[REG_B] = B_24_HOURS;
 	rtc->cmos[REG_C] = 0;
 	rtc->index = 0;
 	update(rtc);
-	spin_unlock(&rtc->lock);
 }
 
 int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) {

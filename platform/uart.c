@@ -2,7 +2,6 @@
 #include "platform/uart.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "platform/irq.h"
 
 /* Registers, by offset from the base; DLAB changes 0 and 1. LSR_IDLE: THRE and TEMT. */
@@ -86,12 +85,11 @@ static void restart_timeout(struct uart *uart) {
 static void rx_timeout(struct timer *timer) {
 	struct uart *uart = container_of(timer, struct uart, rx_timer);
 
-	spin_lock(&uart->lock);
+	spin_guard(&uart->lock);
 	if (uart->count && fifos(uart)) {
 		uart->timeout = true;
 		update(uart);
 	}
-	spin_unlock(&uart->lock);
 }
 
 /* A byte arrives at the receiver; one too many is an overrun (LSR bit 1). */
@@ -114,12 +112,11 @@ static void receive(struct uart *uart, u8 byte) {
 bool uart_rx(struct uart *uart, u8 byte) {
 	bool room;
 
-	spin_lock(&uart->lock);
+	spin_guard(&uart->lock);
 	/* In loopback the input is disconnected. */
 	room = !(uart->mcr & MCR_LOOP) && uart->count < (fifos(uart) ? UART_FIFO : 1);
 	if (room)
 		receive(uart, byte);
-	spin_unlock(&uart->lock);
 	return room;
 }
 
@@ -302,7 +299,7 @@ static void uart_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 }
 
 void uart_reset(struct uart *uart) {
-	spin_lock(&uart->lock);
+	spin_guard(&uart->lock);
 	uart->ier = 0;
 	uart->lcr = 0;
 	uart->mcr = 0;
@@ -315,7 +312,6 @@ void uart_reset(struct uart *uart) {
 	set_lsr(uart, LSR_IDLE);
 	clear_rx(uart);
 	update(uart);
-	spin_unlock(&uart->lock);
 }
 
 int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
