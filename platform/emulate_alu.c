@@ -42,6 +42,12 @@ static u64 subtract(u64 dst, u64 src, u64 borrow, unsigned size, u64 *flags) {
 	return rest;
 }
 
+/* These clear CF and OF; AF is undefined and 0 on the processors at hand. */
+static u64 logic(u64 result, unsigned size, u64 *flags) {
+	*flags = result_flags(result, size);
+	return result;
+}
+
 u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 	u64 carry = *rflags & RFLAGS_CF, affected = FLAGS_ALL, flags = 0, result = dst;
 
@@ -51,20 +57,10 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 	case ALU_SUB:
 	case ALU_SBB: result = subtract(dst, src, op == ALU_SBB ? carry : 0, size, &flags); break;
 	case ALU_CMP: subtract(dst, src, 0, size, &flags); break;
-	/* These clear CF and OF; AF is undefined and 0 on the processors at hand. */
-	case ALU_OR:
-		result = dst | src;
-		flags = result_flags(result, size);
-		break;
-	case ALU_AND:
-		result = dst & src;
-		flags = result_flags(result, size);
-		break;
-	case ALU_XOR:
-		result = dst ^ src;
-		flags = result_flags(result, size);
-		break;
-	case ALU_TEST: flags = result_flags(dst & src, size); break;
+	case ALU_OR: result = logic(dst | src, size, &flags); break;
+	case ALU_AND: result = logic(dst & src, size, &flags); break;
+	case ALU_XOR: result = logic(dst ^ src, size, &flags); break;
+	case ALU_TEST: logic(dst & src, size, &flags); break;
 	case ALU_INC:
 		result = add(dst, 1, 0, size, &flags);
 		affected &= ~RFLAGS_CF;

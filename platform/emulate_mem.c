@@ -162,12 +162,11 @@ static inline bool operand_is_device(const struct emul *e, u64 offset, unsigned 
 int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op) {
 	u64 offset = operand_offset(e, delta);
 	gva_t linear;
-	int err;
 
 	if (likely(operand_is_device(e, offset, size, access, op)))
 		return 0;
-	err = emul_linear(e, emul_data_segment(e), offset, size, access, &linear);
-	return err ? err : emul_translate(e, linear, size, access, op);
+	return emul_linear(e, emul_data_segment(e), offset, size, access, &linear)
+		       ?: emul_translate(e, linear, size, access, op);
 }
 
 /* The largest access that a bus makes for len bytes: 1, 2, 4 or 8. */

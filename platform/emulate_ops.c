@@ -34,15 +34,22 @@ static int setcc(struct emul *e) {
 
 static int movnti(struct emul *e) { return op_size(e) == 2 ? E_NOSUPP : store_reg(e); }
 
+/* The memory operand, delta bytes on, and what it holds. */
+static int read_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op,
+			u64 *value) {
+	int err = emul_operand(e, delta, size, access, op);
+
+	if (!err)
+		*value = emul_read(e, op);
+	return err;
+}
+
 /* To a register. */
 
 static int load(struct emul *e, unsigned src_size, u64 *value) {
 	struct operand op;
-	int err = emul_operand(e, 0, src_size, ACCESS_READ, &op);
 
-	if (!err)
-		*value = emul_read(e, &op);
-	return err;
+	return read_operand(e, 0, src_size, ACCESS_READ, &op, value);
 }
 
 static u64 sign_extend(u64 value, unsigned size) {
@@ -66,13 +73,11 @@ static int load_reg(struct emul *e) { return load_to(e, e->insn.reg, op_size(e),
 
 static int load_rax(struct emul *e) { return load_to(e, RAX, op_size(e), false); }
 
-/* Opcodes B6 and BE (from bytes), B7 and BF (from words). */
-static int movzx(struct emul *e) {
-	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1, false);
-}
+/* MOVZX and MOVSX: opcodes B6 and BE (from bytes), B7 and BF (from words). */
+static int mov_extend(struct emul *e) {
+	u8 opcode = e->insn.opcode;
 
-static int movsx(struct emul *e) {
-	return load_to(e, e->insn.reg, e->insn.opcode & 1 ? 2 : 1, true);
+	return load_to(e, e->insn.reg, opcode & 1 ? 2 : 1, opcode & 8);
 }
 
 /* MOVSXD; the same opcode is ARPL outside 64-bit mode. */
@@ -99,23 +104,20 @@ static u64 swap_bytes(u64 value, unsigned size) {
 	return __builtin_bswap64(value) >> (64 - 8 * size);
 }
 
-/* MOVBE; with F2 these opcodes are CRC32. */
-static int movbe_load(struct emul *e) {
+/* MOVBE, from memory (F0) and to it (F1); with F2 these opcodes are CRC32. */
+static int movbe(struct emul *e) {
+	unsigned size = op_size(e);
 	u64 value;
 	int err;
 
 	if (e->insn.prefixes & PFX_REPNE)
 		return E_NOSUPP;
-	err = load(e, op_size(e), &value);
+	if (e->insn.opcode & 1)
+		return store(e, swap_bytes(emul_reg_read(e, e->insn.reg, size), size));
+	err = load(e, size, &value);
 	if (!err)
-		emul_reg_write(e, e->insn.reg, op_size(e), swap_bytes(value, op_size(e)));
+		emul_reg_write(e, e->insn.reg, size, swap_bytes(value, size));
 	return err;
-}
-
-static int movbe_store(struct emul *e) {
-	if (e->insn.prefixes & PFX_REPNE)
-		return E_NOSUPP;
-	return store(e, swap_bytes(emul_reg_read(e, e->insn.reg, op_size(e)), op_size(e)));
 }
 
 /* Arithmetic with the memory operand as destination, or as the first one of a comparison. */
@@ -124,19 +126,16 @@ static int modify(struct emul *e, enum alu_op alu, u64 src) {
 	u32 access = alu_writes(alu) ? ACCESS_WRITE : ACCESS_READ;
 	struct operand op;
 	u64 old, new, flags = e->vcpu->rflags;
-	int err = emul_operand(e, 0, op_size(e), access, &op);
+	int err = read_operand(e, 0, op_size(e), access, &op, &old);
 
 	if (err)
 		return err;
-	old = emul_read(e, &op);
 	new = alu_execute(alu, old, src & size_mask(op_size(e)), op_size(e), &flags);
-	if (alu_writes(alu)) {
+	if (alu_writes(alu))
 		err = emul_update(e, &op, old, new, locked(e));
-		if (err)
-			return err;
-	}
-	e->vcpu->rflags = flags;
-	return 0;
+	if (!err)
+		e->vcpu->rflags = flags;
+	return err;
 }
 
 /* Bits 5:3 of the opcodes 00 to 3B name the operation. */
@@ -187,12 +186,9 @@ static int xchg(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old;
-	int err = emul_operand(e, 0, size, ACCESS_WRITE, &op);
+	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old)
+			  ?: emul_update(e, &op, old, emul_reg_read(e, e->insn.reg, size), true);
 
-	if (err)
-		return err;
-	old = emul_read(e, &op);
-	err = emul_update(e, &op, old, emul_reg_read(e, e->insn.reg, size), true);
 	if (!err)
 		emul_reg_write(e, e->insn.reg, size, old);
 	return err;
@@ -202,11 +198,10 @@ static int xadd(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old, sum, flags = e->vcpu->rflags;
-	int err = emul_operand(e, 0, size, ACCESS_WRITE, &op);
+	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old);
 
 	if (err)
 		return err;
-	old = emul_read(e, &op);
 	sum = alu_execute(ALU_ADD, old, emul_reg_read(e, e->insn.reg, size), size, &flags);
 	err = emul_update(e, &op, old, sum, locked(e));
 	if (err)
@@ -221,11 +216,10 @@ static int cmpxchg(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old, new, flags = e->vcpu->rflags;
-	int err = emul_operand(e, 0, size, ACCESS_WRITE, &op);
+	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old);
 
 	if (err)
 		return err;
-	old = emul_read(e, &op);
 	alu_execute(ALU_CMP, emul_reg_read(e, RAX, size), old, size, &flags);
 	new = flags &RFLAGS_ZF ? emul_reg_read(e, e->insn.reg, size) : old;
 	err = emul_update(e, &op, old, new, locked(e));
@@ -241,19 +235,16 @@ static int cmpxchg(struct emul *e) {
 static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit) {
 	u64 mask = 1ul << bit, old, new;
 	struct operand op;
-	int err = emul_operand(e, delta, op_size(e), kind ? ACCESS_WRITE : ACCESS_READ, &op);
+	int err = read_operand(e, delta, op_size(e), kind ? ACCESS_WRITE : ACCESS_READ, &op, &old);
 
 	if (err)
 		return err;
-	old = emul_read(e, &op);
-	if (kind) {
-		new = kind == 1 ? old | mask : kind == 2 ? old & ~mask : old ^ mask;
+	new = kind == 1 ? old | mask : kind == 2 ? old & ~mask : old ^ mask;
+	if (kind)
 		err = emul_update(e, &op, old, new, locked(e));
-		if (err)
-			return err;
-	}
-	e->vcpu->rflags = (e->vcpu->rflags & ~RFLAGS_CF) | (old & mask ? RFLAGS_CF : 0);
-	return 0;
+	if (!err)
+		e->vcpu->rflags = (e->vcpu->rflags & ~RFLAGS_CF) | (old & mask ? RFLAGS_CF : 0);
+	return err;
 }
 
 /* The bit offset in a register is signed and reaches beyond the operand (APM 3, "BT"). */
@@ -293,23 +284,21 @@ static void set_stack_pointer(struct emul *e, unsigned width, u64 value) {
 static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access,
 			 struct operand *op) {
 	gva_t linear;
-	int err;
 
-	err = emul_linear(e, SEG_SS, offset & size_mask(width), op_size(e), access, &linear);
-	return err ? err : emul_translate(e, linear, op_size(e), access, op);
+	return emul_linear(e, SEG_SS, offset & size_mask(width), op_size(e), access, &linear)
+		       ?: emul_translate(e, linear, op_size(e), access, op);
 }
 
 /* Two operands in memory: which of them the nested fault was for is not known. */
 static int push_mem(struct emul *e) {
-	unsigned width = stack_size(e);
-	u64 top = e->vcpu->gpr[RSP] - op_size(e);
+	unsigned size = op_size(e), width = stack_size(e);
+	u64 top = e->vcpu->gpr[RSP] - size;
 	struct operand src, stack;
 	int err;
 
 	e->direct = false;
-	err = emul_operand(e, 0, op_size(e), ACCESS_READ, &src);
-	if (!err)
-		err = stack_operand(e, top, width, ACCESS_WRITE, &stack);
+	err = emul_operand(e, 0, size, ACCESS_READ, &src)
+		      ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
 	if (err)
 		return err;
 	emul_write(e, &stack, emul_read(e, &src));
@@ -319,7 +308,7 @@ static int push_mem(struct emul *e) {
 
 /* The destination's address is formed with the RSP that POP leaves (APM 3, "POP"). */
 static int pop_mem(struct emul *e) {
-	unsigned width = stack_size(e);
+	unsigned size = op_size(e), width = stack_size(e);
 	u64 top = e->vcpu->gpr[RSP];
 	struct operand dst, stack;
 	int err;
@@ -327,14 +316,12 @@ static int pop_mem(struct emul *e) {
 	if (extension(e))
 		return E_NOSUPP;
 	e->direct = false;
-	err = stack_operand(e, top, width, ACCESS_READ, &stack);
-	if (!err)
-		err = emul_operand(e, e->insn.base == RSP ? op_size(e) : 0, op_size(e),
-				   ACCESS_WRITE, &dst);
+	err = stack_operand(e, top, width, ACCESS_READ, &stack)
+		      ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE, &dst);
 	if (err)
 		return err;
 	emul_write(e, &dst, emul_read(e, &stack));
-	set_stack_pointer(e, width, top + op_size(e));
+	set_stack_pointer(e, width, top + size);
 	return 0;
 }
 
@@ -379,10 +366,10 @@ static const emul_fn ops_1byte[256] = {
 };
 
 static const emul_fn ops_0f[256] = {
-	[0x40 ... 0x4f] = cmovcc,  [0x90 ... 0x9f] = setcc, [0xa3] = bit_test_reg,
-	[0xab] = bit_test_reg,	   [0xb3] = bit_test_reg,   [0xbb] = bit_test_reg,
-	[0xb0 ... 0xb1] = cmpxchg, [0xb6 ... 0xb7] = movzx, [0xba] = bit_test_imm,
-	[0xbe ... 0xbf] = movsx,   [0xc0 ... 0xc1] = xadd,  [0xc3] = movnti,
+	[0x40 ... 0x4f] = cmovcc,     [0x90 ... 0x9f] = setcc,	    [0xa3] = bit_test_reg,
+	[0xab] = bit_test_reg,	      [0xb3] = bit_test_reg,	    [0xbb] = bit_test_reg,
+	[0xb0 ... 0xb1] = cmpxchg,    [0xb6 ... 0xb7] = mov_extend, [0xba] = bit_test_imm,
+	[0xbe ... 0xbf] = mov_extend, [0xc0 ... 0xc1] = xadd,	    [0xc3] = movnti,
 };
 
 emul_fn emul_find(const struct insn *insn) {
@@ -393,6 +380,6 @@ emul_fn emul_find(const struct insn *insn) {
 	if (insn->map == MAP_0F)
 		return ops_0f[insn->opcode];
 	if (insn->map == MAP_0F38 && (insn->opcode & 0xfe) == 0xf0)
-		return insn->opcode & 1 ? movbe_store : movbe_load;
+		return movbe;
 	return NULL;
 }
