@@ -8,6 +8,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "mm/direct.h"
 
 #define FRAME_MAX_ORDER	 18  /* 1 GiB */
 #define FRAME_MAX_RANGES 256 /* pieces of memory that frame_add() takes */
@@ -60,4 +61,17 @@ static inline unsigned frame_order(u64 size) {
 	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << order) < size)
 		order++;
 	return order;
+}
+
+/* A zeroed block for Roost's own use, in the direct map; NULL when there is none. */
+static inline void *frame_block(unsigned order) {
+	pfn_t pfn;
+
+	return frame_alloc(order, FRAME_ZERO, &pfn) ? NULL : phys_to_virt(pfn << PAGE_SHIFT);
+}
+
+/* Gives it back; NULL is none. */
+static inline void frame_block_free(const void *block, unsigned order) {
+	if (block)
+		(void)frame_free(virt_to_phys(block) >> PAGE_SHIFT, order, 0);
 }

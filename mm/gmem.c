@@ -14,6 +14,7 @@
 #include "lib/error.h"
 #include "lib/string.h"
 #include "mm/direct.h"
+#include "mm/shadow.h"
 
 #define GMEM_ATTRS (PT_READ | PT_WRITE | PT_EXEC | PT_WB)
 
@@ -59,12 +60,34 @@ static u64 block_rest(const struct gmem_run *run, gpa_t gpa) {
 	return size - (gpa & (size - 1));
 }
 
-void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+static inline void *pointer(struct gmem *gm, gpa_t gpa, size_t len) {
 	const struct gmem_run *run = find_run(gm, gpa);
 
 	if (unlikely(!run) || len > PAGE_SIZE - (gpa & ~PAGE_MASK))
 		return NULL;
 	return phys_to_virt(run_address(run, gpa));
+}
+
+const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) { return pointer(gm, gpa, len); }
+
+void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) { return pointer(gm, gpa, len); }
+
+bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift) {
+	const struct gmem_run *run = find_run(gm, gpa);
+
+	if (unlikely(!run))
+		return false;
+	*hpa = run_address(run, gpa);
+	*shift = run->shift;
+	return true;
+}
+
+u64 gmem_pages(const struct gmem *gm) {
+	u64 pages = 0;
+
+	for (u32 i = 0; i < gm->nr_slots; i++)
+		pages += gm->slots[i].size >> PAGE_SHIFT;
+	return pages;
 }
 
 static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len) {
@@ -122,17 +145,6 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 	return access(gm, gpa, NULL, NULL, value, len);
 }
 
-/* A zeroed block for Roost's own use. */
-static void *alloc_own(unsigned order) {
-	pfn_t pfn;
-
-	return frame_alloc(order, FRAME_ZERO, &pfn) ? NULL : phys_to_virt(pfn << PAGE_SHIFT);
-}
-
-static void free_own(const void *block, unsigned order) {
-	(void)frame_free(virt_to_phys(block) >> PAGE_SHIFT, order, 0);
-}
-
 int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config) {
 	int err;
 
@@ -140,13 +152,13 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 		return E_INVAL;
 	memset(gm, 0, sizeof(*gm));
 	gm->config = *config;
-	gm->runs = alloc_own(0);
+	gm->runs = frame_block(0);
 	if (!gm->runs)
 		return E_NOMEM;
 	gm->last_run = gm->runs;
 	err = pt_init(&gm->pt, format, &pt_alloc_frames, (u8)(config->max_leaf_order / 9));
 	if (err) {
-		free_own(gm->runs, 0);
+		frame_block_free(gm->runs, 0);
 		gm->runs = NULL;
 	}
 	return err;
@@ -163,16 +175,17 @@ static void free_run(struct gmem_run *run, bool scrubbed) {
 		(void)frame_free(pfn, order, FRAME_SCRUBBED);
 	}
 	if (run->blocks)
-		free_own(run->blocks, 0);
+		frame_block_free(run->blocks, 0);
 }
 
 void gmem_destroy(struct gmem *gm) {
 	if (!gm->runs)
 		return;
+	shadow_destroy(gm->shadow);
 	pt_destroy(&gm->pt);
 	for (u32 i = 0; i < gm->nr_runs; i++)
 		free_run(&gm->runs[i], false);
-	free_own(gm->runs, gm->runs_order);
+	frame_block_free(gm->runs, gm->runs_order);
 	memset(gm, 0, sizeof(*gm));
 }
 
@@ -191,11 +204,11 @@ static int grow_runs(struct gmem *gm) {
 
 	if ((gm->nr_runs + 1) * sizeof(*larger) <= PAGE_SIZE << gm->runs_order)
 		return 0;
-	larger = gm->runs_order < FRAME_MAX_ORDER ? alloc_own(gm->runs_order + 1) : NULL;
+	larger = gm->runs_order < FRAME_MAX_ORDER ? frame_block(gm->runs_order + 1) : NULL;
 	if (!larger)
 		return E_NOMEM;
 	memcpy(larger, gm->runs, gm->nr_runs * sizeof(*larger));
-	free_own(gm->runs, gm->runs_order);
+	frame_block_free(gm->runs, gm->runs_order);
 	gm->runs = larger;
 	gm->runs_order++;
 	return 0;
@@ -230,7 +243,7 @@ static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsign
 	if (run->gpa < slot || run->shift != PAGE_SHIFT + order || run->count == GMEM_RUN_BLOCKS)
 		return new_run(gm, gpa, block, order);
 	if (!run->blocks) {
-		run->blocks = alloc_own(0);
+		run->blocks = frame_block(0);
 		if (!run->blocks)
 			return E_NOMEM;
 		run->blocks[0] = run->first;

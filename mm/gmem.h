@@ -12,6 +12,8 @@
 #define GMEM_MAX_SLOTS	16
 #define GMEM_RUN_BLOCKS 512 /* so that the list of a run's blocks fits a page */
 
+struct shadow;
+
 /* A range of guest RAM as it was added. */
 struct gmem_slot {
 	gpa_t gpa;
@@ -46,6 +48,7 @@ struct gmem {
 	struct gmem_run *runs;			 /* sorted by gpa */
 	unsigned runs_order;			 /* of the block that holds runs */
 	const struct gmem_run *_Atomic last_run; /* the one used last, so tried first */
+	struct shadow *_Atomic shadow; /* of its guests' guests; NULL until there is one */
 };
 
 /*
@@ -85,7 +88,18 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) __must_check;
 
 /*
  * A host pointer to len bytes of guest RAM that lie within one 4 KiB page; NULL when they do not or
- * when there is no RAM. For what must be atomic (page-table A/D bits, pvclock). Valid until the
- * slot goes away. The guest may change the bytes at any time: copy once, then check the copy.
+ * when there is no RAM. For what must be atomic (page-table A/D bits, pvclock). The guest may
+ * change the bytes at any time: copy once, then check the copy. The pointer to write through is
+ * good for this exit only: afterwards the write would be missing from the dirty log.
  */
-void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len);
+const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len);
+void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len);
+
+/*
+ * True when there is RAM at gpa: *hpa is its host address, and the block of 2^*shift bytes around
+ * it, aligned alike on both sides, is contiguous.
+ */
+bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift);
+
+/* Pages of RAM. */
+u64 gmem_pages(const struct gmem *gm);

@@ -244,7 +244,7 @@ static bool exchange(void *at, unsigned size, u64 old, u64 value) {
 
 int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bool atomic) {
 	if (atomic && !op->device && op->first == op->size) {
-		void *at = gmem_ptr(e->vcpu->vm->gmem, op->gpa[0], op->size);
+		void *at = gmem_ptr_write(e->vcpu->vm->gmem, op->gpa[0], op->size);
 
 		if (at)
 			return exchange(at, op->size, old, value) ? 0 : E_BUSY;

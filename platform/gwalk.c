@@ -105,18 +105,27 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
 
 /*
  * Sets accessed and dirty bits in an entry as the processor does: only when it still is what the
- * walk has judged (APM 2 5.4.2). False when it changed, and must be looked at again.
+ * walk has judged (APM 2 5.4.2). False when it changed, and must be looked at again. What is no RAM
+ * has all bits set.
  */
-static inline bool set_bits64(u64 *entry, u64 seen, u64 bits) {
-	return likely((seen & bits) == bits) ||
-	       __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+static inline bool set_bits64(const struct gwalk *walk, gpa_t at, u64 seen, u64 bits) {
+	u64 *entry;
+
+	if (likely((seen & bits) == bits))
+		return true;
+	entry = gmem_ptr_write(walk->gmem, at, 8);
+	return entry && __atomic_compare_exchange_n(entry, &seen, seen | bits, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static inline bool set_bits32(u32 *entry, u32 seen, u32 bits) {
-	return likely((seen & bits) == bits) ||
-	       __atomic_compare_exchange_n(entry, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+static inline bool set_bits32(const struct gwalk *walk, gpa_t at, u32 seen, u32 bits) {
+	u32 *entry;
+
+	if (likely((seen & bits) == bits))
+		return true;
+	entry = gmem_ptr_write(walk->gmem, at, 4);
+	return entry && __atomic_compare_exchange_n(entry, &seen, seen | bits, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 static inline u64 leaf_bits(u32 access) { return access & ACCESS_WRITE ? PTE_A | PTE_D : PTE_A; }
@@ -131,7 +140,8 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 	unsigned retries = 0;
 
 	while (retries < MAX_RETRIES) {
-		u64 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 511) * 8, 8);
+		gpa_t at = table + (gva >> shift & 511) * 8;
+		const u64 *entry = gmem_ptr(walk->gmem, at, 8);
 		u64 pte = likely(entry) ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
 		u64 here = rights & (pte ^ PTE_NX);
 
@@ -149,12 +159,12 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 			if (unlikely(!permitted(walk, here, access)))
 				return page_fault(walk, gva, access, PF_PRESENT, fault);
 			*gpa = (pte & PTE_ADDR & ~offset) | (gva & offset);
-			if (set_bits64(entry, pte, leaf_bits(access)))
+			if (set_bits64(walk, at, pte, leaf_bits(access)))
 				return 0;
 			retries++;
 			continue;
 		}
-		if (!set_bits64(entry, pte, PTE_A)) {
+		if (!set_bits64(walk, at, pte, PTE_A)) {
 			retries++;
 			continue;
 		}
@@ -199,7 +209,8 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 	unsigned shift = 22, retries = 0;
 
 	while (retries < MAX_RETRIES) {
-		u32 *entry = gmem_ptr(walk->gmem, table + (gva >> shift & 1023) * 4, 4);
+		gpa_t at = table + (gva >> shift & 1023) * 4;
+		const u32 *entry = gmem_ptr(walk->gmem, at, 4);
 		u32 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0u;
 		bool large = shift == 22 && pte & PTE_PS && walk->cr4 & X86_CR4_PSE;
 		u64 here = rights & (pte | PTE_NX);
@@ -213,12 +224,12 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 				return page_fault(walk, gva, access, PF_PRESENT, fault);
 			*gpa = large ? pse36_address(pte, gva)
 				     : (pte & GENMASK(31, 12)) | (gva & ~PAGE_MASK);
-			if (set_bits32(entry, pte, (u32)leaf_bits(access)))
+			if (set_bits32(walk, at, pte, (u32)leaf_bits(access)))
 				return 0;
 			retries++;
 			continue;
 		}
-		if (!set_bits32(entry, pte, PTE_A)) {
+		if (!set_bits32(walk, at, pte, PTE_A)) {
 			retries++;
 			continue;
 		}

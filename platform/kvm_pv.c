@@ -80,7 +80,7 @@ static bool tscs_agree(struct vm *vm) {
 static void *structure(struct vcpu *vcpu, u64 msr, size_t len) {
 	if (!(msr & ENABLED) || (msr & 2))
 		return NULL;
-	return gmem_ptr(vcpu->vm->gmem, msr & ~(u64)ENABLED, len);
+	return gmem_ptr_write(vcpu->vm->gmem, msr & ~(u64)ENABLED, len);
 }
 
 /*

@@ -175,7 +175,8 @@ enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct svm_nested *n = &arch->nested;
-	struct vmcb *vmcb01 = arch->vmcb01, *ram = NULL;
+	struct vmcb *vmcb01 = arch->vmcb01;
+	const struct vmcb *ram = NULL;
 	struct svm_limits limits = {.cr4_reserved = model->cr4_reserved,
 				    .efer_allowed = model->efer_allowed,
 				    .phys_bits = model->phys_bits,
@@ -242,7 +243,7 @@ void svm_nested_leave(struct vcpu *vcpu, u64 code, u64 info1, u64 info2, u64 int
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct svm_nested *n = &arch->nested;
 	struct vmcb *vmcb01 = arch->vmcb01;
-	struct vmcb *to = gmem_ptr(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
+	struct vmcb *to = gmem_ptr_write(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
 
 	if (code != EXIT_INVALID) {
 		finish_state(vcpu);

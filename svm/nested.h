@@ -50,7 +50,7 @@ bool svm_vmcb_state_valid(const struct vmcb *state, const struct svm_limits *lim
  * #UD and #GP of the instructions that take an address in rAX, in their order (APM 3 VMRUN).
  * ADVANCE: *ram is the host's pointer to the page, *gpa its address. Else *ram stays.
  */
-enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, struct vmcb **ram);
+enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, const struct vmcb **ram);
 enum outcome svm_exit_vmload(struct vcpu *vcpu);
 enum outcome svm_exit_vmsave(struct vcpu *vcpu);
 enum outcome svm_exit_gif(struct vcpu *vcpu); /* STGI, CLGI */

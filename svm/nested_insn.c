@@ -34,7 +34,7 @@ static enum outcome address_in_rax(struct vcpu *vcpu, u64 *address) {
 	return ADVANCE;
 }
 
-enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, struct vmcb **ram) {
+enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, const struct vmcb **ram) {
 	enum outcome outcome;
 
 	if (!svm_enabled(vcpu))
@@ -51,7 +51,7 @@ enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, struct vmcb **ram) 
 
 /* The state is in the CPU: the host's own instruction moves it, as virtual VMLOAD would do. */
 enum outcome svm_exit_vmload(struct vcpu *vcpu) {
-	struct vmcb *ram = NULL;
+	const struct vmcb *ram = NULL;
 	gpa_t gpa;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa, &ram);
 
@@ -61,12 +61,12 @@ enum outcome svm_exit_vmload(struct vcpu *vcpu) {
 }
 
 enum outcome svm_exit_vmsave(struct vcpu *vcpu) {
-	struct vmcb *ram = NULL;
+	const struct vmcb *ram = NULL;
 	gpa_t gpa;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa, &ram);
 
 	if (likely(ram))
-		svm_vmsave(virt_to_phys(ram));
+		svm_vmsave(virt_to_phys(gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE)));
 	return outcome;
 }
 

@@ -89,13 +89,17 @@ void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 
 /* ---- guest memory, with a hook between two steps of the emulator ---- */
 
-void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) {
 	(void)gm;
 	if (!range_within(gpa, len, RAM_SIZE) || (gpa & ~PAGE_MASK) + len > PAGE_SIZE)
 		return NULL;
 	if (rig_gmem_hook)
 		rig_gmem_hook(fake_ram(rig_vm) + gpa);
 	return fake_ram(rig_vm) + gpa;
+}
+
+const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+	return gmem_ptr_write(gm, gpa, len);
 }
 
 /* ---- the guest ---- */

@@ -158,12 +158,16 @@ weak int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 	return 0;
 }
 
-weak void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+weak void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) {
 	if (!gm || !range_within(gpa, len, arena(gm)->size))
 		return NULL;
 	if ((gpa & ~PAGE_MASK) + len > PAGE_SIZE)
 		return NULL;
 	return arena(gm)->bytes + gpa;
+}
+
+weak const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+	return gmem_ptr_write(gm, gpa, len);
 }
 
 /* ---- frames: from the heap, physical address = pointer ---- */

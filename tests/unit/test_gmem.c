@@ -1,4 +1,4 @@
-// sources: mm/gmem.c mm/ptable.c mm/ptable_formats.c mm/frame.c
+// sources: mm/gmem.c mm/shadow.c mm/ptable.c mm/ptable_formats.c mm/frame.c
 // Guest memory over the real frame allocator, whose physical memory is an arena of the test.
 #include <pthread.h>
 #include <setjmp.h>
@@ -208,7 +208,7 @@ static void test_edges_of_access(void **state) {
 	/* A write that fails has written nothing. */
 	memset(buf, 0xff, sizeof(buf));
 	assert_int_equal(gmem_write(&gm, MiB(4) - 8, buf, 16), E_FAULT);
-	assert_int_equal(*(u64 *)gmem_ptr(&gm, MiB(4) - 8, 8), 0);
+	assert_int_equal(*(const u64 *)gmem_ptr(&gm, MiB(4) - 8, 8), 0);
 	destroy();
 }
 
@@ -470,7 +470,7 @@ static void test_many_runs(void **state) {
 		/* The array may have moved; nothing may point into the old one. */
 		assert_true(gm.last_run >= gm.runs && gm.last_run < gm.runs + gm.nr_runs);
 		for (u64 at = 0; at < MiB(2) - KiB(8); at += PAGE_SIZE)
-			*(u64 *)gmem_ptr(&gm, gpa + at, 8) = gpa + at;
+			*(u64 *)gmem_ptr_write(&gm, gpa + at, 8) = gpa + at;
 	}
 	assert_true(gm.nr_runs > 200);
 	assert_int_equal(gm.nr_slots, 16);
@@ -478,7 +478,7 @@ static void test_many_runs(void **state) {
 		assert_null(gmem_ptr(&gm, gpa - 1, 1));
 		assert_null(gmem_ptr(&gm, gpa + MiB(2) - KiB(8), 1));
 		for (u64 at = 0; at < MiB(2) - KiB(8); at += PAGE_SIZE)
-			assert_int_equal(*(u64 *)gmem_ptr(&gm, gpa + at, 8), gpa + at);
+			assert_int_equal(*(const u64 *)gmem_ptr(&gm, gpa + at, 8), gpa + at);
 	}
 	destroy();
 }

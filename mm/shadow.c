@@ -1,0 +1,762 @@
+/*
+ * Shadow tables. See mm/shadow.h for what they are.
+ *
+ *   root (pinned by the vCPUs that use it)         each page: the table that the CPU walks, and
+ *    |- page, level 2                              for each entry what stood in table 12 when it
+ *    |   |- page, level 1                          was composed, and a link:
+ *    |       |- leaf -----> frame of L1's RAM
+ *    |       |- page, level 0                      of a leaf: chain of the reverse map
+ *                                                  of a table: number of its page
+ *
+ * A page belongs to one place in one root, so its entries are found by gpa2 alone. It has 512
+ * entries also where table 12 has another shape: levels that table 12 lacks, and pages that take a
+ * large page of L1's apart, have no table 12 behind them, and follow the entry above them.
+ *
+ * A page that goes is unlinked by one store; all below it goes along, unchanged. It is dead until
+ * every vCPU has flushed, then its entries are taken apart one page at a time, when pages are
+ * needed: no step here does more than a few pages' worth of work.
+ */
+#include "mm/shadow.h"
+
+#include "lib/error.h"
+#include "lib/string.h"
+#include "mm/direct.h"
+#include "mm/gmem.h"
+
+#define ENTRIES	     512u
+#define TOP	     3
+#define GPA2_LIMIT   BIT(48)
+#define ADDR	     GENMASK(51, 12)
+#define LARGE	     BIT(7)
+#define X86_P	     BIT(0)
+#define X86_W	     BIT(1)
+#define X86_U	     BIT(2)
+#define X86_A	     BIT(5)
+#define X86_D	     BIT(6)
+#define X86_NX	     BIT(63)
+#define EPT_RWX	     (SHADOW_R | SHADOW_W | SHADOW_X)
+#define EPT_TYPE     GENMASK(6, 3)
+#define EPT_A	     BIT(8)
+#define EPT_D	     BIT(9)
+
+#define PAGE_ORDER   2 /* of the block that is a struct shadow_page */
+#define SHADOW_ORDER 1
+#define IDLE_ROOTS   32 /* that are kept beside those in use */
+#define MAX_CHANCES  32 /* pages in use that are passed over when one is to be recycled */
+#define MAX_RETRIES  16 /* how often an entry may change under a walk */
+#define NOWHERE	     (~0ul)
+
+/* A reference to an entry is its page's number * 512 + its index; 0: none. */
+struct shadow_page {
+	_Atomic u64 table[ENTRIES];
+	u64 seen[ENTRIES];
+	struct {
+		u32 next, prev;
+	} link[ENTRIES];
+	u64 used[ENTRIES / 64]; /* bit n: entry n is in use */
+	struct list node;	/* in free, dead or roots */
+	gpa_t base;    /* of the entry of table 12 behind index 0; NOWHERE: there is none */
+	u64 key;       /* of a root: base | role */
+	u64 dead_at;   /* generation from which on nobody finds it */
+	u64 wanted;    /* flushes of a root that L1 has asked for ... */
+	u64 done;      /* ... and that have been carried out */
+	u32 number;    /* in shadow.pages */
+	u32 parent;    /* reference to the entry that points here; 0: a root, or not in use */
+	u16 nr_tables; /* entries in use that are no leaves */
+	u8 level, role;
+};
+
+_Static_assert(sizeof(struct shadow_page) <= PAGE_SIZE << PAGE_ORDER, "see PAGE_ORDER");
+_Static_assert(sizeof(struct shadow) <= PAGE_SIZE << SHADOW_ORDER, "see SHADOW_ORDER");
+_Static_assert(SHADOW_NR_ROLES <= 32, "a key holds the role below a base of PAE's");
+
+/* ---- table 12 ---- */
+
+struct format {
+	u64 base_mask;	       /* the address in nCR3 or EPTP */
+	u64 present;	       /* an entry with none of these is absent */
+	u64 large;	       /* marks a leaf above level 0 */
+	u64 invert;	       /* right bits whose absence grants */
+	u64 read, write, exec; /* what all entries have to grant */
+	u64 accessed, dirty;
+	u64 reserved;	    /* in each entry ... */
+	u64 reserved_table; /* ... that points to a table; ... */
+	u64 reserved_large; /* ... in a large leaf, where its address is too low for it */
+	u64 pdpte;	    /* PAE: at the top, where there are no rights nor accessed bits */
+	u32 bad_rights, bad_types; /* EPT: combinations of bits 2:0, and in a leaf 5:3, refused */
+	u8 top, va_bits;
+	bool narrow, ept; /* 4-byte entries; EPT's */
+};
+
+#define NPT                                                                        \
+	.present = X86_P, .invert = X86_NX, .read = X86_U, .write = X86_U | X86_W, \
+	.exec = X86_U | X86_NX, .accessed = X86_A, .dirty = X86_D
+#define NPT_32 .base_mask = GENMASK(31, 12), .top = 1, .va_bits = 32, .narrow = true, NPT
+/* The entry at the top: APM 2 5.2.2, but for bit 5, see PDPTE_RESERVED in platform/gwalk.c. */
+#define NPT_PAE                                                               \
+	.base_mask = GENMASK(31, 5), .top = 2, .va_bits = 32, .large = LARGE, \
+	.reserved_large = GENMASK(20, 13), .pdpte = GENMASK(8, 6) | X86_U | X86_W | X86_NX, NPT
+#define NPT_LONG                                                    \
+	.base_mask = ADDR, .top = 3, .va_bits = 48, .large = LARGE, \
+	.reserved_large = GENMASK(29, 13), NPT
+/* SDM 3C 29.3.2, tables 29-1 to 29-7; 29.3.3.1 for combinations. */
+#define EPT                                                                                \
+	.base_mask = ADDR, .top = 3, .va_bits = 48, .large = LARGE, .present = EPT_RWX,    \
+	.read = SHADOW_R, .write = SHADOW_W, .exec = SHADOW_X, .reserved_table = EPT_TYPE, \
+	.reserved_large = GENMASK(29, 12),                                                 \
+	.bad_rights = 1u << SHADOW_W | 1u << (SHADOW_W | SHADOW_X),                        \
+	.bad_types = 1u << 2 | 1u << 3 | 1u << 7, .ept = true
+
+static const struct format formats[SHADOW_NR_ROLES] = {
+	[SHADOW_NPT_32] = {NPT_32},
+	[SHADOW_NPT_32_PSE] = {NPT_32, .large = LARGE, .reserved_large = BIT(21)},
+	[SHADOW_NPT_PAE] = {NPT_PAE, .reserved = GENMASK(63, 52)},
+	[SHADOW_NPT_PAE_NX] = {NPT_PAE, .reserved = GENMASK(62, 52)},
+	[SHADOW_NPT_LONG] = {NPT_LONG, .reserved = X86_NX},
+	[SHADOW_NPT_LONG_NX] = {NPT_LONG},
+	[SHADOW_EPT] = {EPT},
+	[SHADOW_EPT_AD] = {EPT, .accessed = EPT_A, .dirty = EPT_D},
+};
+
+/* What a walk has seen, by levels of the shadow; entries are 0 where table 12 has no such level. */
+struct walk {
+	u64 entry[TOP + 1];
+	gpa_t base[TOP + 1]; /* of the page's entries, as in struct shadow_page */
+	gpa_t gpa1;
+	u64 rights;
+	unsigned level;
+};
+
+static u64 index_of(u64 gpa2, unsigned level) { return (gpa2 >> pt_level_shift(level)) % ENTRIES; }
+
+/* From the entry behind index 0 to that behind this one: 4 MiB are two entries of 2 MiB. */
+static u64 offset_of(const struct format *f, unsigned level, u64 index) {
+	return f->narrow ? (level ? index >> 1 : index) * 4 : index * 8;
+}
+
+/* Reads an entry, once. Outside of RAM all bits are set. */
+static u64 read_entry(const struct format *f, const void *entry) {
+	u32 narrow = ~0u;
+	u64 wide = ~0ul;
+
+	if (entry && f->narrow)
+		narrow = __atomic_load_n((const u32 *)entry, __ATOMIC_ACQUIRE);
+	else if (entry)
+		wide = __atomic_load_n((const u64 *)entry, __ATOMIC_ACQUIRE);
+	return f->narrow ? narrow : wide;
+}
+
+/* Sets bits in an entry if it still is what the walk has judged; false when it has changed. */
+static bool set_bits(struct shadow *sh, const struct format *f, gpa_t at, u64 *entry, u64 bits) {
+	void *ram = gmem_ptr_write(sh->gmem, at, f->narrow ? 4 : 8);
+	u32 narrow = (u32)*entry;
+	u64 wide = *entry;
+
+	*entry |= bits;
+	if (!ram)
+		return false;
+	return f->narrow ? __atomic_compare_exchange_n((u32 *)ram, &narrow, (u32)*entry, false,
+						       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+			 : __atomic_compare_exchange_n((u64 *)ram, &wide, *entry, false,
+						       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static u64 leaf_size(const struct format *f, unsigned level) {
+	return f->narrow && level ? MiB(4) : pt_level_size(level);
+}
+
+/* Bits 20:13 of a 4 MiB leaf are bits 39:32 of its address (APM 2 5.2.1). */
+static gpa_t leaf_address(const struct format *f, u64 entry, unsigned level) {
+	u64 high = f->narrow && level ? (entry >> 13 & 0xff) << 32 : 0;
+
+	return (entry & ADDR & ~(leaf_size(f, level) - 1)) | high;
+}
+
+static bool is_reserved(const struct shadow *sh, const struct format *f, u64 entry, unsigned level,
+			bool leaf) {
+	u64 high = ~0ul << sh->config.phys_bits & ADDR, bits = f->reserved | high;
+
+	if (f->ept && ((f->bad_rights >> (entry & 7) & 1) ||
+		       (!sh->config.exec_only && (entry & 7) == SHADOW_X)))
+		return true;
+	if (level == 2)
+		bits |= f->pdpte;
+	if (!leaf)
+		return entry & (bits | f->reserved_table);
+	if (level)
+		bits |= f->reserved_large & (leaf_size(f, level) - 1);
+	return entry & bits || leaf_address(f, entry, level) & high ||
+	       level > (sh->config.gbpages ? 2 : 1) || (f->bad_types >> (entry >> 3 & 7) & 1);
+}
+
+static enum shadow_answer refuse(const struct format *f, u64 rights, unsigned level,
+				 enum shadow_refusal why, struct shadow_found *found) {
+	*found = (struct shadow_found){.refusal = (u8)why, .level = (u8)level};
+	found->rights = (u8)(((rights & f->read) == f->read ? SHADOW_R : 0) |
+			     ((rights & f->write) == f->write ? SHADOW_W : 0) |
+			     ((rights & f->exec) == f->exec ? SHADOW_X : 0));
+	return SHADOW_REFLECT;
+}
+
+/*
+ * Walks table 12 as L1's processor would, each entry read once. L2's own page walk is a write in
+ * NPT (APM 2 15.25.5), and in EPT with accessed and dirty bits (SDM 3C 29.3.5).
+ */
+static enum shadow_answer walk_table(struct shadow *sh, const struct shadow_page *root, gpa_t gpa2,
+				     u32 access, struct walk *w, struct shadow_found *found) {
+	const struct format *f = &formats[root->role];
+	bool write = access & SHADOW_WRITE || (access & SHADOW_TABLE && f->dirty);
+	u64 need = access & SHADOW_FETCH ? f->exec : write ? f->write : f->read;
+	gpa_t base = root->key & f->base_mask;
+	u64 rights = ~0ul;
+	unsigned level = f->top, retries = 0;
+
+	*w = (struct walk){.base = {NOWHERE, NOWHERE, NOWHERE, NOWHERE}};
+	if (gpa2 >> f->va_bits)
+		return refuse(f, 0, level, SHADOW_ABSENT, found);
+	while (retries < MAX_RETRIES) {
+		u64 pdpte = level == 2 ? f->pdpte : 0, bits = pdpte ? 0 : f->accessed;
+		/* The top table of 32-bit paging stands behind four pages of the shadow. */
+		gpa_t at = f->narrow ? base + (gpa2 >> (level ? 22 : 12) & 1023) * 4
+				     : base + index_of(gpa2, level) * 8;
+		u64 entry = read_entry(f, gmem_ptr(sh->gmem, at, f->narrow ? 4 : 8));
+		u64 here = rights & ((entry ^ f->invert) | pdpte);
+		bool leaf = level == 0 || entry & f->large;
+
+		if (!(entry & f->present))
+			return refuse(f, 0, level, SHADOW_ABSENT, found);
+		if (is_reserved(sh, f, entry, level, leaf))
+			return refuse(f, here, level, SHADOW_RESERVED, found);
+		if (leaf && (here & need) != need)
+			return refuse(f, here, level, SHADOW_RIGHTS, found);
+		if (leaf && write)
+			bits |= f->dirty;
+		if ((entry & bits) != bits && !set_bits(sh, f, at, &entry, bits)) {
+			retries++;
+			continue;
+		}
+		rights = here;
+		w->base[level] = at - offset_of(f, level, index_of(gpa2, level));
+		w->entry[level] = entry;
+		if (leaf) {
+			w->rights = rights;
+			w->level = level;
+			w->gpa1 =
+				leaf_address(f, entry, level) | (gpa2 & (leaf_size(f, level) - 1));
+			found->gpa1 = w->gpa1;
+			return SHADOW_FIXED;
+		}
+		base = entry & ADDR;
+		level--;
+	}
+	return SHADOW_RETRY;
+}
+
+/* ---- entries of the shadow, and the reverse map ---- */
+
+static u64 load(const struct shadow_page *page, u64 i) {
+	return atomic_load_explicit(&page->table[i], memory_order_relaxed);
+}
+
+static bool is_leaf(const struct shadow_page *page, u64 i) {
+	return page->level == 0 || load(page, i) & LARGE;
+}
+
+static bool is_table(const struct shadow_page *page, u64 i) {
+	return load(page, i) && !is_leaf(page, i);
+}
+
+/* The first entry in use from i on, or ENTRIES. */
+static u64 next_used(const struct shadow_page *page, u64 i) {
+	for (; i < ENTRIES; i = (i | 63) + 1) {
+		u64 bits = page->used[i / 64] >> i % 64;
+
+		if (bits)
+			return i + (u64)__builtin_ctzl(bits);
+	}
+	return ENTRIES;
+}
+
+#define for_each_used(i, page) \
+	for (u64 i = next_used(page, 0); i < ENTRIES; i = next_used(page, i + 1))
+
+static struct shadow_page *child_of(struct shadow *sh, const struct shadow_page *page, u64 i) {
+	return sh->pages[page->link[i].next];
+}
+
+/* Where the chain of the leaves begins that map the page at this address, at any level. */
+static u32 *head_of(struct shadow *sh, u64 entry) {
+	return &sh->heads[(entry & ADDR) * 0x9e3779b97f4a7c15 >>
+			  (64 - (PAGE_SHIFT - 2) - sh->heads_order)];
+}
+
+static void link_leaf(struct shadow *sh, struct shadow_page *page, u64 i) {
+	u32 *head = head_of(sh, load(page, i)), ref = page->number * ENTRIES + (u32)i;
+
+	page->link[i].prev = 0;
+	page->link[i].next = *head;
+	if (*head)
+		sh->pages[*head / ENTRIES]->link[*head % ENTRIES].prev = ref;
+	*head = ref;
+}
+
+static void unlink_leaf(struct shadow *sh, const struct shadow_page *page, u64 i) {
+	u32 next = page->link[i].next, prev = page->link[i].prev;
+
+	if (next)
+		sh->pages[next / ENTRIES]->link[next % ENTRIES].prev = prev;
+	if (prev)
+		sh->pages[prev / ENTRIES]->link[prev % ENTRIES].next = next;
+	else
+		*head_of(sh, load(page, i)) = next;
+}
+
+static void set_entry(struct shadow_page *page, u64 i, u64 entry, u64 seen) {
+	page->seen[i] = seen;
+	page->used[i / 64] = (page->used[i / 64] & ~BIT(i % 64)) | (entry ? BIT(i % 64) : 0);
+	atomic_store_explicit(&page->table[i], entry, memory_order_release);
+}
+
+/* No live entry points here any more. */
+static void bury(struct shadow *sh, struct shadow_page *page) {
+	page->parent = 0;
+	page->dead_at = atomic_fetch_add(&sh->generation, 1) + 1;
+	list_add_tail(&sh->dead, &page->node);
+}
+
+static void drop_entry(struct shadow *sh, struct shadow_page *page, u64 i) {
+	bool leaf = is_leaf(page, i);
+
+	if (leaf)
+		unlink_leaf(sh, page, i);
+	set_entry(page, i, 0, 0);
+	if (leaf) {
+		atomic_fetch_add(&sh->generation, 1);
+	} else {
+		page->nr_tables--;
+		bury(sh, child_of(sh, page, i));
+	}
+}
+
+/* ---- the pool ---- */
+
+/* The generation that all have flushed at who walk anything. */
+static u64 flushed_by_all(struct shadow *sh) {
+	u64 flushed = SHADOW_OUT;
+
+	/* See shadow_enter(): the generation has moved before the ledger is read. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (u32 i = 0; i < sh->config.nr_vcpus; i++)
+		flushed = min_u64(flushed, atomic_load(&sh->vcpus[i].walking));
+	return flushed;
+}
+
+u64 shadow_laggards(struct shadow *sh) {
+	u64 now = atomic_load(&sh->generation), mask = 0;
+
+	for (u32 i = 0; i < sh->config.nr_vcpus; i++)
+		mask |= atomic_load(&sh->vcpus[i].walking) < now ? BIT(i) : 0;
+	return mask;
+}
+
+/*
+ * Frees the page that has been dead for longest, if its flush is done. What it points to has been
+ * unreachable for as long, and is next.
+ */
+static bool exhume(struct shadow *sh) {
+	struct shadow_page *page = container_of(sh->dead.next, struct shadow_page, node);
+
+	if (list_empty(&sh->dead) || page->dead_at > flushed_by_all(sh))
+		return false;
+	list_remove(&page->node);
+	for_each_used(i, page) {
+		if (is_table(page, i)) {
+			struct shadow_page *child = child_of(sh, page, i);
+
+			child->parent = 0;
+			child->dead_at = page->dead_at;
+			list_add_head(&sh->dead, &child->node);
+		} else {
+			unlink_leaf(sh, page, i);
+		}
+		set_entry(page, i, 0, 0);
+	}
+	page->nr_tables = 0;
+	list_add_head(&sh->free, &page->node);
+	sh->nr_free++;
+	return true;
+}
+
+/* One page more, while the limit and the machine's memory allow. */
+static bool grow(struct shadow *sh) {
+	struct shadow_page *page;
+
+	if (sh->nr_pages == sh->max_pages)
+		return false;
+	page = frame_block(PAGE_ORDER);
+	if (!page)
+		return false;
+	page->number = ++sh->nr_pages;
+	sh->pages[page->number] = page;
+	list_add_head(&sh->free, &page->node);
+	sh->nr_free++;
+	return true;
+}
+
+/* Unlinks a page that has not been walked lately, if chance finds one. No root. */
+static bool evict(struct shadow *sh) {
+	for (u32 n = 0; n < sh->nr_pages + MAX_CHANCES; n++) {
+		struct shadow_page *page, *parent;
+		u64 accessed;
+
+		sh->hand = sh->hand % sh->nr_pages + 1;
+		page = sh->pages[sh->hand];
+		if (!page->parent)
+			continue;
+		parent = sh->pages[page->parent / ENTRIES];
+		accessed = formats[page->role].ept ? EPT_A : X86_A;
+		if (n < MAX_CHANCES &&
+		    atomic_fetch_and(&parent->table[page->parent % ENTRIES], ~accessed) & accessed)
+			continue;
+		drop_entry(sh, parent, page->parent % ENTRIES);
+		return true;
+	}
+	return false;
+}
+
+/* Sees to it that so many pages are free. False: vCPUs have to flush first. */
+static bool reserve(struct shadow *sh, u32 pages) {
+	while (sh->nr_free < pages)
+		if (!exhume(sh) && !grow(sh) && !(list_empty(&sh->dead) && evict(sh)))
+			return false;
+	return true;
+}
+
+/* One of those reserved: no entry is in use. */
+static struct shadow_page *take_page(struct shadow *sh, unsigned level, u8 role, gpa_t base) {
+	struct shadow_page *page = container_of(sh->free.next, struct shadow_page, node);
+
+	list_remove(&page->node);
+	sh->nr_free--;
+	page->base = base;
+	page->level = (u8)level;
+	page->role = role;
+	return page;
+}
+
+/* ---- faults ---- */
+
+static struct shadow_page *make_child(struct shadow *sh, struct shadow_page *page, u64 i,
+				      const struct walk *w) {
+	unsigned level = page->level;
+	struct shadow_page *child = take_page(sh, level - 1, page->role, w->base[level - 1]);
+	u64 bits = formats[page->role].ept ? EPT_RWX : X86_P | X86_W | X86_U;
+
+	if (load(page, i))
+		drop_entry(sh, page, i);
+	child->parent = page->number * ENTRIES + (u32)i;
+	page->link[i].next = child->number;
+	page->nr_tables++;
+	set_entry(page, i, virt_to_phys(child) | bits, w->entry[level]);
+	return child;
+}
+
+static void set_leaf(struct shadow *sh, struct shadow_page *page, u64 i, u64 entry, u64 seen) {
+	u64 old = load(page, i);
+	bool linked = old && is_leaf(page, i) && !((old ^ entry) & ADDR);
+
+	if (old && !linked)
+		drop_entry(sh, page, i);
+	set_entry(page, i, entry, seen);
+	if (!linked)
+		link_leaf(sh, page, i);
+}
+
+/* NPT: L1's memory types do not pass on, being indices for a PAT of its own. */
+static u64 leaf_entry(const struct format *f, const struct walk *w, unsigned level, hpa_t hpa,
+		      bool writable) {
+	u64 entry = (hpa & ~(pt_level_size(level) - 1)) | (level ? LARGE : 0);
+
+	if (f->ept)
+		return entry | EPT_A | EPT_D | (w->entry[w->level] & EPT_TYPE) |
+		       (w->rights & (SHADOW_R | SHADOW_X)) | (writable ? SHADOW_W : 0);
+	return entry | X86_P | X86_U | X86_A | X86_D | (writable ? X86_W : 0) |
+	       (~w->rights & X86_NX);
+}
+
+/*
+ * Puts what the walk has found into the shadow, at the level of the smaller of both pages, or lower
+ * where there are tables already. A page that L1 has no dirty bit for yet is not writable.
+ */
+static enum shadow_answer install(struct shadow *sh, struct shadow_page *page, gpa_t gpa2,
+				  const struct walk *w) {
+	const struct format *f = &formats[page->role];
+	unsigned level = (unsigned)min_u64(w->level, sh->gmem->pt.max_leaf), block_shift;
+	bool writable =
+		(w->rights & f->write) == f->write && (w->entry[w->level] & f->dirty) == f->dirty;
+	hpa_t hpa;
+	u64 i;
+
+	if (!gmem_find(sh->gmem, w->gpa1, &hpa, &block_shift))
+		return SHADOW_DEVICE;
+	while (pt_level_shift(level) > block_shift)
+		level--;
+	if (!reserve(sh, TOP - level))
+		return SHADOW_RETRY;
+	for (;;) {
+		i = index_of(gpa2, page->level);
+		if (is_table(page, i) && page->seen[i] == w->entry[page->level])
+			page = child_of(sh, page, i);
+		else if (page->level > level)
+			page = make_child(sh, page, i, w);
+		else
+			break;
+	}
+	set_leaf(sh, page, i, leaf_entry(f, w, page->level, hpa, writable), w->entry[page->level]);
+	return SHADOW_FIXED;
+}
+
+enum shadow_answer shadow_translate(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 access,
+				    struct shadow_found *found) {
+	enum shadow_answer answer;
+	struct walk w;
+
+	answer = walk_table(sh, sh->vcpus[vcpu].root, gpa2, access, &w, found);
+	if (answer == SHADOW_FIXED && !gmem_ptr(sh->gmem, w.gpa1, 1))
+		return SHADOW_DEVICE;
+	return answer;
+}
+
+enum shadow_answer shadow_fault(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 access,
+				struct shadow_found *found) {
+	struct shadow_page *root = sh->vcpus[vcpu].root;
+	enum shadow_answer answer;
+	struct walk w;
+
+	shadow_exit(sh, vcpu);
+	spin_lock(&sh->lock);
+	answer = walk_table(sh, root, gpa2, access, &w, found);
+	if (answer == SHADOW_FIXED)
+		answer = install(sh, root, gpa2, &w);
+	spin_unlock(&sh->lock);
+	return answer;
+}
+
+/* ---- L1's flushes ---- */
+
+/* Drops the entries that table 12 does not say any more; accessed bits that it adds do no harm. */
+static void sync_page(struct shadow *sh, struct shadow_page *page) {
+	const struct format *f = &formats[page->role];
+	const u8 *table12 = gmem_ptr(sh->gmem, page->base, 4);
+
+	if (page->base == NOWHERE)
+		return;
+	for_each_used(i, page) {
+		u64 offset = offset_of(f, page->level, i);
+		u64 now = read_entry(f, table12 ? table12 + offset : NULL);
+
+		if ((now ^ page->seen[i]) & ~(now & (f->accessed | f->dirty)))
+			drop_entry(sh, page, i);
+	}
+}
+
+/*
+ * Compares the first page at or behind *at below a root, and those above it that begin there, and
+ * moves *at past it. False after the last one.
+ */
+static bool sync_step(struct shadow *sh, struct shadow_page *page, u64 *at) {
+	for (;;) {
+		u64 size = pt_level_size(page->level), first = index_of(*at, page->level);
+		u64 i = page->nr_tables ? first : ENTRIES;
+
+		if (*at % (size * ENTRIES) == 0)
+			sync_page(sh, page);
+		while (i < ENTRIES && !is_table(page, i))
+			i++;
+		if (i != first)
+			*at = align_down(*at, size * ENTRIES) + i * size;
+		if (i == ENTRIES)
+			return *at < GPA2_LIMIT;
+		page = child_of(sh, page, i);
+	}
+}
+
+static void sync_root(struct shadow *sh, struct shadow_page *root) {
+	u64 at = 0, wanted;
+	bool more;
+
+	spin_lock(&sh->lock);
+	wanted = root->wanted;
+	do {
+		more = sync_step(sh, root, &at);
+		spin_unlock(&sh->lock);
+		spin_lock(&sh->lock);
+	} while (more);
+	root->done = max_u64(root->done, wanted);
+	spin_unlock(&sh->lock);
+}
+
+#define for_each_root(root, sh)                                                                \
+	for (struct list *at_ = (sh)->roots.next;                                              \
+	     at_ != &(sh)->roots && ((root) = container_of(at_, struct shadow_page, node), 1); \
+	     at_ = at_->next)
+
+static bool is_pinned(const struct shadow *sh, const struct shadow_page *root) {
+	for (u32 i = 0; i < sh->config.nr_vcpus; i++)
+		if (sh->vcpus[i].root == root)
+			return true;
+	return false;
+}
+
+/* The root of this key, made when there is none; NULL when no page can be had now. */
+static struct shadow_page *find_root(struct shadow *sh, u64 key) {
+	u8 role = (u8)(key % SHADOW_NR_ROLES);
+	struct shadow_page *root, *idle = NULL;
+
+	for_each_root(root, sh) {
+		if (root->key == key) {
+			list_remove(&root->node);
+			list_add_head(&sh->roots, &root->node);
+			return root;
+		}
+		if (!is_pinned(sh, root))
+			idle = root; /* the last one has not been asked for for longest */
+	}
+	if (sh->nr_roots == sh->config.nr_vcpus + IDLE_ROOTS && idle) {
+		list_remove(&idle->node);
+		sh->nr_roots--;
+		bury(sh, idle);
+	}
+	if (!reserve(sh, 1))
+		return NULL;
+	root = take_page(sh, TOP, role, formats[role].top == TOP ? key & ADDR : NOWHERE);
+	root->key = key;
+	root->wanted = root->done = 0;
+	list_add_head(&sh->roots, &root->node);
+	sh->nr_roots++;
+	return root;
+}
+
+int shadow_use(struct shadow *sh, u32 vcpu, enum shadow_role role, u64 reg, hpa_t *root) {
+	struct shadow_vcpu *v = &sh->vcpus[vcpu];
+	u64 key = (reg & formats[role].base_mask) | role;
+
+	if (!v->root || v->root->key != key) {
+		struct shadow_page *found;
+
+		shadow_exit(sh, vcpu);
+		spin_lock(&sh->lock);
+		found = find_root(sh, key);
+		v->root = found ? found : v->root;
+		spin_unlock(&sh->lock);
+		if (!found)
+			return E_BUSY;
+	}
+	if (v->root->done != v->root->wanted)
+		sync_root(sh, v->root);
+	*root = virt_to_phys(v->root);
+	return 0;
+}
+
+static void flush_roots(struct shadow *sh, u64 reg, u64 mask) {
+	struct shadow_page *root;
+
+	spin_lock(&sh->lock);
+	for_each_root(root, sh) root->wanted +=
+		!((root->key ^ reg) & mask & formats[root->role].base_mask);
+	spin_unlock(&sh->lock);
+}
+
+void shadow_flush(struct shadow *sh, u64 reg) { flush_roots(sh, reg, ~0ul); }
+
+void shadow_flush_all(struct shadow *sh) { flush_roots(sh, 0, 0); }
+
+/* ---- what L0 takes away ---- */
+
+/* Drops the leaves of this level that map the page at hpa. */
+static void forget_page(struct shadow *sh, hpa_t hpa, unsigned level) {
+	for (u32 next, ref = *head_of(sh, hpa); ref; ref = next) {
+		struct shadow_page *page = sh->pages[ref / ENTRIES];
+		u64 i = ref % ENTRIES;
+
+		next = page->link[i].next;
+		if (page->level == level && (load(page, i) & ADDR) == hpa)
+			drop_entry(sh, page, i);
+	}
+}
+
+void shadow_forget(struct shadow *sh, gfn_t gfn, u64 npages) {
+	for (u64 i = 0; i < npages; i++) {
+		unsigned block_shift;
+		hpa_t hpa;
+
+		if (!gmem_find(sh->gmem, (gfn + i) << PAGE_SHIFT, &hpa, &block_shift))
+			continue;
+		spin_lock(&sh->lock);
+		for (unsigned level = 0; level < TOP; level++)
+			forget_page(sh, align_down(hpa, pt_level_size(level)), level);
+		spin_unlock(&sh->lock);
+	}
+}
+
+void shadow_forget_all(struct shadow *sh) {
+	struct shadow_page *root;
+
+	spin_lock(&sh->lock);
+	for_each_root(root, sh) for_each_used(i, root) drop_entry(sh, root, i);
+	spin_unlock(&sh->lock);
+}
+
+/* ---- the whole ---- */
+
+static struct shadow *make_shadow(struct gmem *gm, const struct shadow_config *config) {
+	struct shadow *sh = frame_block(SHADOW_ORDER);
+
+	if (!sh)
+		return NULL;
+	sh->gmem = gm;
+	sh->config = *config;
+	/* All of L1's memory by 4 KiB pages, twice; roots, and the ways to what they are used for.
+	 */
+	sh->max_pages = (u32)(gmem_pages(gm) / 256) + config->nr_vcpus * 5 + IDLE_ROOTS * 2;
+	sh->pages_order = frame_order((sh->max_pages + 1) * sizeof(*sh->pages));
+	sh->heads_order = frame_order(sh->max_pages * 256ul);
+	sh->pages = frame_block(sh->pages_order);
+	sh->heads = frame_block(sh->heads_order);
+	list_init(&sh->free);
+	list_init(&sh->dead);
+	list_init(&sh->roots);
+	for (u32 i = 0; i < SHADOW_MAX_VCPUS; i++)
+		sh->vcpus[i].walking = SHADOW_OUT;
+	if (sh->pages && sh->heads)
+		return sh;
+	shadow_destroy(sh);
+	return NULL;
+}
+
+int shadow_create(struct gmem *gm, const struct shadow_config *config) {
+	struct shadow *none = NULL, *sh;
+
+	if (!config->nr_vcpus || config->nr_vcpus > SHADOW_MAX_VCPUS || config->phys_bits < 32 ||
+	    config->phys_bits > 52)
+		return E_INVAL;
+	if (gm->shadow)
+		return 0;
+	sh = make_shadow(gm, config);
+	if (!sh)
+		return E_NOMEM;
+	/* Another vCPU may have been faster. */
+	if (!atomic_compare_exchange_strong(&gm->shadow, &none, sh))
+		shadow_destroy(sh);
+	return 0;
+}
+
+void shadow_destroy(struct shadow *sh) {
+	if (!sh)
+		return;
+	for (u32 i = 1; i <= sh->nr_pages; i++)
+		frame_block_free(sh->pages[i], PAGE_ORDER);
+	frame_block_free(sh->pages, sh->pages_order);
+	frame_block_free(sh->heads, sh->heads_order);
+	frame_block_free(sh, SHADOW_ORDER);
+}
