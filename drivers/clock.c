@@ -17,7 +17,9 @@
 #define HPET_COUNTER	0x0f0
 #define PM_TIMER_HZ	3579545u
 #define PIT_HZ		1193182u
-#define MAX_ROUNDS	50000000u /* reads; a clock that does not get there is broken */
+#define GUESS_KHZ	1000000u
+#define MAX_ROUNDS	4000000u /* reads; a clock that does not get there is broken */
+#define STUCK_ROUNDS	10000u	 /* one that has not moved by then is not there */
 #define FEMTO		1000000000000000ul
 #define MAX_HPET_PERIOD 100000000u /* fs; the specification's limit */
 
@@ -42,6 +44,8 @@ static u64 read_pit(void) {
 	lo = inb(0x42);
 	return lo | (u32)inb(0x42) << 8;
 }
+
+static u64 read_tsc(void) { return __builtin_ia32_rdtsc(); }
 
 static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
 	volatile u8 *regs;
@@ -115,7 +119,7 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 
 	lapic_timer_count(~0u);
 	start = sample(read);
-	for (u32 i = 0; i < MAX_ROUNDS && passed < wanted; i++) {
+	for (u32 i = 0; i < (passed ? MAX_ROUNDS : STUCK_ROUNDS) && passed < wanted; i++) {
 		passed = passed_since(ref, start.reference, read());
 		cpu_pause();
 	}
@@ -132,7 +136,7 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 	return out->tsc_khz != 0;
 }
 
-void clock_measure(const struct acpi_info *acpi, struct clock_measure *out) {
+void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_measure *out) {
 	struct reference ref;
 	bool done = find_hpet(acpi, &ref) && measure(&ref, read_hpet, out);
 
@@ -141,6 +145,11 @@ void clock_measure(const struct acpi_info *acpi, struct clock_measure *out) {
 		start_pit(&ref);
 		done = measure(&ref, read_pit, out);
 	}
-	if (!done)
-		*out = (struct clock_measure){"guess", 1000000, 1, 1};
+	if (done)
+		return;
+	/* Nothing but the TSC itself; the LAPIC timer is still measured against it. */
+	ref = (struct reference){claimed_khz ? "CPUID" : "guess",
+				 (claimed_khz ? claimed_khz : GUESS_KHZ) * 1000, ~0ul, false};
+	if (!measure(&ref, read_tsc, out))
+		*out = (struct clock_measure){ref.name, ref.hz / 1000, 1, 1};
 }

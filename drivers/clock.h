@@ -6,15 +6,15 @@
 struct acpi_info;
 
 struct clock_measure {
-	const char *source; /* "HPET", "ACPI PM timer" or "PIT" */
+	const char *source; /* "HPET", "ACPI PM timer", "PIT", "CPUID" or "guess" */
 	u64 tsc_khz;
 	u64 tsc_ticks;	 /* counted ... */
 	u64 lapic_ticks; /* ... in the same time */
 };
 
 /*
- * Tries HPET, PM timer, PIT in this order; takes about 8 ms. The LAPIC timer counts down from its
- * maximum afterwards and must be set again. Falls back to 1 GHz with source "guess" when no clock
- * moves.
+ * Tries HPET, PM timer, PIT in this order; takes about 8 ms. When none of them moves, the TSC's
+ * frequency is what was claimed for it, in kHz, or 1 GHz when that is 0. The LAPIC timer counts
+ * down from its maximum afterwards and must be set again.
  */
-void clock_measure(const struct acpi_info *acpi, struct clock_measure *out);
+void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_measure *out);

@@ -1,7 +1,7 @@
 /*
- * The host's clock and the per-CPU timer queues. The TSC's frequency comes from CPUID leaf 0x15
- * where that says it, else it is measured once against the HPET, the ACPI PM timer or the PIT
- * (drivers/clock.c), together with the LAPIC timer's.
+ * The host's clock and the per-CPU timer queues. The frequencies of TSC and LAPIC timer are
+ * measured once, against the HPET, the ACPI PM timer or the PIT (drivers/clock.c). What CPUID leaf
+ * 0x15 says of the TSC's is more exact, and taken where it agrees.
  */
 #include "kernel/time.h"
 
@@ -58,19 +58,25 @@ static u64 cpuid_khz(void) {
 }
 
 void time_init(const struct acpi_info *acpi) {
-	struct clock_measure m = {0};
-	u64 known = cpuid_khz();
+	struct clock_measure m;
+	u64 claimed = cpuid_khz(), measured;
 
 	boot_tsc = rdtsc();
 	use_deadline = cpu_features.tsc_deadline;
 	lapic_timer_init(VEC_SPURIOUS, false);
-	if (!known || !use_deadline) {
-		clock_measure(acpi, &m);
-		lapic_per_tick = mul_div(m.lapic_ticks, 1ul << 32, max_u64(m.tsc_ticks, 1));
+	clock_measure(acpi, claimed, &m);
+	lapic_per_tick = mul_div(m.lapic_ticks, 1ul << 32, max_u64(m.tsc_ticks, 1));
+	measured = max_u64(m.tsc_khz, 1);
+	/* What CPUID says is exact, unless it is wrong: emulators and early processors lie. */
+	if (claimed && max_u64(claimed, measured) - min_u64(claimed, measured) > measured / 32) {
+		log_warn(
+			"clock: CPUID claims a TSC of %lu MHz, the %s says %lu MHz and is believed",
+			claimed / 1000, m.source, measured / 1000);
+		claimed = 0;
 	}
-	set_frequency(known ? known : max_u64(m.tsc_khz, 1));
+	set_frequency(claimed ? claimed : measured);
 	log_info("clock: TSC %lu.%03lu MHz (%s)", tsc_khz / 1000, tsc_khz % 1000,
-		 known ? "CPUID" : m.source);
+		 claimed ? "CPUID" : m.source);
 }
 
 void time_init_cpu(void) {
