@@ -40,20 +40,13 @@ struct boot_fb {
 	u8 red_shift, red_bits, green_shift, green_bits, blue_shift, blue_bits; /* FB_RGB */
 };
 
-struct boot_efi {
-	bool present;	/* started by UEFI firmware: no BIOS areas to look into */
-	hpa_t systab;	/* EFI system table, 0 when the loader did not say */
-	hpa_t map;	/* EFI memory map, 0 when there is none */
-	u32 map_length; /* bytes */
-	u32 map_entry;	/* bytes a descriptor */
-};
-
 #define RSDP_V1_SIZE 20
 #define RSDP_V2_SIZE 36
 
 /* Not to be copied by assignment: module[].args point into text. */
 struct boot_info {
 	struct memmap memory;
+	hpa_t trampoline; /* a free page below 640 KiB for the other processors' start; 0: none */
 	u32 nr_modules;
 	struct boot_module module[BOOT_MAX_MODULES];
 	char cmdline[BOOT_CMDLINE_MAX];
@@ -62,7 +55,7 @@ struct boot_info {
 	u32 rsdp_size;	       /* 0: to be searched for; else RSDP_V1_SIZE or RSDP_V2_SIZE */
 	u8 rsdp[RSDP_V2_SIZE]; /* the loader's copy, not yet checked */
 	struct boot_fb fb;
-	struct boot_efi efi;
+	bool efi; /* started by UEFI firmware: no BIOS areas to look into */
 	u32 text_used;
 	char text[BOOT_TEXT_MAX];
 };
@@ -83,9 +76,9 @@ const void *phys_peek(hpa_t address, size_t length);
 int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) __must_check;
 
 /*
- * Carves the first MiB, Roost's image, every module and the EFI memory map out of the usable
- * memory, and marks modules that overlap the image. To be called once, right after
- * boot_info_parse().
+ * Carves the first MiB, Roost's image, every module and the frame buffer out of the usable memory,
+ * chooses the trampoline's page, and marks modules that overlap the image. To be called once, right
+ * after boot_info_parse().
  */
 void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end);
 

@@ -30,11 +30,16 @@ mb2_header: /* Multiboot2 Specification 2.0, 3.1 */
 	.long 0
 	.long mb2_header_end - mb2_header
 	.long -(MB2_MAGIC + (mb2_header_end - mb2_header))
-	/* Information request, optional: command line, modules, memory map, ACPI old and new. */
+	/* Information request, optional: command line, modules, memory maps, screen, ACPI. */
 	.balign 8
 	.short 1, 1
-	.long 8 + 5 * 4
-	.long 1, 3, 6, 14, 15
+	.long 8 + 7 * 4
+	.long 1, 3, 6, 8, 14, 15, 17
+	/* A frame buffer, optional: without one VGA's text screen or none does. */
+	.balign 8
+	.short 5, 1
+	.long 20
+	.long 1024, 768, 32
 	/* Modules page aligned. */
 	.balign 8
 	.short 6, 0
@@ -118,7 +123,9 @@ build_tables:
 	.globl enter_long_mode
 enter_long_mode:
 	popl %edi
+	/* Four levels, also where the firmware had five. */
 	movl %cr4, %eax
+	andl $~CR4_LA57, %eax
 	orl $CR4_PAE, %eax
 	movl %eax, %cr4
 	movl $boot_pml4 - KERNEL_BASE, %eax
@@ -178,6 +185,7 @@ start_high:
 	.balign 4096
 	.globl boot_pml4
 boot_pml4: .skip 4096
+	.globl boot_pdpt_low
 boot_pdpt_low: .skip 4096
 boot_pdpt_high: .skip 4096
 boot_pd: .skip 4 * 4096

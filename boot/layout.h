@@ -25,6 +25,7 @@
 #define CR0_CD	      0x40000000
 #define CR0_PG	      0x80000000
 #define CR4_PAE	      0x20
+#define CR4_LA57      0x1000
 #define MSR_EFER      0xc0000080
 #define EFER_LME_BIT  8
 #define EFER_LME      0x100

@@ -221,35 +221,45 @@ static int parse_mb1(hpa_t address, struct boot_info *out) {
 	return 0;
 }
 
-static void mb2_memory(struct boot_info *out, hpa_t at, u32 length) {
-	struct mb2_mmap head;
+static void mb2_entry(struct boot_info *out, hpa_t at) {
 	struct mb2_mmap_entry entry;
+
+	if (peek_copy(&entry, at, sizeof(entry)))
+		add_memory(out, entry.base, entry.length, entry.type);
+}
+
+/*
+ * What loader and boot services had is free, now that both have ended. The loader's own map says
+ * the same in other words; where they differ, the page is not used.
+ */
+static void efi_entry(struct boot_info *out, hpa_t at) {
+	static const u8 types[] = {
+		[EFI_LOADER_CODE] = MB_MEM_USABLE,  [EFI_LOADER_DATA] = MB_MEM_USABLE,
+		[EFI_BOOT_CODE] = MB_MEM_USABLE,    [EFI_BOOT_DATA] = MB_MEM_USABLE,
+		[EFI_CONVENTIONAL] = MB_MEM_USABLE, [EFI_UNUSABLE] = MB_MEM_BAD,
+		[EFI_ACPI] = MB_MEM_ACPI,	    [EFI_NVS] = MB_MEM_NVS,
+	};
+	struct efi_descriptor entry;
+
+	if (peek_copy(&entry, at, sizeof(entry)))
+		add_memory(out, entry.base,
+			   min_u64(entry.pages, MEMMAP_LIMIT / PAGE_SIZE) * PAGE_SIZE,
+			   entry.type < ARRAY_SIZE(types) ? types[entry.type] : 0);
+}
+
+/* Either memory map: entries of at least `least` bytes, each for add(). */
+static void mb2_memory(struct boot_info *out, hpa_t at, u32 length, size_t least,
+		       void (*add)(struct boot_info *out, hpa_t at)) {
+	struct mb2_mmap head;
 	hpa_t end = at + length;
 
 	if (length < sizeof(head) || !peek_copy(&head, at, sizeof(head)) ||
-	    head.entry_size < sizeof(entry)) {
+	    head.entry_size < least) {
 		log_warn("memory map: malformed, ignored");
 		return;
 	}
-	for (at += sizeof(head); end - at >= head.entry_size; at += head.entry_size) {
-		if (!peek_copy(&entry, at, sizeof(entry)))
-			return;
-		add_memory(out, entry.base, entry.length, entry.type);
-	}
-}
-
-static void mb2_efi_map(struct boot_info *out, hpa_t at, u32 length) {
-	struct mb2_mmap head;
-
-	out->efi.present = true;
-	/* A descriptor has 40 bytes at least (UEFI 2.10, 7.2.3). */
-	if (length < sizeof(head) || !peek_copy(&head, at, sizeof(head)) || head.entry_size < 40) {
-		log_warn("EFI memory map: malformed, ignored");
-		return;
-	}
-	out->efi.map = at + sizeof(head);
-	out->efi.map_length = length - (u32)sizeof(head);
-	out->efi.map_entry = head.entry_size;
+	for (at += sizeof(head); end - at >= head.entry_size; at += head.entry_size)
+		add(out, at);
 }
 
 static void mb2_rsdp(struct boot_info *out, hpa_t at, u32 length, u32 size) {
@@ -272,14 +282,6 @@ static void mb2_screen(struct boot_info *out, hpa_t at, u32 length) {
 		set_fb(out, &fb.fb, &fb.rgb);
 }
 
-static void mb2_systab(struct boot_info *out, hpa_t at, u32 length, u32 size) {
-	u64 systab = 0;
-
-	out->efi.present = true;
-	if (length >= size && peek_copy(&systab, at, size))
-		out->efi.systab = systab;
-}
-
 /* basic[] is the size of lower and upper memory, for want of a map. */
 static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32 length) {
 	struct mb2_module module;
@@ -298,11 +300,14 @@ static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32
 		if (length >= sizeof(u32[2]) && !peek_copy(basic, at, sizeof(u32[2])))
 			log_warn("memory size: unreadable");
 		break;
-	case MB2_MMAP: mb2_memory(out, at, length); break;
+	case MB2_MMAP: mb2_memory(out, at, length, sizeof(struct mb2_mmap_entry), mb2_entry); break;
 	case MB2_FB: mb2_screen(out, at, length); break;
-	case MB2_EFI32: mb2_systab(out, at, length, 4); break;
-	case MB2_EFI64: mb2_systab(out, at, length, 8); break;
-	case MB2_EFI_MMAP: mb2_efi_map(out, at, length); break;
+	case MB2_EFI_MMAP:
+		out->efi = true;
+		mb2_memory(out, at, length, sizeof(struct efi_descriptor), efi_entry);
+		break;
+	case MB2_EFI32:
+	case MB2_EFI64: out->efi = true; break;
 	case MB2_ACPI_OLD: mb2_rsdp(out, at, length, RSDP_V1_SIZE); break;
 	case MB2_ACPI_NEW: mb2_rsdp(out, at, length, RSDP_V2_SIZE); break;
 	default: /* a tag that was not asked for */ break;
@@ -388,6 +393,16 @@ int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) {
 	return memmap_total(&out->memory, MEM_USABLE) ? 0 : E_NOENT;
 }
 
+/* The highest page that is free, modules left out: it is far from the real-mode vectors. */
+static hpa_t find_trampoline(const struct memmap *map) {
+	hpa_t page = KiB(640);
+
+	do
+		page -= PAGE_SIZE;
+	while (page && !memmap_is(map, page, PAGE_SIZE, MEM_USABLE));
+	return page;
+}
+
 void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end) {
 	for (u32 i = 0; i < info->nr_modules; i++) {
 		struct boot_module *module = &info->module[i];
@@ -400,7 +415,9 @@ void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_en
 					 MEM_MODULE);
 	}
 	(void)memmap_add(&info->memory, image_start, image_end - image_start, MEM_ROOST);
-	(void)memmap_add(&info->memory, info->efi.map, info->efi.map_length, MEM_ROOST);
+	(void)memmap_add(&info->memory, info->fb.address, (u64)info->fb.pitch * info->fb.height,
+			 MEM_RESERVED);
+	info->trampoline = find_trampoline(&info->memory);
 	(void)memmap_add(&info->memory, 0, MiB(1), MEM_ROOST);
 }
 

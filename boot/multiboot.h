@@ -93,6 +93,25 @@ struct mb2_mmap_entry {
 	u32 type, reserved;
 } __packed;
 
+/* UEFI 2.10 7.2.1, 7.2.3. Every type that is not listed is firmware's or a device's. */
+enum efi_memory_type {
+	EFI_LOADER_CODE = 1,
+	EFI_LOADER_DATA = 2,
+	EFI_BOOT_CODE = 3,
+	EFI_BOOT_DATA = 4,
+	EFI_CONVENTIONAL = 7,
+	EFI_UNUSABLE = 8,
+	EFI_ACPI = 9,
+	EFI_NVS = 10,
+};
+
+struct efi_descriptor {
+	u32 type, padding;
+	u64 base, virtual_base;
+	u64 pages; /* of 4 KiB */
+	u64 attributes;
+} __packed;
+
 struct mb2_fb {
 	struct mb_fb fb;
 	u16 reserved;

@@ -1,13 +1,22 @@
 /*
  * Reading physical memory during start-up, before the frames and the host's address space are set
- * up: through the direct map, of which the start-up tables (boot/head.S) hold the first 4 GiB.
+ * up: through the direct map, of which the start-up tables (boot/head.S) hold the first 4 GiB. What
+ * firmware keeps above that is mapped here, with 1 GiB pages, as far as one table reaches.
  */
 #include "boot/bootinfo.h"
 #include "boot/layout.h"
+#include "kernel/cpu.h"
+
+extern u64 boot_pdpt_low[512];
 
 const void *phys_peek(hpa_t address, size_t length) {
+	u64 limit = cpu_features.pages_1g ? GiB(512) : GiB(4);
+
 	/* No loader puts anything at 0: an address of 0 is one that was never filled in. */
-	if (!address || !range_within(address, length, GiB(4)))
+	if (!address || !length || !range_within(address, length, limit))
 		return NULL;
+	for (u64 gib = address / GiB(1); gib <= (address + length - 1) / GiB(1); gib++)
+		if (!boot_pdpt_low[gib])
+			boot_pdpt_low[gib] = gib * GiB(1) | PTE_P | PTE_W | PTE_PS;
 	return (const void *)(DIRECT_BASE + address);
 }

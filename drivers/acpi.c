@@ -53,6 +53,8 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 			return true;
 		log_warn("ACPI: the boot loader's RSDP is corrupt, searching for another");
 	}
+	if (boot->efi)
+		return false;
 	pointer = acpi_map(BIOS_EBDA_SEGMENT, sizeof(segment));
 	if (pointer) {
 		memcpy(&segment, pointer, sizeof(segment));
@@ -385,6 +387,7 @@ int acpi_parse(const struct boot_info *boot, struct acpi_info *out) {
 	struct acpi_rsdp rsdp;
 
 	memset(out, 0, sizeof(*out));
+	out->has_8042 = true; /* a machine without tables does not say */
 	for (u32 i = 0; i < ACPI_MAX_ISA_IRQS; i++)
 		out->irq[i].gsi = i;
 	if (!rsdp_find(boot, &rsdp))

@@ -5,3 +5,6 @@
 
 /* Maps size bytes at hpa, uncached, writable, never executable. NULL when there is no room. */
 volatile void *mmio_map(hpa_t hpa, u64 size);
+
+/* The same for video memory: writes are combined, and reads are slow. */
+volatile void *mmio_map_wc(hpa_t hpa, u64 size);

@@ -1,62 +1,58 @@
-/* VGA text mode: 80x25 cells of character and attribute. Caller serializes. */
+/* VGA text mode: cells of a character and an attribute. */
 #include "drivers/vga.h"
 
+#include "boot/bootinfo.h"
+#include "drivers/acpi.h"
+#include "drivers/mmio.h"
+#include "drivers/screen.h"
+#include "lib/error.h"
 #include "lib/x86.h"
 
-#define ATTRIBUTE 0x0700u
-#define BLANK	  (ATTRIBUTE | ' ')
+#define TEXT_MEMORY	0xb8000ul
+#define COLUMNS		80
+#define ROWS		25
+#define NORMAL		0x0700u
+#define INVERTED	0x7000u
+#define CRTC_INDEX	0x3d4
+#define CRTC_DATA	0x3d5
+#define CRTC_CURSOR	0x0a
+#define CURSOR_DISABLED 0x20
 
 static volatile u16 *cells;
-static unsigned columns, rows, x, y;
+static u32 columns;
 
-static void clear_row(unsigned row) {
-	for (unsigned i = 0; i < columns; i++)
-		cells[row * columns + i] = BLANK;
+static void draw(size_t column, size_t row, u8 cell) {
+	u8 c = cell & (u8)~SCREEN_INVERT;
+
+	cells[row * columns + column] =
+		(u16)((cell & SCREEN_INVERT ? INVERTED : NORMAL) | (c == SCREEN_OTHER ? '?' : c));
 }
 
-void vga_init(volatile void *memory, unsigned cols, unsigned lines) {
-	cells = memory;
-	columns = cols;
-	rows = lines;
-	for (unsigned row = 0; row < rows; row++)
-		clear_row(row);
+/* Character memory is there when it keeps what is written. */
+static bool answers(void) {
+	u16 old = cells[0];
+	bool same;
+
+	cells[0] = 0x0752;
+	cells[1] = 0x074f;
+	same = cells[0] == 0x0752 && cells[1] == 0x074f;
+	cells[0] = old;
+	return same;
 }
 
-static void newline(void) {
-	x = 0;
-	if (++y < rows)
-		return;
-	for (unsigned i = 0; i < columns * (rows - 1); i++)
-		cells[i] = cells[i + columns];
-	y = rows - 1;
-	clear_row(y);
-}
+int vga_init(const struct boot_info *boot, const struct acpi_info *acpi) {
+	struct boot_fb fb = {.address = TEXT_MEMORY, .width = COLUMNS, .height = ROWS};
 
-static void move_cursor(void) {
-	u16 at = (u16)(y * columns + x);
-
-	outb(0x3d4, 0x0e);
-	outb(0x3d5, (u8)(at >> 8));
-	outb(0x3d4, 0x0f);
-	outb(0x3d5, (u8)at);
-}
-
-void vga_write(const char *text, size_t len) {
-	if (!cells)
-		return;
-	for (size_t i = 0; i < len; i++) {
-		u8 c = (u8)text[i];
-
-		if (c == '\n') {
-			newline();
-		} else if (c == '\r') {
-			x = 0;
-		} else {
-			cells[y * columns + x] =
-				(u16)(ATTRIBUTE | (c >= ' ' && c < 0x7f ? c : '.'));
-			if (++x == columns)
-				newline();
-		}
-	}
-	move_cursor();
+	if (boot->fb.type == FB_TEXT)
+		fb = boot->fb;
+	else if (boot->fb.type != FB_NONE || boot->efi || acpi->no_vga)
+		return E_NOENT;
+	columns = fb.width;
+	cells = mmio_map(fb.address, (u64)fb.width * fb.height * 2);
+	if (!cells || !answers())
+		return E_NOENT;
+	outb(CRTC_INDEX, CRTC_CURSOR);
+	outb(CRTC_DATA, CURSOR_DISABLED);
+	screen_init(fb.width, fb.height, draw);
+	return 0;
 }

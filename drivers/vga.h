@@ -1,10 +1,10 @@
-/* The VGA text screen, where there is one. */
+/* The text screen on VGA's character memory, where there is one. */
 #pragma once
 
 #include "lib/types.h"
 
-/* cells: the mapped character memory; columns x rows cells of two bytes. */
-void vga_init(volatile void *cells, unsigned columns, unsigned rows);
+struct acpi_info;
+struct boot_info;
 
-/* Writes text at the cursor and scrolls. Only "\n" and "\r" are control characters. */
-void vga_write(const char *text, size_t len);
+/* Starts the screen. E_NOENT when the machine has no VGA in text mode, as far as one can know. */
+int vga_init(const struct boot_info *boot, const struct acpi_info *acpi) __must_check;

@@ -48,8 +48,8 @@ static bool console_item(struct text item, struct options *out) {
 	bool hex = item.len > 2 && item.at[0] == '0' && (item.at[1] | 0x20) == 'x';
 	u32 value;
 
-	if (text_is(item, "vga")) {
-		out->console_vga = true;
+	if (text_is(item, "screen")) {
+		out->console_screen = true;
 		return true;
 	}
 	if (!hex && number(item, 1, UART_CLOCK, &value)) {
@@ -74,7 +74,7 @@ static bool set_console(struct text value, struct options *out) {
 	bool more;
 
 	out->console_serial = false;
-	out->console_vga = false;
+	out->console_screen = false;
 	out->console_port = 0;
 	out->console_baud = 0;
 	if (text_is(value, "none"))
@@ -129,7 +129,7 @@ static const struct option {
 	const char *expected;
 } table[] = {
 	{"console", set_console,
-	 "none, or a list of com1 to com4 or a port (0x3f8), its speed (115200), and vga"},
+	 "none, or a list of com1 to com4 or a port (0x3f8), its speed (115200), and screen"},
 	{"loglevel", set_log_level, "error, warn, info or debug"},
 	{"cpus", set_cpus, "a number from 1 to 64"},
 	{"on-idle", set_on_idle, "shell, poweroff or reboot"},
@@ -180,7 +180,7 @@ void options_parse(const struct boot_info *boot, struct options *options) {
 	_Static_assert(ARRAY_SIZE(table) <= 32, "a bit of seen for each option");
 	*options = (struct options){
 		.console_serial = true,
-		.console_vga = true,
+		.console_screen = true,
 		.log_level = LOG_INFO,
 		.max_cpus = OPTIONS_MAX_CPUS,
 		.on_idle = IDLE_SHELL,

@@ -16,7 +16,7 @@ enum on_idle { IDLE_SHELL, IDLE_POWEROFF, IDLE_REBOOT };
 
 struct options {
 	bool console_serial; /* write to a serial port */
-	bool console_vga;    /* write to the text screen where there is one */
+	bool console_screen; /* use the screen and a PS/2 keyboard where there are such */
 	u16 console_port;    /* first I/O port; 0: what the firmware says, else COM1 */
 	u32 console_baud;    /* 0: leave the speed alone */
 	enum log_level log_level;

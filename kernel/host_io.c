@@ -1,14 +1,16 @@
 /*
- * Consoles and input. The serial line is shared by Roost's messages, the attached guest and the
- * shell: messages are whole lines, so the worst that can happen is a message between two lines of a
- * guest.
+ * Consoles and input. Serial line and screen are shared by Roost's messages, the attached guest and
+ * the shell: messages are whole lines, so the worst that can happen is a message between two lines
+ * of a guest.
  */
 #include "kernel/host_io.h"
 
 #include "boot/bootinfo.h"
 #include "drivers/acpi.h"
+#include "drivers/fb.h"
 #include "drivers/ioapic.h"
-#include "drivers/mmio.h"
+#include "drivers/ps2.h"
+#include "drivers/screen.h"
 #include "drivers/serial.h"
 #include "drivers/vga.h"
 #include "kernel/cmdline.h"
@@ -21,16 +23,15 @@
 #include "lib/error.h"
 #include "lib/x86.h"
 
-#define COM1	    0x3f8
-#define COM1_IRQ    4
-#define COM2	    0x2f8
-#define COM2_IRQ    3
-#define VGA_TEXT    0xb8000ul
-#define VGA_COLUMNS 80
-#define VGA_ROWS    25
-#define VEC_SERIAL  VEC_DEVICE0
-#define INPUT_SIZE  4096u
-#define POLL_NS	    1000000u /* 16 bytes each time: above the speed of 115200 baud */
+#define COM1	     0x3f8
+#define COM1_IRQ     4
+#define COM2	     0x2f8
+#define COM2_IRQ     3
+#define KEYBOARD_IRQ 1
+#define VEC_SERIAL   VEC_DEVICE0
+#define VEC_KEYBOARD (VEC_DEVICE0 + 1)
+#define INPUT_SIZE   4096u
+#define POLL_NS	     1000000u /* 16 bytes each time: above the speed of 115200 baud */
 
 static struct vm *_Atomic attached;
 static u16 port;
@@ -39,7 +40,8 @@ static u16 port;
 static u8 input[INPUT_SIZE];
 static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
-static struct timer poll_timer; /* of a port without an interrupt */
+static bool use_keyboard;
+static struct timer poll_timer; /* of what has no interrupt */
 
 static void serial_console_write(const char *text, size_t len) {
 	size_t start = 0;
@@ -55,7 +57,7 @@ static void serial_console_write(const char *text, size_t len) {
 }
 
 static const struct console serial_console = {"serial", serial_console_write};
-static const struct console vga_console = {"vga", vga_write};
+static const struct console screen_console = {"screen", screen_write};
 
 static void add_console(const struct console *console) {
 	if (log_add_console(console))
@@ -81,38 +83,16 @@ void host_consoles_early(const struct acpi_info *acpi, const struct options *opt
 		log_warn("no serial port answers at %x", port);
 }
 
-/* Character memory is there when it keeps what is written. */
-static bool vga_answers(volatile u16 *cells) {
-	u16 old = cells[0];
-	bool same;
-
-	cells[0] = 0x0752;
-	cells[1] = 0x074f;
-	same = cells[0] == 0x0752 && cells[1] == 0x074f;
-	cells[0] = old;
-	return same;
-}
-
 void host_consoles_late(const struct boot_info *boot, const struct acpi_info *acpi,
 			const struct options *options) {
-	hpa_t address = VGA_TEXT;
-	unsigned columns = VGA_COLUMNS, rows = VGA_ROWS;
-	volatile u16 *cells;
-
-	if (!options->console_vga || boot->fb.type == FB_RGB || boot->fb.type == FB_INDEXED)
+	use_keyboard = options->console_screen && acpi->has_8042;
+	if (!options->console_screen)
 		return;
-	if (boot->fb.type == FB_TEXT) {
-		address = boot->fb.address;
-		columns = boot->fb.width;
-		rows = boot->fb.height;
-	} else if (boot->efi.present || acpi->no_vga) {
-		return;
-	}
-	cells = mmio_map(address, (u64)columns * rows * 2);
-	if (!cells || !vga_answers(cells))
-		return;
-	vga_init(cells, columns, rows);
-	add_console(&vga_console);
+	if (!fb_init(&boot->fb) || !vga_init(boot, acpi))
+		add_console(&screen_console);
+	else if (boot->fb.type != FB_NONE)
+		log_warn("the screen's mode, %ux%u with %u bits, cannot be used", boot->fb.width,
+			 boot->fb.height, boot->fb.bpp);
 }
 
 /* Hands waiting bytes to the attached guest as far as its UART has room. */
@@ -143,26 +123,40 @@ void host_io_guest_room(struct vm *vm) {
 		feed(vm);
 }
 
-static void on_serial_interrupt(void) { serial_poll(on_byte); }
+static void on_serial(void) { serial_poll(on_byte); }
+
+static void on_keyboard(void) { ps2_poll(on_byte); }
 
 static void on_poll(struct timer *timer) {
-	serial_poll(on_byte);
+	on_serial();
+	on_keyboard();
 	timer_arm(timer, time_tsc() + ns_to_tsc(POLL_NS));
+}
+
+/* Input by interrupt; what came before it is taken now. False: there is none, poll. */
+static bool route(const struct acpi_irq *irq, u8 vector, void (*fn)(void)) {
+	int err;
+
+	irq_install(vector, fn);
+	err = ioapic_route(irq->gsi, vector, cpus[0]->apic_id, irq->level, irq->active_low);
+	fn();
+	return !err;
 }
 
 void host_io_init(const struct acpi_info *acpi) {
 	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
-	const struct acpi_irq *route = &acpi->irq[irq];
+	bool interrupts = true;
 
-	if (!serial_present())
-		return;
-	irq_install(VEC_SERIAL, on_serial_interrupt);
-	if (irq && !ioapic_route(route->gsi, VEC_SERIAL, cpus[0]->apic_id, route->level,
-				 route->active_low)) {
-		serial_enable_irq();
-		return;
+	if (serial_present()) {
+		interrupts = irq && route(&acpi->irq[irq], VEC_SERIAL, on_serial);
+		if (interrupts)
+			serial_enable_irq();
 	}
-	log_info("the serial port has no interrupt: polled");
+	if (use_keyboard && !ps2_init())
+		interrupts &= route(&acpi->irq[KEYBOARD_IRQ], VEC_KEYBOARD, on_keyboard);
+	if (interrupts)
+		return;
+	log_info("the console's input has no interrupt: polled");
 	timer_init(&poll_timer, on_poll, cpus[0]->id);
 	on_poll(&poll_timer);
 }
@@ -179,6 +173,7 @@ void host_io_guest_output(struct vm *vm, u8 byte) {
 
 	if (vm == atomic_load_explicit(&attached, memory_order_relaxed)) {
 		serial_write(&c, 1);
+		screen_write(&c, 1);
 		return;
 	}
 	/* Two vCPUs may write to the port at once. */

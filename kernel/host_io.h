@@ -14,7 +14,7 @@ struct vm;
 /* The serial console, as soon as the command line and SPCR are known. */
 void host_consoles_early(const struct acpi_info *acpi, const struct options *options);
 
-/* The text screen, once device memory can be mapped. */
+/* The screen, once device memory can be mapped. */
 void host_consoles_late(const struct boot_info *boot, const struct acpi_info *acpi,
 			const struct options *options);
 

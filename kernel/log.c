@@ -43,10 +43,11 @@ int log_add_console(const struct console *console) {
 	if (nr_consoles == MAX_CONSOLES) {
 		err = E_NOMEM;
 	} else {
-		u64 start = ring_head > RING_SIZE ? ring_head - RING_SIZE : 0;
+		u64 next = ring_head % RING_SIZE;
 
-		for (u64 at = start; at < ring_head; at++)
-			console->write(&ring[at % RING_SIZE], 1);
+		if (ring_head >= RING_SIZE)
+			console->write(&ring[next], RING_SIZE - next);
+		console->write(ring, next);
 		consoles[nr_consoles++] = console;
 	}
 	unlock();

@@ -10,7 +10,6 @@
 #include "drivers/lapic.h"
 #include "drivers/mmio.h"
 #include "drivers/serial.h"
-#include "drivers/vga.h"
 #include "kernel/backend.h"
 #include "kernel/cmdline.h"
 #include "kernel/cpu.h"
@@ -39,23 +38,13 @@ static struct acpi_info acpi;
 static struct options options;
 
 _Static_assert(OPTIONS_MAX_CPUS == MAX_CPUS, "cpus= names as many as there is room for");
-static hpa_t trampoline_page;
 
 /* Firmware's tables, while the start-up tables still map the first 4 GiB. */
 const void *acpi_map(hpa_t address, size_t length) { return phys_peek(address, length); }
 
-/* A page below 640 KiB for the other processors' start; the highest, far from real-mode vectors. */
-static hpa_t find_trampoline_page(const struct memmap *map) {
-	for (hpa_t page = 0x9f000; page >= 0x1000; page -= PAGE_SIZE)
-		if (memmap_is(map, page, PAGE_SIZE, MEM_USABLE))
-			return page;
-	return 0;
-}
-
 static void read_boot_info(u32 magic, hpa_t address) {
 	if (boot_info_parse(magic, address, &boot))
 		panic("the boot loader's information cannot be used (magic %x)", magic);
-	trampoline_page = find_trampoline_page(&boot.memory);
 	boot_info_reserve(&boot, (hpa_t)image_start, (hpa_t)image_end);
 }
 
@@ -109,7 +98,7 @@ static void start_on_own_stack(void) {
 	}
 	smp_ap_ready = ap_ready;
 	smp_ap_main = sched_loop;
-	smp_init(&acpi, trampoline_page, options.max_cpus);
+	smp_init(&acpi, boot.trampoline, options.max_cpus);
 	host_io_init(&acpi);
 	print_memory();
 	guests_init(&boot, &options);

@@ -5,6 +5,7 @@
 #include "kernel/panic.h"
 
 #include "drivers/lapic.h"
+#include "drivers/screen.h"
 #include "drivers/serial.h"
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
@@ -105,6 +106,7 @@ static void begin(const struct cpu *cpu) {
 	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1))
 		halt_cpu();
 	log_panic_mode();
+	screen_panic_mode();
 	serial_panic_mode();
 	lapic_nmi_others();
 }

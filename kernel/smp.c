@@ -133,5 +133,5 @@ void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus) {
 			log_warn("CPU with APIC id %u did not start in %u ms: left out",
 				 cpu->apic_id, START_TIMEOUT_MS);
 	}
-	log_info("CPUs: %u of %u in use", nr_cpus, acpi->nr_cpus);
+	log_info("CPUs: %u of %lu in use", nr_cpus, max_u64(acpi->nr_cpus, nr_cpus));
 }

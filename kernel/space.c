@@ -17,6 +17,7 @@
 #include "mm/ptable.h"
 
 #define BOOT_MAP_END GiB(4) /* what the start-up tables map */
+#define DIRECT_SIZE  (CPU_AREA_BASE - DIRECT_BASE)
 #define RW	     (PT_READ | PT_WRITE | PT_GLOBAL)
 
 extern char text_start[], text_end[], rodata_start[], data_start[], data_end[];
@@ -48,7 +49,10 @@ static void map_or_panic(u64 va, hpa_t pa, u64 size, u32 attrs) {
 		panic("cannot map %lx: error %d", va, err);
 }
 
-/* Neighbouring ranges of RAM are mapped as one, so that large pages cross their borders. */
+/*
+ * Neighbouring ranges of RAM are mapped as one, so that large pages cross their borders. RAM for
+ * which the direct map has no room is not used.
+ */
 static void map_direct(const struct memmap *map) {
 	for (u32 i = 0; i < map->count;) {
 		u64 base = map->range[i].base;
@@ -58,7 +62,12 @@ static void map_direct(const struct memmap *map) {
 			continue;
 		while (i < map->count && map->range[i].base == end && is_ram(map->range[i].type))
 			end += map->range[i++].length;
-		map_or_panic(DIRECT_BASE + base, base, end - base, RW);
+		if (end > DIRECT_SIZE)
+			log_warn("memory from %lx to %lx is not used, but for what is below %lx",
+				 base, end, DIRECT_SIZE);
+		if (base < DIRECT_SIZE)
+			map_or_panic(DIRECT_BASE + base, base, min_u64(end, DIRECT_SIZE) - base,
+				     RW);
 	}
 }
 
@@ -86,7 +95,7 @@ void space_init(const struct boot_info *info) {
 	map_image(rodata_start, data_start, PT_READ);
 	map_image(data_start, data_end, PT_READ | PT_WRITE);
 	space_load();
-	add_frames(&info->memory, BOOT_MAP_END, MEMMAP_LIMIT);
+	add_frames(&info->memory, BOOT_MAP_END, DIRECT_SIZE);
 }
 
 int space_map_new(u64 va, u64 size) {
@@ -102,7 +111,7 @@ int space_map_new(u64 va, u64 size) {
 	return 0;
 }
 
-volatile void *mmio_map(hpa_t hpa, u64 size) {
+static volatile void *map_device(hpa_t hpa, u64 size, u32 type) {
 	u64 offset = hpa & ~PAGE_MASK;
 	u64 bytes = align_up(offset + size, PAGE_SIZE);
 	u64 va;
@@ -111,10 +120,14 @@ volatile void *mmio_map(hpa_t hpa, u64 size) {
 	va = mmio_next;
 	mmio_next += bytes;
 	spin_unlock(&mmio_lock);
-	if (pt_map(&host, va, hpa - offset, bytes, RW | PT_UC))
+	if (pt_map(&host, va, hpa - offset, bytes, RW | type))
 		return NULL;
 	return (volatile void *)(va + offset);
 }
+
+volatile void *mmio_map(hpa_t hpa, u64 size) { return map_device(hpa, size, PT_UC); }
+
+volatile void *mmio_map_wc(hpa_t hpa, u64 size) { return map_device(hpa, size, PT_WC); }
 
 void *page_alloc(u64 size) {
 	pfn_t pfn;

@@ -22,9 +22,9 @@ NETBOOT = machine.BUILD / "netboot"
 ENTRIES = (
     ("Roost", 2, ""),
     ("Roost, serial console", 2, "console=com1,115200"),
-    ("Roost, console on the screen", 2, "console=vga"),
+    ("Roost, console on the screen", 2, "console=screen"),
     ("Roost by Multiboot 1, serial console", 1, "console=com1,115200"),
-    ("Roost by Multiboot 1, console on the screen", 1, "console=vga"),
+    ("Roost by Multiboot 1, console on the screen", 1, "console=screen"),
 )
 
 # Under UEFI the firmware's own console has the serial line already, where it is redirected.

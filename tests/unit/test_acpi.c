@@ -337,8 +337,26 @@ static void test_madt_twice(void **state) {
 	assert_true(acpi_logged("second MADT"));
 }
 
+/*
+ * Under UEFI nothing is looked for in BIOS areas. A machine without tables may well have a keyboard
+ * controller: whoever wants it has to try.
+ */
+static void test_no_tables(void **state) {
+	struct acpi_rsdp rsdp = acpi_make_rsdp((u32)acpi_put_root(4), 0);
+
+	(void)state;
+	memcpy(acpi_arena + 0xe0000, &rsdp, 20);
+	acpi_boot.efi = true;
+	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_NOENT);
+	assert_true(acpi_info.has_8042);
+	assert_false(acpi_info.no_vga);
+	acpi_boot.efi = false;
+	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		ACPI_TEST(test_no_tables),
 		ACPI_TEST(test_no_rsdp),
 		ACPI_TEST(test_rsdp_v1_scanned_in_bios_area),
 		ACPI_TEST(test_rsdp_scanned_in_ebda),

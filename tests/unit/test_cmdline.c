@@ -49,7 +49,7 @@ static void assert_logged(const char *text) {
 
 static void assert_defaults(void) {
 	assert_true(options.console_serial);
-	assert_true(options.console_vga);
+	assert_true(options.console_screen);
 	assert_int_equal(options.console_port, 0);
 	assert_int_equal(options.console_baud, 0);
 	assert_int_equal(options.log_level, LOG_INFO);
@@ -72,7 +72,7 @@ static void test_all_options(void **state) {
 			       "debug-exit=0xf4"),
 			 0);
 	assert_true(options.console_serial);
-	assert_false(options.console_vga);
+	assert_false(options.console_screen);
 	assert_int_equal(options.console_port, 0x2f8);
 	assert_int_equal(options.console_baud, 57600);
 	assert_int_equal(options.log_level, LOG_DEBUG);
@@ -84,27 +84,27 @@ static void test_all_options(void **state) {
 static void test_console_lists(void **state) {
 	static const struct {
 		const char *words;
-		bool serial, vga;
+		bool serial, screen;
 		u16 port;
 		u32 baud;
 	} good[] = {
 		{"console=none", false, false, 0, 0},
-		{"console=vga", false, true, 0, 0},
+		{"console=screen", false, true, 0, 0},
 		{"console=com1", true, false, 0x3f8, 0},
 		{"console=com3", true, false, 0x3e8, 0},
 		{"console=com4", true, false, 0x2e8, 0},
 		{"console=0xe000", true, false, 0xe000, 0},
 		{"console=0xFFF8", true, false, 0xfff8, 0},
 		{"console=0x3f8,9600", true, false, 0x3f8, 9600},
-		{"console=vga,com1,115200", true, true, 0x3f8, 115200},
-		{"console=com1,115200,vga", true, true, 0x3f8, 115200},
+		{"console=screen,com1,115200", true, true, 0x3f8, 115200},
+		{"console=com1,115200,screen", true, true, 0x3f8, 115200},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		assert_int_equal(parse(good[i].words), 0);
 		assert_int_equal(options.console_serial, good[i].serial);
-		assert_int_equal(options.console_vga, good[i].vga);
+		assert_int_equal(options.console_screen, good[i].screen);
 		assert_int_equal(options.console_port, good[i].port);
 		assert_int_equal(options.console_baud, good[i].baud);
 	}
@@ -117,9 +117,9 @@ static void test_bad_values_change_nothing(void **state) {
 		"console=com5",
 		"console=com1,",
 		"console=,com1",
-		"console=none,vga",
+		"console=none,screen",
 		"console=115200",
-		"console=vga,9600",
+		"console=screen,9600",
 		"console=com1,com2",
 		"console=com1,7",
 		"console=com1,9600,19200",
@@ -171,11 +171,11 @@ static void test_expected_values_are_listed(void **state) {
 
 static void test_unknown_words(void **state) {
 	(void)state;
-	assert_int_equal(parse("quiet loglevel=warn root=/dev/sda =x = consoles=vga"), 5);
+	assert_int_equal(parse("quiet loglevel=warn root=/dev/sda =x = consoles=screen"), 5);
 	assert_logged("unknown word quiet;");
 	assert_logged("unknown word root=/dev/sda;");
 	assert_logged("unknown word =x;");
-	assert_logged("unknown word consoles=vga;");
+	assert_logged("unknown word consoles=screen;");
 	assert_logged("console=, loglevel=, cpus=, on-idle=, debug-exit=");
 	assert_int_equal(options.log_level, LOG_WARN);
 }
@@ -188,10 +188,10 @@ static void test_repetition(void **state) {
 	/* A bad one does not replace a good one. */
 	assert_int_equal(parse("cpus=2 cpus=many"), 1);
 	assert_int_equal(options.max_cpus, 2);
-	assert_int_equal(parse("console=com1,9600 console=vga"), 1);
+	assert_int_equal(parse("console=com1,9600 console=screen"), 1);
 	assert_false(options.console_serial);
 	assert_int_equal(options.console_baud, 0);
-	assert_true(options.console_vga);
+	assert_true(options.console_screen);
 }
 
 static void test_file_name_of_qemu(void **state) {

@@ -161,7 +161,7 @@ static void test_mb1_qemu(void **state) {
 	assert_int_equal(info.module[1].end, MiB(6) + 17);
 	assert_int_equal(info.rsdp_size, 0);
 	assert_int_equal(info.fb.type, FB_NONE);
-	assert_false(info.efi.present);
+	assert_false(info.efi);
 	assert_ptr_equal(boot_module_find(&info, "initrd.img"), &info.module[1]);
 	assert_null(boot_module_find(&info, "vmlinu"));
 }
@@ -486,7 +486,7 @@ static void test_mb2_grub_uefi(void **state) {
 	struct mb2_fb fb = {{0x80000000, 2400, 800, 600, 24, MB_FB_RGB}, 0, {{16, 8, 8, 8, 0, 8}}};
 	u8 rsdp1[20], rsdp2[36];
 	u64 systab = 0x7e9018;
-	u32 efi_map[2 + 24] = {48, 1};
+	u32 efi_map[2] = {48, 1};
 
 	(void)state;
 	memset(rsdp1, 0x11, sizeof(rsdp1));
@@ -518,11 +518,124 @@ static void test_mb2_grub_uefi(void **state) {
 	assert_int_equal(info.fb.pitch, 2400);
 	assert_int_equal(info.rsdp_size, RSDP_V2_SIZE);
 	assert_memory_equal(info.rsdp, rsdp2, sizeof(rsdp2));
-	assert_true(info.efi.present);
-	assert_int_equal(info.efi.systab, 0x7e9018);
-	assert_int_equal(info.efi.map_length, sizeof(efi_map) - 8);
-	assert_int_equal(info.efi.map_entry, 48);
-	assert_memory_equal(arena + info.efi.map, efi_map + 2, info.efi.map_length);
+	assert_true(info.efi);
+	boot_info_reserve(&info, MiB(2), MiB(3));
+	assert_true(
+		memmap_is(&info.memory, 0x80000000, align_up(2400 * 600, PAGE_SIZE), MEM_RESERVED));
+}
+
+#define EFI_PAGES(bytes) ((bytes) / PAGE_SIZE)
+
+/* An EFI memory map, whose entries are larger than what we know of them. */
+static void mb2_efi_tag(const struct efi_descriptor *entries, u32 count) {
+	u8 data[2048] = {0};
+	struct mb2_mmap head = {48, 1};
+
+	memcpy(data, &head, sizeof(head));
+	for (u32 i = 0; i < count; i++)
+		memcpy(data + sizeof(head) + i * 48, &entries[i], sizeof(entries[i]));
+	mb2_tag(MB2_EFI_MMAP, data, sizeof(head) + count * 48);
+}
+
+/* What boot services and loader had is reclaimed; the firmware's own is not, whoever says so. */
+static void test_mb2_efi_memory(void **state) {
+	static const struct efi_descriptor entries[] = {
+		{EFI_CONVENTIONAL, 0, MiB(1), 0, EFI_PAGES(MiB(15)), 15},
+		{EFI_LOADER_CODE, 0, MiB(16), 0, 1, 15},
+		{EFI_LOADER_DATA, 0, MiB(16) + PAGE_SIZE, 0, 1, 15},
+		{EFI_BOOT_CODE, 0, MiB(16) + 2 * PAGE_SIZE, 0, 1, 15},
+		{EFI_BOOT_DATA, 0, MiB(16) + 3 * PAGE_SIZE, 0, EFI_PAGES(MiB(16)) - 3, 15},
+		{EFI_ACPI, 0, MiB(32), 0, 1, 15},
+		{EFI_NVS, 0, MiB(33), 0, 1, 15},
+		{5, 0, MiB(34), 0, 1, 1ul << 63 | 15}, /* runtime services */
+		{6, 0, MiB(35), 0, 1, 1ul << 63 | 15},
+		{EFI_UNUSABLE, 0, MiB(36), 0, 1, 15},
+		{11, 0, MiB(37), 0, 1, 1},  /* devices */
+		{14, 0, MiB(38), 0, 1, 15}, /* persistent memory */
+		{0x80000005, 0, MiB(39), 0, 1, 15},
+		{EFI_CONVENTIONAL, 0, 1ul << 40, 0, EFI_PAGES(GiB(64)), 15},
+		{EFI_CONVENTIONAL, 0, ~0ul & PAGE_MASK, 0, ~0ul, 15},
+		{5, 0, 1ul << 50, 0, ~0ul, 15},
+	};
+	static const enum mem_type types[] = {MEM_ACPI, MEM_NVS,      MEM_RESERVED, MEM_RESERVED,
+					      MEM_BAD,	MEM_RESERVED, MEM_RESERVED, MEM_RESERVED};
+
+	(void)state;
+	mb2_begin();
+	mb2_efi_tag(entries, ARRAY_SIZE(entries));
+	assert_int_equal(mb2_parse(), 0);
+	assert_true(info.efi);
+	assert_sane(&info.memory);
+	assert_true(memmap_is(&info.memory, MiB(1), MiB(31), MEM_USABLE));
+	for (u32 i = 0; i < ARRAY_SIZE(types); i++)
+		assert_true(memmap_is(&info.memory, MiB(32 + i), PAGE_SIZE, types[i]));
+	assert_true(memmap_is(&info.memory, 1ul << 40, GiB(64), MEM_USABLE));
+	assert_true(memmap_is(&info.memory, 1ul << 50, MEMMAP_LIMIT - (1ul << 50), MEM_RESERVED));
+	assert_true(logged("impossible range"));
+
+	/* With the loader's map beside it, in either order, only what both call usable is. */
+	for (u32 order = 0; order < 2; order++) {
+		mb2_begin();
+		if (order)
+			mb2_memory_tag(24);
+		mb2_efi_tag(entries, ARRAY_SIZE(entries));
+		if (!order)
+			mb2_memory_tag(24);
+		assert_int_equal(mb2_parse(), 0);
+		assert_true(memmap_is(&info.memory, MiB(4), MiB(1), MEM_ACPI));
+		assert_true(memmap_is(&info.memory, MiB(34), PAGE_SIZE, MEM_RESERVED));
+		assert_true(memmap_is(&info.memory, MiB(16), MiB(16), MEM_USABLE));
+	}
+}
+
+/* Holes of 4 GiB, and memory above 1 TiB. */
+static void test_mb2_large_machine(void **state) {
+	static const struct mb2_mmap_entry entries[] = {
+		{0, 0xa0000, 1, 0},
+		{MiB(1), GiB(2) - MiB(1), 1, 0},
+		{GiB(6), GiB(2), 1, 0},
+		{GiB(12), GiB(1012), 1, 0},
+		{GiB(1024) + GiB(12), GiB(2048), 1, 0},
+	};
+	u8 data[256];
+	struct mb2_mmap head = {24, 0};
+
+	(void)state;
+	memcpy(data, &head, sizeof(head));
+	memcpy(data + sizeof(head), entries, sizeof(entries));
+	mb2_begin();
+	mb2_tag(MB2_MMAP, data, sizeof(head) + sizeof(entries));
+	assert_int_equal(mb2_parse(), 0);
+	boot_info_reserve(&info, MiB(2), MiB(3));
+	assert_int_equal(nr_logged, 0);
+	assert_int_equal(memmap_total(&info.memory, MEM_USABLE),
+			 GiB(2) - MiB(2) + GiB(2) + GiB(1012) + GiB(2048));
+	for (u32 i = 2; i < ARRAY_SIZE(entries); i++)
+		assert_true(
+			memmap_is(&info.memory, entries[i].base, entries[i].length, MEM_USABLE));
+	assert_false(memmap_is(&info.memory, GiB(2), PAGE_SIZE, MEM_USABLE));
+	assert_false(memmap_is(&info.memory, GiB(1024), PAGE_SIZE, MEM_USABLE));
+}
+
+/* GRUB puts small modules below 1 MiB: the trampoline must not lie on one. */
+static void test_trampoline(void **state) {
+	static const struct efi_descriptor high = {EFI_CONVENTIONAL, 0, MiB(1), 0, 512, 15};
+
+	(void)state;
+	mb2_begin();
+	mb2_memory_tag(24);
+	mb2_module_tag(0x9f000, 0x9f05c, "roost.conf");
+	mb2_module_tag(0x9d800, 0x9e001, "other");
+	assert_int_equal(mb2_parse(), 0);
+	boot_info_reserve(&info, MiB(2), MiB(3));
+	assert_int_equal(info.trampoline, 0x9c000);
+	assert_int_equal(info.module[0].fault, MODULE_OK);
+
+	mb2_begin();
+	mb2_efi_tag(&high, 1);
+	assert_int_equal(mb2_parse(), 0);
+	boot_info_reserve(&info, MiB(2), MiB(3));
+	assert_int_equal(info.trampoline, 0);
 }
 
 static void test_mb2_old_rsdp(void **state) {
@@ -597,7 +710,7 @@ static void test_mb2_short_payloads(void **state) {
 		assert_int_equal(nr_logged, 1);
 	}
 	assert_int_equal(info.rsdp_size, 0);
-	assert_int_equal(info.efi.map, 0);
+	assert_true(info.efi);
 	assert_int_equal(info.nr_modules, 0);
 }
 
@@ -650,6 +763,9 @@ int main(void) {
 		cmocka_unit_test_setup(test_mb1_framebuffer, setup),
 		cmocka_unit_test_setup(test_framebuffer_nonsense, setup),
 		cmocka_unit_test_setup(test_mb2_grub_uefi, setup),
+		cmocka_unit_test_setup(test_mb2_efi_memory, setup),
+		cmocka_unit_test_setup(test_mb2_large_machine, setup),
+		cmocka_unit_test_setup(test_trampoline, setup),
 		cmocka_unit_test_setup(test_mb2_old_rsdp, setup),
 		cmocka_unit_test_setup(test_mb2_too_many_modules, setup),
 		cmocka_unit_test_setup(test_mb2_basic_memory, setup),

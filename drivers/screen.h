@@ -1,0 +1,30 @@
+/*
+ * A text screen: what a terminal would show of the text written to it, kept in memory. A driver
+ * (fb.c, vga.c) shows the cells that have changed; video memory is never read.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+#define SCREEN_COLUMNS_MAX 160
+#define SCREEN_ROWS_MAX	   64
+
+/* A cell: a character from ' ' to '~' or SCREEN_OTHER, and whether it is shown inverted. */
+#define SCREEN_OTHER  0x7f /* stands for every character that is not ASCII */
+#define SCREEN_INVERT 0x80
+
+/*
+ * Starts with a blank screen. draw shows a cell; it is called under the screen's lock and must not
+ * wait. What is beyond the maximum of columns and rows is not used.
+ */
+void screen_init(size_t columns, size_t rows, void (*draw)(size_t column, size_t row, u8 cell));
+
+/*
+ * Writes text at the cursor: printable characters, UTF-8, CR, BS, TAB, LF (which goes to the
+ * beginning of the next line), and of the control sequences CUU, CUD, CUF, CUB, ED, EL, and CUP to
+ * the upper left corner; others are swallowed. Any CPU. Nothing happens without a screen.
+ */
+void screen_write(const char *text, size_t len);
+
+/* From now on output takes no lock; for panic(). */
+void screen_panic_mode(void);
