@@ -127,19 +127,11 @@ static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa) {
 
 /* ---- EOI ---- */
 
-/* The highest vector in service, or -1. */
-static int in_service(const struct lapic *lapic) {
-	for (int word = 3; word >= 0; word--)
-		if (lapic->isr[word])
-			return word * 64 + 63 - __builtin_clzl(lapic->isr[word]);
-	return -1;
-}
-
 /* True when ending the interrupt in service has no effect beyond the APIC's own ISR. */
 static bool eoi_is_silent(struct lapic *lapic) {
-	int vector = in_service(lapic);
+	u32 vector = lapic_in_service(lapic);
 
-	if (vector < 0)
+	if (!vector)
 		return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(lapic->irr); i++)
 		if (atomic_load_explicit(&lapic->irr[i], memory_order_relaxed))

@@ -54,18 +54,9 @@ static u32 highest_irr(struct lapic *lapic) {
 	return 0;
 }
 
-static u32 highest_isr(const struct lapic *lapic) {
-	u32 word;
-
-	if (!lapic->isr_words)
-		return 0;
-	word = 31 - (u32)__builtin_clz(lapic->isr_words);
-	return word * 64 + 63 - (u32)__builtin_clzl(lapic->isr[word]);
-}
-
 /* Processor priority (SDM 3A 10.8.3.1). */
 static u32 priority(const struct lapic *lapic) {
-	u32 service = highest_isr(lapic);
+	u32 service = lapic_in_service(lapic);
 
 	return lapic->tpr >> 4 >= service >> 4 ? lapic->tpr : service & 0xf0;
 }

@@ -20,15 +20,11 @@
 #include "lib/types.h"
 #include "platform/irq.h"
 
-/* What the timer counts before it is divided: CPUID leaf 0x40000010 tells guests. */
-#define LAPIC_TIMER_HZ	  1000000000ul
-
 #define LAPIC_BASE_RESET  0xfee00000ul
 #define LAPIC_BASE_BSP	  BIT(8)
 #define LAPIC_BASE_X2APIC BIT(10)
 #define LAPIC_BASE_ENABLE BIT(11)
 
-#define MSR_APIC_BASE	  0x1bu
 #define MSR_TSC_DEADLINE  0x6e0u
 #define MSR_X2APIC_FIRST  0x800u
 #define MSR_X2APIC_LAST	  0x8ffu
@@ -92,6 +88,16 @@ void lapic_init_reset(struct vcpu *vcpu);
 
 /* Highest vector in IRR whose class is above that of PPR, or -1. */
 int lapic_pending_vector(struct vcpu *vcpu);
+
+/* Highest vector in ISR; 0: nothing is in service. */
+static inline u32 lapic_in_service(const struct lapic *lapic) {
+	u32 word;
+
+	if (!lapic->isr_words)
+		return 0;
+	word = 31 - (u32)__builtin_clz(lapic->isr_words);
+	return word * 64 + 63 - (u32)__builtin_clzl(lapic->isr[word]);
+}
 
 /* Moves a vector from IRR to ISR. */
 void lapic_accept(struct vcpu *vcpu, u8 vector);

@@ -20,28 +20,19 @@ _Static_assert(VM_MAX_VCPUS <= 64, "a set of vCPUs is one 64-bit mask, ids are b
 
 static u64 all_vcpus(const struct vm *vm) { return vm->nr_vcpus ? ~0ul >> (64 - vm->nr_vcpus) : 0; }
 
-/* Logical destination against one local APIC in xAPIC mode (SDM 3A 10.6.2.2). */
-static bool match_xapic(struct lapic *lapic, u32 dest) {
-	u32 ldr = load_relaxed(&lapic->ldr) >> 24;
+/* Logical destination against one local APIC (SDM 3A 10.6.2.2, 10.12.10.2). */
+static bool match_logical(struct lapic *lapic, u32 dest) {
+	u32 ldr = load_relaxed(&lapic->ldr);
 
-	if (dest > 0xff)
+	if (load_relaxed(&lapic->mode) == LAPIC_X2APIC)
+		return dest >> 16 == ldr >> 16 && dest & ldr & 0xffff;
+	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED || dest > 0xff)
 		return false;
+	ldr >>= 24;
 	switch (load_relaxed(&lapic->dfr) >> 28) {
 	case 0xf: /* flat */ return dest & ldr;
 	case 0: /* cluster; 15 is every cluster */
 		return (dest >> 4 == ldr >> 4 || dest >> 4 == 0xf) && dest & ldr & 0xf;
-	default: return false;
-	}
-}
-
-static bool match_logical(struct lapic *lapic, u32 dest) {
-	switch (load_relaxed(&lapic->mode)) {
-	case LAPIC_XAPIC: return match_xapic(lapic, dest);
-	case LAPIC_X2APIC: {
-		u32 ldr = load_relaxed(&lapic->ldr);
-
-		return dest >> 16 == ldr >> 16 && dest & ldr & 0xffff;
-	}
 	default: return false;
 	}
 }
@@ -71,19 +62,15 @@ static u64 destination_set(const struct vm *vm, u32 dest, bool logical) {
 /* Of the candidates that accept, the one that the vector picks: even, and repeatable. */
 static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector) {
 	u64 able = 0;
-	u32 count = 0, nth;
+	u32 count = 0;
 
 	for (u64 rest = set; rest; rest &= rest - 1) {
-		u32 id = (u32)__builtin_ctzl(rest);
-
-		if (lapic_enabled(vm->vcpus[id]->lapic)) {
-			able |= BIT(id);
+		if (lapic_enabled(vm->vcpus[__builtin_ctzl(rest)]->lapic)) {
+			able |= rest & -rest;
 			count++;
 		}
 	}
-	if (!able)
-		return 0;
-	for (nth = vector % count; nth; nth--)
+	for (u32 nth = count ? vector % count : 0; nth; nth--)
 		able &= able - 1;
 	return able & -able;
 }
@@ -129,11 +116,11 @@ static unsigned deliver_set(struct vm *vm, u64 set, const struct apic_msg *msg) 
 	return count;
 }
 
-unsigned apic_send(struct vm *vm, const struct apic_msg *msg) {
-	/* 255 is everyone for those who have eight bits only, x2APIC receivers included. */
-	u32 dest = msg->dest == 0xff ? DEST_BROADCAST : msg->dest;
+/* 255 is everyone for those who have eight bits only, x2APIC receivers included. */
+static u32 from_8_bits(u32 dest) { return dest == 0xff ? DEST_BROADCAST : dest; }
 
-	return deliver_set(vm, destination_set(vm, dest, msg->logical), msg);
+unsigned apic_send(struct vm *vm, const struct apic_msg *msg) {
+	return deliver_set(vm, destination_set(vm, from_8_bits(msg->dest), msg->logical), msg);
 }
 
 /* Shorthands that name the sender do nothing but fixed interrupts (SDM 3A table 10-3). */
@@ -149,9 +136,9 @@ static u64 shorthand_set(struct vcpu *vcpu, enum shorthand shorthand, u32 delive
 
 void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest) {
 	struct vcpu *vcpu = lapic->vcpu;
-	bool xapic = load_relaxed(&lapic->mode) == LAPIC_XAPIC;
+	enum shorthand shorthand = ICR_SHORTHAND(command);
 	struct apic_msg msg = {
-		.dest = dest,
+		.dest = load_relaxed(&lapic->mode) == LAPIC_XAPIC ? from_8_bits(dest) : dest,
 		.vector = (u8)command,
 		.delivery = command >> 8 & 7,
 		.logical = command & ICR_LOGICAL,
@@ -164,11 +151,8 @@ void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest) {
 		lapic_error(lapic, ESR_SEND_ILLEGAL);
 		return;
 	}
-	if (ICR_SHORTHAND(command) != TO_DEST)
-		deliver_set(vcpu->vm, shorthand_set(vcpu, ICR_SHORTHAND(command), msg.delivery),
-			    &msg);
-	else if (xapic)
-		apic_send(vcpu->vm, &msg);
-	else
-		deliver_set(vcpu->vm, destination_set(vcpu->vm, dest, msg.logical), &msg);
+	deliver_set(vcpu->vm,
+		    shorthand == TO_DEST ? destination_set(vcpu->vm, msg.dest, msg.logical)
+					 : shorthand_set(vcpu, shorthand, msg.delivery),
+		    &msg);
 }
