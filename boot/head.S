@@ -7,6 +7,7 @@
  * only, at KERNEL_BASE. kernel/space.c replaces them before any guest exists.
  */
 #include "boot/layout.h"
+#include "lib/x86.h"
 
 #define MB1_MAGIC 0x1BADB002
 #define MB1_FLAGS 0x00010003 /* modules page aligned, memory map wanted, address fields valid */
@@ -88,7 +89,7 @@ no_long_mode:
 
 build_tables:
 	movl $boot_pd - KERNEL_BASE, %edi
-	movl $(PTE_P | PTE_W | PTE_PS), %eax
+	movl $(X86_PTE_P | X86_PTE_W | X86_PTE_PS), %eax
 	movl $(4 * 512), %ecx
 1:	movl %eax, (%edi)
 	movl $0, 4(%edi)
@@ -97,17 +98,17 @@ build_tables:
 	loop 1b
 
 	movl $boot_pdpt_low - KERNEL_BASE, %edi
-	movl $(boot_pd - KERNEL_BASE + PTE_P + PTE_W), %eax
+	movl $(boot_pd - KERNEL_BASE + X86_PTE_P + X86_PTE_W), %eax
 	movl $4, %ecx
 1:	movl %eax, (%edi)
 	addl $0x1000, %eax
 	addl $8, %edi
 	loop 1b
-	movl $(boot_pd - KERNEL_BASE + PTE_P + PTE_W), boot_pdpt_high - KERNEL_BASE + 510 * 8
-	movl $(boot_pdpt_low - KERNEL_BASE + PTE_P + PTE_W), %eax
+	movl $(boot_pd - KERNEL_BASE + X86_PTE_P + X86_PTE_W), boot_pdpt_high - KERNEL_BASE + 510 * 8
+	movl $(boot_pdpt_low - KERNEL_BASE + X86_PTE_P + X86_PTE_W), %eax
 	movl %eax, boot_pml4 - KERNEL_BASE
 	movl %eax, boot_pml4 - KERNEL_BASE + 256 * 8
-	movl $(boot_pdpt_high - KERNEL_BASE + PTE_P + PTE_W), boot_pml4 - KERNEL_BASE + 511 * 8
+	movl $(boot_pdpt_high - KERNEL_BASE + X86_PTE_P + X86_PTE_W), boot_pml4 - KERNEL_BASE + 511 * 8
 
 	call enter_long_mode
 	.code64
@@ -125,18 +126,18 @@ enter_long_mode:
 	popl %edi
 	/* Four levels, also where the firmware had five. */
 	movl %cr4, %eax
-	andl $~CR4_LA57, %eax
-	orl $CR4_PAE, %eax
+	andl $~X86_CR4_LA57, %eax
+	orl $X86_CR4_PAE, %eax
 	movl %eax, %cr4
 	movl $boot_pml4 - KERNEL_BASE, %eax
 	movl %eax, %cr3
-	movl $MSR_EFER, %ecx
+	movl $X86_MSR_EFER, %ecx
 	rdmsr
-	orl $(EFER_LME), %eax
+	orl $X86_EFER_LME, %eax
 	wrmsr
 	movl %cr0, %eax
-	orl $(CR0_PG | CR0_WP), %eax
-	andl $~(CR0_CD | CR0_NW), %eax
+	orl $(X86_CR0_PG | X86_CR0_WP), %eax
+	andl $~(X86_CR0_CD | X86_CR0_NW), %eax
 	movl %eax, %cr0
 	lgdtl boot_gdt_pointer
 	ljmpl $0x08, $1f

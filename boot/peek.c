@@ -6,6 +6,7 @@
 #include "boot/bootinfo.h"
 #include "boot/layout.h"
 #include "kernel/cpu.h"
+#include "lib/x86.h"
 
 extern u64 boot_pdpt_low[512];
 
@@ -17,6 +18,6 @@ const void *phys_peek(hpa_t address, size_t length) {
 		return NULL;
 	for (u64 gib = address / GiB(1); gib <= (address + length - 1) / GiB(1); gib++)
 		if (!boot_pdpt_low[gib])
-			boot_pdpt_low[gib] = gib * GiB(1) | PTE_P | PTE_W | PTE_PS;
+			boot_pdpt_low[gib] = gib * GiB(1) | X86_PTE_P | X86_PTE_W | X86_PTE_PS;
 	return (const void *)(DIRECT_BASE + address);
 }

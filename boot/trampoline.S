@@ -4,6 +4,7 @@
  * smp_ap_start(). One processor at a time.
  */
 #include "boot/layout.h"
+#include "lib/x86.h"
 
 	.section .rodata.trampoline, "a"
 	.balign 16
@@ -21,7 +22,7 @@ trampoline_start:
 	leal (trampoline_32 - trampoline_start)(%ebx), %eax
 	movl %eax, trampoline_far - trampoline_start
 	lgdtl trampoline_gdt_pointer - trampoline_start
-	movl $CR0_PE, %eax
+	movl $X86_CR0_PE, %eax
 	movl %eax, %cr0
 	ljmpl *(trampoline_far - trampoline_start)
 
@@ -66,7 +67,7 @@ trampoline_high:
 	jz 1f
 	movq %rax, %rsp
 	movq trampoline_cr3(%rip), %rdi
-	movl $MSR_EFER, %ecx
+	movl $X86_MSR_EFER, %ecx
 	rdmsr
 	orl trampoline_efer(%rip), %eax
 	wrmsr

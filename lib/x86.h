@@ -1,8 +1,15 @@
-/* The instructions of the machine as C functions, and the bits of its control registers. */
+/*
+ * The bits of the machine's registers and page tables, for assembly too, and its instructions as C
+ * functions.
+ */
 #pragma once
 
+#ifdef __ASSEMBLER__
+#define BIT(n) (1 << (n))
+#else
 #include "lib/error.h"
 #include "lib/types.h"
+#endif
 
 #define X86_CR0_PE	       BIT(0)
 #define X86_CR0_MP	       BIT(1)
@@ -44,6 +51,18 @@
 #define X86_EFER_SVME	       BIT(12)
 #define X86_EFER_FFXSR	       BIT(14)
 
+#define X86_PTE_P	       BIT(0)
+#define X86_PTE_W	       BIT(1)
+#define X86_PTE_U	       BIT(2)
+#define X86_PTE_PWT	       BIT(3)
+#define X86_PTE_PCD	       BIT(4)
+#define X86_PTE_A	       BIT(5)
+#define X86_PTE_D	       BIT(6)
+#define X86_PTE_PS	       BIT(7) /* a leaf above the lowest level (APM 2 5.3) */
+#define X86_PTE_G	       BIT(8)
+#define X86_PTE_NX	       BIT(63)
+#define X86_PTE_ADDR	       GENMASK(51, 12)
+
 #define X86_RFLAGS_FIXED       BIT(1)
 #define X86_RFLAGS_TF	       BIT(8)
 #define X86_RFLAGS_IF	       BIT(9)
@@ -58,7 +77,7 @@
 #define X86_MSR_PAT	       0x00000277u
 #define X86_MSR_TSC_DEADLINE   0x000006e0u
 #define X86_MSR_X2APIC	       0x00000800u
-#define X86_MSR_EFER	       0xc0000080u
+#define X86_MSR_EFER	       0xc0000080
 #define X86_MSR_STAR	       0xc0000081u
 #define X86_MSR_LSTAR	       0xc0000082u
 #define X86_MSR_CSTAR	       0xc0000083u
@@ -69,6 +88,8 @@
 #define X86_MSR_TSC_AUX	       0xc0000103u
 #define X86_MSR_VM_CR	       0xc0010114u
 #define X86_MSR_VM_HSAVE_PA    0xc0010117u
+
+#ifndef __ASSEMBLER__
 
 enum x86_vector {
 	X86_DE = 0,
@@ -195,3 +216,5 @@ static inline u32 mmio_read32(const volatile void *addr) {
 static inline void mmio_write32(volatile void *addr, u32 v) {
 	__asm__ volatile("movl %1, %0" : "=m"(*(volatile u32 *)addr) : "r"(v) : "memory");
 }
+
+#endif

@@ -5,46 +5,38 @@
  */
 #include "mm/ptable.h"
 
-#define X86_P	      BIT(0)
-#define X86_W	      BIT(1)
-#define X86_U	      BIT(2)
-#define X86_PWT	      BIT(3)
-#define X86_PCD	      BIT(4)
-#define X86_A	      BIT(5)
-#define X86_D	      BIT(6)
-#define X86_PS	      BIT(7)
+#include "lib/x86.h"
+
 #define X86_PAT	      BIT(7)
-#define X86_G	      BIT(8)
 #define X86_PAT_LARGE BIT(12)
-#define X86_NX	      BIT(63)
 
 /* In the order of PT_WB, PT_WT, PT_UC, PT_UC_MINUS, PT_WC, PT_WP: their indices in PT_PAT. */
 #define X86_TYPES(pat) \
-	{ 0, X86_PWT, X86_PCD | X86_PWT, X86_PCD, (pat), (pat) | X86_PWT, }
+	{ 0, X86_PTE_PWT, X86_PTE_PCD | X86_PTE_PWT, X86_PTE_PCD, (pat), (pat) | X86_PTE_PWT, }
 
 /* What the host's tables and nested ones have in common. */
-#define X86_FORMAT                                                                              \
-	.levels = 4, .va_bits = 48, .max_leaf = PT_LEVEL_1G, .present = X86_P, .large = X86_PS, \
-	.write = X86_W | X86_D, .no_exec = X86_NX, .accessed_dirty = X86_A | X86_D,             \
-	.type = X86_TYPES(X86_PAT), .type_large = X86_TYPES(X86_PAT_LARGE),                     \
-	.type_mask = X86_PWT | X86_PCD | X86_PAT,                                               \
-	.type_mask_large = X86_PWT | X86_PCD | X86_PAT_LARGE
+#define X86_FORMAT                                                                                \
+	.levels = 4, .va_bits = 48, .max_leaf = PT_LEVEL_1G, .present = X86_PTE_P,                \
+	.large = X86_PTE_PS, .write = X86_PTE_W | X86_PTE_D, .no_exec = X86_PTE_NX,               \
+	.accessed_dirty = X86_PTE_A | X86_PTE_D, .type = X86_TYPES(X86_PAT),                      \
+	.type_large = X86_TYPES(X86_PAT_LARGE), .type_mask = X86_PTE_PWT | X86_PTE_PCD | X86_PAT, \
+	.type_mask_large = X86_PTE_PWT | X86_PTE_PCD | X86_PAT_LARGE
 
 const struct pt_format pt_format_host = {
 	.name = "host",
 	.canonical = true,
 	.w_xor_x = true,
-	.table = X86_P | X86_W | X86_A,
-	.leaf = X86_P | X86_A,
-	.global = X86_G,
+	.table = X86_PTE_P | X86_PTE_W | X86_PTE_A,
+	.leaf = X86_PTE_P | X86_PTE_A,
+	.global = X86_PTE_G,
 	X86_FORMAT,
 };
 
 /* Every nested access is a user access (APM 2 15.25.5), hence U in all entries. */
 const struct pt_format pt_format_npt = {
 	.name = "npt",
-	.table = X86_P | X86_W | X86_U | X86_A,
-	.leaf = X86_P | X86_U | X86_A,
+	.table = X86_PTE_P | X86_PTE_W | X86_PTE_U | X86_PTE_A,
+	.leaf = X86_PTE_P | X86_PTE_U | X86_PTE_A,
 	X86_FORMAT,
 };
 

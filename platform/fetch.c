@@ -2,18 +2,15 @@
 #include "platform/fetch.h"
 
 #include "kernel/vm.h"
+#include "lib/x86.h"
 #include "mm/gmem.h"
 
-#define PTE_P	 BIT(0)
-#define PTE_A	 BIT(5)
-#define PTE_PS	 BIT(7)
-#define PTE_ADDR GENMASK(51, 12)
-#define TOP	 39 /* shift of the top level's index */
+#define TOP 39 /* shift of the top level's index */
 
 void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3) {
 	struct fetch_page *p = fetch_slot(vcpu, gva);
 	struct gmem *gmem = vcpu->vm->gmem;
-	gpa_t table = cr3 & PTE_ADDR;
+	gpa_t table = cr3 & X86_PTE_ADDR;
 	unsigned shift = TOP;
 	u32 level = 0;
 
@@ -23,12 +20,12 @@ void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3) {
 		u64 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : 0;
 
 		/* An entry without its accessed bit is about to change. */
-		if ((pte & (PTE_P | PTE_A)) != (PTE_P | PTE_A))
+		if ((pte & (X86_PTE_P | X86_PTE_A)) != (X86_PTE_P | X86_PTE_A))
 			return;
 		p->entry[level] = entry;
 		p->seen[level++] = pte;
-		table = pte & PTE_ADDR;
-		if (shift == PAGE_SHIFT || (pte & PTE_PS))
+		table = pte & X86_PTE_ADDR;
+		if (shift == PAGE_SHIFT || (pte & X86_PTE_PS))
 			break;
 	}
 	if (shift > 30)

@@ -6,20 +6,11 @@
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
 
-#define PTE_P	 BIT(0)
-#define PTE_W	 BIT(1)
-#define PTE_U	 BIT(2)
-#define PTE_A	 BIT(5)
-#define PTE_D	 BIT(6)
-#define PTE_PS	 BIT(7)
-#define PTE_NX	 BIT(63)
-#define PTE_ADDR GENMASK(51, 12)
-
 /*
  * Bits 8:5 and 2:1 of a PAE page-directory-pointer entry (APM 2 figure 5-10), but for bit 5: QEMU
  * 7.2 sets the accessed bit there when a guest walks its tables, as in any other entry.
  */
-#define PDPTE_RESERVED (GENMASK(8, 6) | GENMASK(2, 1) | PTE_NX)
+#define PDPTE_RESERVED (GENMASK(8, 6) | GENMASK(2, 1) | X86_PTE_NX)
 
 /* How often an entry may change under the walk before the guest gets to try again. */
 #define MAX_RETRIES 16
@@ -29,7 +20,7 @@ static u64 reserved_bits(const struct gwalk *walk) {
 
 	if (walk->levels == 3)
 		high |= GENMASK(62, 52);
-	return walk->nx ? high : high | PTE_NX;
+	return walk->nx ? high : high | X86_PTE_NX;
 }
 
 /* Sets up the walk of everything but four-level and five-level tables. */
@@ -62,7 +53,7 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu) {
 	if (likely(efer & X86_EFER_LMA)) {
 		walk->levels = walk->cr4 & X86_CR4_LA57 ? 5 : 4;
 		walk->half = walk->cr4 & X86_CR4_LA57 ? BIT(56) : BIT(47);
-		walk->root = cr3 & PTE_ADDR;
+		walk->root = cr3 & X86_PTE_ADDR;
 	} else {
 		init_legacy(walk, cr3);
 	}
@@ -92,9 +83,9 @@ static bool supervisor_on_user_page(const struct gwalk *walk, u32 access) {
  * the place of NX, its inverse.
  */
 static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
-	bool writable = rights & PTE_W, user_page = rights & PTE_U;
+	bool writable = rights & X86_PTE_W, user_page = rights & X86_PTE_U;
 
-	if (access & ACCESS_FETCH && !(rights & PTE_NX))
+	if (access & ACCESS_FETCH && !(rights & X86_PTE_NX))
 		return false;
 	if (access & ACCESS_USER)
 		return user_page && (!(access & ACCESS_WRITE) || writable);
@@ -128,7 +119,9 @@ static inline bool set_bits32(const struct gwalk *walk, gpa_t at, u32 seen, u32 
 						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static inline u64 leaf_bits(u32 access) { return access & ACCESS_WRITE ? PTE_A | PTE_D : PTE_A; }
+static inline u64 leaf_bits(u32 access) {
+	return access & ACCESS_WRITE ? X86_PTE_A | X86_PTE_D : X86_PTE_A;
+}
 
 /*
  * The levels with 8-byte entries and the usual layout, from the table at `table` whose entries
@@ -143,13 +136,13 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 		gpa_t at = table + (gva >> shift & 511) * 8;
 		const u64 *entry = gmem_ptr(walk->gmem, at, 8);
 		u64 pte = likely(entry) ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
-		u64 here = rights & (pte ^ PTE_NX);
+		u64 here = rights & (pte ^ X86_PTE_NX);
 
-		if (unlikely(!(pte & PTE_P)))
+		if (unlikely(!(pte & X86_PTE_P)))
 			return page_fault(walk, gva, access, 0, fault);
 		if (unlikely(pte & walk->reserved))
 			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
-		if (shift == PAGE_SHIFT || pte & PTE_PS) {
+		if (shift == PAGE_SHIFT || pte & X86_PTE_PS) {
 			u64 offset = (1ul << shift) - 1;
 
 			/* A large leaf: 1 GiB at most; below its address all but PAT is 0. */
@@ -158,18 +151,18 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 						  fault);
 			if (unlikely(!permitted(walk, here, access)))
 				return page_fault(walk, gva, access, PF_PRESENT, fault);
-			*gpa = (pte & PTE_ADDR & ~offset) | (gva & offset);
+			*gpa = (pte & X86_PTE_ADDR & ~offset) | (gva & offset);
 			if (set_bits64(walk, at, pte, leaf_bits(access)))
 				return 0;
 			retries++;
 			continue;
 		}
-		if (!set_bits64(walk, at, pte, PTE_A)) {
+		if (!set_bits64(walk, at, pte, X86_PTE_A)) {
 			retries++;
 			continue;
 		}
 		rights = here;
-		table = pte & PTE_ADDR;
+		table = pte & X86_PTE_ADDR;
 		shift -= 9;
 	}
 	return E_BUSY;
@@ -181,11 +174,11 @@ static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *d
 	const u64 *entry = gmem_ptr(walk->gmem, walk->root + (gva >> 30 & 3) * 8, 8);
 	u64 pdpte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
 
-	if (!(pdpte & PTE_P))
+	if (!(pdpte & X86_PTE_P))
 		return page_fault(walk, gva, access, 0, fault);
 	if (pdpte & (walk->reserved | PDPTE_RESERVED))
 		return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
-	*directory = pdpte & PTE_ADDR;
+	*directory = pdpte & X86_PTE_ADDR;
 	return 0;
 }
 
@@ -212,10 +205,10 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		gpa_t at = table + (gva >> shift & 1023) * 4;
 		const u32 *entry = gmem_ptr(walk->gmem, at, 4);
 		u32 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0u;
-		bool large = shift == 22 && pte & PTE_PS && walk->cr4 & X86_CR4_PSE;
-		u64 here = rights & (pte | PTE_NX);
+		bool large = shift == 22 && pte & X86_PTE_PS && walk->cr4 & X86_CR4_PSE;
+		u64 here = rights & (pte | X86_PTE_NX);
 
-		if (!(pte & PTE_P))
+		if (!(pte & X86_PTE_P))
 			return page_fault(walk, gva, access, 0, fault);
 		if (large && pte & pse36_reserved(walk))
 			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
@@ -229,7 +222,7 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 			retries++;
 			continue;
 		}
-		if (!set_bits32(walk, at, pte, PTE_A)) {
+		if (!set_bits32(walk, at, pte, X86_PTE_A)) {
 			retries++;
 			continue;
 		}

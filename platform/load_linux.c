@@ -34,8 +34,7 @@
 
 #define TABLE_ENTRIES	    512u
 #define MAPPED_GIB	    4u
-#define PTE_TABLE	    0x03ul /* present, writable */
-#define PTE_LARGE	    0x83ul /* and a page of 2 MiB */
+#define PTE_TABLE	    (X86_PTE_P | X86_PTE_W)
 
 /* The setup header as it lies at 0x1f1 of the file and of boot_params. */
 struct setup_header {
@@ -262,7 +261,7 @@ static int write_page_tables(const struct load_target *to) {
 
 	for (u64 gib = 0; !rc && gib < MAPPED_GIB; gib++)
 		rc = write_table(to, first_pd + gib * PAGE_SIZE, TABLE_ENTRIES,
-				 GiB(gib) | PTE_LARGE, MiB(2));
+				 GiB(gib) | PTE_TABLE | X86_PTE_PS, MiB(2));
 	return rc;
 }
 
