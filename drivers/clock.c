@@ -73,12 +73,13 @@ static bool find_pm(const struct acpi_info *acpi, struct reference *ref) {
 	return true;
 }
 
-static void start_pit(struct reference *ref) {
+static bool find_pit(const struct acpi_info *acpi __unused, struct reference *ref) {
 	outb(0x61, (u8)((inb(0x61) & ~2u) | 1)); /* gate on, speaker off */
 	outb(0x43, 0xb0);			 /* channel 2, both bytes, mode 0 */
 	outb(0x42, 0xff);
 	outb(0x42, 0xff);
 	*ref = (struct reference){"PIT", PIT_HZ, 0xffff, true};
+	return true;
 }
 
 /*
@@ -137,16 +138,16 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 }
 
 void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_measure *out) {
+	/* The best first. */
+	static const struct {
+		bool (*find)(const struct acpi_info *acpi, struct reference *ref);
+		u64 (*read)(void);
+	} clocks[] = {{find_hpet, read_hpet}, {find_pm, read_pm}, {find_pit, read_pit}};
 	struct reference ref;
-	bool done = find_hpet(acpi, &ref) && measure(&ref, read_hpet, out);
 
-	done = done || (find_pm(acpi, &ref) && measure(&ref, read_pm, out));
-	if (!done) {
-		start_pit(&ref);
-		done = measure(&ref, read_pit, out);
-	}
-	if (done)
-		return;
+	for (u32 i = 0; i < ARRAY_SIZE(clocks); i++)
+		if (clocks[i].find(acpi, &ref) && measure(&ref, clocks[i].read, out))
+			return;
 	/* Nothing but the TSC itself; the LAPIC timer is still measured against it. */
 	ref = (struct reference){claimed_khz ? "CPUID" : "guess",
 				 (claimed_khz ? claimed_khz : GUESS_KHZ) * 1000, ~0ul, false};

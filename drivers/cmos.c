@@ -3,43 +3,20 @@
 
 #include "lib/x86.h"
 
-#define REG_SECONDS 0x00
-#define REG_MINUTES 0x02
-#define REG_HOURS   0x04
-#define REG_DAY	    0x07
-#define REG_MONTH   0x08
-#define REG_YEAR    0x09
 #define REG_A	    0x0a
 #define REG_B	    0x0b
-#define REG_CENTURY 0x32
 #define UIP	    BIT(7)
 #define MODE_BINARY BIT(2)
 #define MODE_24H    BIT(1)
 #define HOUR_PM	    0x80u
 #define MAX_ROUNDS  200000u /* an update takes 2 ms at most */
 
-struct reading {
-	u8 second, minute, hour, day, month, year, century;
-};
+enum { SECOND, MINUTE, HOUR, DAY, MONTH, YEAR, CENTURY, NR_FIELDS };
 
 static u8 reg(u8 index) {
 	outb(0x70, index);
 	return inb(0x71);
 }
-
-static void read_all(struct reading *r) {
-	for (u32 i = 0; i < MAX_ROUNDS && (reg(REG_A) & UIP); i++)
-		cpu_pause();
-	r->second = reg(REG_SECONDS);
-	r->minute = reg(REG_MINUTES);
-	r->hour = reg(REG_HOURS);
-	r->day = reg(REG_DAY);
-	r->month = reg(REG_MONTH);
-	r->year = reg(REG_YEAR);
-	r->century = reg(REG_CENTURY);
-}
-
-static u32 from_bcd(u8 v, bool binary) { return binary ? v : (u32)(v >> 4) * 10 + (v & 15); }
 
 /* Days from 1970 to a date of the Gregorian calendar. */
 static u64 days(u32 year, u32 month, u32 day) {
@@ -52,24 +29,28 @@ static u64 days(u32 year, u32 month, u32 day) {
 }
 
 u64 cmos_unix_time(void) {
-	struct reading r;
-	u8 mode;
-	bool binary;
-	u32 hour, month, day, year;
+	static const u8 regs[NR_FIELDS] = {0x00, 0x02, 0x04, 0x07, 0x08, 0x09, 0x32};
+	u8 raw[NR_FIELDS], mode;
+	u32 value[NR_FIELDS], year;
 
-	read_all(&r);
+	for (u32 i = 0; i < MAX_ROUNDS && (reg(REG_A) & UIP); i++)
+		cpu_pause();
+	for (u32 i = 0; i < NR_FIELDS; i++)
+		raw[i] = reg(regs[i]);
 	mode = reg(REG_B);
-	binary = mode & MODE_BINARY;
-	hour = from_bcd(r.hour & (u8)~HOUR_PM, binary);
+	for (u32 i = 0; i < NR_FIELDS; i++) {
+		u8 byte = i == HOUR ? raw[i] & (u8)~HOUR_PM : raw[i];
+
+		value[i] = mode & MODE_BINARY ? byte : (byte >> 4) * 10u + (byte & 15);
+	}
 	if (!(mode & MODE_24H))
-		hour = hour % 12 + (r.hour & HOUR_PM ? 12 : 0);
-	month = from_bcd(r.month, binary);
-	day = from_bcd(r.day, binary);
-	year = from_bcd(r.century, binary) * 100 + from_bcd(r.year, binary);
+		value[HOUR] = value[HOUR] % 12 + (raw[HOUR] & HOUR_PM ? 12 : 0);
+	year = value[CENTURY] * 100 + value[YEAR];
 	if (year < 1970 || year > 2200) /* no century register */
-		year = 2000 + from_bcd(r.year, binary);
-	if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23)
+		year = 2000 + value[YEAR];
+	if (value[MONTH] < 1 || value[MONTH] > 12 || value[DAY] < 1 || value[DAY] > 31 ||
+	    value[HOUR] > 23)
 		return 0;
-	return days(year, month, day) * 86400 + hour * 3600ul + from_bcd(r.minute, binary) * 60ul +
-	       from_bcd(r.second, binary);
+	return days(year, value[MONTH], value[DAY]) * 86400 + value[HOUR] * 3600ul +
+	       value[MINUTE] * 60ul + value[SECOND];
 }

@@ -2,6 +2,7 @@
 #include "platform/emulate.h"
 
 #include "kernel/vm.h"
+#include "lib/printf.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/emulate_internal.h"
@@ -141,30 +142,20 @@ static inline __attribute__((always_inline)) int begin(struct emul *e, struct vc
 
 int emul_begin(struct emul *e, struct vcpu *vcpu) { return begin(e, vcpu); }
 
-/* The bytes as text, two digits each. */
-static void hex_text(char text[2 * INSN_MAX_LEN + 1], const u8 *bytes, unsigned len) {
-	static const char digits[] = "0123456789abcdef";
-
-	for (unsigned i = 0; i < len; i++) {
-		text[2 * i] = digits[bytes[i] >> 4];
-		text[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	text[2 * len] = 0;
-}
-
 /*
  * Neither skipped nor tried again: the guest cannot go on. An L2 must not end L1 with it: for it,
  * the instruction is not there (law E6).
  */
 static enum outcome unsupported(struct emul *e, int err) {
-	char text[2 * INSN_MAX_LEN + 1];
+	char text[2 * INSN_MAX_LEN + 1] = "";
 
 	if (e->vcpu->l2)
 		return inject_ud(e->vcpu);
 	if (err == E_RANGE)
 		return vcpu_stop_reason(e->vcpu, "rip %lx (linear %lx) is not in RAM", e->vcpu->rip,
 					e->fetch_at);
-	hex_text(text, e->bytes, e->nr_bytes);
+	for (unsigned i = 0; i < e->nr_bytes; i++)
+		snprintf(text + 2 * i, 3, "%02x", e->bytes[i]);
 	return vcpu_stop_reason(e->vcpu, "cannot emulate the instruction at rip %lx, bytes %s",
 				e->vcpu->rip, text);
 }
