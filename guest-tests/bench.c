@@ -4,6 +4,7 @@
  * Each is the mean over many rounds, less what the empty loop costs.
  */
 #include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/svm.h"
 #include "guest-tests/lib/trap.h"
 
 const char test_name[] = "bench";
@@ -217,6 +218,57 @@ static void bench_lapic(void) {
 	bench_self_ipi("self-ipi-x2apic");
 }
 
+/* An L2 that reads the TSC and leaves, for ever. */
+extern const char l2_reads_tsc[];
+__asm__(".pushsection .text\n"
+	"l2_reads_tsc: rdtsc\n"
+	"vmmcall\n"
+	".popsection");
+
+/* From VMRUN until L2 runs, and from L2's VMMCALL until L1 does. */
+static void bench_l2(const char *enter, const char *leave, struct vmcb *vmcb) {
+	u64 in = 0, back = 0;
+
+	for (unsigned i = 0; i < ROUNDS + 1; i++) {
+		u64 start, inside, end;
+
+		vmcb->rip = (u64)l2_reads_tsc;
+		vmcb->tlb_control = 0;
+		clgi();
+		start = rdtsc();
+		l2_enter(vmcb);
+		end = rdtsc();
+		stgi();
+		inside = l2_regs.rdx << 32 | (u32)vmcb->rax;
+		if (!i)
+			continue; /* the first one fills caches and tables */
+		in += inside - start;
+		back += end - inside;
+	}
+	report_total(enter, in, 0, ROUNDS);
+	report_total(leave, back, 0, ROUNDS);
+}
+
+static void bench_svm(void) {
+	static const char *const names[] = {"vmrun",  "l2-vmmcall", "vmload",
+					    "vmsave", "stgi",	    "clgi"};
+	struct vmcb *vmcb;
+
+	if (!cpu_is_amd() || !svm_init()) {
+		for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+			not_here(names[i]);
+		return;
+	}
+	vmcb = l2_new(l2_reads_tsc);
+	bench_l2("vmrun", "l2-vmmcall", vmcb);
+	__asm__ volatile("vmsave" : : "a"(vmcb) : "memory");
+	BENCH("vmload", ({ __asm__ volatile("vmload" : : "a"(vmcb) : "memory"); }));
+	BENCH("vmsave", ({ __asm__ volatile("vmsave" : : "a"(vmcb) : "memory"); }));
+	BENCH("stgi", stgi());
+	BENCH("clgi", clgi());
+	stgi();
+}
+
 void test_main(void) {
 	bench_floor();
 	bench_exits();
@@ -226,5 +278,6 @@ void test_main(void) {
 	bench_pages();
 	bench_uart();
 	bench_lapic();
+	bench_svm();
 	check("every operation was measured", true);
 }

@@ -170,16 +170,17 @@ bool vcpu_runnable(struct vcpu *vcpu) {
 
 static bool deliver_exception(struct vcpu *vcpu) {
 	struct vcpu_exception *e = &vcpu->exception;
-	struct event event = {
+	struct event event;
+
+	if (!e->pending)
+		return false;
+	event = (struct event){
 		.type = EVENT_EXCEPTION,
 		.vector = e->vector,
 		.has_error = e->has_error,
 		.error = e->error,
 		.address = e->address,
 	};
-
-	if (!e->pending)
-		return false;
 	e->pending = false;
 	/* Real mode has no error codes (APM 2 8.2). */
 	if (!(vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PE))
@@ -226,27 +227,24 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
 
 /*
  * At most one event enters the guest at a time (APM 2 8.5 gives the order); for what has to wait a
- * window is opened, whose exit brings us here again. False: L1 has taken one as an exit from its
- * L2, and what is left has to be looked at from there.
+ * window is opened, whose exit brings us here again. One that L1 takes as an exit from its L2 is
+ * such an event as well: the windows behind it are L1's.
  */
-static bool deliver_events(struct vcpu *vcpu) {
+static void deliver_events(struct vcpu *vcpu) {
 	bool busy = vcpu->backend->event_queued(vcpu);
-	bool l2 = vcpu->l2;
 
 	guest_before_events(vcpu);
 	busy = deliver_exception(vcpu) || busy;
-	if (unlikely(atomic_load(&vcpu->nmi_pending)) && vcpu->l2 == l2) {
+	if (unlikely(atomic_load(&vcpu->nmi_pending))) {
 		if (busy || !deliver_nmi(vcpu))
 			vcpu->backend->nmi_window(vcpu);
 		busy = true;
 	}
-	if (irq_next(vcpu) >= 0 && vcpu->l2 == l2) {
-		bool done = !busy && deliver_interrupt(vcpu);
-
-		if (vcpu->l2 == l2 && (!done || irq_next(vcpu) >= 0))
-			vcpu->backend->interrupt_window(vcpu, true);
-	}
-	return vcpu->l2 == l2;
+	if (irq_next(vcpu) < 0)
+		return;
+	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0)
+		return;
+	vcpu->backend->interrupt_window(vcpu, true);
 }
 
 bool vcpu_prepare(struct vcpu *vcpu) {
@@ -260,8 +258,7 @@ bool vcpu_prepare(struct vcpu *vcpu) {
 		vcpu->backend->tlb_flush(vcpu);
 	if (requests & REQ_CLOCK)
 		guest_clock_update(vcpu);
-	while (!deliver_events(vcpu))
-		atomic_fetch_and(&vcpu->requests, ~REQ_EVENT); /* of the change of levels */
+	deliver_events(vcpu);
 	return true;
 }
 

@@ -20,11 +20,10 @@ static bool host_if_counts(struct vcpu *vcpu) {
 bool svm_interrupt_allowed(struct vcpu *vcpu) {
 	const struct svm_vcpu *arch = svm_of(vcpu);
 
-	if (!svm_gif(arch))
-		return false;
 	if (unlikely(host_if_counts(vcpu)))
-		return arch->vmcb01->rflags & X86_RFLAGS_IF;
-	return (vcpu->rflags & X86_RFLAGS_IF) && !(arch->vmcb->int_state & INT_SHADOW);
+		return svm_gif(arch) && (arch->vmcb01->rflags & X86_RFLAGS_IF);
+	return (vcpu->rflags & X86_RFLAGS_IF) && !(arch->vmcb->int_state & INT_SHADOW) &&
+	       svm_gif(arch);
 }
 
 bool svm_nmi_allowed(struct vcpu *vcpu) {

@@ -169,19 +169,22 @@ static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb) {
 
 void svm_write_back(struct vcpu *vcpu) { write_back(vcpu, svm_of(vcpu)->vmcb); }
 
-inline enum outcome svm_handle(struct vcpu *vcpu, u64 index) {
-	if (unlikely(svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID))
+enum outcome svm_handle(struct vcpu *vcpu, u64 index) {
+	if (svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID)
 		svm_take_exit_event(vcpu);
 	return exits[index].handler(vcpu);
 }
 
 /* The order keeps few values alive across calls: each would cost a register saved and restored. */
 hpa_t svm_exit(struct vcpu *vcpu) {
-	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct vmcb *vmcb = arch->vmcb;
 	enum outcome outcome;
 	u64 index, rip;
 
 	vmcb->event_inj = 0;
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID) && !vcpu->l2)
+		svm_take_exit_event(vcpu);
 	rip = vmcb->rip;
 	vcpu->rip = rip;
 	vcpu->rflags = vmcb->rflags;
@@ -194,7 +197,7 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 	if (unlikely(vcpu->l2))
 		outcome = svm_nested_exit(vcpu, index);
 	else
-		outcome = svm_handle(vcpu, index);
+		outcome = exits[index].handler(vcpu);
 	if (outcome == ADVANCE) {
 		vmcb = svm_of(vcpu)->vmcb;
 		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu, vmcb);
@@ -204,9 +207,9 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 	}
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
 		return 0;
-	/* It may be another one by now: that of L1 or of L2. */
-	write_back(vcpu, svm_of(vcpu)->vmcb);
-	if (unlikely(svm_of(vcpu)->tlb_work))
+	arch = svm_of(vcpu);
+	write_back(vcpu, arch->vmcb); /* of L1 or of L2: it may have changed */
+	if (unlikely(arch->tlb_work))
 		svm_tlb_enter(vcpu);
-	return svm_of(vcpu)->vmcb_pa;
+	return arch->vmcb_pa;
 }

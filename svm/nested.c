@@ -171,29 +171,40 @@ static void enter_l2(struct vcpu *vcpu) {
 	load_registers(vcpu, vmcb);
 }
 
-enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
+/* Copies the VMCB of L1's at vmcb12_gpa and checks the copy. */
+static bool take_vmcb12(struct vcpu *vcpu, const struct vmcb *ram) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct svm_nested *n = &arch->nested;
-	struct vmcb *vmcb01 = arch->vmcb01;
-	const struct vmcb *ram = NULL;
 	struct svm_limits limits = {.cr4_reserved = model->cr4_reserved,
 				    .efer_allowed = model->efer_allowed,
 				    .phys_bits = model->phys_bits,
-				    .paging = vmcb01->cr0 & X86_CR0_PG};
-	enum outcome outcome = svm_page_operand(vcpu, &n->vmcb12_gpa, &ram);
+				    .paging = arch->vmcb01->cr0 & X86_CR0_PG};
 
-	if (!ram)
+	memcpy(n->vmcb12, ram, CONTROL_SIZE);
+	copy_state(n->vmcb02, ram);
+	return svm_vmcb_control_valid(n->vmcb12, &limits) &&
+	       svm_vmcb_state_valid(n->vmcb02, &limits, n->vmcb12->np_enable & NP_ENABLE);
+}
+
+enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
+	struct svm_vcpu *arch = svm_of(vcpu);
+	struct svm_nested *n = &arch->nested;
+	struct vmcb *vmcb01 = arch->vmcb01;
+	const struct vmcb *ram;
+	enum outcome outcome = svm_page_operand(vcpu, &n->vmcb12_gpa);
+
+	if (outcome != ADVANCE)
 		return outcome;
+	ram = gmem_ptr(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
+	if (!ram)
+		return inject_gp(vcpu, 0);
 	vcpu->rip = vcpu->next_rip;
 	vcpu->rflags &= ~X86_RFLAGS_RF;
 	vmcb01->int_state = 0;
 	save_registers(vcpu, vmcb01);
 	n->efer01 = arch->efer;
-	memcpy(n->vmcb12, ram, CONTROL_SIZE);
-	copy_state(n->vmcb02, ram);
-	if (svm_vmcb_control_valid(n->vmcb12, &limits) &&
-	    svm_vmcb_state_valid(n->vmcb02, &limits, n->vmcb12->np_enable & NP_ENABLE))
+	if (take_vmcb12(vcpu, ram))
 		enter_l2(vcpu);
 	else
 		svm_nested_leave(vcpu, EXIT_INVALID, 0, 0, 0);

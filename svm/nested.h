@@ -47,10 +47,10 @@ bool svm_vmcb_state_valid(const struct vmcb *state, const struct svm_limits *lim
 
 /* nested_insn.c: the instructions but VMRUN */
 /*
- * #UD and #GP of the instructions that take an address in rAX, in their order (APM 3 VMRUN).
- * ADVANCE: *ram is the host's pointer to the page, *gpa its address. Else *ram stays.
+ * #UD and #GP of the instructions that take the address of a page in rAX, in their order (APM 3
+ * VMRUN). ADVANCE: *gpa is the address, and vcpu->next_rip is set.
  */
-enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, const struct vmcb **ram);
+enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa);
 enum outcome svm_exit_vmload(struct vcpu *vcpu);
 enum outcome svm_exit_vmsave(struct vcpu *vcpu);
 enum outcome svm_exit_gif(struct vcpu *vcpu); /* STGI, CLGI */

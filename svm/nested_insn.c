@@ -17,57 +17,63 @@
 
 static bool svm_enabled(struct vcpu *vcpu) { return svm_of(vcpu)->efer & X86_EFER_SVME; }
 
-/* rAX by the effective address size, which a prefix may change. */
-static enum outcome address_in_rax(struct vcpu *vcpu, u64 *address) {
+/* rAX by the effective address size, where a prefix or another mode may have changed it. */
+static __noinline enum outcome short_address(struct vcpu *vcpu, u64 *address) {
 	struct insn insn;
-	int err;
+	int err = decode_current(vcpu, &insn);
 
-	*address = vcpu->gpr[RAX];
-	vcpu->next_rip = svm_next_rip(vcpu, svm_of(vcpu)->vmcb);
-	if (likely(vcpu->next_rip - vcpu->rip == PLAIN_LENGTH) &&
-	    (vcpu_privilege(vcpu) & PRIV_64BIT))
-		return ADVANCE;
-	err = decode_current(vcpu, &insn);
 	if (err)
 		return decode_outcome(err);
 	*address &= ~0ul >> (64 - 8 * insn.addr_size);
 	return ADVANCE;
 }
 
-enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa, const struct vmcb **ram) {
-	enum outcome outcome;
+enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	enum outcome outcome = ADVANCE;
 
 	if (!svm_enabled(vcpu))
 		return inject_ud(vcpu);
-	outcome = address_in_rax(vcpu, gpa);
+	*gpa = vcpu->gpr[RAX];
+	vcpu->next_rip = svm_next_rip(vcpu, vmcb);
+	if (unlikely(vcpu->next_rip - vcpu->rip != PLAIN_LENGTH) || !(vmcb->cs.attr & SEG_ATTR_L))
+		outcome = short_address(vcpu, gpa);
 	if (unlikely(outcome != ADVANCE))
 		return outcome;
-	if ((*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits)
-		return inject_gp(vcpu, 0);
-	/* What is not RAM but within the limit is left open by the manual. */
-	*ram = gmem_ptr(vcpu->vm->gmem, *gpa, PAGE_SIZE);
-	return *ram ? ADVANCE : inject_gp(vcpu, 0);
+	return (*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits ? inject_gp(vcpu, 0)
+									     : ADVANCE;
 }
 
-/* The state is in the CPU: the host's own instruction moves it, as virtual VMLOAD would do. */
+/*
+ * The state is in the CPU: the host's own instruction moves it, as virtual VMLOAD would do. What
+ * happens to a page that is not RAM but below the limit is left open by the manual: #GP.
+ */
 enum outcome svm_exit_vmload(struct vcpu *vcpu) {
-	const struct vmcb *ram = NULL;
+	const void *ram;
 	gpa_t gpa;
-	enum outcome outcome = svm_page_operand(vcpu, &gpa, &ram);
+	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
-	if (likely(ram))
-		svm_vmload(virt_to_phys(ram));
-	return outcome;
+	if (unlikely(outcome != ADVANCE))
+		return outcome;
+	ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	if (unlikely(!ram))
+		return inject_gp(vcpu, 0);
+	svm_vmload(virt_to_phys(ram));
+	return ADVANCE;
 }
 
 enum outcome svm_exit_vmsave(struct vcpu *vcpu) {
-	const struct vmcb *ram = NULL;
+	void *ram;
 	gpa_t gpa;
-	enum outcome outcome = svm_page_operand(vcpu, &gpa, &ram);
+	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
-	if (likely(ram))
-		svm_vmsave(virt_to_phys(gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE)));
-	return outcome;
+	if (unlikely(outcome != ADVANCE))
+		return outcome;
+	ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	if (unlikely(!ram))
+		return inject_gp(vcpu, 0);
+	svm_vmsave(virt_to_phys(ram));
+	return ADVANCE;
 }
 
 enum outcome svm_exit_gif(struct vcpu *vcpu) {

@@ -45,6 +45,12 @@ OPERATIONS = [
     ("page-fill", "nested page fault, one 4 KiB page", 2672, 700),
     ("mmio-write", "MMIO write to a device", 7125, 900),
     ("uart-byte", "byte to the serial port", 20000, 2500),
+    ("vmrun", "two levels: VMRUN until L2 runs", 9784, 1300),
+    ("l2-vmmcall", "two levels: VMMCALL of L2 until L1 runs", 3054, 900),
+    ("vmload", "VMLOAD in a guest", 3802, 250),
+    ("vmsave", "VMSAVE in a guest", 3802, 250),
+    ("stgi", "STGI in a guest", 6, 250),
+    ("clgi", "CLGI in a guest", 6, 250),
 ]
 
 # The whole guest: name, what it is, unit, KVM, goal. A goal that is relative to the direct run is
