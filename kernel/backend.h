@@ -9,6 +9,7 @@
 #include "lib/types.h"
 
 struct cpu;
+struct fault;
 struct pt_format;
 struct vm;
 
@@ -82,6 +83,14 @@ struct backend {
 	 * means that the back end will ask for it again (REQ_INIT) in its time, or has done it.
 	 */
 	bool (*nested_event)(struct vcpu *vcpu, const struct event *event);
+	/*
+	 * While it runs an L2: its physical address to one of L1's, for an access (ACCESS_* of
+	 * platform/gwalk.h). 0; E_FAULT: the tables of L1 refuse, and fault is for fault_inject();
+	 * E_BUSY: enter again. l2_fault() makes that fault an exit to L1.
+	 */
+	int (*l2_translate)(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1,
+			    struct fault *fault);
+	void (*l2_fault)(struct vcpu *vcpu, const struct fault *fault);
 
 	void (*tlb_flush)(struct vcpu *vcpu);
 	const char *(*exit_name)(u64 reason); /* never NULL */

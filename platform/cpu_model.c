@@ -135,8 +135,9 @@ static const struct features features[] = {
 	/* SYSCALL, no-execute, 1 GiB pages, RDTSCP, long mode */
 	{WX1_EDX, HOST, 0, B(11) | B(20) | B(26) | B(27) | B(29)},
 	{WX8_EBX, HOST_AMD, 0, B(0) | B(2)}, /* CLZERO, FXRSTOR restores error pointers */
-	/* next RIP saved, flush by ASID, VMRUN and its like accept any address of memory */
-	{WXA_EDX, NESTED_AMD, 0, B(3) | B(6) | B(28)},
+	/* nested paging, next RIP saved, flush by ASID, any address of memory for VMRUN and its
+	 * like */
+	{WXA_EDX, NESTED_AMD, 0, B(0) | B(3) | B(6) | B(28)},
 	/* LFENCE is always serializing, a null selector clears the base */
 	{WX21_EAX, HOST_AMD, 0, B(2) | B(6)},
 };
@@ -154,6 +155,7 @@ static const struct features features[] = {
 #define WX1_ECX_TOPOEXT	   22
 #define WX1_EDX_NX	   20
 #define WX1_EDX_FFXSR	   25
+#define WX1_EDX_GBPAGES	   26
 #define WX1_EDX_RDTSCP	   27
 #define WX1_EDX_LM	   29
 
@@ -332,6 +334,7 @@ static void build_reserved_bits(struct builder *b) {
 	m->has_rdtscp = has(b, WX1_EDX, WX1_EDX_RDTSCP) || has(b, W7_ECX, W7_ECX_RDPID);
 	m->has_xsaves = has(b, WD1_EAX, WD1_EAX_XSAVES);
 	m->has_pcid = has(b, W1_ECX, W1_ECX_PCID);
+	m->has_gbpages = has(b, WX1_EDX, WX1_EDX_GBPAGES);
 }
 
 /* ---- leaves, added in ascending order ---- */

@@ -1,6 +1,7 @@
 /* The guest page-table walk, in every paging mode (APM 2 5.2 to 5.6, SDM 3A 4.3 to 4.7). */
 #include "platform/gwalk.h"
 
+#include "kernel/backend.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
@@ -47,6 +48,7 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu) {
 	walk->cr4 = vcpu_reg(vcpu, VREG_CR4);
 	walk->user = vcpu_cpl(vcpu) == 3 ? ACCESS_USER : 0;
 	walk->gmem = vcpu->vm->gmem;
+	walk->l2 = vcpu->l2 ? vcpu : NULL;
 	walk->phys_bits = model ? model->phys_bits : 52;
 	walk->nx = efer & X86_EFER_NXE;
 	walk->ac = vcpu->rflags & X86_RFLAGS_AC;
@@ -119,6 +121,30 @@ static inline bool set_bits32(const struct gwalk *walk, gpa_t at, u32 seen, u32 
 						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* Of an L2: *at from its physical address to one of L1's. access: ACCESS_TABLE for an entry. */
+static inline int to_l1(const struct gwalk *walk, gpa_t *at, u32 access, struct fault *fault) {
+	if (likely(!walk->l2))
+		return 0;
+	return walk->l2->backend->l2_translate(walk->l2, *at, access, at, fault);
+}
+
+/* The entry of 4 or 8 bytes at *at, which becomes an address of L1's. What is no RAM reads as ones.
+ */
+static inline int read_entry(const struct gwalk *walk, gpa_t *at, unsigned size, u64 *pte,
+			     struct fault *fault) {
+	const void *entry;
+	int err = to_l1(walk, at, ACCESS_TABLE, fault);
+
+	if (unlikely(err))
+		return err;
+	entry = gmem_ptr(walk->gmem, *at, size);
+	if (size == 4)
+		*pte = entry ? __atomic_load_n((const u32 *)entry, __ATOMIC_RELAXED) : ~0u;
+	else
+		*pte = likely(entry) ? __atomic_load_n((const u64 *)entry, __ATOMIC_RELAXED) : ~0ul;
+	return 0;
+}
+
 static inline u64 leaf_bits(u32 access) {
 	return access & ACCESS_WRITE ? X86_PTE_A | X86_PTE_D : X86_PTE_A;
 }
@@ -134,10 +160,12 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 
 	while (retries < MAX_RETRIES) {
 		gpa_t at = table + (gva >> shift & 511) * 8;
-		const u64 *entry = gmem_ptr(walk->gmem, at, 8);
-		u64 pte = likely(entry) ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
-		u64 here = rights & (pte ^ X86_PTE_NX);
+		u64 pte, here;
+		int err = read_entry(walk, &at, 8, &pte, fault);
 
+		if (unlikely(err))
+			return err;
+		here = rights & (pte ^ X86_PTE_NX);
 		if (unlikely(!(pte & X86_PTE_P)))
 			return page_fault(walk, gva, access, 0, fault);
 		if (unlikely(pte & walk->reserved))
@@ -153,7 +181,7 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 				return page_fault(walk, gva, access, PF_PRESENT, fault);
 			*gpa = (pte & X86_PTE_ADDR & ~offset) | (gva & offset);
 			if (set_bits64(walk, at, pte, leaf_bits(access)))
-				return 0;
+				return to_l1(walk, gpa, access, fault);
 			retries++;
 			continue;
 		}
@@ -171,9 +199,12 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 /* PAE: four entries at the top without rights or an accessed bit (APM 2 5.2.2). */
 static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *directory,
 			 struct fault *fault) {
-	const u64 *entry = gmem_ptr(walk->gmem, walk->root + (gva >> 30 & 3) * 8, 8);
-	u64 pdpte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0ul;
+	gpa_t at = walk->root + (gva >> 30 & 3) * 8;
+	u64 pdpte;
+	int err = read_entry(walk, &at, 8, &pdpte, fault);
 
+	if (err)
+		return err;
 	if (!(pdpte & X86_PTE_P))
 		return page_fault(walk, gva, access, 0, fault);
 	if (pdpte & (walk->reserved | PDPTE_RESERVED))
@@ -203,11 +234,14 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 
 	while (retries < MAX_RETRIES) {
 		gpa_t at = table + (gva >> shift & 1023) * 4;
-		const u32 *entry = gmem_ptr(walk->gmem, at, 4);
-		u32 pte = entry ? __atomic_load_n(entry, __ATOMIC_RELAXED) : ~0u;
+		u64 entry, here;
+		int err = read_entry(walk, &at, 4, &entry, fault);
+		u32 pte = (u32)entry;
 		bool large = shift == 22 && pte & X86_PTE_PS && walk->cr4 & X86_CR4_PSE;
-		u64 here = rights & (pte | X86_PTE_NX);
 
+		if (err)
+			return err;
+		here = rights & (pte | X86_PTE_NX);
 		if (!(pte & X86_PTE_P))
 			return page_fault(walk, gva, access, 0, fault);
 		if (large && pte & pse36_reserved(walk))
@@ -218,7 +252,7 @@ static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 			*gpa = large ? pse36_address(pte, gva)
 				     : (pte & GENMASK(31, 12)) | (gva & ~PAGE_MASK);
 			if (set_bits32(walk, at, pte, (u32)leaf_bits(access)))
-				return 0;
+				return to_l1(walk, gpa, access, fault);
 			retries++;
 			continue;
 		}
@@ -244,7 +278,7 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 	if (unlikely(walk->levels < 4)) {
 		if (!walk->levels) {
 			*gpa = gva;
-			return 0;
+			return to_l1(walk, gpa, access, fault);
 		}
 		if (walk->levels == 2)
 			return walk_32(walk, gva, access, gpa, fault);
@@ -261,6 +295,7 @@ enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault) {
 	case VECTOR_PF: return inject_page_fault(vcpu, fault->address, fault->error);
 	case VECTOR_DB:
 	case VECTOR_UD: return inject_exception(vcpu, fault->vector);
+	case FAULT_NESTED: vcpu->backend->l2_fault(vcpu, fault); return RESUME;
 	default: return inject_exception_error(vcpu, fault->vector, fault->error);
 	}
 }

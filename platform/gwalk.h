@@ -2,6 +2,9 @@
  * The guest's own page tables: from a guest linear address to a guest physical one, as the
  * processor's table walker would, with every right checked and accessed and dirty bits set.
  *
+ * While the vCPU runs an L2, the addresses of entries, and the one that is found, are translated
+ * from L2-physical to L1-physical: what gwalk_translate() returns is always an address of the VM's.
+ *
  * Tables are read where they lie, entry by entry, each entry once. An entry that is not in guest
  * RAM reads as all ones, as unclaimed physical memory does. Nothing is cached between calls.
  * Protection keys are not applied: PKRU is guest vector state that Roost does not read.
@@ -20,21 +23,26 @@ struct gmem;
 #define ACCESS_USER	0x04u /* gwalk_translate() adds it when the CPL is 3 */
 #define ACCESS_FETCH	0x10u
 #define ACCESS_IMPLICIT 0x100u /* a system structure: supervisor whatever the CPL, ignores AC */
+#define ACCESS_TABLE	0x200u /* an entry of L2's page tables: for backend->l2_translate() only */
 
 /* The other bits of that error code. */
-#define PF_PRESENT  0x01u
-#define PF_RESERVED 0x08u
+#define PF_PRESENT   0x01u
+#define PF_RESERVED  0x08u
 
-#define VECTOR_DB   1
-#define VECTOR_UD   6
-#define VECTOR_SS   12
-#define VECTOR_GP   13
-#define VECTOR_PF   14
-#define VECTOR_AC   17
+#define VECTOR_DB    1
+#define VECTOR_UD    6
+#define VECTOR_SS    12
+#define VECTOR_GP    13
+#define VECTOR_PF    14
+#define VECTOR_AC    17
+#define FAULT_NESTED 0xff /* no exception but an exit to L1, whose nested tables refuse */
 
-/* An exception that an access raises; nothing is queued until fault_inject(). */
+/*
+ * An exception that an access raises; nothing is queued until fault_inject(). What address and
+ * error of FAULT_NESTED mean is the back end's affair.
+ */
 struct fault {
-	gva_t address; /* CR2; for #PF only */
+	u64 address; /* CR2; for #PF only */
 	u32 error;
 	u8 vector;
 };
@@ -42,13 +50,14 @@ struct fault {
 /* What a walk needs to know of the vCPU; filled once per emulated instruction. */
 struct gwalk {
 	struct gmem *gmem;
-	u64 root;     /* gpa of the top table */
-	u64 reserved; /* bits that are 0 in every present 8-byte entry */
-	u64 half;     /* size of either half of the canonical addresses; 0 outside long mode */
-	u64 cr0, cr4; /* as the guest sees them */
-	bool nx;      /* EFER.NXE in a mode with 8-byte entries */
-	bool ac;      /* RFLAGS.AC: supervisor may touch user pages under SMAP */
-	u8 levels;    /* 0: no paging; 2: 32-bit; 3: PAE; 4 and 5: long mode */
+	struct vcpu *l2; /* the vCPU, when physical addresses are an L2's; else NULL */
+	u64 root;	 /* gpa of the top table */
+	u64 reserved;	 /* bits that are 0 in every present 8-byte entry */
+	u64 half;	 /* size of either half of the canonical addresses; 0 outside long mode */
+	u64 cr0, cr4;	 /* as the guest sees them */
+	bool nx;	 /* EFER.NXE in a mode with 8-byte entries */
+	bool ac;	 /* RFLAGS.AC: supervisor may touch user pages under SMAP */
+	u8 levels;	 /* 0: no paging; 2: 32-bit; 3: PAE; 4 and 5: long mode */
 	u8 phys_bits;
 	u32 user; /* ACCESS_USER when the CPL is 3, else 0 */
 };

@@ -54,25 +54,31 @@ static enum outcome exit_mc(struct vcpu *vcpu) {
 	panic("machine check while vCPU %u of '%s' ran", vcpu->id, vcpu->vm->name);
 }
 
+enum outcome svm_npf_device(struct vcpu *vcpu, gpa_t gpa) {
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u64 info = vmcb->exit_info1;
+
+	/* The access was the processor's, not that of the instruction at RIP: a stack or a table.
+	 */
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
+		return vcpu_triple_fault(vcpu);
+	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
+	if (info & NPF_FETCH)
+		return inject_ud(vcpu);
+	return emulate_mmio(vcpu, gpa, info & NPF_WRITE, info & NPF_PAGE_WALK);
+}
+
 static enum outcome exit_npf(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = vmcb->exit_info1;
 	gpa_t gpa = vmcb->exit_info2;
-	bool write = info & NPF_WRITE;
-	bool fetch = info & NPF_FETCH;
-	int err = gmem_fault(vcpu->vm->gmem, gpa, write, fetch);
+	int err = gmem_fault(vcpu->vm->gmem, gpa, info & NPF_WRITE, info & NPF_FETCH);
 
 	if (err == 0)
 		return RESUME;
 	if (unlikely(err == E_NOMEM))
 		return vcpu_stop_reason(vcpu, "no memory to map address %lx", gpa);
-	/* The access was the processor's, not that of the instruction at RIP. */
-	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
-		return vcpu_stop_reason(vcpu, "an event's stack or table at %lx is not RAM", gpa);
-	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
-	if (fetch)
-		return inject_ud(vcpu);
-	return emulate_mmio(vcpu, gpa, write, info & NPF_PAGE_WALK);
+	return svm_npf_device(vcpu, gpa);
 }
 
 /* An exit that was not asked for: a hypervisor below this one may do that. */
@@ -115,7 +121,7 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 	[EXIT_VMRUN] = {"VMRUN", svm_exit_vmrun},
 	[EXIT_VMMCALL] = {"VMMCALL", hypercall_exit},
 	[EXIT_VMLOAD] = {"VMLOAD", svm_exit_vmload},
-	[EXIT_VMSAVE] = {"VMSAVE", svm_exit_vmsave},
+	[EXIT_VMSAVE] = {"VMSAVE", svm_exit_vmload},
 	[EXIT_STGI] = {"STGI", svm_exit_gif},
 	[EXIT_CLGI] = {"CLGI", svm_exit_gif},
 	[EXIT_SKINIT] = {"SKINIT", inject_ud},

@@ -67,14 +67,6 @@ void svm_nested_reset(struct vcpu *vcpu) {
 	switch_to(vcpu, false);
 	arch->vmcb01->vintr |= V_GIF;
 	arch->nested.window = arch->nested.init_held = false;
-	arch->nested.asid = 0;
-}
-
-static void save_registers(struct vcpu *vcpu, struct vmcb *vmcb) {
-	vmcb->rip = vcpu->rip;
-	vmcb->rflags = vcpu->rflags;
-	vmcb->rax = vcpu->gpr[RAX];
-	vmcb->rsp = vcpu->gpr[RSP];
 }
 
 static void load_registers(struct vcpu *vcpu, const struct vmcb *vmcb) {
@@ -100,7 +92,6 @@ static void copy_state(struct vmcb *to, const struct vmcb *from) {
 	COPY(rsp, rsp);
 	COPY(rax, rax);
 	COPY(cr2, cr2);
-	COPY(g_pat, g_pat);
 #undef COPY
 }
 
@@ -109,7 +100,7 @@ static void copy_state(struct vmcb *to, const struct vmcb *from) {
 /* Intercepts of L1 that mean something here; others are reserved, or of what L1 is not offered. */
 static const u64 may_intercept[3] = {~0ul, ~0ul, GENMASK(14, 0)};
 
-static void merge_control(struct vcpu *vcpu) {
+static void merge_control(struct vcpu *vcpu, hpa_t root) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct svm_nested *n = &arch->nested;
 	const struct vmcb *l1 = n->vmcb12;
@@ -125,7 +116,7 @@ static void merge_control(struct vcpu *vcpu) {
 	vmcb->vintr_vector = l1->vintr_vector;
 	vmcb->int_state = l1->int_state & INT_SHADOW;
 	vmcb->event_inj = l1->event_inj & EVENTINJ_VALID ? l1->event_inj : 0;
-	vmcb->ncr3 = arch->vmcb01->ncr3;
+	vmcb->ncr3 = root;
 	vmcb->msrpm_base = arch->vmcb01->msrpm_base;
 	if (l1->intercept_misc1 & INTERCEPT_MSR) {
 		svm_msrpm_merge(n->msrpm,
@@ -134,78 +125,64 @@ static void merge_control(struct vcpu *vcpu) {
 	}
 }
 
-/*
- * L2's translations have one ASID of the CPU's, whatever L1 calls them: another number, or other
- * tables, begin with an empty TLB.
- */
-static void merge_tlb(struct vcpu *vcpu) {
-	struct svm_nested *n = &svm_of(vcpu)->nested;
-	const struct vmcb *l1 = n->vmcb12;
-	u64 ncr3 = l1->np_enable & NP_ENABLE ? l1->ncr3 : ~0ul;
-
-	if (l1->tlb_control == TLB_FLUSH_ALL)
-		svm_tlb_flush(vcpu); /* L1's own as well (APM 2 15.16.1) */
-	else if (l1->tlb_control || l1->asid != n->asid || ncr3 != n->ncr3)
-		svm_tlb_flush_l2(vcpu);
-	n->asid = l1->asid;
-	n->ncr3 = ncr3;
-}
-
-static void enter_l2(struct vcpu *vcpu) {
+static void enter_l2(struct vcpu *vcpu, hpa_t root) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb = arch->nested.vmcb02;
 
-	merge_control(vcpu);
-	merge_tlb(vcpu);
+	merge_control(vcpu, root);
 	/* LMA is what the mode makes it, whatever L1 has written. */
 	arch->efer = vmcb->efer & ~X86_EFER_LMA;
 	if ((vmcb->efer & X86_EFER_LME) && (vmcb->cr0 & X86_CR0_PG))
 		vmcb->efer |= X86_EFER_LMA;
 	else
 		vmcb->efer &= ~X86_EFER_LMA;
-	if (!(arch->nested.vmcb12->np_enable & NP_ENABLE))
-		vmcb->g_pat = arch->vmcb01->g_pat;
 	arch->vmcb01->vintr |= V_GIF;
 	switch_to(vcpu, true);
 	svm_update_efer(arch);
 	load_registers(vcpu, vmcb);
 }
 
-/* Copies the VMCB of L1's at vmcb12_gpa and checks the copy. */
+/* Copies the VMCB of L1's and checks the copy. Without nested paging both levels share the PAT. */
 static bool take_vmcb12(struct vcpu *vcpu, const struct vmcb *ram) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
-	struct svm_vcpu *arch = svm_of(vcpu);
-	struct svm_nested *n = &arch->nested;
-	struct svm_limits limits = {.cr4_reserved = model->cr4_reserved,
-				    .efer_allowed = model->efer_allowed,
-				    .phys_bits = model->phys_bits,
-				    .paging = arch->vmcb01->cr0 & X86_CR0_PG};
+	struct svm_nested *n = &svm_of(vcpu)->nested;
+	const struct vmcb *vmcb01 = svm_of(vcpu)->vmcb01;
 
 	memcpy(n->vmcb12, ram, CONTROL_SIZE);
 	copy_state(n->vmcb02, ram);
-	return svm_vmcb_control_valid(n->vmcb12, &limits) &&
-	       svm_vmcb_state_valid(n->vmcb02, &limits, n->vmcb12->np_enable & NP_ENABLE);
+	n->vmcb02->g_pat = svm_nested_paging(n) ? ram->g_pat : vmcb01->g_pat;
+	return svm_vmcb_control_valid(n->vmcb12, model, vmcb01->cr0 & X86_CR0_PG) &&
+	       svm_vmcb_state_valid(n->vmcb02, model);
 }
 
 enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct svm_nested *n = &arch->nested;
-	struct vmcb *vmcb01 = arch->vmcb01;
 	const struct vmcb *ram;
+	hpa_t root;
 	enum outcome outcome = svm_page_operand(vcpu, &n->vmcb12_gpa);
+	bool valid;
+	int err = 0;
 
 	if (outcome != ADVANCE)
 		return outcome;
 	ram = gmem_ptr(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
 	if (!ram)
 		return inject_gp(vcpu, 0);
+	n->efer01 = arch->efer;
+	valid = take_vmcb12(vcpu, ram);
+	if (valid)
+		err = svm_nested_use_tables(vcpu, &root);
+	if (err == E_BUSY)
+		return RESUME;
+	if (err)
+		return vcpu_stop_reason(vcpu, "no memory for the tables of its guests");
 	vcpu->rip = vcpu->next_rip;
 	vcpu->rflags &= ~X86_RFLAGS_RF;
-	vmcb01->int_state = 0;
-	save_registers(vcpu, vmcb01);
-	n->efer01 = arch->efer;
-	if (take_vmcb12(vcpu, ram))
-		enter_l2(vcpu);
+	arch->vmcb->int_state = 0;
+	svm_write_back(vcpu);
+	if (valid)
+		enter_l2(vcpu, root);
 	else
 		svm_nested_leave(vcpu, EXIT_INVALID, 0, 0, 0);
 	return RESUME;
@@ -213,41 +190,30 @@ enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
 
 /* ---- #VMEXIT ---- */
 
-/* VMCB 02 as L1 is to see it. */
-static void finish_state(struct vcpu *vcpu) {
+/*
+ * What L2 has left: its state to L1's block; and of what VMRUN does not save and #VMEXIT does not
+ * load, to L1 itself.
+ */
+static void store_l2(struct vcpu *vcpu, struct vmcb *to) {
 	struct svm_vcpu *arch = svm_of(vcpu);
-	struct vmcb *vmcb = arch->vmcb;
+	struct svm_nested *n = &arch->nested;
+	struct vmcb *vmcb = arch->vmcb, *vmcb01 = arch->vmcb01;
+	const struct vmcb *irq = n->window ? n->vmcb12 : vmcb;
 
 	if (arch->nmi_single_step)
 		vcpu->rflags = (vcpu->rflags & ~X86_RFLAGS_TF) | arch->step_rflags;
 	arch->nmi_single_step = false;
-	save_registers(vcpu, vmcb);
+	svm_write_back(vcpu);
 	vmcb->efer = svm_reg(vcpu, VREG_EFER);
-}
-
-static void write_exit(struct svm_nested *n, struct vmcb *to, u64 next_rip) {
-	const struct vmcb *vmcb = n->vmcb02;
-	const struct vmcb *irq = n->window ? n->vmcb12 : vmcb;
-	u64 pat = to->g_pat;
-
 	copy_state(to, vmcb);
-	if (!(n->vmcb12->np_enable & NP_ENABLE))
-		to->g_pat = pat;
 	to->vintr = (n->vmcb12->vintr & (u32) ~(V_TPR | V_IRQ)) | (vmcb->vintr & (u32)V_TPR) |
 		    (irq->vintr & (u32)V_IRQ);
 	to->int_state = vmcb->int_state;
 	to->event_inj = 0;
-	to->next_rip = next_rip;
-}
-
-/* Of what VMRUN does not save and #VMEXIT does not load, L1 gets what L2 has left. */
-static void inherit(struct svm_vcpu *arch) {
-	const struct vmcb *vmcb = arch->vmcb;
-
-	arch->vmcb01->cr2 = vmcb->cr2;
-	arch->vmcb01->dr6 = vmcb->dr6;
-	if (!(arch->nested.vmcb12->np_enable & NP_ENABLE))
-		arch->vmcb01->g_pat = vmcb->g_pat;
+	to->next_rip = vcpu->next_rip;
+	*(svm_nested_paging(n) ? &to->g_pat : &vmcb01->g_pat) = vmcb->g_pat;
+	vmcb01->cr2 = vmcb->cr2;
+	vmcb01->dr6 = vmcb->dr6;
 }
 
 void svm_nested_leave(struct vcpu *vcpu, u64 code, u64 info1, u64 info2, u64 int_info) {
@@ -256,11 +222,8 @@ void svm_nested_leave(struct vcpu *vcpu, u64 code, u64 info1, u64 info2, u64 int
 	struct vmcb *vmcb01 = arch->vmcb01;
 	struct vmcb *to = gmem_ptr_write(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
 
-	if (code != EXIT_INVALID) {
-		finish_state(vcpu);
-		write_exit(n, to, vcpu->next_rip);
-		inherit(arch);
-	}
+	if (code != EXIT_INVALID)
+		store_l2(vcpu, to);
 	to->exit_code = code;
 	to->exit_info1 = info1;
 	to->exit_info2 = info2;

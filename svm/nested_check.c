@@ -3,12 +3,13 @@
  * machines check less, and ruin the control block when they do.
  */
 #include "lib/x86.h"
+#include "platform/cpu_model.h"
 #include "svm/intercept.h"
 #include "svm/svm.h"
 
 /* Bits 11:0 of the address of a permission map are ignored. */
-static bool map_fits(u64 base, u64 size, const struct svm_limits *limits) {
-	return range_within(base & PAGE_MASK, size, 1ul << limits->phys_bits);
+static bool map_fits(u64 base, u64 size, const struct cpu_model *model) {
+	return range_within(base & PAGE_MASK, size, 1ul << model->phys_bits);
 }
 
 static bool event_valid(u64 event) {
@@ -22,13 +23,13 @@ static bool event_valid(u64 event) {
 	return type == EVENTINJ_INTR || type == EVENTINJ_NMI || type == EVENTINJ_SOFT;
 }
 
-bool svm_vmcb_control_valid(const struct vmcb *c, const struct svm_limits *limits) {
+bool svm_vmcb_control_valid(const struct vmcb *c, const struct cpu_model *model, bool l1_paging) {
 	if (!(c->intercept_misc2 & INTERCEPT_VMRUN) || !c->asid)
 		return false;
-	if (!map_fits(c->iopm_base, IOPM_SIZE, limits) ||
-	    !map_fits(c->msrpm_base, MSRPM_SIZE, limits))
+	if (!map_fits(c->iopm_base, IOPM_SIZE, model) ||
+	    !map_fits(c->msrpm_base, MSRPM_SIZE, model))
 		return false;
-	if ((c->np_enable & NP_ENABLE) && (!limits->paging || c->ncr3 >> limits->phys_bits))
+	if ((c->np_enable & NP_ENABLE) && (!l1_paging || c->ncr3 >> model->phys_bits))
 		return false;
 	return event_valid(c->event_inj);
 }
@@ -51,12 +52,10 @@ static bool long_mode_valid(const struct vmcb *s) {
 	return (s->cr4 & X86_CR4_PAE) && (s->cr0 & X86_CR0_PE) && (s->cs.attr & both) != both;
 }
 
-bool svm_vmcb_state_valid(const struct vmcb *s, const struct svm_limits *limits, bool np) {
-	if (!(s->efer & X86_EFER_SVME) || s->efer & ~limits->efer_allowed)
+bool svm_vmcb_state_valid(const struct vmcb *s, const struct cpu_model *model) {
+	if (!(s->efer & X86_EFER_SVME) || s->efer & ~model->efer_allowed)
 		return false;
-	if (!cr0_valid(s->cr0) || s->cr3 >> limits->phys_bits || s->cr4 & limits->cr4_reserved)
+	if (!cr0_valid(s->cr0) || s->cr3 >> model->phys_bits || s->cr4 & model->cr4_reserved)
 		return false;
-	if (s->dr6 >> 32 || s->dr7 >> 32 || !long_mode_valid(s))
-		return false;
-	return !np || pat_valid(s->g_pat);
+	return !(s->dr6 >> 32) && !(s->dr7 >> 32) && long_mode_valid(s) && pat_valid(s->g_pat);
 }

@@ -23,6 +23,7 @@ enum rule {
 	MSR,	 /* L1's when it intercepts the MSR */
 	HLT,	 /* ASK; no sleep over a virtual interrupt */
 	VMMCALL, /* L1's or #UD: no hypercall of L2 is one of L1 (APM 2 15.14) */
+	NPF,	 /* Roost's when its own tables are what is missing */
 	INVALID, /* VMRUN of 02 has failed */
 };
 
@@ -40,7 +41,8 @@ static const u8 rules[SVM_NR_EXITS] = {
 	[EXIT_IOIO] = IO,
 	[EXIT_MSR] = MSR,
 	[EXIT_VMMCALL] = VMMCALL,
-	[INDEX_NPF... INDEX_NPF + 3] = OWN,
+	[INDEX_NPF] = NPF,
+	[INDEX_NPF + 1 ... INDEX_NPF + 3] = OWN,
 	[INDEX_INVALID] = INVALID,
 	[INDEX_UNKNOWN] = OWN,
 };
@@ -129,6 +131,7 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 	enum rule rule = rules[index];
 	bool wants = index < INDEX_NPF && intercepted(n, index);
 
+	svm_nested_left(vcpu);
 	switch (rule) {
 	case ASK: break;
 	case OWN: return svm_handle(vcpu, index);
@@ -151,6 +154,7 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 		if (!wants)
 			return inject_ud(vcpu);
 		break;
+	case NPF: return svm_nested_npf(vcpu);
 	case INVALID: return svm_exit_invalid(vcpu);
 	}
 	return wants ? reflect(vcpu) : svm_handle(vcpu, index);

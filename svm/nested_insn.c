@@ -28,6 +28,19 @@ static __noinline enum outcome short_address(struct vcpu *vcpu, u64 *address) {
 	return ADVANCE;
 }
 
+/* L2 uses the instruction, and L1 has not asked to see it. */
+static enum outcome l2_page(struct vcpu *vcpu, gpa_t *gpa) {
+	struct fault fault;
+	int err;
+
+	if ((*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits)
+		return inject_gp(vcpu, 0);
+	err = svm_l2_translate(vcpu, *gpa, ACCESS_WRITE, gpa, &fault);
+	if (err == E_FAULT)
+		return fault_inject(vcpu, &fault);
+	return err ? RESUME : ADVANCE;
+}
+
 enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	enum outcome outcome = ADVANCE;
@@ -40,6 +53,8 @@ enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
 		outcome = short_address(vcpu, gpa);
 	if (unlikely(outcome != ADVANCE))
 		return outcome;
+	if (unlikely(vcpu->l2))
+		return l2_page(vcpu, gpa);
 	return (*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits ? inject_gp(vcpu, 0)
 									     : ADVANCE;
 }
@@ -55,25 +70,16 @@ enum outcome svm_exit_vmload(struct vcpu *vcpu) {
 
 	if (unlikely(outcome != ADVANCE))
 		return outcome;
-	ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
-	if (unlikely(!ram))
-		return inject_gp(vcpu, 0);
-	svm_vmload(virt_to_phys(ram));
-	return ADVANCE;
-}
-
-enum outcome svm_exit_vmsave(struct vcpu *vcpu) {
-	void *ram;
-	gpa_t gpa;
-	enum outcome outcome = svm_page_operand(vcpu, &gpa);
-
-	if (unlikely(outcome != ADVANCE))
-		return outcome;
-	ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
-	if (unlikely(!ram))
-		return inject_gp(vcpu, 0);
-	svm_vmsave(virt_to_phys(ram));
-	return ADVANCE;
+	if (svm_of(vcpu)->vmcb->exit_code == EXIT_VMLOAD) {
+		ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
+		if (likely(ram))
+			svm_vmload(virt_to_phys(ram));
+	} else {
+		ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
+		if (likely(ram))
+			svm_vmsave(virt_to_phys(ram));
+	}
+	return likely(ram) ? ADVANCE : inject_gp(vcpu, 0);
 }
 
 enum outcome svm_exit_gif(struct vcpu *vcpu) {
@@ -99,7 +105,7 @@ enum outcome svm_exit_invlpga(struct vcpu *vcpu) {
 	if (!svm_enabled(vcpu))
 		return inject_ud(vcpu);
 	if ((u32)vcpu->gpr[RCX])
-		svm_tlb_flush_l2(vcpu);
+		svm_nested_flush_asid(vcpu, (u32)vcpu->gpr[RCX]);
 	else
 		svm_tlb_flush(vcpu);
 	return ADVANCE;

@@ -80,6 +80,8 @@ const char *svm_exit_name(u64 index);
 void svm_write_back(struct vcpu *vcpu);
 /* Called by entry.S: the VMCB to enter with, 0 to leave. */
 hpa_t svm_exit(struct vcpu *vcpu);
+/* A nested page fault where there is no RAM at gpa, an address of L1's. */
+enum outcome svm_npf_device(struct vcpu *vcpu, gpa_t gpa);
 /* The handler of the running level's exit, which has not asked for anything by itself. */
 enum outcome svm_handle(struct vcpu *vcpu, u64 index);
 

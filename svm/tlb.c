@@ -50,6 +50,7 @@ void svm_tlb_enter(struct vcpu *vcpu) {
 	struct cpu *cpu = this_cpu();
 	struct svm_cpu *svm = cpu->backend_data;
 	u64 generation = pt_generation(&vcpu->vm->gmem->pt);
+	bool again = svm_nested_tlb_enter(vcpu);
 
 	vmcb->tlb_control = 0;
 	if (tlb->asid_cpu != cpu->id || tlb->asid_generation != svm->asid_generation) {
@@ -69,5 +70,5 @@ void svm_tlb_enter(struct vcpu *vcpu) {
 	tlb->flush = false;
 	tlb->flushed_generation = generation;
 	/* The request to the CPU must not stay for the entry after the next. */
-	arch->tlb_work = vmcb->tlb_control;
+	arch->tlb_work = again || vmcb->tlb_control;
 }

@@ -199,9 +199,13 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define EXIT_INVALID   (~0ul)
 
 /* exit_info1 of EXIT_NPF */
+#define NPF_PRESENT   BIT(0)
 #define NPF_WRITE     BIT(1)
+#define NPF_USER      BIT(2)
+#define NPF_RESERVED  BIT(3)
 #define NPF_FETCH     BIT(4)
-#define NPF_PAGE_WALK BIT(33)
+#define NPF_FINAL     BIT(32) /* the address that the access itself is for */
+#define NPF_PAGE_WALK BIT(33) /* an entry of the guest's page tables */
 
 /* exit_info1 of EXIT_IOIO */
 #define IOIO_IN	 BIT(0)

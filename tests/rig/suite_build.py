@@ -19,10 +19,8 @@ VECTOR_OWNERS = r"^(fpu_\w+|svm_load|svm_put)$"
 
 # Parts of a whole that is tested as one, whose callers come with later features: the dirty log,
 # shadow tables, devices on PCI, and a command that presses the power button.
-UNUSED_YET = {"pt_merge", "pt_protect", "pci_add", "pmio_power_button", "gmem_find", "gmem_pages",
-              "shadow_create", "shadow_use", "shadow_fault", "shadow_translate",
-              "shadow_flush", "shadow_flush_all", "shadow_forget", "shadow_forget_all",
-              "shadow_laggards", "formats"}
+UNUSED_YET = {"pt_merge", "pt_protect", "pci_add", "pmio_power_button",
+              "shadow_forget", "shadow_forget_all"}
 
 
 def digest(path):

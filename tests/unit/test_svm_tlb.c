@@ -39,6 +39,13 @@ static struct {
 	u64 version, generation;
 } tlb[2][ASIDS];
 
+static bool shadowed; /* it runs an L2 with tables of mm/shadow.h */
+
+bool svm_nested_tlb_enter(struct vcpu *vcpu) {
+	(void)vcpu;
+	return shadowed;
+}
+
 struct cpu *this_cpu(void) {
 	return &host[running];
 }
@@ -137,6 +144,18 @@ static void test_flush_by_asid(void **state) {
 	assert_false(v[0].arch.tlb_work);
 }
 
+/* An L2 whose tables have a ledger of their own is looked at before each entry. */
+static void test_shadow_is_asked_each_time(void **state) {
+	(void)state;
+	shadowed = true;
+	enter(0, true);
+	enter(0, false);
+	assert_true(v[0].arch.tlb_work);
+	shadowed = false;
+	enter(0, false);
+	assert_false(v[0].arch.tlb_work);
+}
+
 static void test_flush_forgets_code_pages(void **state) {
 	(void)state;
 	v[0].fetch.pages[3].page = 7;
@@ -187,6 +206,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_asid_is_kept, setup),
 		cmocka_unit_test_setup(test_first_entry_flushes_what_firmware_left, setup),
 		cmocka_unit_test_setup(test_flush_by_asid, setup),
+		cmocka_unit_test_setup(test_shadow_is_asked_each_time, setup),
 		cmocka_unit_test_setup(test_flush_forgets_code_pages, setup),
 #ifndef ROOST_DEBUG
 		cmocka_unit_test_setup(test_changed_table_is_flushed, setup),
