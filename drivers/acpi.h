@@ -1,7 +1,8 @@
 /*
  * The host's ACPI tables, as far as Roost needs them: processors, interrupt controllers, timers,
- * the serial console, reset and power-off. AML is not interpreted; of the DSDT only the _S5_
- * package is looked for. References: ACPI 6.5, and the HPET and SPCR specifications that it names.
+ * PCI configuration space, the serial console, reset and power-off. AML is not interpreted; of the
+ * DSDT only the _S5_ package is looked for. References: ACPI 6.5, and the HPET, MCFG and SPCR
+ * specifications that it names.
  */
 #pragma once
 
@@ -12,6 +13,7 @@ struct boot_info;
 #define ACPI_MAX_CPUS	  256
 #define ACPI_MAX_IOAPICS  16
 #define ACPI_MAX_ISA_IRQS 16
+#define ACPI_MAX_ECAMS	  8
 
 /* Address spaces of a generic address structure (ACPI 6.5 5.2.3.2) that Roost can use. */
 enum acpi_space { ACPI_SPACE_MEMORY = 0, ACPI_SPACE_IO = 1 };
@@ -36,6 +38,13 @@ struct acpi_ioapic {
 struct acpi_irq {
 	u32 gsi;
 	bool active_low, level;
+};
+
+/* PCI Express configuration space: 1 MiB a bus from base (which belongs to bus 0). */
+struct acpi_ecam {
+	hpa_t base;
+	u16 segment;
+	u8 first_bus, last_bus;
 };
 
 struct acpi_spcr {
@@ -64,6 +73,8 @@ struct acpi_info {
 	u8 s5_type_a, s5_type_b; /* SLP_TYP of power-off for PM1a and PM1b control, 0 to 7 */
 
 	hpa_t hpet; /* registers; 0: none */
+	u32 nr_ecams;
+	struct acpi_ecam ecams[ACPI_MAX_ECAMS];
 	struct acpi_spcr spcr;
 };
 

@@ -1,7 +1,7 @@
 /*
  * Layouts of the ACPI tables that drivers/acpi.c reads and platform/acpi_tables.c writes (ACPI 6.5
- * 5.2; IA-PC HPET 1.0a 3.2.4; Serial Port Console Redirection 1.07). Little-endian, packed, at any
- * address.
+ * 5.2; IA-PC HPET 1.0a 3.2.4; PCI Firmware 3.0 4.1.2; Serial Port Console Redirection 1.07).
+ * Little-endian, packed, at any address.
  */
 #pragma once
 
@@ -138,6 +138,18 @@ struct acpi_hpet {
 	u8 attributes;
 } __packed;
 
+struct acpi_mcfg {
+	struct acpi_header header;
+	u64 reserved;
+} __packed;
+
+struct mcfg_entry {
+	u64 base;
+	u16 segment;
+	u8 first_bus, last_bus;
+	u32 reserved;
+} __packed;
+
 struct acpi_spcr_table {
 	struct acpi_header header;
 	u8 interface, reserved0[3];
@@ -179,6 +191,8 @@ _Static_assert(FADT_V1_SIZE == 116, "FADT revision 1");
 _Static_assert(offsetof(struct acpi_fadt, x_pm1a_event) == 148, "FADT 64-bit registers");
 _Static_assert(sizeof(struct acpi_fadt) == 244, "FADT");
 _Static_assert(sizeof(struct acpi_hpet) == 56, "HPET");
+_Static_assert(sizeof(struct acpi_mcfg) == 44, "MCFG");
+_Static_assert(sizeof(struct mcfg_entry) == 16, "MCFG entry");
 _Static_assert(offsetof(struct acpi_spcr_table, baud) == 58, "SPCR");
 
 /* The sum of all bytes: 0 for a table that is not corrupt. */
