@@ -1,8 +1,8 @@
 /*
  * The real-time clock; see rtc.h. Time registers are computed when they are read and decoded when
- * they are written; flags in register C follow from the time that has passed since they were last
- * looked at. A host timer runs only for interrupts that are enabled. Names are those of the
- * MC146818 datasheet.
+ * the clock goes on from them; flags in register C follow from the time that has passed since they
+ * were last looked at. A host timer runs only for interrupts that are enabled. Names are those of
+ * the MC146818 datasheet.
  */
 #include "platform/rtc.h"
 
@@ -76,23 +76,6 @@ static u64 guest_seconds(const struct rtc *rtc, u64 local) {
 	return (local / SECOND_NS + rtc->offset) % END_OF_TIME;
 }
 
-/* Starts the clock with what its registers hold; days past a month's end are of the next. */
-static void start_clock(struct rtc *rtc, u64 fraction_ns) {
-	u64 wall = platform_wall_clock_ns();
-
-	rtc->phase = (fraction_ns + SECOND_NS - wall % SECOND_NS) % SECOND_NS;
-	rtc->seen = wall + rtc->phase;
-	rtc->offset = rtc_to_unix(&rtc->held) - rtc->seen / SECOND_NS;
-}
-
-/* What the time registers hold. */
-static void get_time(const struct rtc *rtc, struct rtc_time *time) {
-	if (running(rtc))
-		rtc_from_unix(guest_seconds(rtc, local_ns(rtc)), time);
-	else
-		*time = rtc->held;
-}
-
 static u8 encode(const struct rtc *rtc, u32 value) {
 	return (u8)(rtc->cmos[REG_B] & B_BINARY ? value : value / 10 % 10 << 4 | value % 10);
 }
@@ -113,23 +96,6 @@ static u32 decode_hour(const struct rtc *rtc, u8 value) {
 	return decode(rtc, value & 0x7f) % 12 + (value & HOUR_PM ? 12 : 0);
 }
 
-static u8 time_register(const struct rtc *rtc, unsigned reg) {
-	struct rtc_time time;
-
-	get_time(rtc, &time);
-	switch (reg) {
-	case REG_SECONDS: return encode(rtc, time.second);
-	case REG_MINUTES: return encode(rtc, time.minute);
-	case REG_HOURS: return encode_hour(rtc, time.hour);
-	case REG_WEEKDAY: return encode(rtc, time.weekday);
-	case REG_DAY: return encode(rtc, time.day);
-	case REG_MONTH: return encode(rtc, time.month);
-	case REG_YEAR: return encode(rtc, time.year % 100);
-	default: /* the century byte is BCD whatever register B says */
-		return (u8)(time.year / 1000 << 4 | time.year / 100 % 10);
-	}
-}
-
 static bool is_time(unsigned reg) {
 	return reg <= REG_YEAR ? reg > REG_HOURS_ALARM || !(reg & 1) : reg == REG_CENTURY;
 }
@@ -138,31 +104,43 @@ static u32 clamp(u32 value, u32 low, u32 high) {
 	return value < low ? low : value > high ? high : value;
 }
 
-/* Takes over one register of the time; what no clock can show becomes the nearest it can. */
-static void set_time_register(struct rtc *rtc, unsigned reg, u8 value) {
-	struct rtc_time *time = &rtc->held;
-	u32 number = decode(rtc, value);
+/* Fills the time registers; the century is BCD whatever register B says. */
+static void show_time(struct rtc *rtc, u64 local) {
+	struct rtc_time time;
 
-	get_time(rtc, time);
-	switch (reg) {
-	case REG_SECONDS: time->second = clamp(number, 0, 59); break;
-	case REG_MINUTES: time->minute = clamp(number, 0, 59); break;
-	case REG_HOURS: time->hour = clamp(decode_hour(rtc, value), 0, 23); break;
-	case REG_WEEKDAY: /* follows from the date once the clock runs */
-		time->weekday = clamp(number, 1, 7);
-		break;
-	case REG_DAY: time->day = clamp(number, 1, 31); break;
-	case REG_MONTH: time->month = clamp(number, 1, 12); break;
-	case REG_YEAR: time->year = time->year / 100 * 100 + clamp(number, 0, 99); break;
-	default:
-		number = (value >> 4) * 10u + (value & 15);
-		time->year = time->year % 100 + clamp(number, 19, 99) * 100;
-		break;
-	}
-	if (time->year < 1970) /* before what the host's clock can count */
-		time->year = time->year % 100 + 2000;
-	if (running(rtc))
-		start_clock(rtc, local_ns(rtc) % SECOND_NS);
+	rtc_from_unix(guest_seconds(rtc, local), &time);
+	rtc->cmos[REG_SECONDS] = encode(rtc, time.second);
+	rtc->cmos[REG_MINUTES] = encode(rtc, time.minute);
+	rtc->cmos[REG_HOURS] = encode_hour(rtc, time.hour);
+	rtc->cmos[REG_WEEKDAY] = encode(rtc, time.weekday);
+	rtc->cmos[REG_DAY] = encode(rtc, time.day);
+	rtc->cmos[REG_MONTH] = encode(rtc, time.month);
+	rtc->cmos[REG_YEAR] = encode(rtc, time.year % 100);
+	rtc->cmos[REG_CENTURY] = (u8)(time.year / 1000 << 4 | time.year / 100 % 10);
+}
+
+/*
+ * Starts the clock with what the time registers hold. What no clock can show becomes the nearest it
+ * can, days past a month's end are of the next; the weekday follows from the date.
+ */
+static void start_clock(struct rtc *rtc, u64 fraction_ns) {
+	u64 wall = platform_wall_clock_ns();
+	const u8 *cmos = rtc->cmos;
+	u32 century = (cmos[REG_CENTURY] >> 4) * 10u + (cmos[REG_CENTURY] & 15);
+	struct rtc_time time = {
+		.second = clamp(decode(rtc, cmos[REG_SECONDS]), 0, 59),
+		.minute = clamp(decode(rtc, cmos[REG_MINUTES]), 0, 59),
+		.hour = clamp(decode_hour(rtc, cmos[REG_HOURS]), 0, 23),
+		.day = clamp(decode(rtc, cmos[REG_DAY]), 1, 31),
+		.month = clamp(decode(rtc, cmos[REG_MONTH]), 1, 12),
+		.year = clamp(century, 19, 99) * 100 + clamp(decode(rtc, cmos[REG_YEAR]), 0, 99),
+	};
+
+	if (time.year < 1970) /* before what the host's clock can count */
+		time.year = time.year % 100 + 2000;
+	rtc->phase = (fraction_ns + SECOND_NS - wall % SECOND_NS) % SECOND_NS;
+	rtc->seen = wall + rtc->phase;
+	rtc->offset = rtc_to_unix(&time) - rtc->seen / SECOND_NS;
 }
 
 /* ---- flags and the interrupt ---- */
@@ -301,7 +279,7 @@ static void write_control(struct rtc *rtc, unsigned reg, u8 value) {
 	else /* setting SET clears UIE */
 		rtc->cmos[REG_B] = value & B_SET ? value & (u8)~B_UIE : value;
 	if (was_running && !running(rtc)) {
-		rtc_from_unix(guest_seconds(rtc, now), &rtc->held);
+		show_time(rtc, now);
 		rtc->held_ns = now % SECOND_NS;
 	} else if (!was_running && running(rtc)) {
 		start_clock(rtc, divider_held ? SECOND_NS / 2 : rtc->held_ns);
@@ -312,8 +290,8 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg) {
 	bool updating;
 	u8 value;
 
-	if (is_time(reg))
-		return time_register(rtc, reg);
+	if (is_time(reg) && running(rtc))
+		show_time(rtc, local_ns(rtc));
 	switch (reg) {
 	case REG_A:
 		updating = running(rtc) && local_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS;
@@ -330,13 +308,18 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg) {
 }
 
 static void write_cmos(struct rtc *rtc, unsigned reg, u8 value) {
+	bool time_goes_on = is_time(reg) && running(rtc);
+	u64 now = local_ns(rtc);
+
 	update(rtc); /* by the rules that held until now */
-	if (is_time(reg))
-		set_time_register(rtc, reg, value);
-	else if (reg == REG_A || reg == REG_B)
+	if (time_goes_on)
+		show_time(rtc, now);
+	if (reg == REG_A || reg == REG_B)
 		write_control(rtc, reg, value);
 	else if (reg != REG_C && reg != REG_D)
 		rtc->cmos[reg] = value;
+	if (time_goes_on)
+		start_clock(rtc, now % SECOND_NS);
 	update(rtc);
 }
 

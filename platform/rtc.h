@@ -25,15 +25,14 @@ struct rtc_time {
 struct rtc {
 	struct spinlock lock; /* guards the rest */
 	struct vm *vm;
-	u64 phase;	      /* 0 to 999999999: local time = platform_wall_clock_ns() + phase */
-	u64 offset;	      /* guest's time - local time, in seconds modulo 2^64 */
-	struct rtc_time held; /* the time registers while the clock is stopped */
-	u64 held_ns;
+	u64 phase;	    /* 0 to 999999999: local time = platform_wall_clock_ns() + phase */
+	u64 offset;	    /* guest's time - local time, in seconds modulo 2^64 */
+	u64 held_ns;	    /* of the second in which the clock was stopped */
 	u64 seen;	    /* local time in ns up to which the flags in register C are known */
 	struct timer timer; /* next interrupt that is enabled */
 	u8 index;
 	bool line;
-	u8 cmos[RTC_CMOS];
+	u8 cmos[RTC_CMOS]; /* the time registers are valid while the clock is stopped */
 };
 
 /* For a zeroed structure. low, high: bytes of RAM below and above 4 GiB. 0 or the bus's error. */
