@@ -129,13 +129,10 @@ void screen_init(size_t width, size_t height, void (*draw)(size_t column, size_t
 void screen_panic_mode(void) { unlocked = true; }
 
 void screen_write(const char *text, size_t len) {
+	spin_guard(unlocked ? NULL : &lock);
 	if (!draw_cell)
 		return;
-	if (!unlocked)
-		spin_lock(&lock);
 	for (size_t i = 0; i < len; i++)
 		take((u8)text[i]);
 	refresh();
-	if (!unlocked)
-		spin_unlock(&lock);
 }

@@ -79,24 +79,13 @@ static void put(u8 byte) {
 
 void serial_panic_mode(void) { unlocked = true; }
 
-static void take_lock(void) {
-	if (!unlocked)
-		spin_lock(&lock);
-}
-
-static void drop_lock(void) {
-	if (!unlocked)
-		spin_unlock(&lock);
-}
-
 void serial_write(const char *text, size_t len) {
+	spin_guard(unlocked ? NULL : &lock);
 	if (!base)
 		return;
-	take_lock();
 	for (size_t i = 0; i < len; i++)
 		put((u8)text[i]);
 	push_out();
-	drop_lock();
 }
 
 void serial_poll(void (*rx)(u8 byte)) {
@@ -115,18 +104,16 @@ void serial_poll(void (*rx)(u8 byte)) {
 }
 
 void serial_enable_irq(void) {
-	spin_lock(&lock);
+	spin_guard(&lock);
 	if (base)
 		set_ier(IER_RX);
-	spin_unlock(&lock);
 }
 
 void serial_drain(void) {
 	if (!base)
 		return;
 	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++) {
-		take_lock();
+		spin_guard(unlocked ? NULL : &lock);
 		push_out();
-		drop_lock();
 	}
 }

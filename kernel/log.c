@@ -19,48 +19,33 @@ static u64 ring_head; /* bytes ever written */
 static const struct console *consoles[MAX_CONSOLES];
 static unsigned nr_consoles;
 static enum log_level shown = LOG_INFO;
-static struct spinlock log_lock;
-static bool unlocked;
-
-static void lock(void) {
-	if (!unlocked)
-		spin_lock(&log_lock);
-}
-
-static void unlock(void) {
-	if (!unlocked)
-		spin_unlock(&log_lock);
-}
+static struct spinlock lock;
+static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
 void log_panic_mode(void) { unlocked = true; }
 
 void log_set_level(enum log_level level) { shown = level; }
 
 int log_add_console(const struct console *console) {
-	int err = 0;
+	u64 next;
 
-	lock();
-	if (nr_consoles == MAX_CONSOLES) {
-		err = E_NOMEM;
-	} else {
-		u64 next = ring_head % RING_SIZE;
-
-		if (ring_head >= RING_SIZE)
-			console->write(&ring[next], RING_SIZE - next);
-		console->write(ring, next);
-		consoles[nr_consoles++] = console;
-	}
-	unlock();
-	return err;
+	spin_guard(unlocked ? NULL : &lock);
+	if (nr_consoles == MAX_CONSOLES)
+		return E_NOMEM;
+	next = ring_head % RING_SIZE;
+	if (ring_head >= RING_SIZE)
+		console->write(&ring[next], RING_SIZE - next);
+	console->write(ring, next);
+	consoles[nr_consoles++] = console;
+	return 0;
 }
 
 void log_write(const char *text, size_t len) {
-	lock();
+	spin_guard(unlocked ? NULL : &lock);
 	for (size_t i = 0; i < len; i++)
 		ring[ring_head++ % RING_SIZE] = text[i];
 	for (unsigned i = 0; i < nr_consoles; i++)
 		consoles[i]->write(text, len);
-	unlock();
 }
 
 void log_raw(const char *fmt, ...) {
@@ -95,12 +80,9 @@ void log_msg(enum log_level level, const char *fmt, ...) {
 }
 
 bool log_allowed(struct log_limit *limit) {
-	bool allowed;
-
-	lock();
-	allowed = limit->count < limit->max;
-	if (allowed)
-		limit->count++;
-	unlock();
-	return allowed;
+	spin_guard(unlocked ? NULL : &lock);
+	if (limit->count >= limit->max)
+		return false;
+	limit->count++;
+	return true;
 }

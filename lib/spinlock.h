@@ -23,12 +23,21 @@ static inline void spin_unlock(struct spinlock *lock) {
 	atomic_store_explicit(&lock->taken, 0, memory_order_release);
 }
 
-static inline void spin_release(struct spinlock *const *lock) { spin_unlock(*lock); }
+static inline struct spinlock *spin_acquire(struct spinlock *lock) {
+	if (lock)
+		spin_lock(lock);
+	return lock;
+}
 
-/* Takes the lock and holds it to the end of the block. */
+static inline void spin_release(struct spinlock *const *lock) {
+	if (*lock)
+		spin_unlock(*lock);
+}
+
+/* Takes the lock and holds it to the end of the block. NULL: none, for what a panic still uses. */
 #define spin_guard(lock)                                                               \
-	__attribute__((cleanup(spin_release))) struct spinlock *const guard_ = (lock); \
-	spin_lock(guard_)
+	__attribute__((cleanup(spin_release), unused)) struct spinlock *const guard_ = \
+		spin_acquire(lock)
 
 #ifdef ROOST_DEBUG
 void lock_assert_failed(const char *what) __attribute__((noreturn));
