@@ -14,42 +14,32 @@
 #include "lib/x86.h"
 #include "platform/kvm_pv.h"
 
-/* Words of feature bits: one register of one leaf each. */
-enum word {
-	W1_ECX,
-	W1_EDX,
-	W7_EBX,
-	W7_ECX,
-	W7_EDX,
-	W71_EAX,
-	WD1_EAX,
-	WX1_ECX,
-	WX1_EDX,
-	WX8_EBX,
-	WXA_EDX,
-	WX21_EAX,
-	NR_WORDS,
-};
-
 enum { EAX, EBX, ECX, EDX };
+
+/* Words of feature bits: one register of one leaf each. */
+#define WORDS(X)                            \
+	X(W1_ECX, 1, 0, ECX)                \
+	X(W1_EDX, 1, 0, EDX)                \
+	X(W7_EBX, 7, 0, EBX)                \
+	X(W7_ECX, 7, 0, ECX)                \
+	X(W7_EDX, 7, 0, EDX)                \
+	X(W71_EAX, 7, 1, EAX)               \
+	X(WD1_EAX, 0xd, 1, EAX)             \
+	X(WX1_ECX, CPUID_EXT + 1, 0, ECX)   \
+	X(WX1_EDX, CPUID_EXT + 1, 0, EDX)   \
+	X(WX8_EBX, CPUID_EXT + 8, 0, EBX)   \
+	X(WXA_EDX, CPUID_EXT + 0xa, 0, EDX) \
+	X(WX21_EAX, CPUID_EXT + 0x21, 0, EAX)
+
+#define WORD_NUMBER(name, leaf, subleaf, reg) name,
+#define WORD_PLACE(name, leaf, subleaf, reg)  [name] = {leaf, subleaf, reg},
+
+enum word { WORDS(WORD_NUMBER) NR_WORDS };
 
 static const struct {
 	u32 leaf, subleaf;
 	u8 reg;
-} words[NR_WORDS] = {
-	[W1_ECX] = {1, 0, ECX},
-	[W1_EDX] = {1, 0, EDX},
-	[W7_EBX] = {7, 0, EBX},
-	[W7_ECX] = {7, 0, ECX},
-	[W7_EDX] = {7, 0, EDX},
-	[W71_EAX] = {7, 1, EAX},
-	[WD1_EAX] = {0xd, 1, EAX},
-	[WX1_ECX] = {CPUID_EXT + 1, 0, ECX},
-	[WX1_EDX] = {CPUID_EXT + 1, 0, EDX},
-	[WX8_EBX] = {CPUID_EXT + 8, 0, EBX},
-	[WXA_EDX] = {CPUID_EXT + 0xa, 0, EDX},
-	[WX21_EAX] = {CPUID_EXT + 0x21, 0, EAX},
-};
+} words[NR_WORDS] = {WORDS(WORD_PLACE)};
 
 /* State components (APM 2 11.5.2, SDM 1 13.1). */
 #define XCR0_LEGACY  0x003u /* x87 and SSE: every XSAVE has them */
@@ -268,7 +258,7 @@ static void build_xcr0(struct builder *b) {
 	if (!(xcr0 & XCR0_AVX) || (xcr0 & XCR0_AVX512) != XCR0_AVX512)
 		xcr0 &= ~(u64)XCR0_AVX512;
 	b->model->xcr0_allowed = xcr0;
-	b->model->xsave_size = cpu_model_xsave_size(b->model, xcr0);
+	b->model->xsave_size = cpu_model_xsave_size(b->model, xcr0, XSAVE_STANDARD);
 }
 
 /* Those of the row that the guest gets. */
@@ -610,29 +600,18 @@ const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *m,
 	return &m->leaves[0];
 }
 
-u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0) {
+u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0, enum xsave_format format) {
 	u32 size = 576; /* the legacy area and the header: APM 2 11.5.2 */
-
-	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
-		const struct xsave_component *c = &m->component[i];
-
-		if ((xcr0 & BIT(i)) && c->offset + c->size > size)
-			size = c->offset + c->size;
-	}
-	return size;
-}
-
-u32 cpu_model_xsavec_size(const struct cpu_model *m, u64 xcr0) {
-	u32 size = 576;
 
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
 		const struct xsave_component *c = &m->component[i];
 
 		if (!(xcr0 & BIT(i)))
 			continue;
-		if (c->align64)
-			size = (u32)align_up(size, 64);
-		size += c->size;
+		if (format == XSAVE_COMPACTED)
+			size = (u32)align_up(size, c->align64 ? 64 : 1) + c->size;
+		else
+			size = (u32)max_u64(size, c->offset + c->size);
 	}
 	return size;
 }

@@ -130,5 +130,5 @@ static inline const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *m,
 }
 
 /* Bytes that XSAVE (standard) or XSAVEC (compacted) need for the components in xcr0. */
-u32 cpu_model_xsave_size(const struct cpu_model *model, u64 xcr0);
-u32 cpu_model_xsavec_size(const struct cpu_model *model, u64 xcr0);
+enum xsave_format { XSAVE_STANDARD, XSAVE_COMPACTED };
+u32 cpu_model_xsave_size(const struct cpu_model *model, u64 xcr0, enum xsave_format format);

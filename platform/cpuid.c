@@ -44,10 +44,10 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live
 		break;
 	case CPUID_TOPOLOGY: vcpu->gpr[RDX] = vcpu->id; break;
 	case CPUID_XSAVE:
-		vcpu->gpr[RBX] = cpu_model_xsave_size(model, vcpu_reg(vcpu, VREG_XCR0));
-		break;
 	case CPUID_XSAVEC:
-		vcpu->gpr[RBX] = cpu_model_xsavec_size(model, vcpu_reg(vcpu, VREG_XCR0));
+		vcpu->gpr[RBX] = cpu_model_xsave_size(model, vcpu_reg(vcpu, VREG_XCR0),
+						      live == CPUID_XSAVE ? XSAVE_STANDARD
+									  : XSAVE_COMPACTED);
 		break;
 	case CPUID_EXT1: vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]); break;
 	case CPUID_AMD_TOPO:

@@ -194,17 +194,19 @@ static void test_avx512_is_whole_or_absent(void **state) {
 static void test_xsave_sizes(void **state) {
 	(void)state;
 	build_on(&fake_intel, 1);
-	assert_int_equal(cpu_model_xsave_size(&model, 3), 576);
-	assert_int_equal(cpu_model_xsave_size(&model, 7), 832);
-	assert_int_equal(cpu_model_xsave_size(&model, 0x203), 2696);
+	assert_int_equal(cpu_model_xsave_size(&model, 3, XSAVE_STANDARD), 576);
+	assert_int_equal(cpu_model_xsave_size(&model, 7, XSAVE_STANDARD), 832);
+	assert_int_equal(cpu_model_xsave_size(&model, 0x203, XSAVE_STANDARD), 2696);
 	assert_int_equal(model.xsave_size, 2696);
 	assert_int_equal(leaf(0xd, 0)->ecx, 2696);
 	assert_int_equal(leaf(0xd, 0)->eax, 0x2e7);
-	assert_int_equal(cpu_model_xsavec_size(&model, 1), 576);
-	assert_int_equal(cpu_model_xsavec_size(&model, 7), 832);
-	assert_int_equal(cpu_model_xsavec_size(&model, 0x207), 840);
-	assert_int_equal(cpu_model_xsavec_size(&model, 0x22), 576 + 64); /* no AVX */
-	assert_int_equal(cpu_model_xsavec_size(&model, 0x2e7), 576 + 256 + 64 + 512 + 1024 + 8);
+	assert_int_equal(cpu_model_xsave_size(&model, 1, XSAVE_COMPACTED), 576);
+	assert_int_equal(cpu_model_xsave_size(&model, 7, XSAVE_COMPACTED), 832);
+	assert_int_equal(cpu_model_xsave_size(&model, 0x207, XSAVE_COMPACTED), 840);
+	assert_int_equal(cpu_model_xsave_size(&model, 0x22, XSAVE_COMPACTED),
+			 576 + 64); /* no AVX */
+	assert_int_equal(cpu_model_xsave_size(&model, 0x2e7, XSAVE_COMPACTED),
+			 576 + 256 + 64 + 512 + 1024 + 8);
 	assert_int_equal(leaf(0xd, 9)->ecx, 2);
 	assert_int_equal(leaf(0xd, 3)->eax, 0); /* MPX: not offered */
 	assert_int_equal(leaf(0xd, 1)->ecx, 0); /* no supervisor components */
