@@ -2,6 +2,8 @@
 # This file builds the image; tools/targets.mk holds every other target.
 
 BUILD ?= build
+# One spelling, whoever calls: the files of dependencies name their objects by it.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 ifeq ($(origin CC),default)
 CC := gcc
 endif
