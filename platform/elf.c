@@ -5,7 +5,7 @@
 #include "platform/elf.h"
 
 #include "lib/error.h"
-#include "lib/string.h"
+#include "platform/load.h"
 
 #define MAGIC	      0x464c457f /* "\x7fELF" */
 #define LITTLE_ENDIAN 1
@@ -27,14 +27,6 @@ static const struct elf_class {
 	[2] = {8, 62 /* EM_X86_64 */, 64, 54, 56},
 };
 
-/* A little-endian field of 1 to 8 bytes. */
-static u64 field(const u8 *at, u32 size) {
-	u64 value = 0;
-
-	memcpy(&value, at, size);
-	return value;
-}
-
 int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
 	const struct elf_class *class;
 	u64 offset;
@@ -42,17 +34,17 @@ int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
 	if (size < E_ENTRY)
 		return E_TRUNC;
 	class = data[E_CLASS] < ARRAY_SIZE(classes) ? &classes[data[E_CLASS]] : &classes[0];
-	if (field(data, 4) != MAGIC || data[E_DATA] != LITTLE_ENDIAN ||
-	    field(data + E_TYPE, 2) != TYPE_EXEC || field(data + E_MACHINE, 2) != class->machine ||
-	    !class->word_size)
+	if (load_field(data, 4) != MAGIC || data[E_DATA] != LITTLE_ENDIAN ||
+	    load_field(data + E_TYPE, 2) != TYPE_EXEC ||
+	    load_field(data + E_MACHINE, 2) != class->machine || !class->word_size)
 		return E_FORMAT;
 	if (size < class->header_size)
 		return E_TRUNC;
-	offset = field(data + E_ENTRY + class->word_size, class->word_size);
+	offset = load_field(data + E_ENTRY + class->word_size, class->word_size);
 	*elf = (struct elf_image){
-		.entry = field(data + E_ENTRY, class->word_size),
-		.header_size = (u32)field(data + class->phentsize, 2),
-		.nr_headers = (u32)field(data + class->phentsize + 2, 2),
+		.entry = load_field(data + E_ENTRY, class->word_size),
+		.header_size = (u32)load_field(data + class->phentsize, 2),
+		.nr_headers = (u32)load_field(data + class->phentsize + 2, 2),
 		.word_size = class->word_size,
 	};
 	if (elf->header_size < class->program_size)
@@ -68,8 +60,9 @@ bool elf_segment(const struct elf_image *elf, u32 index, struct elf_segment *out
 	u32 size = elf->word_size;
 
 	/* Behind p_type, and p_flags that fill up to an address's width. */
-	*out = (struct elf_segment){field(at + size, size), field(at + 2 * size, size),
-				    field(at + 3 * size, size), field(at + 4 * size, size),
-				    field(at + 5 * size, size)};
-	return field(at, 4) == PT_LOAD;
+	*out = (struct elf_segment){load_field(at + size, size), load_field(at + 2 * size, size),
+				    load_field(at + 3 * size, size),
+				    load_field(at + 4 * size, size),
+				    load_field(at + 5 * size, size)};
+	return load_field(at, 4) == PT_LOAD;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernel/vcpu.h"
+#include "lib/string.h"
 #include "lib/types.h"
 
 struct vm;
@@ -105,6 +106,14 @@ int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 si
  * protected mode without paging. Writes the GDT, whose code segment is the descriptor `code`.
  */
 int load_flat_state(const struct load_target *to, gpa_t gdt, u64 code) __must_check;
+
+/* A little-endian field of 1 to 8 bytes. */
+static inline u64 load_field(const u8 *at, u32 size) {
+	u64 value = 0;
+
+	memcpy(&value, at, size);
+	return value;
+}
 
 /* Bytes as whole KiB, for messages. */
 static inline u64 load_kib(u64 bytes) { return (bytes >> 10) + (bytes % 1024 != 0); }

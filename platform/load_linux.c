@@ -25,7 +25,7 @@
 #define SECTOR		    512u
 #define HEADER_MAGIC	    0x53726448u /* "HdrS" */
 #define PROTOCOL_2_12	    0x020cu
-#define BOOT_FLAG	    0xaa55u
+#define BOOT_MARK	    0xaa55u
 #define LOADFLAGS_HIGH	    0x01u
 #define XLF_KERNEL_64	    0x0001u
 #define ENTRY_64	    0x200u
@@ -36,65 +36,21 @@
 #define MAPPED_GIB	    4u
 #define PTE_TABLE	    (X86_PTE_P | X86_PTE_W)
 
-/* The setup header as it lies at 0x1f1 of the file and of boot_params. */
-struct setup_header {
-	u8 setup_sects;
-	u16 root_flags;
-	u32 syssize; /* protected-mode part, in units of 16 bytes */
-	u16 ram_size, vid_mode, root_dev, boot_flag;
-	u8 jump, jump_length; /* the header ends where this jump goes */
-	u32 magic;
-	u16 version;
-	u32 realmode_switch;
-	u16 start_sys_seg, kernel_version;
-	u8 type_of_loader, loadflags;
-	u16 setup_move_size;
-	u32 code32_start, ramdisk_image, ramdisk_size, bootsect_kludge;
-	u16 heap_end_ptr;
-	u8 ext_loader_ver, ext_loader_type;
-	u32 cmd_line_ptr, initrd_addr_max, kernel_alignment;
-	u8 relocatable_kernel, min_alignment;
-	u16 xloadflags;
-	u32 cmdline_size, hardware_subarch;
-	u64 hardware_subarch_data;
-	u32 payload_offset, payload_length;
-	u64 setup_data, pref_address;
-	u32 init_size, handover_offset, kernel_info_offset;
-} __packed;
-
-#define HEADER_OFFSET 0x1f1u
-#define HEADER_JUMP   0x202u /* where the jump counts from */
-
-_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, jump) == 0x200, "setup header");
-_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, cmd_line_ptr) == 0x228, "header");
-_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, xloadflags) == 0x236, "setup header");
-_Static_assert(HEADER_OFFSET + offsetof(struct setup_header, pref_address) == 0x258, "header");
-_Static_assert(HEADER_OFFSET + sizeof(struct setup_header) == 0x26c, "setup header");
-
-struct e820_entry {
-	u64 base, size;
-	u32 type;
-} __packed;
-
-struct boot_params {
-	u8 unused0[0x070];
-	u64 acpi_rsdp_addr;
-	u8 unused1[0x1e8 - 0x078];
-	u8 e820_entries;
-	u8 unused2[HEADER_OFFSET - 0x1e9];
-	struct setup_header header;
-	u8 unused3[0x2d0 - 0x26c];
-	struct e820_entry e820[128];
-	u8 unused4[PAGE_SIZE - 0xcd0];
-} __packed;
-
-_Static_assert(sizeof(struct boot_params) == PAGE_SIZE, "boot_params");
-_Static_assert(offsetof(struct boot_params, e820) == 0x2d0, "boot_params");
+/*
+ * Offsets in the file's first sectors and, alike, in boot_params (Linux: boot.rst, zero-page.rst).
+ * A header of 2.12 ends before HANDOVER_OFFSET, today's at HEADER_END.
+ */
+enum { ACPI_RSDP_ADDR = 0x070, E820_ENTRIES = 0x1e8, E820_TABLE = 0x2d0, E820_SIZE = 20 };
+enum { HEADER = 0x1f1, SETUP_SECTS = 0x1f1, SYSSIZE = 0x1f4, BOOT_FLAG = 0x1fe };
+enum { JUMP_LENGTH = 0x201, JUMP_END, MAGIC = 0x202, VERSION = 0x206, TYPE_OF_LOADER = 0x210 };
+enum { LOADFLAGS = 0x211, CODE32_START = 0x214, RAMDISK_IMAGE = 0x218, RAMDISK_SIZE = 0x21c };
+enum { CMD_LINE_PTR = 0x228, INITRD_ADDR_MAX = 0x22c, KERNEL_ALIGNMENT = 0x230 };
+enum { RELOCATABLE_KERNEL = 0x234, XLOADFLAGS = 0x236, CMDLINE_SIZE = 0x238, SETUP_DATA = 0x250 };
+enum { PREF_ADDRESS = 0x258, INIT_SIZE = 0x260, HANDOVER_OFFSET = 0x264, HEADER_END = 0x26c };
 
 /* What the checked header says, and where things go. */
 struct linux_image {
-	struct setup_header header;
-	u32 header_size;    /* bytes of the header that this kernel has */
+	u32 header_end;	    /* of what this kernel has of it */
 	u64 payload_offset; /* protected-mode part in the file */
 	u64 payload_size;
 	gpa_t load;	/* where it goes */
@@ -102,20 +58,17 @@ struct linux_image {
 	gpa_t initrd;	/* 0: none */
 };
 
-/* The tables are built here page by page; loads come one at a time. */
-static union {
-	struct boot_params params;
-	u64 table[TABLE_ENTRIES];
-} scratch;
+/* boot_params, with the header from the start, and a page table; loads come one at a time. */
+static u8 params[PAGE_SIZE];
+static u64 table_page[TABLE_ENTRIES];
+
+static u64 get(u32 at, u32 size) { return load_field(params + at, size); }
+
+static void put(u32 at, u32 size, u64 value) { memcpy(params + at, &value, size); }
 
 bool linux_detect(const struct blob *kernel) {
-	const size_t marks = offsetof(struct setup_header, version);
-	struct setup_header header;
-
-	if (kernel->size < HEADER_OFFSET + marks)
-		return false;
-	memcpy(&header, kernel->data + HEADER_OFFSET, marks);
-	return header.boot_flag == BOOT_FLAG && header.magic == HEADER_MAGIC;
+	return kernel->size >= VERSION && load_field(kernel->data + BOOT_FLAG, 2) == BOOT_MARK &&
+	       load_field(kernel->data + MAGIC, 4) == HEADER_MAGIC;
 }
 
 /* Copies the header once, no further than it says it goes. */
@@ -123,44 +76,44 @@ static int read_header(const struct load_target *to, struct linux_image *image) 
 	const struct blob *kernel = &to->spec->kernel;
 	u64 end;
 
-	if (kernel->size < HEADER_JUMP + 4)
+	if (kernel->size < VERSION)
 		return load_fail(to, E_TRUNC, "%lu bytes long, too short for a Linux setup header",
 				 kernel->size);
 	if (!linux_detect(kernel))
 		return load_fail(to, E_FORMAT, "no Linux setup header (HdrS)");
-	end = HEADER_JUMP + kernel->data[HEADER_JUMP - 1];
+	end = JUMP_END + kernel->data[JUMP_LENGTH];
 	if (kernel->size < end)
 		return load_fail(to, E_TRUNC, "%lu bytes long, but its setup header takes %lu",
 				 kernel->size, end);
-	image->header_size = (u32)min_u64(end - HEADER_OFFSET, sizeof(image->header));
-	memcpy(&image->header, kernel->data + HEADER_OFFSET, image->header_size);
+	image->header_end = (u32)min_u64(end, HEADER_END);
+	memset(params, 0, sizeof(params));
+	memcpy(params + HEADER, kernel->data + HEADER, image->header_end - HEADER);
 	return 0;
 }
 
 static int check_header(const struct load_target *to, const struct linux_image *image) {
-	const struct setup_header *header = &image->header;
+	u64 version = get(VERSION, 2);
 
-	if (header->version < PROTOCOL_2_12)
-		return load_fail(to, E_NOSUPP, "boot protocol %u.%02u, at least 2.12 is needed",
-				 header->version >> 8, header->version & 0xffu);
-	if (image->header_size < offsetof(struct setup_header, handover_offset))
+	if (version < PROTOCOL_2_12)
+		return load_fail(to, E_NOSUPP, "boot protocol %lu.%02lu, at least 2.12 is needed",
+				 version >> 8, version & 0xff);
+	if (image->header_end < HANDOVER_OFFSET)
 		return load_fail(to, E_FORMAT,
 				 "setup header of %u bytes, too short for its version",
-				 image->header_size);
-	if (!(header->loadflags & LOADFLAGS_HIGH))
+				 image->header_end - HEADER);
+	if (!(get(LOADFLAGS, 1) & LOADFLAGS_HIGH))
 		return load_fail(to, E_NOSUPP, "a zImage for low memory, a bzImage is needed");
-	if (!(header->xloadflags & XLF_KERNEL_64))
+	if (!(get(XLOADFLAGS, 2) & XLF_KERNEL_64))
 		return load_fail(to, E_NOSUPP, "no 64-bit entry point, a 64-bit kernel is needed");
 	return 0;
 }
 
 /* Where the protected-mode part lies in the file, and that it is all there. */
 static int find_payload(const struct load_target *to, struct linux_image *image) {
-	u64 sectors = image->header.setup_sects ? image->header.setup_sects : DEFAULT_SETUP_SECTS;
-	u64 end;
+	u64 sectors = get(SETUP_SECTS, 1), end;
 
-	image->payload_offset = (sectors + 1) * SECTOR;
-	image->payload_size = (u64)image->header.syssize * 16;
+	image->payload_offset = ((sectors ? sectors : DEFAULT_SETUP_SECTS) + 1) * SECTOR;
+	image->payload_size = get(SYSSIZE, 4) * 16;
 	end = image->payload_offset + image->payload_size;
 	if (image->payload_size <= ENTRY_64)
 		return load_fail(to, E_FORMAT, "its header says that the kernel has only %lu bytes",
@@ -176,20 +129,19 @@ static int find_payload(const struct load_target *to, struct linux_image *image)
  * all the same, and one loaded higher only takes memory from others.
  */
 static int place_kernel(const struct load_target *to, struct linux_image *image) {
-	const struct setup_header *header = &image->header;
-	u64 align = header->kernel_alignment, load = header->pref_address;
+	u64 align = get(KERNEL_ALIGNMENT, 4), load = get(PREF_ADDRESS, 8);
 
 	if (load < LAYOUT_HIGH_LOAD || load >= LAYOUT_PCI_HOLE || load % PAGE_SIZE)
 		return load_fail(to, E_FORMAT, "cannot be loaded at its preferred address %#lx",
 				 load);
-	if (header->relocatable_kernel) {
+	if (get(RELOCATABLE_KERNEL, 1)) {
 		if (!align || align & (align - 1) || align > GiB(1))
 			return load_fail(to, E_FORMAT, "alignment %#lx is no power of 2", align);
 		load = align_up(load, align);
 	}
 	image->load = load;
 	image->load_end =
-		align_up(load + max_u64(header->init_size, image->payload_size), PAGE_SIZE);
+		align_up(load + max_u64(get(INIT_SIZE, 4), image->payload_size), PAGE_SIZE);
 	if (image->load_end > to->low_end)
 		return load_fail(to, E_NOMEM,
 				 "does not fit: needs memory up to %lu KiB, %lu KiB are missing",
@@ -200,7 +152,7 @@ static int place_kernel(const struct load_target *to, struct linux_image *image)
 /* As high as the header allows, so that the kernel can unpack below it. */
 static int place_initrd(const struct load_target *to, struct linux_image *image) {
 	const struct blob *initrd = &to->spec->initrd;
-	u64 limit = min_u64(to->low_end, (u64)image->header.initrd_addr_max + 1);
+	u64 limit = min_u64(to->low_end, get(INITRD_ADDR_MAX, 4) + 1);
 	u64 top = align_down(limit, PAGE_SIZE);
 
 	if (!initrd->data || !initrd->size)
@@ -210,11 +162,11 @@ static int place_initrd(const struct load_target *to, struct linux_image *image)
 			       top > image->load_end ? top - image->load_end : 0);
 }
 
-static int write_cmdline(const struct load_target *to, const struct linux_image *image) {
+static int write_cmdline(const struct load_target *to) {
 	const char *cmdline = to->spec->cmdline ? to->spec->cmdline : "";
 	u64 length = strnlen(cmdline, LOAD_MAX_STRING);
 	/* cmdline_size does not count the final 0. */
-	u64 most = min_u64(image->header.cmdline_size, LOAD_MAX_STRING - 1);
+	u64 most = min_u64(get(CMDLINE_SIZE, 4), LOAD_MAX_STRING - 1);
 
 	if (length > most)
 		return load_fail(to, E_RANGE,
@@ -225,32 +177,31 @@ static int write_cmdline(const struct load_target *to, const struct linux_image 
 
 /* Everything that is not set here stays 0, which says "not there" (Linux: zero-page.rst). */
 static int write_params(const struct load_target *to, const struct linux_image *image) {
-	struct boot_params *params = &scratch.params;
-	struct setup_header *header = &params->header;
 	struct guest_range map[LAYOUT_MAX_MAP];
 	u32 count = layout_map(to->memory, map);
 
-	memset(params, 0, sizeof(*params));
-	memcpy(header, &image->header, image->header_size);
-	header->type_of_loader = LOADER_UNDEFINED;
-	header->cmd_line_ptr = CMDLINE_ADDRESS;
-	header->ramdisk_image = (u32)image->initrd;
-	header->ramdisk_size = image->initrd ? (u32)to->spec->initrd.size : 0;
-	header->code32_start = (u32)image->load;
-	header->setup_data = 0;
-	params->acpi_rsdp_addr = LAYOUT_ACPI;
-	params->e820_entries = (u8)count;
-	for (u32 i = 0; i < count; i++)
-		params->e820[i] = (struct e820_entry){map[i].base, map[i].size, map[i].type};
-	return load_write(to, PARAMS_ADDRESS, params, sizeof(*params));
+	put(TYPE_OF_LOADER, 1, LOADER_UNDEFINED);
+	put(CMD_LINE_PTR, 4, CMDLINE_ADDRESS);
+	put(RAMDISK_IMAGE, 4, image->initrd);
+	put(RAMDISK_SIZE, 4, image->initrd ? to->spec->initrd.size : 0);
+	put(CODE32_START, 4, image->load);
+	put(SETUP_DATA, 8, 0);
+	put(ACPI_RSDP_ADDR, 8, LAYOUT_ACPI);
+	put(E820_ENTRIES, 1, count);
+	for (u32 i = 0; i < count; i++) {
+		put(E820_TABLE + i * E820_SIZE, 8, map[i].base);
+		put(E820_TABLE + i * E820_SIZE + 8, 8, map[i].size);
+		put(E820_TABLE + i * E820_SIZE + 16, 4, map[i].type);
+	}
+	return load_write(to, PARAMS_ADDRESS, params, sizeof(params));
 }
 
 /* A page table whose first entries count up from `first` in this step; the others are empty. */
 static int write_table(const struct load_target *to, gpa_t table, u32 count, u64 first, u64 step) {
-	memset(scratch.table, 0, PAGE_SIZE);
+	memset(table_page, 0, sizeof(table_page));
 	for (u32 i = 0; i < count; i++)
-		scratch.table[i] = first + i * step;
-	return load_write(to, table, scratch.table, PAGE_SIZE);
+		table_page[i] = first + i * step;
+	return load_write(to, table, table_page, sizeof(table_page));
 }
 
 /* One PML4, one PDPT, a page directory for each GiB. */
@@ -285,7 +236,7 @@ int linux_load(const struct load_target *to) {
 	rc = read_header(to, &image) ?: check_header(to, &image) ?:
 	     find_payload(to, &image) ?: place_kernel(to, &image) ?: place_initrd(to, &image) ?:
 	     load_flat_state(to, GDT_ADDRESS, LOAD_CODE_64) ?: write_page_tables(to) ?:
-	     write_cmdline(to, &image) ?: write_params(to, &image) ?:
+	     write_cmdline(to) ?: write_params(to, &image) ?:
 	     load_write(to, image.load, spec->kernel.data + image.payload_offset,
 			image.payload_size) ?:
 	     load_write(to, image.initrd, spec->initrd.data,
