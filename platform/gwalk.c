@@ -101,24 +101,20 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
  * walk has judged (APM 2 5.4.2). False when it changed, and must be looked at again. What is no RAM
  * has all bits set.
  */
-static inline bool set_bits64(const struct gwalk *walk, gpa_t at, u64 seen, u64 bits) {
-	u64 *entry;
+static inline bool set_bits(const struct gwalk *walk, gpa_t at, unsigned size, u64 seen, u64 bits) {
+	u32 seen32 = (u32)seen;
+	void *entry;
 
 	if (likely((seen & bits) == bits))
 		return true;
-	entry = gmem_ptr_write(walk->gmem, at, 8);
-	return entry && __atomic_compare_exchange_n(entry, &seen, seen | bits, false,
-						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
-static inline bool set_bits32(const struct gwalk *walk, gpa_t at, u32 seen, u32 bits) {
-	u32 *entry;
-
-	if (likely((seen & bits) == bits))
-		return true;
-	entry = gmem_ptr_write(walk->gmem, at, 4);
-	return entry && __atomic_compare_exchange_n(entry, &seen, seen | bits, false,
-						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	entry = gmem_ptr_write(walk->gmem, at, size);
+	if (!entry)
+		return false;
+	if (size == 4)
+		return __atomic_compare_exchange_n((u32 *)entry, &seen32, seen32 | (u32)bits, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return __atomic_compare_exchange_n((u64 *)entry, &seen, seen | bits, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 /* Of an L2: *at from its physical address to one of L1's. access: ACCESS_TABLE for an entry. */
@@ -145,57 +141,6 @@ static inline int read_entry(const struct gwalk *walk, gpa_t *at, unsigned size,
 	return 0;
 }
 
-static inline u64 leaf_bits(u32 access) {
-	return access & ACCESS_WRITE ? X86_PTE_A | X86_PTE_D : X86_PTE_A;
-}
-
-/*
- * The levels with 8-byte entries and the usual layout, from the table at `table` whose entries
- * each cover 2^shift bytes.
- */
-static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_t gva, u32 access,
-		       gpa_t *gpa, struct fault *fault) {
-	u64 rights = ~0ul;
-	unsigned retries = 0;
-
-	while (retries < MAX_RETRIES) {
-		gpa_t at = table + (gva >> shift & 511) * 8;
-		u64 pte, here;
-		int err = read_entry(walk, &at, 8, &pte, fault);
-
-		if (unlikely(err))
-			return err;
-		here = rights & (pte ^ X86_PTE_NX);
-		if (unlikely(!(pte & X86_PTE_P)))
-			return page_fault(walk, gva, access, 0, fault);
-		if (unlikely(pte & walk->reserved))
-			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
-		if (shift == PAGE_SHIFT || pte & X86_PTE_PS) {
-			u64 offset = (1ul << shift) - 1;
-
-			/* A large leaf: 1 GiB at most; below its address all but PAT is 0. */
-			if (shift > 30 || pte & offset & GENMASK(29, 13))
-				return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED,
-						  fault);
-			if (unlikely(!permitted(walk, here, access)))
-				return page_fault(walk, gva, access, PF_PRESENT, fault);
-			*gpa = (pte & X86_PTE_ADDR & ~offset) | (gva & offset);
-			if (set_bits64(walk, at, pte, leaf_bits(access)))
-				return to_l1(walk, gpa, access, fault);
-			retries++;
-			continue;
-		}
-		if (!set_bits64(walk, at, pte, X86_PTE_A)) {
-			retries++;
-			continue;
-		}
-		rights = here;
-		table = pte & X86_PTE_ADDR;
-		shift -= 9;
-	}
-	return E_BUSY;
-}
-
 /* PAE: four entries at the top without rights or an accessed bit (APM 2 5.2.2). */
 static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *directory,
 			 struct fault *fault) {
@@ -213,56 +158,64 @@ static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *d
 	return 0;
 }
 
-/* The address in a 4 MiB leaf; bits 20:13 are bits 39:32 of it (APM 2 5.2.1). */
-static gpa_t pse36_address(u32 pde, gva_t gva) {
-	return (pde & GENMASK(31, 22)) | (u64)(pde >> 13 & 0xff) << 32 | (gva & GENMASK(21, 0));
+/* Where a leaf's page begins. In one of 4 MiB, bits 20:13 are bits 39:32 (APM 2 5.2.1). */
+static inline gpa_t leaf_address(u64 pte, unsigned shift) {
+	if (unlikely(shift == 22))
+		return (pte & GENMASK(31, 22)) | (pte >> 13 & 0xff) << 32;
+	return pte & X86_PTE_ADDR & ~(BIT(shift) - 1);
 }
 
-/* Bits that are 0 in a 4 MiB leaf: 21, and what the processor's addresses do not reach. */
-static u32 pse36_reserved(const struct gwalk *walk) {
+/*
+ * Bits that are 0 in a large leaf: below its address all but PAT; with 4 MiB, bit 21 and what the
+ * processor's addresses do not reach. There is none above 1 GiB.
+ */
+static u64 large_reserved(const struct gwalk *walk, unsigned shift) {
 	u64 reachable = walk->phys_bits > 32 ? GENMASK(walk->phys_bits - 1, 32) : 0;
 
-	return (u32)(BIT(21) | (~reachable >> 32 & 0xff) << 13);
+	if (shift == 22)
+		return BIT(21) | (~reachable >> 32 & 0xff) << 13;
+	return shift > 30 ? ~0ul : (BIT(shift) - 1) & GENMASK(29, 13);
 }
 
-/* 32-bit paging: two levels of 4-byte entries, 4 MiB leaves when CR4.PSE is set. */
-static int walk_32(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
-		   struct fault *fault) {
+/*
+ * The levels of the usual layout, from the table at `table` whose entries each cover 2^shift bytes.
+ * 32-bit paging has entries of 4 bytes, 1024 a table, and large leaves when CR4.PSE is set.
+ */
+static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_t gva, u32 access,
+		       gpa_t *gpa, struct fault *fault) {
+	unsigned size = walk->levels == 2 ? 4 : 8, bits = walk->levels == 2 ? 10 : 9;
+	bool may_be_large = size == 8 || walk->cr4 & X86_CR4_PSE;
+	u64 leaf_bits = access & ACCESS_WRITE ? X86_PTE_A | X86_PTE_D : X86_PTE_A;
 	u64 rights = ~0ul;
-	u64 table = walk->root;
-	unsigned shift = 22, retries = 0;
 
-	while (retries < MAX_RETRIES) {
-		gpa_t at = table + (gva >> shift & 1023) * 4;
-		u64 entry, here;
-		int err = read_entry(walk, &at, 4, &entry, fault);
-		u32 pte = (u32)entry;
-		bool large = shift == 22 && pte & X86_PTE_PS && walk->cr4 & X86_CR4_PSE;
+	for (unsigned retries = 0; retries < MAX_RETRIES;) {
+		gpa_t at = table + (gva >> shift & (BIT(bits) - 1)) * size;
+		bool large, leaf;
+		u64 pte, here;
+		int err = read_entry(walk, &at, size, &pte, fault);
 
-		if (err)
+		if (unlikely(err))
 			return err;
-		here = rights & (pte | X86_PTE_NX);
-		if (!(pte & X86_PTE_P))
+		here = rights & (pte ^ X86_PTE_NX);
+		large = shift > PAGE_SHIFT && pte & X86_PTE_PS && may_be_large;
+		leaf = large || shift == PAGE_SHIFT;
+		if (unlikely(!(pte & X86_PTE_P)))
 			return page_fault(walk, gva, access, 0, fault);
-		if (large && pte & pse36_reserved(walk))
+		if (unlikely(pte & walk->reserved || (large && pte & large_reserved(walk, shift))))
 			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
-		if (shift == PAGE_SHIFT || large) {
-			if (!permitted(walk, here, access))
-				return page_fault(walk, gva, access, PF_PRESENT, fault);
-			*gpa = large ? pse36_address(pte, gva)
-				     : (pte & GENMASK(31, 12)) | (gva & ~PAGE_MASK);
-			if (set_bits32(walk, at, pte, (u32)leaf_bits(access)))
-				return to_l1(walk, gpa, access, fault);
+		if (unlikely(leaf && !permitted(walk, here, access)))
+			return page_fault(walk, gva, access, PF_PRESENT, fault);
+		if (!set_bits(walk, at, size, pte, leaf ? leaf_bits : X86_PTE_A)) {
 			retries++;
 			continue;
 		}
-		if (!set_bits32(walk, at, pte, X86_PTE_A)) {
-			retries++;
-			continue;
+		if (leaf) {
+			*gpa = leaf_address(pte, shift) | (gva & (BIT(shift) - 1));
+			return to_l1(walk, gpa, access, fault);
 		}
 		rights = here;
-		table = pte & GENMASK(31, 12);
-		shift = PAGE_SHIFT;
+		table = pte & X86_PTE_ADDR;
+		shift -= bits;
 	}
 	return E_BUSY;
 }
@@ -280,10 +233,8 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 			*gpa = gva;
 			return to_l1(walk, gpa, access, fault);
 		}
-		if (walk->levels == 2)
-			return walk_32(walk, gva, access, gpa, fault);
-		shift = 21;
-		err = pae_directory(walk, gva, access, &table, fault);
+		shift = walk->levels == 2 ? 22 : 21;
+		err = walk->levels == 2 ? 0 : pae_directory(walk, gva, access, &table, fault);
 		if (err)
 			return err;
 	}
