@@ -9,22 +9,27 @@
 struct cursor {
 	const u8 *bytes;
 	unsigned at, len;
+	unsigned wanted; /* where the first bytes end that were not there; 0: all were */
 };
 
-/* The answer when n more bytes are not there: too long for any processor, or just not given. */
-static int missing(const struct cursor *c, unsigned n) {
-	return c->at + n > INSN_MAX_LEN ? E_INVAL : E_TRUNC;
+/* True when the next n bytes are there. Once some were not, what is decoded has no meaning. */
+static inline bool has(struct cursor *c, unsigned n) {
+	if (likely(c->at + n <= c->len))
+		return true;
+	if (!c->wanted)
+		c->wanted = c->at + n;
+	return false;
 }
 
-static inline bool has(const struct cursor *c, unsigned n) { return likely(c->at + n <= c->len); }
-
-/* The next 1, 2, 4 or 8 bytes, little-endian and sign-extended; the caller has asked has(). */
+/* The next 1, 2, 4 or 8 bytes, little-endian and sign-extended; 0 when they are not there. */
 static inline u64 take(struct cursor *c, unsigned size) {
 	const u8 *from = c->bytes + c->at;
 	s16 value16;
 	s32 value32;
 	u64 value64;
 
+	if (!has(c, size))
+		return 0;
 	c->at += size;
 	switch (size) {
 	case 1: return (u64)(s64)(s8)*from;
@@ -33,6 +38,9 @@ static inline u64 take(struct cursor *c, unsigned size) {
 	default: __builtin_memcpy(&value64, from, sizeof(value64)); return value64;
 	}
 }
+
+/* The next byte as such. */
+static inline u8 take_byte(struct cursor *c) { return has(c, 1) ? c->bytes[c->at++] : 0; }
 
 /* Notes one legacy prefix byte. In 64-bit mode the overrides of ES, CS, SS, DS do nothing. */
 static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode) {
@@ -54,47 +62,43 @@ static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode) {
 	}
 }
 
-/* Takes all prefixes and the first opcode byte. A REX counts only right before the opcode. */
-static int take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr) {
+/* Takes all prefixes and the first opcode byte; its attribute. A REX counts only right before it.
+ */
+static u16 take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 	for (;;) {
-		u8 byte;
+		u8 byte = take_byte(c);
+		u16 attr = decode_map_1byte[byte];
 
-		if (!has(c, 1))
-			return missing(c, 1);
-		byte = c->bytes[c->at++];
-		*attr = decode_map_1byte[byte];
-		if (likely(!(*attr & (A_PREFIX | A_REX)))) {
-			insn->opcode = byte;
-			return 0;
-		}
-		if (*attr & A_PREFIX) {
+		if (attr & A_PREFIX) {
 			insn->rex = 0;
 			legacy_prefix(insn, byte, mode);
-		} else if (mode == MODE_64) {
+		} else if (attr & A_REX && mode == MODE_64) {
 			insn->rex = byte;
 		} else {
 			insn->opcode = byte;
-			return 0;
+			return attr;
 		}
 	}
 }
 
 /* An attribute for an opcode behind VEX, EVEX or XOP in the given map (APM 3 1.1.3). */
-static int vector_attr(const struct insn *insn, u16 *attr) {
+static u16 vector_attr(const struct insn *insn) {
+	u16 attr;
+
 	switch (insn->map) {
 	case MAP_0F:
-		*attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
+		attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
 		if (insn->encoding == ENC_EVEX && insn->opcode >= 0x78 && insn->opcode <= 0x7b)
-			*attr = A_MODRM;
-		return *attr || insn->opcode == 0x77 ? 0 : E_NOSUPP;
+			attr = A_MODRM;
+		return attr || insn->opcode == 0x77 ? attr : A_UNDEF;
 	case MAP_0F38:
 	case MAP_EVEX5:
 	case MAP_EVEX6:
-	case MAP_XOP9: *attr = A_MODRM; return 0;
+	case MAP_XOP9: return A_MODRM;
 	case MAP_0F3A:
-	case MAP_XOP8: *attr = A_MODRM | A_IMM8; return 0;
-	case MAP_XOPA: *attr = A_MODRM | A_IMMZ; return 0;
-	default: return E_NOSUPP;
+	case MAP_XOP8: return A_MODRM | A_IMM8;
+	case MAP_XOPA: return A_MODRM | A_IMMZ;
+	default: return A_UNDEF;
 	}
 }
 
@@ -111,35 +115,33 @@ static bool vector_map_valid(const struct insn *insn) {
  * The rest of a VEX (C4, C5), EVEX (62) or XOP (8F) prefix and the opcode behind it. R, X and B are
  * stored inverted; outside 64-bit mode they mean nothing.
  */
-static int take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr) {
-	unsigned size = insn->opcode == 0xc5 ? 1 : insn->opcode == 0x62 ? 3 : 2;
+static u16 take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 	/* What the pp field of VEX, EVEX and XOP stands for. */
 	static const u8 pp_prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
-	const u8 *p = c->bytes + c->at;
-	u8 last;
+	u8 first, last;
 
 	if (insn->rex || insn->prefixes & ~PFX_ADDRSIZE)
-		return E_NOSUPP;
-	if (!has(c, size + 1))
-		return missing(c, size + 1);
-	c->at += size;
+		return A_UNDEF;
 	insn->encoding = insn->opcode == 0x62 ? ENC_EVEX : insn->opcode == 0x8f ? ENC_XOP : ENC_VEX;
-	if (size == 1) {
+	if (!has(c, insn->opcode == 0xc5 ? 2 : insn->opcode == 0x62 ? 4 : 3))
+		return A_UNDEF;
+	first = take_byte(c);
+	if (insn->opcode == 0xc5) {
 		insn->map = MAP_0F;
-		insn->rex = p[0] & 0x80 ? 0 : REX_R;
-		last = p[0] & 0x7f;
+		insn->rex = first & 0x80 ? 0 : REX_R;
+		last = first & 0x7f;
 	} else {
-		insn->map = p[0] & (insn->encoding == ENC_EVEX ? 0x07 : 0x1f);
-		insn->rex = (u8)(((u32)(p[0] ^ 0xff) >> 5) | (p[1] >> 4 & REX_W));
-		last = p[1];
+		last = take_byte(c);
+		insn->map = first & (insn->encoding == ENC_EVEX ? 0x07 : 0x1f);
+		insn->rex = (u8)(((u32)(first ^ 0xff) >> 5) | (last >> 4 & REX_W));
 	}
+	if (insn->encoding == ENC_EVEX)
+		c->at++;
 	if (mode != MODE_64)
 		insn->rex &= REX_W;
 	insn->prefixes |= pp_prefix[last & 3];
-	insn->opcode = c->bytes[c->at++];
-	if (!vector_map_valid(insn))
-		return E_NOSUPP;
-	return vector_attr(insn, attr);
+	insn->opcode = take_byte(c);
+	return vector_map_valid(insn) ? vector_attr(insn) : A_UNDEF;
 }
 
 /* True when an escape of the one-byte map is a vector prefix here, not LES, LDS, BOUND or POP. */
@@ -149,29 +151,23 @@ static bool starts_vector(u8 opcode, u8 next, enum cpu_mode mode) {
 	return mode == MODE_64 || next >= 0xc0;
 }
 
-/* Goes on from an escape of the one-byte map to the opcode proper. */
-static int take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 *attr) {
-	if (!has(c, 1))
-		return missing(c, 1);
+/* Goes on from an escape of the one-byte map to the opcode proper; its attribute. */
+static u16 take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr) {
 	if (insn->opcode != 0x0f) {
-		if (starts_vector(insn->opcode, c->bytes[c->at], mode))
-			return take_vector(c, mode, insn, attr);
-		return 0;
+		bool vector = has(c, 1) && starts_vector(insn->opcode, c->bytes[c->at], mode);
+
+		return vector ? take_vector(c, mode, insn) : attr;
 	}
 	insn->map = MAP_0F;
-	insn->opcode = c->bytes[c->at++];
-	*attr = decode_map_0f[insn->opcode];
-	if (likely(!(*attr & A_ESCAPE))) {
-		if (insn->opcode == 0x78 && insn->prefixes & (PFX_OPSIZE | PFX_REPNE))
-			*attr = A_MODRM | A_IMM16; /* EXTRQ, INSERTQ: two bytes, taken as one */
-		return 0;
-	}
+	insn->opcode = take_byte(c);
+	if (insn->opcode == 0x78 && insn->prefixes & (PFX_OPSIZE | PFX_REPNE))
+		return A_MODRM | A_IMM16; /* EXTRQ, INSERTQ: two bytes, taken as one */
+	attr = decode_map_0f[insn->opcode];
+	if (likely(!(attr & A_ESCAPE)))
+		return attr;
 	insn->map = insn->opcode == 0x38 ? MAP_0F38 : MAP_0F3A;
-	*attr = insn->map == MAP_0F38 ? A_MODRM : A_MODRM | A_IMM8;
-	if (!has(c, 1))
-		return missing(c, 1);
-	insn->opcode = c->bytes[c->at++];
-	return 0;
+	insn->opcode = take_byte(c);
+	return insn->map == MAP_0F38 ? A_MODRM : A_MODRM | A_IMM8;
 }
 
 /* Base and index of 16-bit addressing (APM 3 table A-33). */
@@ -193,8 +189,8 @@ static unsigned memory16(struct insn *insn) {
 	return insn->mod;
 }
 
-/* The same for 32 and 64 bits, with the SIB byte; returns the displacement's size or an error. */
-static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
+/* The same for 32 and 64 bits, with the SIB byte. */
+static unsigned memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 	static const u8 disp_size[3] = {0, 1, 4};
 	u8 sib;
 
@@ -206,9 +202,7 @@ static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 		insn->base = insn->rm;
 		return disp_size[insn->mod];
 	}
-	if (!has(c, 1))
-		return missing(c, 1);
-	sib = c->bytes[c->at++];
+	sib = take_byte(c);
 	insn->scale = sib >> 6;
 	insn->index = (u8)((sib >> 3 & 7) | (insn->rex & REX_X) << 2);
 	if (insn->index == RSP)
@@ -219,25 +213,18 @@ static int memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 	return disp_size[insn->mod];
 }
 
-static int take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr) {
-	int size;
-	u8 byte;
+static void take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr) {
+	u8 byte = take_byte(c);
+	unsigned size;
 
-	if (!has(c, 1))
-		return missing(c, 1);
-	byte = c->bytes[c->at++];
 	insn->mod = attr & A_REGS ? 3 : byte >> 6;
 	insn->reg = (u8)((byte >> 3 & 7) | (insn->rex & REX_R) << 1);
 	insn->rm = (u8)((byte & 7) | (insn->rex & REX_B) << 3);
 	if (insn->mod == 3)
-		return 0;
-	size = insn->addr_size == 2 ? (int)memory16(insn) : memory32(c, mode, insn);
-	if (size <= 0)
-		return size;
-	if (!has(c, (unsigned)size))
-		return missing(c, (unsigned)size);
-	insn->disp = (s32)take(c, (unsigned)size);
-	return 0;
+		return;
+	size = insn->addr_size == 2 ? memory16(insn) : memory32(c, mode, insn);
+	if (size)
+		insn->disp = (s32)take(c, size);
 }
 
 /* Bytes of the first immediate; XOP's one is 4 bytes whatever the operand size. */
@@ -252,24 +239,21 @@ static unsigned immediate_size(const struct insn *insn, u16 kind) {
 	}
 }
 
-static int take_immediates(struct cursor *c, struct insn *insn, u16 attr) {
+static void take_immediates(struct cursor *c, struct insn *insn, u16 attr) {
 	u16 kind = attr & A_IMM;
 	unsigned first = immediate_size(insn, kind);
 	unsigned second = kind == A_FAR ? 2 : kind == A_IMM16_8;
 
-	if (attr & A_GROUP3 && (insn->reg & 7) > 1)
-		return 0;
-	if (!has(c, first + second))
-		return missing(c, first + second);
+	if ((attr & A_GROUP3 && (insn->reg & 7) > 1) || !has(c, first + second))
+		return;
 	insn->imm = take(c, first);
 	if (kind < A_IMM16)
-		return 0;
+		return;
 	/* Addresses and the sizes that RET and ENTER have are not signed. */
 	if (first < 8)
 		insn->imm &= (1ul << (8 * first)) - 1;
 	if (second)
 		insn->imm2 = (u16)(take(c, second) & (second == 1 ? 0xff : 0xffff));
-	return 0;
 }
 
 /* Operand size by mode, prefixes and the opcode's own rules (APM 3 1.2.2 and 2.5). */
@@ -294,35 +278,29 @@ static u8 address_size(u8 prefixes, enum cpu_mode mode) {
 }
 
 int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) {
-	struct cursor c = {bytes, 0, len < INSN_MAX_LEN ? len : INSN_MAX_LEN};
+	struct cursor c = {bytes, 0, len < INSN_MAX_LEN ? len : INSN_MAX_LEN, 0};
 	u16 attr;
-	int err;
 
 	*out = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
-	err = take_prefixes(&c, mode, out, &attr);
-	if (!err && unlikely(attr & A_ESCAPE))
-		err = take_opcode(&c, mode, out, &attr);
-	if (err)
-		return err;
-	if (attr & A_UNDEF || (attr & A_NO64 && mode == MODE_64))
+	attr = take_prefixes(&c, mode, out);
+	if (unlikely(attr & A_ESCAPE))
+		attr = take_opcode(&c, mode, out, attr);
+	if (unlikely(attr & A_UNDEF || (attr & A_NO64 && mode == MODE_64)) && !c.wanted)
 		return E_NOSUPP;
 	out->attr = attr & INSN_MODRM;
 	out->addr_size = address_size(out->prefixes, mode);
 	out->rm = (u8)((out->opcode & 7) | (out->rex & REX_B) << 3);
 	if (attr & A_MODRM) {
-		err = take_modrm(&c, mode, out, attr);
-		if (err)
-			return err;
+		take_modrm(&c, mode, out, attr);
 		/* Group 5: CALL, JMP near (2, 4) and PUSH (6) are 64-bit by default. */
 		if (out->opcode == 0xff && out->map == MAP_1BYTE && out->reg & 6 && !(out->reg & 1))
 			attr |= A_D64;
 	}
 	out->op_size = operand_size(out, mode, attr);
-	if (attr & A_IMM) {
-		err = take_immediates(&c, out, attr);
-		if (err)
-			return err;
-	}
+	if (attr & A_IMM)
+		take_immediates(&c, out, attr);
+	if (unlikely(c.wanted)) /* too long for any processor, or just not given */
+		return c.wanted > INSN_MAX_LEN ? E_INVAL : E_TRUNC;
 	out->length = (u8)c.at;
 	return 0;
 }
