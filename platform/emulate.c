@@ -174,33 +174,11 @@ enum outcome emul_finish(struct emul *e, int err) {
 	}
 }
 
-/* Forms that may have a LOCK prefix (APM 3 1.2.5); their destination is in memory here. */
-static bool lockable(const struct insn *insn) {
-	u8 op = insn->opcode, ext = insn->reg & 7;
-
-	if (insn->map == MAP_0F)
-		return op == 0xab || op == 0xb3 || op == 0xbb || op == 0xc0 || op == 0xc1 ||
-		       op == 0xb0 || op == 0xb1 || (op == 0xba && ext > 4);
-	if (insn->map != MAP_1BYTE)
-		return false;
-	if (op < 0x38)
-		return (op & 7) < 2;
-	switch (op) {
-	case 0x80 ... 0x83: return ext != ALU_CMP;
-	case 0x86 ... 0x87: return true;
-	case 0xf6 ... 0xf7: return ext == 2 || ext == 3;
-	case 0xfe ... 0xff: return ext < 2;
-	default: return false;
-	}
-}
-
 static int execute(struct emul *e) {
 	emul_fn fn = emul_find(&e->insn);
 
 	if (unlikely(!fn))
 		return E_NOSUPP;
-	if (unlikely(e->insn.prefixes & PFX_LOCK) && !lockable(&e->insn))
-		return emul_fault(e, VECTOR_UD);
 	return fn(e);
 }
 

@@ -6,7 +6,8 @@
 
 static unsigned op_size(const struct emul *e) { return e->insn.op_size; }
 
-static bool locked(const struct emul *e) { return e->insn.prefixes & PFX_LOCK; }
+/* LOCK is for what reads, modifies and writes its operand (APM 3 1.2.5): the others refuse it. */
+static bool locked(const struct emul *e) { return unlikely(e->insn.prefixes & PFX_LOCK); }
 
 /* The low three bits of ModRM.reg: opcode extension of a group. */
 static u8 extension(const struct emul *e) { return e->insn.reg & 7; }
@@ -15,7 +16,8 @@ static u8 extension(const struct emul *e) { return e->insn.reg & 7; }
 
 static int store(struct emul *e, u64 value) {
 	struct operand op;
-	int err = emul_operand(e, 0, op_size(e), ACCESS_WRITE, &op);
+	int err = locked(e) ? emul_fault(e, VECTOR_UD)
+			    : emul_operand(e, 0, op_size(e), ACCESS_WRITE, &op);
 
 	if (!err)
 		emul_write(e, &op, value);
@@ -37,7 +39,8 @@ static int movnti(struct emul *e) { return op_size(e) == 2 ? E_NOSUPP : store_re
 /* The memory operand, delta bytes on, and what it holds. */
 static int read_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op,
 			u64 *value) {
-	int err = emul_operand(e, delta, size, access, op);
+	int err = locked(e) && access != ACCESS_WRITE ? emul_fault(e, VECTOR_UD)
+						      : emul_operand(e, delta, size, access, op);
 
 	if (!err)
 		*value = emul_read(e, op);
@@ -296,6 +299,8 @@ static int push_mem(struct emul *e) {
 	struct operand src, stack;
 	int err;
 
+	if (locked(e))
+		return emul_fault(e, VECTOR_UD);
 	e->direct = false;
 	err = emul_operand(e, 0, size, ACCESS_READ, &src)
 		      ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
@@ -315,6 +320,8 @@ static int pop_mem(struct emul *e) {
 
 	if (extension(e))
 		return E_NOSUPP;
+	if (locked(e))
+		return emul_fault(e, VECTOR_UD);
 	e->direct = false;
 	err = stack_operand(e, top, width, ACCESS_READ, &stack)
 		      ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE, &dst);

@@ -177,6 +177,8 @@ int emul_string(struct emul *e) {
 	unsigned form = (e->insn.opcode - 0xa4u) / 2;
 	struct string_op s = string_op(e, e->insn.op_size);
 
+	if (e->insn.prefixes & PFX_LOCK)
+		return emul_fault(e, VECTOR_UD);
 	/* Two operands, many pages: the address of the nested fault helps with neither. */
 	e->direct = false;
 	s.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE);
