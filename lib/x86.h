@@ -200,6 +200,25 @@ static inline void xsetbv(u32 index, u64 v) {
 
 static inline void invlpg(u64 va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
 
+/* Compare-exchange of 1, 2, 4 or 8 bytes at any alignment. False: they were not `old`. */
+static inline bool cmpxchg(void *at, unsigned size, u64 old, u64 value) {
+	bool same;
+
+#define CMPXCHG(type)                                                  \
+	__asm__ volatile("lock cmpxchg %3, %1"                         \
+			 : "=@ccz"(same), "+m"(*(type *)at), "+a"(old) \
+			 : "q"((type)value)                            \
+			 : "memory")
+	switch (size) {
+	case 1: CMPXCHG(u8); break;
+	case 2: CMPXCHG(u16); break;
+	case 4: CMPXCHG(u32); break;
+	default: CMPXCHG(u64); break;
+	}
+#undef CMPXCHG
+	return same;
+}
+
 static inline void cpu_pause(void) { __builtin_ia32_pause(); }
 
 static inline void cpu_cli(void) { __asm__ volatile("cli" : : : "memory"); }

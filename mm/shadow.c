@@ -20,6 +20,7 @@
 
 #include "lib/error.h"
 #include "lib/string.h"
+#include "lib/x86.h"
 #include "mm/direct.h"
 #include "mm/gmem.h"
 
@@ -28,12 +29,6 @@
 #define GPA2_LIMIT   BIT(48)
 #define ADDR	     GENMASK(51, 12)
 #define LARGE	     BIT(7)
-#define X86_P	     BIT(0)
-#define X86_W	     BIT(1)
-#define X86_U	     BIT(2)
-#define X86_A	     BIT(5)
-#define X86_D	     BIT(6)
-#define X86_NX	     BIT(63)
 #define EPT_RWX	     (SHADOW_R | SHADOW_W | SHADOW_X)
 #define EPT_TYPE     GENMASK(6, 3)
 #define EPT_A	     BIT(8)
@@ -88,14 +83,16 @@ struct format {
 	bool narrow, ept; /* 4-byte entries; EPT's */
 };
 
-#define NPT                                                                        \
-	.present = X86_P, .invert = X86_NX, .read = X86_U, .write = X86_U | X86_W, \
-	.exec = X86_U | X86_NX, .accessed = X86_A, .dirty = X86_D
+#define NPT                                                                                    \
+	.present = X86_PTE_P, .invert = X86_PTE_NX, .read = X86_PTE_U,                         \
+	.write = X86_PTE_U | X86_PTE_W, .exec = X86_PTE_U | X86_PTE_NX, .accessed = X86_PTE_A, \
+	.dirty = X86_PTE_D
 #define NPT_32 .base_mask = GENMASK(31, 12), .top = 1, .va_bits = 32, .narrow = true, NPT
 /* The entry at the top: APM 2 5.2.2, but for bit 5, see PDPTE_RESERVED in platform/gwalk.c. */
 #define NPT_PAE                                                               \
 	.base_mask = GENMASK(31, 5), .top = 2, .va_bits = 32, .large = LARGE, \
-	.reserved_large = GENMASK(20, 13), .pdpte = GENMASK(8, 6) | X86_U | X86_W | X86_NX, NPT
+	.reserved_large = GENMASK(20, 13),                                    \
+	.pdpte = GENMASK(8, 6) | X86_PTE_U | X86_PTE_W | X86_PTE_NX, NPT
 #define NPT_LONG                                                    \
 	.base_mask = ADDR, .top = 3, .va_bits = 48, .large = LARGE, \
 	.reserved_large = GENMASK(29, 13), NPT
@@ -112,7 +109,7 @@ static const struct format formats[SHADOW_NR_ROLES] = {
 	[SHADOW_NPT_32_PSE] = {NPT_32, .large = LARGE, .reserved_large = BIT(21)},
 	[SHADOW_NPT_PAE] = {NPT_PAE, .reserved = GENMASK(63, 52)},
 	[SHADOW_NPT_PAE_NX] = {NPT_PAE, .reserved = GENMASK(62, 52)},
-	[SHADOW_NPT_LONG] = {NPT_LONG, .reserved = X86_NX},
+	[SHADOW_NPT_LONG] = {NPT_LONG, .reserved = X86_PTE_NX},
 	[SHADOW_NPT_LONG_NX] = {NPT_LONG},
 	[SHADOW_EPT] = {EPT},
 	[SHADOW_EPT_AD] = {EPT, .accessed = EPT_A, .dirty = EPT_D},
@@ -148,17 +145,12 @@ static u64 read_entry(const struct format *f, const void *entry) {
 
 /* Sets bits in an entry if it still is what the walk has judged; false when it has changed. */
 static bool set_bits(struct shadow *sh, const struct format *f, gpa_t at, u64 *entry, u64 bits) {
-	void *ram = gmem_ptr_write(sh->gmem, at, f->narrow ? 4 : 8);
-	u32 narrow = (u32)*entry;
-	u64 wide = *entry;
+	unsigned size = f->narrow ? 4 : 8;
+	void *ram = gmem_ptr_write(sh->gmem, at, size);
+	u64 old = *entry;
 
 	*entry |= bits;
-	if (!ram)
-		return false;
-	return f->narrow ? __atomic_compare_exchange_n((u32 *)ram, &narrow, (u32)*entry, false,
-						       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
-			 : __atomic_compare_exchange_n((u64 *)ram, &wide, *entry, false,
-						       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return ram && cmpxchg(ram, size, old, *entry);
 }
 
 static u64 leaf_size(const struct format *f, unsigned level) {
@@ -414,7 +406,7 @@ static bool evict(struct shadow *sh) {
 		if (!page->parent)
 			continue;
 		parent = sh->pages[page->parent / ENTRIES];
-		accessed = formats[page->role].ept ? EPT_A : X86_A;
+		accessed = formats[page->role].ept ? EPT_A : X86_PTE_A;
 		if (n < MAX_CHANCES &&
 		    atomic_fetch_and(&parent->table[page->parent % ENTRIES], ~accessed) & accessed)
 			continue;
@@ -450,7 +442,7 @@ static struct shadow_page *make_child(struct shadow *sh, struct shadow_page *pag
 				      const struct walk *w) {
 	unsigned level = page->level;
 	struct shadow_page *child = take_page(sh, level - 1, page->role, w->base[level - 1]);
-	u64 bits = formats[page->role].ept ? EPT_RWX : X86_P | X86_W | X86_U;
+	u64 bits = formats[page->role].ept ? EPT_RWX : X86_PTE_P | X86_PTE_W | X86_PTE_U;
 
 	if (load(page, i))
 		drop_entry(sh, page, i);
@@ -480,8 +472,8 @@ static u64 leaf_entry(const struct format *f, const struct walk *w, unsigned lev
 	if (f->ept)
 		return entry | EPT_A | EPT_D | (w->entry[w->level] & EPT_TYPE) |
 		       (w->rights & (SHADOW_R | SHADOW_X)) | (writable ? SHADOW_W : 0);
-	return entry | X86_P | X86_U | X86_A | X86_D | (writable ? X86_W : 0) |
-	       (~w->rights & X86_NX);
+	return entry | X86_PTE_P | X86_PTE_U | X86_PTE_A | X86_PTE_D | (writable ? X86_PTE_W : 0) |
+	       (~w->rights & X86_PTE_NX);
 }
 
 /*
@@ -534,12 +526,9 @@ enum shadow_answer shadow_fault(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 acc
 	struct walk w;
 
 	shadow_exit(sh, vcpu);
-	spin_lock(&sh->lock);
+	spin_guard(&sh->lock);
 	answer = walk_table(sh, root, gpa2, access, &w, found);
-	if (answer == SHADOW_FIXED)
-		answer = install(sh, root, gpa2, &w);
-	spin_unlock(&sh->lock);
-	return answer;
+	return answer == SHADOW_FIXED ? install(sh, root, gpa2, &w) : answer;
 }
 
 /* ---- L1's flushes ---- */
@@ -661,10 +650,9 @@ int shadow_use(struct shadow *sh, u32 vcpu, enum shadow_role role, u64 reg, hpa_
 static void flush_roots(struct shadow *sh, u64 reg, u64 mask) {
 	struct shadow_page *root;
 
-	spin_lock(&sh->lock);
+	spin_guard(&sh->lock);
 	for_each_root(root, sh) root->wanted +=
 		!((root->key ^ reg) & mask & formats[root->role].base_mask);
-	spin_unlock(&sh->lock);
 }
 
 void shadow_flush(struct shadow *sh, u64 reg) { flush_roots(sh, reg, ~0ul); }
@@ -692,19 +680,17 @@ void shadow_forget(struct shadow *sh, gfn_t gfn, u64 npages) {
 
 		if (!gmem_find(sh->gmem, (gfn + i) << PAGE_SHIFT, &hpa, &block_shift))
 			continue;
-		spin_lock(&sh->lock);
+		spin_guard(&sh->lock);
 		for (unsigned level = 0; level < TOP; level++)
 			forget_page(sh, align_down(hpa, pt_level_size(level)), level);
-		spin_unlock(&sh->lock);
 	}
 }
 
 void shadow_forget_all(struct shadow *sh) {
 	struct shadow_page *root;
 
-	spin_lock(&sh->lock);
+	spin_guard(&sh->lock);
 	for_each_root(root, sh) for_each_used(i, root) drop_entry(sh, root, i);
-	spin_unlock(&sh->lock);
 }
 
 /* ---- the whole ---- */

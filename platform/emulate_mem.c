@@ -219,35 +219,12 @@ void emul_write(struct emul *e, const struct operand *op, u64 value) {
 		write_part(e, op->gpa[1], op->size - op->first, value >> (8 * op->first));
 }
 
-/* Compare-exchange of 1, 2, 4 or 8 bytes in guest RAM; any alignment. */
-static bool exchange(void *at, unsigned size, u64 old, u64 value) {
-	u8 old8 = (u8)old;
-	u16 old16 = (u16)old;
-	u32 old32 = (u32)old;
-	u64 old64 = old;
-	bool same;
-
-#define CMPXCHG(width)                                                            \
-	__asm__ volatile("lock cmpxchg %3, %1"                                    \
-			 : "=@ccz"(same), "+m"(*(u##width *)at), "+a"(old##width) \
-			 : "q"((u##width)value)                                   \
-			 : "memory")
-	switch (size) {
-	case 1: CMPXCHG(8); break;
-	case 2: CMPXCHG(16); break;
-	case 4: CMPXCHG(32); break;
-	default: CMPXCHG(64); break;
-	}
-#undef CMPXCHG
-	return same;
-}
-
 int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bool atomic) {
 	if (atomic && !op->device && op->first == op->size) {
 		void *at = gmem_ptr_write(e->vcpu->vm->gmem, op->gpa[0], op->size);
 
 		if (at)
-			return exchange(at, op->size, old, value) ? 0 : E_BUSY;
+			return cmpxchg(at, op->size, old, value) ? 0 : E_BUSY;
 	}
 	emul_write(e, op, value);
 	return 0;

@@ -102,19 +102,12 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
  * has all bits set.
  */
 static inline bool set_bits(const struct gwalk *walk, gpa_t at, unsigned size, u64 seen, u64 bits) {
-	u32 seen32 = (u32)seen;
 	void *entry;
 
 	if (likely((seen & bits) == bits))
 		return true;
 	entry = gmem_ptr_write(walk->gmem, at, size);
-	if (!entry)
-		return false;
-	if (size == 4)
-		return __atomic_compare_exchange_n((u32 *)entry, &seen32, seen32 | (u32)bits, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	return __atomic_compare_exchange_n((u64 *)entry, &seen, seen | bits, false,
-					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return entry && cmpxchg(entry, size, seen, seen | bits);
 }
 
 /* Of an L2: *at from its physical address to one of L1's. access: ACCESS_TABLE for an entry. */
