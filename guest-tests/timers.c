@@ -173,6 +173,36 @@ static void test_hlt_wakes(void) {
 	check_range("HLT: slept 10 ms, in us", took, 9900, 10000 + late_us);
 }
 
+/*
+ * An interrupt that comes between STI and HLT ends the HLT: STI's shadow is not lost by the exit
+ * that it makes there. A tick is met at about that moment, in steps of one instruction.
+ */
+static void test_halt_race(void) {
+	u32 overslept = 0;
+
+	lapic_write(LAPIC_LVT_TIMER, LVT_PERIODIC | VECTOR);
+	lapic_write(LAPIC_TIMER_INIT, (u32)(lapic_hz() / 5000));
+	for (u64 i = 0; i < 3000; i++) {
+		u64 spin = us_to_tsc(200) / 2 - i / 2, tail = i & 1;
+
+		cpu_sti_hlt_cli();
+		hits = 0;
+		__asm__ volatile("1: dec %0\n\t"
+				 "jnz 1b\n\t"
+				 "test %1, %1\n\t"
+				 "jz 2f\n\t"
+				 "nop\n\t"
+				 "2:"
+				 : "+r"(spin)
+				 : "r"(tail));
+		cpu_sti_hlt_cli();
+		overslept += hits > 1;
+	}
+	lapic_write(LAPIC_TIMER_INIT, 0);
+	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
+	check_eq("HLT behind STI: ended by the next tick, not by the one after", overslept, 0);
+}
+
 /* Interrupts in 200 ms of a periodic timer of 1 kHz. */
 static unsigned count_ticks(void) {
 	u64 end = rdtsc() + us_to_tsc(200000);
@@ -259,6 +289,7 @@ void test_main(void) {
 	test_one_shot();
 	test_deadline();
 	test_hlt_wakes();
+	test_halt_race();
 	test_periodic();
 	test_pit();
 	test_rtc();

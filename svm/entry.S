@@ -1,13 +1,15 @@
 /*
  * The way into the guest and out of it (APM 2 15.5).
  *
- * void svm_enter(struct vcpu *vcpu)
+ * void svm_enter(struct vcpu *vcpu, bool shadow)
  *
  * Called with GIF 0, RFLAGS.IF 1 and the guest's VMLOAD state loaded. Enters, and after each exit
  * calls svm_exit(), which returns the address of the VMCB to enter with, or 0 to leave. On that
  * short way only the general registers change hands: VMRUN itself switches RAX, RSP, RIP, RFLAGS,
  * segments and control registers; FS, GS, TR, LDTR and the syscall MSRs stay the guest's, and so do
  * x87 and vectors.
+ *
+ * With `shadow` the first entry comes right behind an STI (quirks.h).
  */
 #include "kernel/guest_regs.h"
 
@@ -19,11 +21,13 @@ svm_enter:
 	pushq %rdi /* the vCPU, at 0(%rsp) when VMRUN is done */
 	movq VCPU_ARCH_OFFSET(%rdi), %rax
 	movq (%rax), %rax
+	testb %sil, %sil
+	jnz 3f
 
 1:	load_guest_regs
 svm_vmrun:
 	vmrun
-	/* RAX is the VMCB's address again. */
+2:	/* RAX is the VMCB's address again. */
 	movq (%rsp), %rax
 	movq %rdi, GPR(7)(%rax)
 	save_guest_regs %rax
@@ -36,3 +40,8 @@ svm_vmrun:
 	addq $8, %rsp
 	pop_callee_saved
 	ret
+
+3:	load_guest_regs
+	sti
+	vmrun
+	jmp 2b

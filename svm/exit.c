@@ -210,6 +210,8 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 		vmcb->int_state &= ~INT_SHADOW;
 		if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)))
 			vcpu_end_instruction(vcpu);
+	} else if (unlikely(svm_of(vcpu)->vmcb->int_state & INT_SHADOW)) {
+		vcpu_request_self(vcpu, REQ_LOOP); /* svm_run() keeps it: svm_quirk_shadow() */
 	}
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
 		return 0;

@@ -28,6 +28,17 @@ bool svm_quirk_cr0_unchecked(void) {
 	return !memcmp(&r[1], "TCGTCGTCGTCG", 12);
 }
 
+/*
+ * QEMU 7.2 stores the interrupt shadow of an exit in the VMCB but does not load it. An interrupt
+ * then came between STI and HLT, and the guest slept on. What it does keep over VMRUN is a shadow
+ * of the host's own; STI with IF set makes none on hardware (APM 3 STI), which loads the VMCB's.
+ * But it lets a physical interrupt end the guest in a shadow, so that one for a waiting NMI, sent
+ * by svm_nmi_window(), would come for ever.
+ */
+bool svm_quirk_shadow(struct vcpu *vcpu) {
+	return (svm_of(vcpu)->vmcb->int_state & INT_SHADOW) && !atomic_load(&vcpu->nmi_pending);
+}
+
 enum outcome svm_exit_invalid(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 

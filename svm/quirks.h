@@ -8,6 +8,7 @@
  * - QEMU 7.2: EFER.LME without CR4.PAE across an exit ruins the host: svm_update_efer() in regs.c.
  * - QEMU 7.2: an accessed bit in PAE page-directory-pointer entries: platform/gwalk.c.
  * - QEMU 7.2: virtual interrupts in EXITINTINFO have the type of exceptions: event.c.
+ * - QEMU 7.2: VMRUN does not load the interrupt shadow: svm_quirk_shadow().
  */
 #pragma once
 
@@ -15,6 +16,9 @@
 
 /* True on a machine that leaves a guest's CR0 writes unchecked. */
 bool svm_quirk_cr0_unchecked(void);
+
+/* True when the next entry is to come right behind an STI, for the guest is in a shadow. */
+bool svm_quirk_shadow(struct vcpu *vcpu);
 
 /* VMEXIT_INVALID: of a guest's CR3 on QEMU, else of the VMCB: L1's fault, or it stops the VM. */
 enum outcome svm_exit_invalid(struct vcpu *vcpu);

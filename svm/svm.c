@@ -14,6 +14,7 @@
 #include "mm/gmem.h"
 #include "mm/ptable.h"
 #include "svm/intercept.h"
+#include "svm/quirks.h"
 
 #define CPUID_SVM    0x8000000a
 #define VM_CR_SVMDIS BIT(4)
@@ -131,7 +132,7 @@ static void svm_run(struct vcpu *vcpu) {
 	arch->entered = true;
 	svm_write_back(vcpu);
 	svm_tlb_enter(vcpu);
-	svm_enter(vcpu);
+	svm_enter(vcpu, svm_quirk_shadow(vcpu));
 	arch->entered = false;
 	svm_vmsave(arch->vmcb01_pa);
 	svm_vmload(svm->host_vmcb_pa);
