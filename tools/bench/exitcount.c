@@ -2,9 +2,9 @@
  * A plugin for QEMU's TCG that counts what a hypervisor costs, from outside: executed instructions,
  * entries into its guest, and the instructions that it executes between an exit and the next entry.
  *
- * The hypervisor is whoever executes the first VMRUN of the machine; another VMRUN, at another
- * address, is its guest's own and does not count. One CPU only. Counting is by translated block, so
- * a figure taken in the middle of one is high by a few instructions.
+ * The hypervisor is whoever executes the first VMRUN of the machine, and any other within NEAR
+ * bytes of it; a VMRUN elsewhere is its guest's own and does not count. One CPU only. Counting is
+ * by translated block, so a figure taken in the middle of one is high by a few instructions.
  *
  * A program anywhere in the machine takes a reading by executing the long no-operation
  * `nopl MARK(%rax,%rax)` whose displacement is 0x6d6b0000 + a small number: it costs no exit.
@@ -29,6 +29,7 @@
 #define MARK_BASE    0x6d6b0000u
 #define MAX_MARKS    256
 #define VMRUN_LENGTH 3
+#define NEAR	     256
 #define MAX_EXACT    65536
 
 typedef uint64_t plugin_id;
@@ -70,11 +71,15 @@ static uint64_t start_total;  /* total when first= was reached */
 static uint64_t host;	      /* between exits and entries, without scrubbing */
 static uint64_t exit_total, exit_scrub;
 static bool in_guest;
+static uint64_t entered_at;	  /* the VMRUN that was the last entry */
 static uint64_t exact[MAX_EXACT]; /* exits by their cost */
 static struct reading readings[MAX_MARKS];
 static unsigned nr_readings;
 static uint64_t first_address;
 static const char *out_path = "exitcount.txt";
+
+/* Within NEAR bytes of the hypervisor's first VMRUN. */
+static bool is_near(uint64_t at) { return vmrun_at && at + NEAR - vmrun_at < 2 * NEAR; }
 
 static void on_vmrun(unsigned cpu, void *data) {
 	uint64_t at = (uint64_t)data, cost;
@@ -85,7 +90,7 @@ static void on_vmrun(unsigned cpu, void *data) {
 		first_total = total;
 		before_first = total - scrub;
 	}
-	if (at != vmrun_at || in_guest)
+	if (!is_near(at) || in_guest)
 		return;
 	if (entries++) {
 		cost = (total - exit_total) - (scrub - exit_scrub);
@@ -93,15 +98,21 @@ static void on_vmrun(unsigned cpu, void *data) {
 		exact[cost < MAX_EXACT ? cost : MAX_EXACT - 1]++;
 	}
 	in_guest = true;
+	entered_at = at;
 }
 
-/* The block behind VMRUN runs: the guest has exited. The block is in `total` already. */
+/*
+ * A block near VMRUN runs (data: its address from there and its instructions); if it is the one
+ * behind that, the guest has exited. The block is in `total` already.
+ */
 static void on_exit_block(unsigned cpu, void *data) {
+	uint64_t count = (uint64_t)data & 0xffff, at = vmrun_at - NEAR + ((uint64_t)data >> 16);
+
 	(void)cpu;
-	if (!in_guest)
+	if (!in_guest || at != entered_at + VMRUN_LENGTH)
 		return;
 	in_guest = false;
-	exit_total = total - (uint64_t)data;
+	exit_total = total - count;
 	exit_scrub = scrub;
 }
 
@@ -161,8 +172,10 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *tb) {
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_fill, CB_NO_REGS, NULL);
 	if (first_address && at == first_address && !start_total)
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_first, CB_NO_REGS, NULL);
-	if (vmrun_at && at == vmrun_at + VMRUN_LENGTH)
-		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_exit_block, CB_NO_REGS, (void *)count);
+	if (is_near(at))
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_exit_block, CB_NO_REGS,
+						     (void *)((at + NEAR - vmrun_at) << 16 |
+							      (count & 0xffff)));
 	for (size_t i = 0; i < count; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		const uint8_t *code = qemu_plugin_insn_data(insn);
