@@ -4,6 +4,7 @@
  * word `strict` on the command line (a deterministic machine) they are narrow.
  */
 #include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/page.h"
 #include "guest-tests/lib/trap.h"
 
 const char test_name[] = "timers";
@@ -251,6 +252,55 @@ static void test_pit(void) {
 	outb(0x43, 0x30);
 }
 
+static unsigned slow_hits;
+
+static void spin_us(u64 us) {
+	u64 rounds = us_to_tsc(us) / 2;
+
+	__asm__ volatile("1: dec %0\n\tjnz 1b" : "+r"(rounds));
+}
+
+static void on_slow(struct regs *r) {
+	(void)r;
+	slow_hits++;
+	spin_us(250);
+	lapic_eoi();
+}
+
+/* The LAPIC's interrupt after 50 us, and the PIT's while its handler still runs. */
+static void arm_both(void) {
+	outb(0x43, 0x30);
+	outb(0x40, (u8)(PIT_HZ / 5000));
+	outb(0x40, (u8)(PIT_HZ / 5000 >> 8));
+	lapic_write(LAPIC_TIMER_INIT, (u32)(lapic_hz() / 20000));
+	cpu_sti();
+}
+
+/* An interrupt of the host, while a handler of the guest runs, does not bring the guest's again. */
+static void test_once(void) {
+	/* mov $400000, %ecx; 1: dec %ecx; jnz 1b; ud2 */
+	static const u8 user[] = {0xb9, 0x80, 0x1a, 0x06, 0, 0xff, 0xc9, 0x75, 0xfc, 0x0f, 0x0b};
+
+	trap_set_handler(VECTOR, on_slow);
+	lapic_write(LAPIC_LVT_TIMER, VECTOR);
+	outb(0x21, 0xfe);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		arm_both();
+		spin_us(800);
+		cpu_cli();
+	}
+	check_eq("interrupts of the kernel's code come once", slow_hits, ROUNDS);
+	slow_hits = 0;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		arm_both();
+		user_run(user, sizeof(user));
+		cpu_cli();
+	}
+	check_eq("interrupts of user code come once", slow_hits, ROUNDS);
+	outb(0x21, 0xff);
+	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
+}
+
 static u8 rtc_second(void) {
 	u8 a, b;
 
@@ -292,5 +342,6 @@ void test_main(void) {
 	test_halt_race();
 	test_periodic();
 	test_pit();
+	test_once();
 	test_rtc();
 }

@@ -7,6 +7,7 @@
 #include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
+#include "svm/quirks.h"
 
 #define V_WINDOW (u32)(V_IRQ | V_PRIO_MAX | V_IGN_TPR)
 
@@ -48,7 +49,7 @@ void svm_inject(struct vcpu *vcpu, const struct event *event) {
 
 	if (event->has_error)
 		inj |= EVENTINJ_ERROR | (u64)event->error << 32;
-	arch->vmcb->event_inj = inj;
+	arch->vmcb->event_inj = svm_quirk_inject(vcpu, inj);
 	if (event->type == EVENT_NMI) {
 		arch->nmi_masked = true;
 		arch->iret_seen = false;
@@ -181,8 +182,9 @@ enum outcome svm_exit_db(struct vcpu *vcpu) {
  * QEMU 7.2 reports a virtual interrupt as an exception with a vector of 32 and more, and leaves it
  * pending: it would come twice.
  */
-u64 svm_interrupted_event(struct vmcb *vmcb) {
-	u64 info = vmcb->exit_int_info;
+u64 svm_interrupted_event(struct vcpu *vcpu) {
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u64 info = svm_quirk_injected(vcpu, vmcb->exit_int_info);
 
 	if (!(info & EVENTINJ_VALID))
 		return 0;
@@ -199,7 +201,7 @@ u64 svm_interrupted_event(struct vmcb *vmcb) {
  */
 void svm_take_exit_event(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-	u64 info = svm_interrupted_event(vmcb);
+	u64 info = svm_interrupted_event(vcpu);
 	u64 type = info >> EVENTINJ_TYPE_SHIFT & 7;
 	u8 vector = (u8)info;
 
@@ -216,5 +218,5 @@ void svm_take_exit_event(struct vcpu *vcpu) {
 		vcpu->exception.error = (u32)(info >> 32);
 		return;
 	}
-	vmcb->event_inj = info;
+	vmcb->event_inj = svm_quirk_inject(vcpu, info);
 }

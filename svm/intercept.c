@@ -8,7 +8,6 @@
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/direct.h"
-#include "svm/quirks.h"
 
 static hpa_t iopm, msrpm;
 static u64 *own_map;	  /* msrpm */
@@ -89,7 +88,7 @@ void svm_intercept_setup(struct vmcb *vmcb) {
 		      INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
 		      INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_FERR |
 		      INTERCEPT_SHUTDOWN);
-	if (svm_quirk_cr0_unchecked())
+	if (svm_features.tcg)
 		vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
 	vmcb->intercept_misc2 =
 		(u32)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |

@@ -18,6 +18,7 @@
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
 #include "svm/intercept.h"
+#include "svm/quirks.h"
 #include "svm/skip.h"
 
 /* VMCB 02, the copy of 12, and the permission map of 02 in one block. */
@@ -140,6 +141,7 @@ static void enter_l2(struct vcpu *vcpu, hpa_t root) {
 	switch_to(vcpu, true);
 	svm_update_efer(arch);
 	load_registers(vcpu, vmcb);
+	vmcb->event_inj = svm_quirk_inject(vcpu, vmcb->event_inj);
 }
 
 /* Copies the VMCB of L1's and checks the copy. Without nested paging both levels share the PAT. */
@@ -227,7 +229,7 @@ void svm_nested_leave(struct vcpu *vcpu, u64 code, u64 info1, u64 info2, u64 int
 	to->exit_code = code;
 	to->exit_info1 = info1;
 	to->exit_info2 = info2;
-	to->exit_int_info = int_info;
+	to->exit_int_info = svm_quirk_injected(vcpu, int_info);
 
 	/* All breakpoints off, GIF clear; CR0.PE is set (APM 2 15.6). */
 	vmcb01->dr7 = 0x400;

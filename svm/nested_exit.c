@@ -108,7 +108,7 @@ static enum outcome reflect(struct vcpu *vcpu) {
 
 	vcpu->next_rip = next_rip(vcpu, vmcb, vmcb->exit_code);
 	svm_nested_leave(vcpu, vmcb->exit_code, vmcb->exit_info1, vmcb->exit_info2,
-			 svm_interrupted_event(svm_of(vcpu)->vmcb));
+			 svm_interrupted_event(vcpu));
 	return RESUME;
 }
 

@@ -179,7 +179,7 @@ enum outcome svm_nested_npf(struct vcpu *vcpu) {
 	case SHADOW_REFLECT:
 		info = (info & ~(NPF_PRESENT | NPF_RESERVED)) | refusal_bits(&found);
 		vcpu->next_rip = 0;
-		svm_nested_leave(vcpu, EXIT_NPF, info, gpa2, svm_interrupted_event(vmcb));
+		svm_nested_leave(vcpu, EXIT_NPF, info, gpa2, svm_interrupted_event(vcpu));
 		return RESUME;
 	case SHADOW_RETRY: hurry_laggards(vcpu, sh); break;
 	case SHADOW_FIXED: break;

@@ -1,6 +1,7 @@
 /* Work-arounds for emulated machines; quirks.h lists all of them. */
 #include "svm/quirks.h"
 
+#include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
 #include "lib/x86.h"
@@ -18,7 +19,7 @@ static bool is_mov_to_cr(struct vcpu *vcpu) {
 }
 
 /* The TCG says so in the first hypervisor leaf. */
-bool svm_quirk_cr0_unchecked(void) {
+bool svm_quirk_is_tcg(void) {
 	u32 r[4];
 
 	cpuid(1, 0, r);
@@ -26,6 +27,36 @@ bool svm_quirk_cr0_unchecked(void) {
 		return false;
 	cpuid(0x40000000, 0, r);
 	return !memcmp(&r[1], "TCGTCGTCGTCG", 12);
+}
+
+/*
+ * QEMU 7.2 keeps the vector of an interrupt that it has injected as that of a pending exception,
+ * and delivers it again, whatever IF says, when it stops the guest for something of its own before
+ * the next exit (helper_vmrun() and cpu_handle_interrupt() there). It forgets events of the type of
+ * INT n; but those check the gate's level, so that they are for code of level 0 only. Other code is
+ * made to exit at once, by an interrupt that this CPU sends to itself.
+ */
+u64 svm_quirk_inject(struct vcpu *vcpu, u64 event) {
+	struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (!svm_features.tcg || (event & ~0xfful) != EVENTINJ_VALID)
+		return event;
+	if (arch->vmcb->cpl) {
+		smp_kick_self();
+		return event;
+	}
+	arch->soft_rip = vcpu->rip;
+	arch->soft_event = event | EVENTINJ_SOFT << EVENTINJ_TYPE_SHIFT;
+	return arch->soft_event;
+}
+
+/* It is still where it was put in. */
+u64 svm_quirk_injected(struct vcpu *vcpu, u64 event) {
+	const struct svm_vcpu *arch = svm_of(vcpu);
+
+	if (event == arch->soft_event && vcpu->rip == arch->soft_rip)
+		event &= ~(EVENTINJ_SOFT << EVENTINJ_TYPE_SHIFT);
+	return event;
 }
 
 /*

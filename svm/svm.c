@@ -51,6 +51,7 @@ static int svm_probe(void) {
 		.pause_filter = r[3] & BIT(10),
 		.vmsave = r[3] & BIT(15),
 		.vgif = r[3] & BIT(16),
+		.tcg = svm_quirk_is_tcg(),
 		.nr_asids = r[1],
 	};
 	if (svm_features.nr_asids < 2) {

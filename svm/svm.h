@@ -10,6 +10,7 @@
 /* What this machine's SVM offers (CPUID 8000_000A). */
 struct svm_features {
 	bool nrips, decode_assists, flush_by_asid, vgif, clean_bits, pause_filter, vmsave;
+	bool tcg; /* for svm/quirks.h */
 	u32 nr_asids;
 };
 
@@ -57,6 +58,8 @@ struct svm_vcpu {
 	bool nmi_single_step; /* it is being stepped over to see NMIs unmasked */
 	u64 iret_rip;
 	u64 step_rflags; /* TF as the guest had it */
+	u64 soft_rip;	 /* where svm_quirk_inject() has put an interrupt in last, and which */
+	u64 soft_event;
 	struct guest_fpu fpu;
 	struct svm_nested nested;
 };
@@ -104,7 +107,7 @@ void svm_nmi_window(struct vcpu *vcpu);
 void svm_end_shadow(struct vcpu *vcpu);
 void svm_take_exit_event(struct vcpu *vcpu);
 /* EXITINTINFO of the last exit as the manual has it, 0 without an event. */
-u64 svm_interrupted_event(struct vmcb *vmcb);
+u64 svm_interrupted_event(struct vcpu *vcpu);
 enum outcome svm_exit_vintr(struct vcpu *vcpu);
 enum outcome svm_exit_iret(struct vcpu *vcpu);
 enum outcome svm_exit_db(struct vcpu *vcpu);

@@ -1,4 +1,4 @@
-// sources: svm/event.c
+// sources: svm/event.c svm/quirks.c
 /* Events in the VMCB: injection, windows, masked NMIs, what an exit interrupted. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,11 +9,15 @@
 
 #include "kernel/smp.h"
 #include "lib/x86.h"
+#include "platform/emulate.h"
+#include "svm/quirks.h"
 #include "svm/svm.h"
 
 #define V_WINDOW    (V_IRQ | V_PRIO_MAX | V_IGN_TPR)
 #define IRET_EXITS  (1u << 20)
 #define VINTR_EXITS (1u << 4)
+
+struct svm_features svm_features;
 
 static struct vcpu vcpu;
 static struct svm_vcpu arch;
@@ -29,8 +33,35 @@ enum outcome inject_exception(struct vcpu *v, u8 vector) {
 	return INJECTED;
 }
 
+enum outcome inject_exception_error(struct vcpu *v, u8 vector, u32 error) {
+	(void)error;
+	return inject_exception(v, vector);
+}
+
+enum outcome vcpu_stop_reason(struct vcpu *v, const char *fmt, ...) {
+	(void)v;
+	(void)fmt;
+	return STOP_VM;
+}
+
+void svm_nested_leave(struct vcpu *v, u64 code, u64 info1, u64 info2, u64 event) {
+	(void)v;
+	(void)code;
+	(void)info1;
+	(void)info2;
+	(void)event;
+}
+
+/* Nothing here is an instruction that quirks.c knows. */
+int decode_current(struct vcpu *v, struct insn *out) {
+	(void)v;
+	memset(out, 0, sizeof(*out));
+	return 0;
+}
+
 static int setup(void **state) {
 	(void)state;
+	memset(&svm_features, 0, sizeof(svm_features));
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(&arch, 0, sizeof(arch));
 	memset(&vmcb, 0, sizeof(vmcb));
@@ -62,6 +93,52 @@ static void test_injection_word(void **state) {
 		assert_true(svm_event_queued(&vcpu));
 		vmcb.event_inj = 0;
 	}
+}
+
+/* An interrupt is one of INT n's type there for level 0; else this CPU interrupts itself. */
+static void test_interrupt_on_tcg(void **state) {
+	static const struct event interrupt = {.type = EVENT_INTERRUPT, .vector = 0xe1};
+
+	(void)state;
+	svm_features.tcg = true;
+	svm_inject(&vcpu, &interrupt);
+	assert_int_equal(vmcb.event_inj, 0x800004e1);
+	assert_int_equal(self_kicks, 0);
+	vmcb.cpl = 3;
+	svm_inject(&vcpu, &interrupt);
+	assert_int_equal(vmcb.event_inj, 0x800000e1);
+	assert_int_equal(self_kicks, 1);
+}
+
+/* Its delivery is told from that of the guest's INT n by where it was. */
+static void test_interrupted_delivery_on_tcg(void **state) {
+	static const struct event interrupt = {.type = EVENT_INTERRUPT, .vector = 0xe1};
+
+	(void)state;
+	svm_features.tcg = true;
+	svm_inject(&vcpu, &interrupt);
+	vmcb.event_inj = 0;
+	vmcb.exit_int_info = 0x800004e1;
+	svm_take_exit_event(&vcpu);
+	assert_int_equal(vmcb.event_inj, 0x800004e1);
+	vmcb.event_inj = 0;
+	vmcb.exit_int_info = 0x80000480;
+	svm_take_exit_event(&vcpu);
+	assert_int_equal(vmcb.event_inj, 0);
+	vmcb.exit_int_info = 0x800004e1;
+	vcpu.rip++;
+	svm_take_exit_event(&vcpu);
+	assert_int_equal(vmcb.event_inj, 0);
+}
+
+/* Not while an NMI waits, whose interrupt to itself would end the guest in the shadow each time. */
+static void test_shadow_on_tcg(void **state) {
+	(void)state;
+	assert_false(svm_quirk_shadow(&vcpu));
+	vmcb.int_state = 1;
+	assert_true(svm_quirk_shadow(&vcpu));
+	atomic_store(&vcpu.nmi_pending, 1);
+	assert_false(svm_quirk_shadow(&vcpu));
 }
 
 static void test_interrupt_needs_flag_and_no_shadow(void **state) {
@@ -219,6 +296,9 @@ static void test_interrupted_delivery(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_injection_word, setup),
+		cmocka_unit_test_setup(test_interrupt_on_tcg, setup),
+		cmocka_unit_test_setup(test_interrupted_delivery_on_tcg, setup),
+		cmocka_unit_test_setup(test_shadow_on_tcg, setup),
 		cmocka_unit_test_setup(test_interrupt_needs_flag_and_no_shadow, setup),
 		cmocka_unit_test_setup(test_interrupt_window, setup),
 		cmocka_unit_test_setup(test_gif_clear, setup),

@@ -15,16 +15,13 @@
 #include "lib/error.h"
 #include "mm/direct.h"
 #include "svm/intercept.h"
-#include "svm/quirks.h"
 
 u64 direct_base_;
 struct cpu_features cpu_features;
 
 static void *blocks[2];
 static unsigned nr_blocks, fail_at, freed;
-static bool quirk;
-
-bool svm_quirk_cr0_unchecked(void) { return quirk; }
+struct svm_features svm_features;
 
 void *page_alloc(u64 size) {
 	void *block;
@@ -46,7 +43,7 @@ void page_free(void *pages, u64 size) {
 static int setup(void **state) {
 	(void)state;
 	nr_blocks = fail_at = freed = 0;
-	quirk = false;
+	svm_features.tcg = false;
 	cpu_features.rdtscp = true;
 	return 0;
 }
@@ -143,7 +140,7 @@ static void test_intercept_words(void **state) {
 	assert_int_equal(vmcb->intercept_misc2, misc2);
 	assert_int_equal(vmcb->intercept_misc3, 0);
 	assert_int_equal(vmcb->vintr, 1u << 24);
-	quirk = true;
+	svm_features.tcg = true;
 	svm_intercept_setup(vmcb);
 	assert_int_equal(vmcb->intercept_misc1, misc1 | 1u << 5);
 	free(vmcb);
