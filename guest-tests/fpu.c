@@ -1,11 +1,7 @@
 /*
  * T-F1: x87, XMM, YMM, MXCSR and FCW stay as they are over exits, timer interrupts and IPIs, on
  * CPUs that share one. T-F2: CR0.TS in 32-bit PAE and real mode, with one #NM and no value changed.
- *
- * With three vCPUs on two busy CPUs a vCPU has been seen to triple fault, about once in fifty
- * runs, when it was entered after a write of an x2APIC register: not yet understood.
- *
- * vm: cpus=3 host_cpus=2 limit=150 tries=3
+ * vm: cpus=3 host_cpus=2 limit=150
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/mode.h"

@@ -78,14 +78,8 @@ def run_guest(t, name, model):
                      options=machine.COUNTED if counted(want) else (),
                      memory=machine.parse_size(want.get("memory", "64M")),
                      cmdline=want.get("cmdline", "").replace(",", " "))
-    # tries=N in the test's comment: a defect that is known, rare and not yet understood. Each try
-    # that failed is shown in the result, so that it is not forgotten.
-    for left in reversed(range(int(want.get("tries", 1)))):
-        status, text = box.run(t.log, t.deadline.left())
-        ended = re.search(r"vm test: debug exit (\d+)", text)
-        if ended or not left:
-            break
-        t.note(f"KNOWN DEFECT seen, tried again: the guest did not end (emulator's status {status})")
+    status, text = box.run(t.log, t.deadline.left())
+    ended = re.search(r"vm test: debug exit (\d+)", text)
     t.check(status is not None, "the machine did not end in time")
     t.check("PANIC" not in text, "Roost panicked")
     t.check(ended, f"Roost reported no debug exit; the emulator ended with status {status}")
