@@ -222,8 +222,8 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 	arch->cr0_owned = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_WP |
 			  X86_CR0_AM | X86_CR0_PG;
 	arch->cr4_owned = ~(reserved | X86_CR4_MCE | vmx_config.cr4_fixed);
-	vmwrite(VMCS_CR0_MASK, ~arch->cr0_owned);
-	vmwrite(VMCS_CR4_MASK, ~arch->cr4_owned);
+	vmwrite(VMCS(cr0_mask), ~arch->cr0_owned);
+	vmwrite(VMCS(cr4_mask), ~arch->cr4_owned);
 }
 
 void vmx_setup_controls(struct vcpu *vcpu) {
@@ -231,51 +231,49 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	const struct vmx_config *c = &vmx_config;
 
 	arch->proc = c->proc;
-	vmwrite(VMCS_PIN_CONTROLS, c->pin);
-	vmwrite(VMCS_PROC_CONTROLS, c->proc);
-	vmwrite(VMCS_PROC2_CONTROLS, c->proc2);
-	vmwrite(VMCS_EXIT_CONTROLS, c->exit);
-	vmwrite(VMCS_ENTRY_CONTROLS, c->entry);
-	vmwrite(VMCS_EXCEPTION_BITMAP, BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC));
-	vmwrite(VMCS_PF_ERROR_MASK, 0);
-	vmwrite(VMCS_PF_ERROR_MATCH, 0);
-	vmwrite(VMCS_CR3_TARGETS, 0);
-	vmwrite(VMCS_EXIT_MSR_STORES, 0);
-	vmwrite(VMCS_EXIT_MSR_LOADS, 0);
-	vmwrite(VMCS_ENTRY_MSR_LOADS, 0);
-	vmwrite(VMCS_ENTRY_EVENT, 0);
-	vmwrite(VMCS_MSR_BITMAP, msr_bitmap);
-	vmwrite(VMCS_LINK, ~0ul);
-	vmwrite(VMCS_EPTP, vcpu->vm->gmem->pt.root | c->ept_flags);
+	vmwrite(VMCS(pin_controls), c->pin);
+	vmwrite(VMCS(proc_controls), c->proc);
+	vmwrite(VMCS(proc2_controls), c->proc2);
+	vmwrite(VMCS(exit_controls), c->exit);
+	vmwrite(VMCS(entry_controls), c->entry);
+	vmwrite(VMCS(exception_bitmap), BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC));
+	vmwrite(VMCS(pf_error_mask), 0);
+	vmwrite(VMCS(pf_error_match), 0);
+	vmwrite(VMCS(cr3_targets), 0);
+	vmwrite(VMCS(exit_msr_stores), 0);
+	vmwrite(VMCS(exit_msr_loads), 0);
+	vmwrite(VMCS(entry_msr_loads), 0);
+	vmwrite(VMCS(entry_event), 0);
+	vmwrite(VMCS(msr_bitmap), msr_bitmap);
+	vmwrite(VMCS(link), ~0ul);
+	vmwrite(VMCS(eptp), vcpu->vm->gmem->pt.root | c->ept_flags);
 	if (arch->vpid)
-		vmwrite(VMCS_VPID, arch->vpid);
+		vmwrite(VMCS(vpid), arch->vpid);
 	if (c->proc2 & PROC2_XSAVES)
-		vmwrite(VMCS_XSS_EXITING, 0);
+		vmwrite(VMCS(xss_exiting), 0);
 	if (c->pin & PIN_TICK)
-		vmwrite(VMCS_TICK, vmx_tick());
+		vmwrite(VMCS(tick), vmx_tick());
 	setup_cr_masks(vcpu);
 }
 
 void vmx_setup_host(struct cpu *cpu) {
-	vmwrite(VMCS_HOST_CR0, read_cr0());
-	vmwrite(VMCS_HOST_CR3, read_cr3());
-	vmwrite(VMCS_HOST_CR4, read_cr4());
-	vmwrite(VMCS_HOST_CS_SELECTOR, HOST_CS);
-	vmwrite(VMCS_HOST_SS_SELECTOR, HOST_DS);
-	vmwrite(VMCS_HOST_DS_SELECTOR, HOST_DS);
-	vmwrite(VMCS_HOST_ES_SELECTOR, HOST_DS);
-	vmwrite(VMCS_HOST_FS_SELECTOR, 0);
-	vmwrite(VMCS_HOST_GS_SELECTOR, 0);
-	vmwrite(VMCS_HOST_TR_SELECTOR, HOST_TSS);
-	vmwrite(VMCS_HOST_FS_BASE, 0);
-	vmwrite(VMCS_HOST_GS_BASE, 0);
-	vmwrite(VMCS_HOST_TR_BASE, (u64)&cpu->tss);
-	vmwrite(VMCS_HOST_GDTR_BASE, (u64)cpu->gdt);
-	vmwrite(VMCS_HOST_IDTR_BASE, idt_pointer.base);
-	vmwrite(VMCS_HOST_SYSENTER_CS, 0);
-	vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
-	vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
-	vmwrite(VMCS_HOST_PAT, rdmsr(X86_MSR_PAT));
-	vmwrite(VMCS_HOST_EFER, rdmsr(X86_MSR_EFER));
-	vmwrite(VMCS_HOST_RIP, (u64)vmx_exit_entry);
+	vmwrite(VMCS(host_cr0), read_cr0());
+	vmwrite(VMCS(host_cr3), read_cr3());
+	vmwrite(VMCS(host_cr4), read_cr4());
+	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
+		vmwrite(VMCS_AT(host_selector, seg), seg == SEG_CS   ? HOST_CS
+						     : seg <= SEG_DS ? HOST_DS
+								     : 0);
+	vmwrite(VMCS(host_tr_selector), HOST_TSS);
+	vmwrite(VMCS(host_fs_base), 0);
+	vmwrite(VMCS(host_gs_base), 0);
+	vmwrite(VMCS(host_tr_base), (u64)&cpu->tss);
+	vmwrite(VMCS(host_gdtr_base), (u64)cpu->gdt);
+	vmwrite(VMCS(host_idtr_base), idt_pointer.base);
+	vmwrite(VMCS(host_sysenter_cs), 0);
+	vmwrite(VMCS(host_sysenter_esp), 0);
+	vmwrite(VMCS(host_sysenter_eip), 0);
+	vmwrite(VMCS(host_pat), rdmsr(X86_MSR_PAT));
+	vmwrite(VMCS(host_efer), rdmsr(X86_MSR_EFER));
+	vmwrite(VMCS(host_rip), (u64)vmx_exit_entry);
 }

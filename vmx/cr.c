@@ -35,7 +35,7 @@ bool vmx_load_pdptes(struct vcpu *vcpu) {
 		if ((table[i] & PDPTE_P) && (table[i] & reserved))
 			return false;
 	for (unsigned i = 0; i < NR_PDPTES; i++)
-		vmwrite(VMCS_GUEST_PDPTE(i), table[i]);
+		vmwrite(VMCS_AT(guest_pdpte, i), table[i]);
 	return true;
 }
 
@@ -55,7 +55,7 @@ static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, boo
 }
 
 enum outcome vmx_exit_cr(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS_QUALIFICATION);
+	u64 info = vmread(VMCS(qualification));
 	unsigned cr = info & 0xf, gpr = info >> 8 & 0xf;
 	enum outcome outcome;
 	u64 value = 0;

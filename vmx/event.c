@@ -14,7 +14,7 @@ static void set_proc(struct vmx_vcpu *arch, u32 value) {
 	if (arch->proc == value)
 		return;
 	arch->proc = value;
-	vmwrite(VMCS_PROC_CONTROLS, value);
+	vmwrite(VMCS(proc_controls), value);
 }
 
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
@@ -26,14 +26,14 @@ bool vmx_interrupt_allowed(struct vcpu *vcpu) {
 	if (!(vcpu->rflags & X86_RFLAGS_IF))
 		return false;
 	loan = vmx_borrow(vcpu);
-	shadow = vmread(VMCS_GUEST_SHADOW);
+	shadow = vmread(VMCS(guest_shadow));
 	vmx_give_back(loan);
 	return !(shadow & SHADOW_NEXT);
 }
 
 bool vmx_nmi_allowed(struct vcpu *vcpu) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
-	u64 shadow = vmread(VMCS_GUEST_SHADOW);
+	u64 shadow = vmread(VMCS(guest_shadow));
 
 	vmx_give_back(loan);
 	return !(shadow & (SHADOW_NEXT | SHADOW_NMI));
@@ -41,16 +41,16 @@ bool vmx_nmi_allowed(struct vcpu *vcpu) {
 
 void vmx_end_shadow(struct vcpu *vcpu) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
-	u64 shadow = vmread(VMCS_GUEST_SHADOW);
+	u64 shadow = vmread(VMCS(guest_shadow));
 
 	if (shadow & SHADOW_NEXT)
-		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NEXT);
+		vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
 	vmx_give_back(loan);
 }
 
 static void queue(struct vmx_vcpu *arch, u64 info) {
 	arch->event = true;
-	vmwrite(VMCS_ENTRY_EVENT, info);
+	vmwrite(VMCS(entry_event), info);
 }
 
 void vmx_inject(struct vcpu *vcpu, const struct event *event) {
@@ -63,7 +63,7 @@ void vmx_inject(struct vcpu *vcpu, const struct event *event) {
 
 	if (event->has_error) {
 		info |= EVENT_HAS_ERROR;
-		vmwrite(VMCS_ENTRY_ERROR, event->error);
+		vmwrite(VMCS(entry_error), event->error);
 	}
 	/* An exception ends the instruction, and with it the shadow before it. */
 	if (event->type == EVENT_EXCEPTION)
@@ -101,7 +101,7 @@ enum outcome vmx_exit_nmi_window(struct vcpu *vcpu) {
  * DR6 alone and tells in the qualification what it would have set there (SDM 3C 27.1).
  */
 static enum outcome debug_exception(struct vcpu *vcpu) {
-	u64 why = vmread(VMCS_QUALIFICATION) & DR6_ALL;
+	u64 why = vmread(VMCS(qualification)) & DR6_ALL;
 	u64 dr6 = vmx_reg(vcpu, VREG_DR6) & ~0xful; /* B0 to B3 tell of this exception alone */
 
 	vmx_set_reg(vcpu, VREG_DR6, dr6 | why);
@@ -120,7 +120,7 @@ static enum outcome host_machine_check(void) {
 }
 
 enum outcome vmx_exit_exception(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS_EXIT_EVENT);
+	u64 info = vmread(VMCS(exit_event));
 	u8 vector = (u8)info;
 
 	if (EVENT_TYPE(info) == EVENT_TYPE_NMI)
@@ -129,11 +129,11 @@ enum outcome vmx_exit_exception(struct vcpu *vcpu) {
 		return host_machine_check();
 	vmx_take_exit_event(vcpu);
 	if (info & EVENT_NMI_UNBLOCKED)
-		vmwrite(VMCS_GUEST_SHADOW, vmread(VMCS_GUEST_SHADOW) | SHADOW_NMI);
+		vmwrite(VMCS(guest_shadow), vmread(VMCS(guest_shadow)) | SHADOW_NMI);
 	if (vector == X86_DB)
 		return debug_exception(vcpu);
 	if (info & EVENT_HAS_ERROR)
-		return inject_exception_error(vcpu, vector, (u32)vmread(VMCS_EXIT_ERROR));
+		return inject_exception_error(vcpu, vector, (u32)vmread(VMCS(exit_error)));
 	return inject_exception(vcpu, vector);
 }
 
@@ -142,7 +142,7 @@ enum outcome vmx_exit_exception(struct vcpu *vcpu) {
  * their instruction, RIP points at it; everything else must be delivered again.
  */
 void vmx_take_exit_event(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS_VECTORING_EVENT);
+	u64 info = vmread(VMCS(vectoring_event));
 	u64 shadow;
 
 	if (likely(!(info & EVENT_VALID)))
@@ -150,8 +150,8 @@ void vmx_take_exit_event(struct vcpu *vcpu) {
 	switch (EVENT_TYPE(info)) {
 	case EVENT_TYPE_NMI:
 		/* It is not blocked by itself. */
-		shadow = vmread(VMCS_GUEST_SHADOW);
-		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NMI);
+		shadow = vmread(VMCS(guest_shadow));
+		vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NMI);
 		__attribute__((fallthrough));
 	case EVENT_TYPE_INTERRUPT: queue(vmx_of(vcpu), info & (EVENT_VALID | 0x7fful)); break;
 	case EVENT_TYPE_EXCEPTION:
@@ -160,7 +160,7 @@ void vmx_take_exit_event(struct vcpu *vcpu) {
 		/* Bochs 2.7 reports error codes of real mode, which has none. */
 		vcpu->exception.has_error =
 			(info & EVENT_HAS_ERROR) && (vmx_reg(vcpu, VREG_CR0) & X86_CR0_PE);
-		vcpu->exception.error = (u32)vmread(VMCS_VECTORING_ERROR);
+		vcpu->exception.error = (u32)vmread(VMCS(vectoring_error));
 		vcpu_request_self(vcpu, REQ_EVENT);
 		break;
 	default: break;

@@ -29,20 +29,20 @@ void vmx_need_rsp(struct vcpu *vcpu) {
 	if (arch->rsp_known)
 		return;
 	arch->rsp_known = true;
-	arch->saved_rsp = vmread(VMCS_GUEST_RSP);
+	arch->saved_rsp = vmread(VMCS(guest_rsp));
 	vcpu->gpr[RSP] = arch->saved_rsp;
 }
 
 /* ---- handlers ---- */
 
 static enum outcome exit_tick(struct vcpu *vcpu) {
-	vmwrite(VMCS_TICK, vmx_tick());
+	vmwrite(VMCS(tick), vmx_tick());
 	vcpu_request_self(vcpu, REQ_LOOP);
 	return RESUME;
 }
 
 static enum outcome exit_io(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS_QUALIFICATION);
+	u64 info = vmread(VMCS(qualification));
 	u16 port = (u16)(info >> 16);
 	unsigned size = (info & 7) + 1;
 	bool in = info & BIT(3);
@@ -53,8 +53,8 @@ static enum outcome exit_io(struct vcpu *vcpu) {
 }
 
 static enum outcome exit_ept_violation(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS_QUALIFICATION);
-	gpa_t gpa = vmread(VMCS_GUEST_PA);
+	u64 info = vmread(VMCS(qualification));
+	gpa_t gpa = vmread(VMCS(guest_pa));
 	bool write = info & EPT_QUAL_WRITE;
 	bool fetch = info & EPT_QUAL_FETCH;
 	bool page_walk = !(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL);
@@ -62,7 +62,7 @@ static enum outcome exit_ept_violation(struct vcpu *vcpu) {
 	vmx_take_exit_event(vcpu);
 	/* The IRET that ended NMI blocking runs again (SDM 3C 27.2.3). */
 	if (unlikely((info & EPT_QUAL_NMI_UNBLOCKED) && !vmx_of(vcpu)->event))
-		vmwrite(VMCS_GUEST_SHADOW, vmread(VMCS_GUEST_SHADOW) | SHADOW_NMI);
+		vmwrite(VMCS(guest_shadow), vmread(VMCS(guest_shadow)) | SHADOW_NMI);
 	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0)
 		return RESUME;
 	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
@@ -73,7 +73,7 @@ static enum outcome exit_ept_violation(struct vcpu *vcpu) {
 }
 
 static enum outcome exit_ept_misconfig(struct vcpu *vcpu) {
-	return vcpu_stop_reason(vcpu, "EPT misconfiguration at %lx", vmread(VMCS_GUEST_PA));
+	return vcpu_stop_reason(vcpu, "EPT misconfiguration at %lx", vmread(VMCS(guest_pa)));
 }
 
 /* VMX has no guest without this exit, but for one that never switches tasks by hardware. */
@@ -86,21 +86,21 @@ static enum outcome exit_bad_state(struct vcpu *vcpu) {
 		vcpu,
 		"VM entry refused the state: cr0 %lx cr3 %lx cr4 %lx efer %lx rip %lx cs %lx "
 		"ss %lx rflags %lx event %lx shadow %lx",
-		vmread(VMCS_GUEST_CR0), vmread(VMCS_GUEST_CR3), vmread(VMCS_GUEST_CR4),
-		vmread(VMCS_GUEST_EFER), vcpu->rip, vmread(VMCS_GUEST_ACCESS(SEG_CS)),
-		vmread(VMCS_GUEST_ACCESS(SEG_SS)), vcpu->rflags, vmread(VMCS_ENTRY_EVENT),
-		vmread(VMCS_GUEST_SHADOW));
+		vmread(VMCS(guest_cr0)), vmread(VMCS(guest_cr3)), vmread(VMCS(guest_cr4)),
+		vmread(VMCS(guest_efer)), vcpu->rip, vmread(VMCS_AT(guest_access, SEG_CS)),
+		vmread(VMCS_AT(guest_access, SEG_SS)), vcpu->rflags, vmread(VMCS(entry_event)),
+		vmread(VMCS(guest_shadow)));
 }
 
 static enum outcome exit_bad_entry(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "VM entry failed: reason %lx, qualification %lx",
-				vmread(VMCS_EXIT_REASON), vmread(VMCS_QUALIFICATION));
+				vmread(VMCS(exit_reason)), vmread(VMCS(qualification)));
 }
 
 /* Nobody knows what the guest waits for. */
 static enum outcome exit_unasked(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "exit reason %lx, which was not asked for, at rip %lx",
-				vmread(VMCS_EXIT_REASON), vcpu->rip);
+				vmread(VMCS(exit_reason)), vcpu->rip);
 }
 
 #define UNASKED \
@@ -167,9 +167,9 @@ const char *vmx_exit_name(u64 index) {
 void vmx_write_back(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
-	vmwrite(VMCS_GUEST_RIP, vcpu->rip);
-	vmwrite(VMCS_GUEST_RFLAGS, vcpu->rflags);
-	vmwrite(VMCS_GUEST_RSP, vcpu->gpr[RSP]);
+	vmwrite(VMCS(guest_rip), vcpu->rip);
+	vmwrite(VMCS(guest_rflags), vcpu->rflags);
+	vmwrite(VMCS(guest_rsp), vcpu->gpr[RSP]);
 	arch->rsp_known = false;
 }
 
@@ -182,7 +182,7 @@ static inline u64 next_rip(struct vcpu *vcpu) {
 	u64 next = vcpu->next_rip;
 
 	if (!next) {
-		next = vcpu->rip + vmread(VMCS_INSTRUCTION_LENGTH);
+		next = vcpu->rip + vmread(VMCS(instruction_length));
 		if (unlikely((next ^ vcpu->rip) >> 32))
 			next = wrapped(vcpu, next);
 	}
@@ -191,11 +191,11 @@ static inline u64 next_rip(struct vcpu *vcpu) {
 
 /* The instruction is done: what was for it alone ends (SDM 3B 17.3.1.1, 3A 6.8.3). */
 static inline void advance(struct vcpu *vcpu) {
-	u64 shadow = vmread(VMCS_GUEST_SHADOW);
+	u64 shadow = vmread(VMCS(guest_shadow));
 
 	vcpu->rip = next_rip(vcpu);
 	if (unlikely(shadow & SHADOW_NEXT))
-		vmwrite(VMCS_GUEST_SHADOW, shadow & ~SHADOW_NEXT);
+		vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
 	if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)))
 		vcpu_end_instruction(vcpu);
 }
@@ -207,9 +207,9 @@ static u64 odd_reason(u64 reason) {
 
 bool vmx_exit(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	u64 index = vmread(VMCS_EXIT_REASON);
-	u64 rip = vmread(VMCS_GUEST_RIP);
-	u64 rflags = vmread(VMCS_GUEST_RFLAGS);
+	u64 index = vmread(VMCS(exit_reason));
+	u64 rip = vmread(VMCS(guest_rip));
+	u64 rflags = vmread(VMCS(guest_rflags));
 	enum outcome outcome;
 
 	if (unlikely(index >= NR_REASONS))
@@ -228,11 +228,11 @@ bool vmx_exit(struct vcpu *vcpu) {
 		return false;
 	}
 	if (vcpu->rip != rip)
-		vmwrite(VMCS_GUEST_RIP, vcpu->rip);
+		vmwrite(VMCS(guest_rip), vcpu->rip);
 	if (unlikely(vcpu->rflags != rflags))
-		vmwrite(VMCS_GUEST_RFLAGS, vcpu->rflags);
+		vmwrite(VMCS(guest_rflags), vcpu->rflags);
 	if (unlikely(arch->rsp_known) && vcpu->gpr[RSP] != arch->saved_rsp)
-		vmwrite(VMCS_GUEST_RSP, vcpu->gpr[RSP]);
+		vmwrite(VMCS(guest_rsp), vcpu->gpr[RSP]);
 	if (unlikely(arch->flush))
 		vmx_tlb_enter(vcpu);
 	return true;
@@ -243,6 +243,6 @@ bool vmx_entry_refused(struct vcpu *vcpu) {
 	vcpu_stop_reason(vcpu,
 			 "VM entry refused the controls: VM-instruction error %lu (SDM 3C "
 			 "30.4)",
-			 vmread(VMCS_INSTRUCTION_ERROR));
+			 vmread(VMCS(instruction_error)));
 	return false;
 }

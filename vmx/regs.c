@@ -56,29 +56,29 @@ static unsigned msr_index(enum vreg reg) {
 /* Registers that are a field of the VMCS and nothing else. */
 static struct vmcs_field plain_field(enum vreg reg) {
 	switch (reg) {
-	case VREG_CR3: return VMCS_GUEST_CR3;
-	case VREG_EFER: return VMCS_GUEST_EFER;
-	case VREG_DR7: return VMCS_GUEST_DR7;
-	case VREG_GDTR_BASE: return VMCS_GUEST_GDTR_BASE;
-	case VREG_GDTR_LIMIT: return VMCS_GUEST_GDTR_LIMIT;
-	case VREG_IDTR_BASE: return VMCS_GUEST_IDTR_BASE;
-	case VREG_IDTR_LIMIT: return VMCS_GUEST_IDTR_LIMIT;
-	case VREG_SYSENTER_CS: return VMCS_GUEST_SYSENTER_CS;
-	case VREG_SYSENTER_ESP: return VMCS_GUEST_SYSENTER_ESP;
-	case VREG_SYSENTER_EIP: return VMCS_GUEST_SYSENTER_EIP;
-	case VREG_PAT: return VMCS_GUEST_PAT;
-	default: return VMCS_GUEST_DEBUGCTL;
+	case VREG_CR3: return VMCS(guest_cr3);
+	case VREG_EFER: return VMCS(guest_efer);
+	case VREG_DR7: return VMCS(guest_dr7);
+	case VREG_GDTR_BASE: return VMCS(guest_gdtr_base);
+	case VREG_GDTR_LIMIT: return VMCS(guest_gdtr_limit);
+	case VREG_IDTR_BASE: return VMCS(guest_idtr_base);
+	case VREG_IDTR_LIMIT: return VMCS(guest_idtr_limit);
+	case VREG_SYSENTER_CS: return VMCS(guest_sysenter_cs);
+	case VREG_SYSENTER_ESP: return VMCS(guest_sysenter_esp);
+	case VREG_SYSENTER_EIP: return VMCS(guest_sysenter_eip);
+	case VREG_PAT: return VMCS(guest_pat);
+	default: return VMCS(guest_debugctl);
 	}
 }
 
 static u64 read_cr0_seen(const struct vmx_vcpu *arch) {
-	return (vmread(VMCS_GUEST_CR0) & arch->cr0_owned) |
-	       (vmread(VMCS_CR0_SHADOW) & ~arch->cr0_owned);
+	return (vmread(VMCS(guest_cr0)) & arch->cr0_owned) |
+	       (vmread(VMCS(cr0_shadow)) & ~arch->cr0_owned);
 }
 
 static u64 read_cr4_seen(const struct vmx_vcpu *arch) {
-	return (vmread(VMCS_GUEST_CR4) & arch->cr4_owned) |
-	       (vmread(VMCS_CR4_SHADOW) & ~arch->cr4_owned);
+	return (vmread(VMCS(guest_cr4)) & arch->cr4_owned) |
+	       (vmread(VMCS(cr4_shadow)) & ~arch->cr4_owned);
 }
 
 static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
@@ -99,24 +99,24 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 
 /* EFER.LMA and the entry control that says the same (SDM 3C 26.3.1.1). */
 static void set_long_mode(bool on) {
-	u64 efer = vmread(VMCS_GUEST_EFER);
-	u64 entry = vmread(VMCS_ENTRY_CONTROLS);
+	u64 efer = vmread(VMCS(guest_efer));
+	u64 entry = vmread(VMCS(entry_controls));
 
-	vmwrite(VMCS_GUEST_EFER, on ? efer | X86_EFER_LMA : efer & ~X86_EFER_LMA);
-	vmwrite(VMCS_ENTRY_CONTROLS, on ? entry | ENTRY_IA32E : entry & ~ENTRY_IA32E);
+	vmwrite(VMCS(guest_efer), on ? efer | X86_EFER_LMA : efer & ~X86_EFER_LMA);
+	vmwrite(VMCS(entry_controls), on ? entry | ENTRY_IA32E : entry & ~ENTRY_IA32E);
 }
 
 /* LMA = LME and PG (SDM 3A 9.8.5). CD and NW are kept for the guest to see, and have no effect. */
 static void set_cr0(u64 value) {
-	vmwrite(VMCS_CR0_SHADOW, value);
-	vmwrite(VMCS_GUEST_CR0,
+	vmwrite(VMCS(cr0_shadow), value);
+	vmwrite(VMCS(guest_cr0),
 		(value | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
-	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS_GUEST_EFER) & X86_EFER_LME));
+	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS(guest_efer)) & X86_EFER_LME));
 }
 
 static void set_cr4(u64 value) {
-	vmwrite(VMCS_CR4_SHADOW, value);
-	vmwrite(VMCS_GUEST_CR4, value | vmx_config.cr4_fixed | X86_CR4_MCE);
+	vmwrite(VMCS(cr4_shadow), value);
+	vmwrite(VMCS(guest_cr4), value | vmx_config.cr4_fixed | X86_CR4_MCE);
 }
 
 static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
@@ -133,7 +133,7 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 	case VREG_CR4: set_cr4(value); return;
 	case VREG_EFER:
 		value &= ~X86_EFER_LMA;
-		vmwrite(VMCS_GUEST_EFER, value | (vmread(VMCS_GUEST_EFER) & X86_EFER_LMA));
+		vmwrite(VMCS(guest_efer), value | (vmread(VMCS(guest_efer)) & X86_EFER_LMA));
 		return;
 	case VREG_CR2:
 		arch->cr2 = value;
@@ -182,18 +182,18 @@ static u16 attr_of(u64 access) {
 void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 
-	out->base = vmread(VMCS_GUEST_BASE(seg));
-	out->limit = (u32)vmread(VMCS_GUEST_LIMIT(seg));
-	out->selector = (u16)vmread(VMCS_GUEST_SELECTOR(seg));
-	out->attr = attr_of(vmread(VMCS_GUEST_ACCESS(seg)));
+	out->base = vmread(VMCS_AT(guest_base, seg));
+	out->limit = (u32)vmread(VMCS_AT(guest_limit, seg));
+	out->selector = (u16)vmread(VMCS_AT(guest_selector, seg));
+	out->attr = attr_of(vmread(VMCS_AT(guest_access, seg)));
 	vmx_give_back(loan);
 }
 
 static void write_segment(enum seg seg, const struct segment *in) {
-	vmwrite(VMCS_GUEST_BASE(seg), in->base);
-	vmwrite(VMCS_GUEST_LIMIT(seg), in->limit);
-	vmwrite(VMCS_GUEST_SELECTOR(seg), in->selector);
-	vmwrite(VMCS_GUEST_ACCESS(seg), access_of(in->attr));
+	vmwrite(VMCS_AT(guest_base, seg), in->base);
+	vmwrite(VMCS_AT(guest_limit, seg), in->limit);
+	vmwrite(VMCS_AT(guest_selector, seg), in->selector);
+	vmwrite(VMCS_AT(guest_access, seg), access_of(in->attr));
 }
 
 void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
@@ -206,10 +206,10 @@ void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) 
 /* SS's level is the CPL in every mode (SDM 3C 24.4.1). */
 u32 vmx_privilege(struct vcpu *vcpu) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
-	u32 privilege = attr_of(vmread(VMCS_GUEST_ACCESS(SEG_SS))) >> 5 & PRIV_CPL;
+	u32 privilege = attr_of(vmread(VMCS_AT(guest_access, SEG_SS))) >> 5 & PRIV_CPL;
 
-	if ((attr_of(vmread(VMCS_GUEST_ACCESS(SEG_CS))) & SEG_ATTR_L) &&
-	    (vmread(VMCS_GUEST_EFER) & X86_EFER_LMA))
+	if ((attr_of(vmread(VMCS_AT(guest_access, SEG_CS))) & SEG_ATTR_L) &&
+	    (vmread(VMCS(guest_efer)) & X86_EFER_LMA))
 		privilege |= PRIV_64BIT;
 	vmx_give_back(loan);
 	return privilege;
@@ -218,7 +218,7 @@ u32 vmx_privilege(struct vcpu *vcpu) {
 void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	struct vmcs_loan loan = vmx_borrow(vcpu);
 
-	vmwrite(VMCS_TSC_OFFSET, offset);
+	vmwrite(VMCS(tsc_offset), offset);
 	vmx_give_back(loan);
 }
 
@@ -235,37 +235,37 @@ static void reset_segments(void) {
 		write_segment(seg, seg == SEG_CS ? &code : &data);
 	write_segment(SEG_LDTR, &ldt);
 	write_segment(SEG_TR, &tss);
-	vmwrite(VMCS_GUEST_GDTR_BASE, 0);
-	vmwrite(VMCS_GUEST_GDTR_LIMIT, 0xffff);
-	vmwrite(VMCS_GUEST_IDTR_BASE, 0);
-	vmwrite(VMCS_GUEST_IDTR_LIMIT, 0xffff);
+	vmwrite(VMCS(guest_gdtr_base), 0);
+	vmwrite(VMCS(guest_gdtr_limit), 0xffff);
+	vmwrite(VMCS(guest_idtr_base), 0);
+	vmwrite(VMCS(guest_idtr_limit), 0xffff);
 }
 
 /* What RESET clears and INIT leaves alone. */
 static void reset_msrs(struct vmx_vcpu *arch) {
 	memset(arch->msr, 0, sizeof(arch->msr));
-	vmwrite(VMCS_GUEST_SYSENTER_CS, 0);
-	vmwrite(VMCS_GUEST_SYSENTER_ESP, 0);
-	vmwrite(VMCS_GUEST_SYSENTER_EIP, 0);
-	vmwrite(VMCS_GUEST_PAT, RESET_PAT);
-	vmwrite(VMCS_GUEST_DEBUGCTL, 0);
+	vmwrite(VMCS(guest_sysenter_cs), 0);
+	vmwrite(VMCS(guest_sysenter_esp), 0);
+	vmwrite(VMCS(guest_sysenter_eip), 0);
+	vmwrite(VMCS(guest_pat), RESET_PAT);
+	vmwrite(VMCS(guest_debugctl), 0);
 	fpu_reset(&arch->fpu);
 }
 
 static void reset_debug(struct vmx_vcpu *arch) {
 	set(arch, VREG_DR6, RESET_DR6);
-	vmwrite(VMCS_GUEST_DR7, RESET_DR7);
+	vmwrite(VMCS(guest_dr7), RESET_DR7);
 	fpu_clear_debug(&arch->fpu);
 }
 
 static void reset_events(struct vmx_vcpu *arch) {
 	arch->event = false;
 	arch->proc = vmx_config.proc;
-	vmwrite(VMCS_PROC_CONTROLS, arch->proc);
-	vmwrite(VMCS_ENTRY_EVENT, 0);
-	vmwrite(VMCS_GUEST_SHADOW, 0);
-	vmwrite(VMCS_GUEST_ACTIVITY, 0);
-	vmwrite(VMCS_GUEST_PENDING_DB, 0);
+	vmwrite(VMCS(proc_controls), arch->proc);
+	vmwrite(VMCS(entry_event), 0);
+	vmwrite(VMCS(guest_shadow), 0);
+	vmwrite(VMCS(guest_activity), 0);
+	vmwrite(VMCS(guest_pending_db), 0);
 }
 
 void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
@@ -286,12 +286,12 @@ void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 		reset_msrs(arch);
 	reset_debug(arch);
 	reset_events(arch);
-	vmwrite(VMCS_GUEST_EFER, 0);
+	vmwrite(VMCS(guest_efer), 0);
 	set_cr0(X86_CR0_ET | cache_bits);
 	set(arch, VREG_CR2, 0);
-	vmwrite(VMCS_GUEST_CR3, 0);
+	vmwrite(VMCS(guest_cr3), 0);
 	set_cr4(0);
-	vmwrite(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+	vmwrite(VMCS(tsc_offset), vcpu->tsc_offset);
 	vmx_tlb_flush(vcpu);
 	vmx_give_back(loan);
 }

@@ -1,117 +1,40 @@
 /*
- * The virtual machine control structure (SDM 3C 24 and appendix B): names of its fields, access to
- * them, and the bits of its controls. A field is a structure of its own, so that an encoding can
- * not be taken for a value, nor the other way round.
+ * The virtual machine control structure (SDM 3C 24 and appendix B): access to its fields, which
+ * vmx/fields.h names, and the bits of its controls. A field is a structure of its own, so that an
+ * encoding can not be taken for a value, nor the other way round.
  */
 #pragma once
 
 #include "lib/types.h"
+#include "vmx/fields.h"
 
 struct vmcs_field {
 	u32 encoding;
 };
 
 #define VMCS_FIELD(encoding) ((struct vmcs_field){encoding})
-
-/* 16 bits. */
-#define VMCS_VPID	       VMCS_FIELD(0x0000)
-#define VMCS_GUEST_SELECTOR(n) VMCS_FIELD(0x0800 + 2 * (n)) /* enum seg */
-#define VMCS_HOST_ES_SELECTOR  VMCS_FIELD(0x0c00)
-#define VMCS_HOST_CS_SELECTOR  VMCS_FIELD(0x0c02)
-#define VMCS_HOST_SS_SELECTOR  VMCS_FIELD(0x0c04)
-#define VMCS_HOST_DS_SELECTOR  VMCS_FIELD(0x0c06)
-#define VMCS_HOST_FS_SELECTOR  VMCS_FIELD(0x0c08)
-#define VMCS_HOST_GS_SELECTOR  VMCS_FIELD(0x0c0a)
-#define VMCS_HOST_TR_SELECTOR  VMCS_FIELD(0x0c0c)
-
-/* 64 bits. */
-#define VMCS_MSR_BITMAP	    VMCS_FIELD(0x2004)
-#define VMCS_TSC_OFFSET	    VMCS_FIELD(0x2010)
-#define VMCS_EPTP	    VMCS_FIELD(0x201a)
-#define VMCS_XSS_EXITING    VMCS_FIELD(0x202c)
-#define VMCS_GUEST_PA	    VMCS_FIELD(0x2400)
-#define VMCS_LINK	    VMCS_FIELD(0x2800)
-#define VMCS_GUEST_DEBUGCTL VMCS_FIELD(0x2802)
-#define VMCS_GUEST_PAT	    VMCS_FIELD(0x2804)
-#define VMCS_GUEST_EFER	    VMCS_FIELD(0x2806)
-#define VMCS_GUEST_PDPTE(n) VMCS_FIELD(0x280a + 2 * (n))
-#define VMCS_HOST_PAT	    VMCS_FIELD(0x2c00)
-#define VMCS_HOST_EFER	    VMCS_FIELD(0x2c02)
-
-/* 32 bits. */
-#define VMCS_PIN_CONTROLS	VMCS_FIELD(0x4000)
-#define VMCS_PROC_CONTROLS	VMCS_FIELD(0x4002)
-#define VMCS_EXCEPTION_BITMAP	VMCS_FIELD(0x4004)
-#define VMCS_PF_ERROR_MASK	VMCS_FIELD(0x4006)
-#define VMCS_PF_ERROR_MATCH	VMCS_FIELD(0x4008)
-#define VMCS_CR3_TARGETS	VMCS_FIELD(0x400a)
-#define VMCS_EXIT_CONTROLS	VMCS_FIELD(0x400c)
-#define VMCS_EXIT_MSR_STORES	VMCS_FIELD(0x400e)
-#define VMCS_EXIT_MSR_LOADS	VMCS_FIELD(0x4010)
-#define VMCS_ENTRY_CONTROLS	VMCS_FIELD(0x4012)
-#define VMCS_ENTRY_MSR_LOADS	VMCS_FIELD(0x4014)
-#define VMCS_ENTRY_EVENT	VMCS_FIELD(0x4016)
-#define VMCS_ENTRY_ERROR	VMCS_FIELD(0x4018)
-#define VMCS_ENTRY_LENGTH	VMCS_FIELD(0x401a)
-#define VMCS_PROC2_CONTROLS	VMCS_FIELD(0x401e)
-#define VMCS_INSTRUCTION_ERROR	VMCS_FIELD(0x4400)
-#define VMCS_EXIT_REASON	VMCS_FIELD(0x4402)
-#define VMCS_EXIT_EVENT		VMCS_FIELD(0x4404)
-#define VMCS_EXIT_ERROR		VMCS_FIELD(0x4406)
-#define VMCS_VECTORING_EVENT	VMCS_FIELD(0x4408)
-#define VMCS_VECTORING_ERROR	VMCS_FIELD(0x440a)
-#define VMCS_INSTRUCTION_LENGTH VMCS_FIELD(0x440c)
-#define VMCS_GUEST_LIMIT(n)	VMCS_FIELD(0x4800 + 2 * (n)) /* enum seg */
-#define VMCS_GUEST_GDTR_LIMIT	VMCS_FIELD(0x4810)
-#define VMCS_GUEST_IDTR_LIMIT	VMCS_FIELD(0x4812)
-#define VMCS_GUEST_ACCESS(n)	VMCS_FIELD(0x4814 + 2 * (n)) /* enum seg */
-#define VMCS_GUEST_SHADOW	VMCS_FIELD(0x4824)
-#define VMCS_GUEST_ACTIVITY	VMCS_FIELD(0x4826)
-#define VMCS_GUEST_SYSENTER_CS	VMCS_FIELD(0x482a)
-#define VMCS_TICK		VMCS_FIELD(0x482e) /* of the preemption timer */
-#define VMCS_HOST_SYSENTER_CS	VMCS_FIELD(0x4c00)
-
-/* Natural width. */
-#define VMCS_CR0_MASK		VMCS_FIELD(0x6000)
-#define VMCS_CR4_MASK		VMCS_FIELD(0x6002)
-#define VMCS_CR0_SHADOW		VMCS_FIELD(0x6004)
-#define VMCS_CR4_SHADOW		VMCS_FIELD(0x6006)
-#define VMCS_QUALIFICATION	VMCS_FIELD(0x6400)
-#define VMCS_GUEST_CR0		VMCS_FIELD(0x6800)
-#define VMCS_GUEST_CR3		VMCS_FIELD(0x6802)
-#define VMCS_GUEST_CR4		VMCS_FIELD(0x6804)
-#define VMCS_GUEST_BASE(n)	VMCS_FIELD(0x6806 + 2 * (n)) /* enum seg */
-#define VMCS_GUEST_GDTR_BASE	VMCS_FIELD(0x6816)
-#define VMCS_GUEST_IDTR_BASE	VMCS_FIELD(0x6818)
-#define VMCS_GUEST_DR7		VMCS_FIELD(0x681a)
-#define VMCS_GUEST_RSP		VMCS_FIELD(0x681c)
-#define VMCS_GUEST_RIP		VMCS_FIELD(0x681e)
-#define VMCS_GUEST_RFLAGS	VMCS_FIELD(0x6820)
-#define VMCS_GUEST_PENDING_DB	VMCS_FIELD(0x6822)
-#define VMCS_GUEST_SYSENTER_ESP VMCS_FIELD(0x6824)
-#define VMCS_GUEST_SYSENTER_EIP VMCS_FIELD(0x6826)
-#define VMCS_HOST_CR0		VMCS_FIELD(0x6c00)
-#define VMCS_HOST_CR3		VMCS_FIELD(0x6c02)
-#define VMCS_HOST_CR4		VMCS_FIELD(0x6c04)
-#define VMCS_HOST_FS_BASE	VMCS_FIELD(0x6c06)
-#define VMCS_HOST_GS_BASE	VMCS_FIELD(0x6c08)
-#define VMCS_HOST_TR_BASE	VMCS_FIELD(0x6c0a)
-#define VMCS_HOST_GDTR_BASE	VMCS_FIELD(0x6c0c)
-#define VMCS_HOST_IDTR_BASE	VMCS_FIELD(0x6c0e)
-#define VMCS_HOST_SYSENTER_ESP	VMCS_FIELD(0x6c10)
-#define VMCS_HOST_SYSENTER_EIP	VMCS_FIELD(0x6c12)
-#define VMCS_HOST_RIP		VMCS_FIELD(0x6c16) /* entry.S writes HOST_RSP */
+#define VMCS(name)	     VMCS_FIELD(VMCS_##name)
+#define VMCS_AT(name, n)     VMCS_FIELD(VMCS_##name + 2 * (u32)(n)) /* of an array */
 
 #ifdef UNIT_TEST
 /* Unit tests play the VMCS. */
 u64 vmread(struct vmcs_field field);
+u64 vmread_any(struct vmcs_field field);
 void vmwrite(struct vmcs_field field, u64 value);
 #else
-/* Of the current VMCS. All fields named above exist once vmx_probe() has been content. */
+/* Of the current VMCS. What Roost itself uses is there once vmx_probe() has been content. */
 static inline u64 vmread(struct vmcs_field field) {
 	u64 value;
 
 	__asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((u64)field.encoding) : "cc");
+	return value;
+}
+
+/* The same for a field that the processor may not have: 0, and the instruction error changes. */
+static inline u64 vmread_any(struct vmcs_field field) {
+	u64 value = 0;
+
+	__asm__ volatile("vmread %1, %0" : "+r"(value) : "r"((u64)field.encoding) : "cc");
 	return value;
 }
 
@@ -128,6 +51,7 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PIN_NMI	      BIT(3)
 #define PIN_VNMI      BIT(5)
 #define PIN_TICK      BIT(6) /* the preemption timer */
+#define PIN_POSTED    BIT(7)
 
 /* Primary processor-based controls (24.6.2). */
 #define PROC_INTERRUPT_WINDOW BIT(2)
@@ -137,55 +61,125 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PROC_RDPMC	      BIT(11)
 #define PROC_CR8_LOAD	      BIT(19)
 #define PROC_CR8_STORE	      BIT(20)
+#define PROC_TPR_SHADOW	      BIT(21)
 #define PROC_NMI_WINDOW	      BIT(22)
 #define PROC_ALL_IO	      BIT(24)
+#define PROC_IO_BITMAPS	      BIT(25)
+#define PROC_MTF	      BIT(27)
 #define PROC_MSR_BITMAP	      BIT(28)
 #define PROC_MONITOR	      BIT(29)
 #define PROC_SECONDARY	      BIT(31)
 
 /* Secondary processor-based controls (24.6.2). */
+#define PROC2_APIC_ACCESS  BIT(0)
 #define PROC2_EPT	   BIT(1)
 #define PROC2_RDTSCP	   BIT(3)
+#define PROC2_X2APIC	   BIT(4)
 #define PROC2_VPID	   BIT(5)
 #define PROC2_WBINVD	   BIT(6)
 #define PROC2_UNRESTRICTED BIT(7)
+#define PROC2_APIC_REGS	   BIT(8)
+#define PROC2_VID	   BIT(9) /* virtual-interrupt delivery */
 #define PROC2_INVPCID	   BIT(12)
+#define PROC2_VMFUNC	   BIT(13)
+#define PROC2_SHADOW_VMCS  BIT(14)
+#define PROC2_PML	   BIT(17)
+#define PROC2_VE	   BIT(18)
 #define PROC2_XSAVES	   BIT(20)
+#define PROC2_MBEC	   BIT(22) /* mode-based execute control */
+#define PROC2_SPP	   BIT(23)
+#define PROC2_PT_GPA	   BIT(24)
+#define PROC2_TSC_SCALING  BIT(25)
 
 /* VM-exit controls (24.7.1). */
-#define EXIT_SAVE_DEBUG BIT(2)
-#define EXIT_HOST_64	BIT(9)
-#define EXIT_LOAD_PAT	BIT(19)
-#define EXIT_SAVE_EFER	BIT(20)
-#define EXIT_LOAD_EFER	BIT(21)
-#define EXIT_SAVE_TICK	BIT(22)
+#define EXIT_SAVE_DEBUG	   BIT(2)
+#define EXIT_HOST_64	   BIT(9)
+#define EXIT_LOAD_PERF	   BIT(12)
+#define EXIT_ACK_INTERRUPT BIT(15)
+#define EXIT_LOAD_PAT	   BIT(19)
+#define EXIT_SAVE_EFER	   BIT(20)
+#define EXIT_LOAD_EFER	   BIT(21)
+#define EXIT_SAVE_TICK	   BIT(22)
+#define EXIT_CLEAR_RTIT	   BIT(25)
+#define EXIT_LOAD_CET	   BIT(28)
+#define EXIT_LOAD_PKRS	   BIT(29)
 
 /* VM-entry controls (24.8.1). */
-#define ENTRY_LOAD_DEBUG BIT(2)
-#define ENTRY_IA32E	 BIT(9)
-#define ENTRY_LOAD_PAT	 BIT(14)
-#define ENTRY_LOAD_EFER	 BIT(15)
+#define ENTRY_LOAD_DEBUG   BIT(2)
+#define ENTRY_IA32E	   BIT(9)
+#define ENTRY_SMM	   BIT(10)
+#define ENTRY_END_DUAL	   BIT(11) /* deactivate dual-monitor treatment */
+#define ENTRY_LOAD_PERF	   BIT(13)
+#define ENTRY_LOAD_PAT	   BIT(14)
+#define ENTRY_LOAD_EFER	   BIT(15)
+#define ENTRY_LOAD_BNDCFGS BIT(16)
+#define ENTRY_LOAD_RTIT	   BIT(18)
+#define ENTRY_LOAD_CET	   BIT(20)
+#define ENTRY_LOAD_PKRS	   BIT(22)
+
+/* Capability MSRs (appendix A). */
+#define VMX_MSR_FIRST	       0x480u
+#define VMX_MSR_BASIC	       0x480u
+#define VMX_MSR_PIN	       0x481u /* and proc, exit, entry */
+#define VMX_MSR_MISC	       0x485u
+#define VMX_MSR_CR0_FIXED0     0x486u
+#define VMX_MSR_CR4_FIXED0     0x488u
+#define VMX_MSR_PROC2	       0x48bu
+#define VMX_MSR_EPT_VPID       0x48cu
+#define VMX_MSR_TRUE_PIN       0x48du /* and proc, exit, entry: what must really be 1 */
+#define VMX_MSR_VMFUNC	       0x491u
+#define VMX_NR_MSRS	       18
+
+#define BASIC_REVISION(basic)  ((u32)(basic)&0x7fffffff)
+#define BASIC_32_BITS	       BIT(48) /* VMX's own structures lie below 4 GiB */
+#define BASIC_TRUE	       BIT(55)
+#define BASIC_ANY_ERROR	       BIT(56) /* exceptions enter with or without an error code */
+#define MISC_CR3_TARGETS(misc) ((misc) >> 16 & 0x1ff)
+#define MISC_ACTIVITIES(misc)  ((misc) >> 6 & 7) /* bit n: state n + 1 */
+#define MISC_LENGTH_0	       BIT(30)
+#define EPT_CAP_4_LEVELS       BIT(6)
+#define EPT_CAP_UC	       BIT(8)
+#define EPT_CAP_WB	       BIT(14)
+#define EPT_CAP_2M	       BIT(16)
+#define EPT_CAP_1G	       BIT(17)
+#define EPT_CAP_INVEPT	       BIT(20)
+#define EPT_CAP_AD	       BIT(21)
+#define EPT_CAP_SSS	       BIT(23) /* supervisor shadow stacks */
+#define EPT_CAP_INVEPT_ONE     BIT(25)
+#define EPT_CAP_INVEPT_ALL     BIT(26)
+#define VPID_CAP_INVVPID       BIT(32)
+#define VPID_CAP_ONE	       BIT(41)
+#define VPID_CAP_ALL	       BIT(42)
+#define EPTP_AD		       BIT(6)
+#define VMFUNC_EPTP	       BIT(0)
+#define EPTP_SSS	       BIT(7)
 
 /* Interruption information: of entries, exits and interrupted delivery (24.8.3, 24.9.2, 24.9.3). */
-#define EVENT_TYPE_SHIFT     8
-#define EVENT_TYPE(info)     ((info) >> EVENT_TYPE_SHIFT & 7)
-#define EVENT_TYPE_INTERRUPT 0ul
-#define EVENT_TYPE_NMI	     2ul
-#define EVENT_TYPE_EXCEPTION 3ul
-#define EVENT_HAS_ERROR	     BIT(11)
-#define EVENT_NMI_UNBLOCKED  BIT(12) /* of exits: an IRET had ended NMI blocking */
-#define EVENT_VALID	     BIT(31)
+#define EVENT_TYPE_SHIFT      8
+#define EVENT_TYPE(info)      ((info) >> EVENT_TYPE_SHIFT & 7)
+#define EVENT_TYPE_INTERRUPT  0ul
+#define EVENT_TYPE_NMI	      2ul
+#define EVENT_TYPE_EXCEPTION  3ul
+#define EVENT_TYPE_RESERVED   1ul
+#define EVENT_TYPE_SOFT_FIRST 4ul /* software interrupt, privileged one, software exception */
+#define EVENT_TYPE_SOFT_LAST  6ul
+#define EVENT_TYPE_OTHER      7ul /* monitor trap flag */
+#define EVENT_HAS_ERROR	      BIT(11)
+#define EVENT_NMI_UNBLOCKED   BIT(12) /* of exits: an IRET had ended NMI blocking */
+#define EVENT_VALID	      BIT(31)
 
-/* VMCS_GUEST_SHADOW, "interruptibility state" (24.4.2). */
-#define SHADOW_STI    BIT(0)
-#define SHADOW_MOV_SS BIT(1)
-#define SHADOW_NMI    BIT(3)
-#define SHADOW_NEXT   (SHADOW_STI | SHADOW_MOV_SS)
+/* VMCS(guest_shadow), "interruptibility state" (24.4.2). */
+#define SHADOW_STI     BIT(0)
+#define SHADOW_MOV_SS  BIT(1)
+#define SHADOW_SMI     BIT(2)
+#define SHADOW_NMI     BIT(3)
+#define SHADOW_ENCLAVE BIT(4)
+#define SHADOW_NEXT    (SHADOW_STI | SHADOW_MOV_SS)
 
-/* VMCS_GUEST_ACCESS: the format of struct segment, spread, and a bit for "no segment" (24.4.1). */
+/* VMCS(guest_access): the format of struct segment, spread, and a bit for "no segment" (24.4.1). */
 #define ACCESS_UNUSABLE BIT(16)
 
-/* VMCS_QUALIFICATION of EPT violations (27.2.1). */
+/* VMCS(qualification) of EPT violations (27.2.1). */
 #define EPT_QUAL_WRITE	       BIT(1)
 #define EPT_QUAL_FETCH	       BIT(2)
 #define EPT_QUAL_LINEAR	       BIT(7) /* there is a linear address ... */

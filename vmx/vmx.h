@@ -40,12 +40,12 @@ struct vmx_vcpu {
 	u64 saved_rsp; /* what GUEST_RSP holds, when rsp_known */
 	bool rsp_known;
 
-	bool event;		/* VMCS_ENTRY_EVENT is set for the next entry */
+	bool event;		/* VMCS(entry_event) is set for the next entry */
 	bool flush;		/* its TLB entries must go before the next entry */
 	bool moved;		/* the CPU may hold entries of earlier times there */
 	bool loaded;		/* between vmx_load() and vmx_put() */
 	u16 vpid;		/* 0: the CPU has none */
-	u32 proc;		/* what VMCS_PROC_CONTROLS holds */
+	u32 proc;		/* what VMCS(proc_controls) holds */
 	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
 	u64 cr2;
 	u64 dr6;

@@ -184,15 +184,15 @@ static int setup(void **state) {
 	stopped = mmio = halts = flushes = 0;
 	queued = ~0u;
 	long_mode = PRIV_64BIT;
-	fields[VMCS_GUEST_RIP.encoding] = RIP;
-	fields[VMCS_GUEST_RSP.encoding] = 0x7000;
-	fields[VMCS_GUEST_RFLAGS.encoding] = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
-	fields[VMCS_INSTRUCTION_LENGTH.encoding] = 2;
+	fields[VMCS(guest_rip).encoding] = RIP;
+	fields[VMCS(guest_rsp).encoding] = 0x7000;
+	fields[VMCS(guest_rflags).encoding] = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
+	fields[VMCS(instruction_length).encoding] = 2;
 	return 0;
 }
 
 static bool leave(u32 reason) {
-	fields[VMCS_EXIT_REASON.encoding] = reason;
+	fields[VMCS(exit_reason).encoding] = reason;
 	reads = writes = 0;
 	return vmx_exit(&vcpu);
 }
@@ -223,26 +223,26 @@ static void test_common_exits_are_cheap(void **state) {
 
 static void test_an_instruction_ends(void **state) {
 	(void)state;
-	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_STI | SHADOW_NMI;
-	fields[VMCS_GUEST_RFLAGS.encoding] |= X86_RFLAGS_RF;
+	fields[VMCS(guest_shadow).encoding] = SHADOW_STI | SHADOW_NMI;
+	fields[VMCS(guest_rflags).encoding] |= X86_RFLAGS_RF;
 	assert_true(leave(REASON_CPUID));
-	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], RIP + 2);
-	assert_int_equal(fields[VMCS_GUEST_SHADOW.encoding], SHADOW_NMI);
-	assert_int_equal(fields[VMCS_GUEST_RFLAGS.encoding], X86_RFLAGS_FIXED | X86_RFLAGS_IF);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], RIP + 2);
+	assert_int_equal(fields[VMCS(guest_shadow).encoding], SHADOW_NMI);
+	assert_int_equal(fields[VMCS(guest_rflags).encoding], X86_RFLAGS_FIXED | X86_RFLAGS_IF);
 	assert_int_equal(counts[REASON_CPUID], 1);
 }
 
 static void test_rip_wraps_outside_of_64_bit_code(void **state) {
 	(void)state;
-	fields[VMCS_GUEST_RIP.encoding] = 0xffffffff;
+	fields[VMCS(guest_rip).encoding] = 0xffffffff;
 	long_mode = 0;
 	leave(REASON_CPUID);
-	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], 1);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], 1);
 
-	fields[VMCS_GUEST_RIP.encoding] = 0xffffffff;
+	fields[VMCS(guest_rip).encoding] = 0xffffffff;
 	long_mode = PRIV_64BIT;
 	leave(REASON_CPUID);
-	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], 0x100000001);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], 0x100000001);
 }
 
 static void test_port_reads_by_size(void **state) {
@@ -257,7 +257,7 @@ static void test_port_reads_by_size(void **state) {
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		vcpu.gpr[RAX] = 0x1111111111111111;
-		fields[VMCS_QUALIFICATION.encoding] = cases[i].info;
+		fields[VMCS(qualification).encoding] = cases[i].info;
 		leave(REASON_IO);
 		assert_int_equal(vcpu.gpr[RAX], cases[i].rax);
 	}
@@ -266,17 +266,17 @@ static void test_port_reads_by_size(void **state) {
 static void test_rsp_goes_both_ways_for_the_emulator(void **state) {
 	(void)state;
 	ram_there = false;
-	fields[VMCS_QUALIFICATION.encoding] = EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
+	fields[VMCS(qualification).encoding] = EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
 	assert_true(leave(REASON_EPT_VIOLATION));
 	assert_int_equal(mmio, 1);
-	assert_int_equal(fields[VMCS_GUEST_RSP.encoding], 0x7008);
-	assert_int_equal(fields[VMCS_GUEST_RIP.encoding], RIP + 4);
+	assert_int_equal(fields[VMCS(guest_rsp).encoding], 0x7008);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], RIP + 4);
 }
 
 static void test_code_from_nowhere_is_undefined(void **state) {
 	(void)state;
 	ram_there = false;
-	fields[VMCS_QUALIFICATION.encoding] = EPT_QUAL_FETCH | EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
+	fields[VMCS(qualification).encoding] = EPT_QUAL_FETCH | EPT_QUAL_LINEAR | EPT_QUAL_FINAL;
 	leave(REASON_EPT_VIOLATION);
 	assert_int_equal(mmio, 0);
 	assert_int_equal(queued, X86_UD);
@@ -289,26 +289,26 @@ static void test_interrupted_delivery(void **state) {
 	const u64 fault = EVENT_VALID | EVENT_HAS_ERROR | 3ul << 8 | X86_PF;
 
 	(void)state;
-	fields[VMCS_VECTORING_EVENT.encoding] = interrupt;
+	fields[VMCS(vectoring_event).encoding] = interrupt;
 	leave(REASON_EPT_VIOLATION);
 	assert_true(vmx_event_queued(&vcpu));
-	assert_int_equal(fields[VMCS_ENTRY_EVENT.encoding], interrupt);
+	assert_int_equal(fields[VMCS(entry_event).encoding], interrupt);
 
 	setup(NULL);
-	fields[VMCS_VECTORING_EVENT.encoding] = nmi;
-	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_NMI;
+	fields[VMCS(vectoring_event).encoding] = nmi;
+	fields[VMCS(guest_shadow).encoding] = SHADOW_NMI;
 	leave(REASON_EPT_VIOLATION);
-	assert_int_equal(fields[VMCS_ENTRY_EVENT.encoding], nmi);
-	assert_int_equal(fields[VMCS_GUEST_SHADOW.encoding], 0);
+	assert_int_equal(fields[VMCS(entry_event).encoding], nmi);
+	assert_int_equal(fields[VMCS(guest_shadow).encoding], 0);
 
 	setup(NULL);
-	fields[VMCS_VECTORING_EVENT.encoding] = soft;
+	fields[VMCS(vectoring_event).encoding] = soft;
 	leave(REASON_EPT_VIOLATION);
 	assert_false(vmx_event_queued(&vcpu));
 
 	setup(NULL);
-	fields[VMCS_VECTORING_EVENT.encoding] = fault;
-	fields[VMCS_VECTORING_ERROR.encoding] = 7;
+	fields[VMCS(vectoring_event).encoding] = fault;
+	fields[VMCS(vectoring_error).encoding] = 7;
 	leave(REASON_EPT_VIOLATION);
 	assert_false(vmx_event_queued(&vcpu));
 	assert_true(vcpu.exception.pending && vcpu.exception.has_error);
@@ -321,11 +321,11 @@ static void test_injection_word(void **state) {
 		.type = EVENT_EXCEPTION, .vector = X86_GP, .has_error = true, .error = 0x18};
 
 	(void)state;
-	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_MOV_SS;
+	fields[VMCS(guest_shadow).encoding] = SHADOW_MOV_SS;
 	vmx_inject(&vcpu, &fault);
-	assert_int_equal(fields[VMCS_ENTRY_EVENT.encoding], 0x80000b0d);
-	assert_int_equal(fields[VMCS_ENTRY_ERROR.encoding], 0x18);
-	assert_int_equal(fields[VMCS_GUEST_SHADOW.encoding], 0);
+	assert_int_equal(fields[VMCS(entry_event).encoding], 0x80000b0d);
+	assert_int_equal(fields[VMCS(entry_error).encoding], 0x18);
+	assert_int_equal(fields[VMCS(guest_shadow).encoding], 0);
 	assert_true(vmx_event_queued(&vcpu));
 	leave(REASON_INTERRUPT_WINDOW);
 	assert_false(vmx_event_queued(&vcpu));
@@ -335,9 +335,9 @@ static void test_what_may_enter(void **state) {
 	(void)state;
 	vcpu.rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
 	assert_true(vmx_interrupt_allowed(&vcpu) && vmx_nmi_allowed(&vcpu));
-	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_NMI;
+	fields[VMCS(guest_shadow).encoding] = SHADOW_NMI;
 	assert_true(vmx_interrupt_allowed(&vcpu) && !vmx_nmi_allowed(&vcpu));
-	fields[VMCS_GUEST_SHADOW.encoding] = SHADOW_STI;
+	fields[VMCS(guest_shadow).encoding] = SHADOW_STI;
 	assert_false(vmx_interrupt_allowed(&vcpu) || vmx_nmi_allowed(&vcpu));
 	vmx_end_shadow(&vcpu);
 	assert_true(vmx_interrupt_allowed(&vcpu));
@@ -348,7 +348,7 @@ static void test_what_may_enter(void **state) {
 static void test_the_tick_leaves_the_guest(void **state) {
 	(void)state;
 	assert_false(leave(REASON_TICK));
-	assert_int_equal(fields[VMCS_TICK.encoding], tsc_khz >> vmx_config.tick_shift);
+	assert_int_equal(fields[VMCS(tick).encoding], tsc_khz >> vmx_config.tick_shift);
 	assert_int_equal(vcpu.gpr[RSP], 0x7000);
 }
 
