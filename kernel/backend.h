@@ -43,7 +43,7 @@ struct backend {
 	/* The back end's part of a VM and of a vCPU. Any CPU; the vCPU does not run. */
 	int (*vcpu_create)(struct vcpu *vcpu);
 	void (*vcpu_destroy)(struct vcpu *vcpu);
-	/* State after RESET, or after INIT (init = true: what INIT leaves alone stays). */
+	/* The part of vcpu_reset() that set_reg() and set_segment() do not reach; called first. */
 	void (*vcpu_reset)(struct vcpu *vcpu, bool init);
 
 	/* The CPU's extra registers (vector, debug, MSRs) become this vCPU's, or are saved back. */

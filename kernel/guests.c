@@ -258,7 +258,7 @@ static void reset_vcpus(struct vm *vm) {
 		vcpu->tsc_offset = 0 - vm->boot_tsc;
 		msr_reset(vcpu);
 		msr_firmware_mtrrs(vcpu, LAYOUT_PCI_HOLE);
-		vcpu->backend->vcpu_reset(vcpu, false);
+		vcpu_reset(vcpu, false);
 	}
 }
 

@@ -9,6 +9,7 @@
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/printf.h"
+#include "lib/string.h"
 #include "lib/x86.h"
 
 /* Requests that vcpu_prepare() serves itself; all others need the run loop. */
@@ -262,6 +263,66 @@ bool vcpu_prepare(struct vcpu *vcpu) {
 	return true;
 }
 
+/* RESET and INIT (SDM 3A 9.1.1, APM 2 14.1.3): what they leave in a register, in this order. */
+static const struct {
+	u8 reg; /* enum vreg */
+	bool kept_by_init;
+	u64 value;
+} reset_values[] = {
+	{VREG_EFER, false, 0},
+	{VREG_CR2, false, 0},
+	{VREG_CR3, false, 0},
+	{VREG_CR4, false, 0},
+	{VREG_DR6, false, 0xffff0ff0},
+	{VREG_DR7, false, 0x400},
+	{VREG_GDTR_BASE, false, 0},
+	{VREG_GDTR_LIMIT, false, 0xffff},
+	{VREG_IDTR_BASE, false, 0},
+	{VREG_IDTR_LIMIT, false, 0xffff},
+	{VREG_STAR, true, 0},
+	{VREG_LSTAR, true, 0},
+	{VREG_CSTAR, true, 0},
+	{VREG_SFMASK, true, 0},
+	{VREG_KERNEL_GS_BASE, true, 0},
+	{VREG_SYSENTER_CS, true, 0},
+	{VREG_SYSENTER_ESP, true, 0},
+	{VREG_SYSENTER_EIP, true, 0},
+	{VREG_PAT, true, 0x0007040600070406},
+	{VREG_DEBUGCTL, true, 0},
+};
+
+static void reset_segments(struct vcpu *vcpu) {
+	for (enum seg seg = 0; seg < NR_SEGS; seg++) {
+		struct segment s = {.limit = 0xffff, .attr = 0x93};
+
+		if (seg == SEG_CS)
+			s = (struct segment){0xffff0000, 0xffff, 0xf000, 0x9b};
+		else if (seg >= SEG_LDTR)
+			s.attr = seg == SEG_LDTR ? 0x82 : 0x8b;
+		vcpu_set_segment(vcpu, seg, &s);
+	}
+}
+
+void vcpu_reset(struct vcpu *vcpu, bool init) {
+	u64 cache_bits = X86_CR0_CD | X86_CR0_NW;
+
+	vcpu->backend->vcpu_reset(vcpu, init);
+	if (init) /* keeps them (SDM 3A table 9-1) */
+		cache_bits &= vcpu_reg(vcpu, VREG_CR0);
+	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
+	vcpu->gpr[RDX] = 0x600; /* family, model, stepping; the CPU model may say it better */
+	vcpu->rip = 0xfff0;
+	vcpu->rflags = X86_RFLAGS_FIXED;
+	vcpu->exception.pending = false;
+	reset_segments(vcpu);
+	for (unsigned i = 0; i < ARRAY_SIZE(reset_values); i++)
+		if (!init || !reset_values[i].kept_by_init)
+			vcpu_set_reg(vcpu, reset_values[i].reg, reset_values[i].value);
+	vcpu_set_reg(vcpu, VREG_CR0, X86_CR0_ET | cache_bits);
+	vcpu->backend->set_tsc_offset(vcpu, vcpu->tsc_offset);
+	vcpu->backend->tlb_flush(vcpu);
+}
+
 /* SDM 3A 9.4: a SIPI is only heard after INIT; the vector is the page where real mode begins. */
 static void start_up(struct vcpu *vcpu) {
 	u32 page = atomic_load(&vcpu->sipi_vector) & 0xff;
@@ -282,7 +343,7 @@ static void take_init(struct vcpu *vcpu) {
 
 	if (vcpu->backend->nested_event && vcpu->backend->nested_event(vcpu, &init))
 		return;
-	vcpu->backend->vcpu_reset(vcpu, true);
+	vcpu_reset(vcpu, true);
 	guest_vcpu_init(vcpu);
 	atomic_store(&vcpu->nmi_pending, 0);
 	if (vcpu->id)

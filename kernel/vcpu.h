@@ -132,6 +132,10 @@ struct vcpu {
 	u64 *exit_counts; /* by the back end's exit table index */
 };
 
+/* State after RESET, or after INIT (init = true: what INIT leaves alone stays). Any CPU; the vCPU
+ * does not run. */
+void vcpu_reset(struct vcpu *vcpu, bool init);
+
 /* Sets request bits from any CPU and makes the vCPU notice: kicks or wakes its CPU when needed. */
 void vcpu_request(struct vcpu *vcpu, u64 bits);
 

@@ -11,18 +11,6 @@
 
 #include "kernel/vcpu.h"
 
-/* Values after reset and INIT (APM 2 table 14-1, SDM 3A table 9-1). INIT leaves CR0.CD and NW. */
-#define RESET_CR0    0x60000010ul
-#define RESET_CR3    0x0ul
-#define RESET_CR4    0x0ul
-#define RESET_EFER   0x0ul
-#define RESET_XCR0   0x1ul
-#define RESET_RFLAGS 0x2ul
-#define RESET_RIP    0xfff0ul
-#define RESET_DR6    0xffff0ff0ul
-#define RESET_DR7    0x400ul
-#define RESET_PAT    0x0007040600070406ul
-
 /* MOV to and from CR0, CR2, CR3, CR4 and CR8; another number is #UD. */
 enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value);
 enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value);

@@ -1,11 +1,9 @@
 /*
- * The guest's registers in the VMCB by their neutral names, and their values after RESET and INIT
- * (APM 2 14.1.3).
+ * The guest's registers in the VMCB by their neutral names, and what else RESET and INIT change.
  */
 #include "svm/svm.h"
 
 #include "kernel/vm.h"
-#include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
 #include "mm/ptable.h"
@@ -189,60 +187,18 @@ void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 		arch->vmcb->tsc_offset = offset + arch->nested.vmcb12->tsc_offset;
 }
 
-static void reset_segments(struct vmcb *vmcb) {
-	static const struct vmcb_segment data = {.attr = 0x93, .limit = 0xffff};
-	static const struct vmcb_segment table = {.limit = 0xffff};
-
-	vmcb->es = vmcb->ss = vmcb->ds = vmcb->fs = vmcb->gs = data;
-	vmcb->cs = (struct vmcb_segment){
-		.selector = 0xf000, .attr = 0x9b, .limit = 0xffff, .base = 0xffff0000};
-	vmcb->gdtr = vmcb->idtr = table;
-	vmcb->ldtr = (struct vmcb_segment){.attr = 0x82, .limit = 0xffff};
-	vmcb->tr = (struct vmcb_segment){.attr = 0x8b, .limit = 0xffff};
-}
-
-/* What RESET clears and INIT leaves alone. */
-static void reset_msrs(struct svm_vcpu *arch) {
-	struct vmcb *vmcb = arch->vmcb;
-
-	vmcb->star = vmcb->lstar = vmcb->cstar = vmcb->sfmask = vmcb->kernel_gs_base = 0;
-	vmcb->sysenter_cs = vmcb->sysenter_esp = vmcb->sysenter_eip = 0;
-	vmcb->g_pat = 0x0007040600070406;
-	vmcb->debugctl = 0;
-	fpu_reset(&arch->fpu);
-}
-
 void svm_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb = arch->vmcb01;
-	/* INIT keeps CD and NW (APM 2 table 14-1). */
-	u64 cache_bits = init ? vmcb->cr0 & (X86_CR0_CD | X86_CR0_NW) : X86_CR0_CD | X86_CR0_NW;
 
 	svm_nested_reset(vcpu);
-	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
-	vcpu->gpr[RDX] = 0x600; /* family, model, stepping; the CPU model may say it better */
-	vcpu->rip = 0xfff0;
-	vcpu->rflags = X86_RFLAGS_FIXED;
-	vcpu->exception.pending = false;
-	reset_segments(vmcb);
 	if (!init)
-		reset_msrs(arch);
-	arch->efer = 0;
-	vmcb->efer = X86_EFER_SVME;
-	vmcb->cr0 = X86_CR0_ET | cache_bits;
-	vmcb->cr2 = vmcb->cr3 = vmcb->cr4 = 0;
-	vmcb->dr6 = 0xffff0ff0;
-	vmcb->dr7 = 0x400;
+		fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
-	vmcb->cpl = 0;
 	vmcb->event_inj = 0;
 	vmcb->int_state = 0;
-	vmcb->tsc_offset = vcpu->tsc_offset;
 	arch->nmi_masked = arch->iret_seen = arch->nmi_single_step = false;
 	vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
 	svm_interrupt_window(vcpu, false);
-	svm_update_efer(arch);
-	svm_update_svme(vcpu);
 	vmcb->ncr3 = vcpu->vm->gmem->pt.root;
-	svm_tlb_flush(vcpu);
 }

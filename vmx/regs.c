@@ -1,20 +1,31 @@
 /*
  * The guest's registers by their neutral names: in the VMCS, or in the CPU while the vCPU is
- * loaded, and their values after RESET and INIT (SDM 3A 9.1.1).
+ * loaded.
  */
 #include "kernel/vm.h"
-#include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/cr.h"
 #include "vmx/vmx.h"
 
-static const u32 guest_msr[NR_GUEST_MSRS] = {
-	[MSR_STAR] = X86_MSR_STAR,
-	[MSR_LSTAR] = X86_MSR_LSTAR,
-	[MSR_CSTAR] = X86_MSR_CSTAR,
-	[MSR_SFMASK] = X86_MSR_SFMASK,
-	[MSR_KERNEL_GS] = X86_MSR_KERNEL_GS_BASE,
+/* In the CPU while the vCPU is loaded, else in arch->msr. */
+static const u32 guest_msr[NR_GUEST_MSRS] = {X86_MSR_STAR, X86_MSR_LSTAR, X86_MSR_CSTAR,
+					     X86_MSR_SFMASK, X86_MSR_KERNEL_GS_BASE};
+
+/* Registers that are a field of the VMCS and nothing else. */
+static const u16 plain_field[NR_VREGS] = {
+	[VREG_CR3] = VMCS_guest_cr3,
+	[VREG_EFER] = VMCS_guest_efer,
+	[VREG_DR7] = VMCS_guest_dr7,
+	[VREG_GDTR_BASE] = VMCS_guest_gdtr_base,
+	[VREG_GDTR_LIMIT] = VMCS_guest_gdtr_limit,
+	[VREG_IDTR_BASE] = VMCS_guest_idtr_base,
+	[VREG_IDTR_LIMIT] = VMCS_guest_idtr_limit,
+	[VREG_SYSENTER_CS] = VMCS_guest_sysenter_cs,
+	[VREG_SYSENTER_ESP] = VMCS_guest_sysenter_esp,
+	[VREG_SYSENTER_EIP] = VMCS_guest_sysenter_eip,
+	[VREG_PAT] = VMCS_guest_pat,
+	[VREG_DEBUGCTL] = VMCS_guest_debugctl,
 };
 
 static u64 read_dr6(void) {
@@ -41,36 +52,6 @@ void vmx_put_msrs(struct vmx_vcpu *arch) {
 	arch->dr6 = read_dr6();
 }
 
-/* Which of the MSRs above; NR_GUEST_MSRS: another register. */
-static unsigned msr_index(enum vreg reg) {
-	switch (reg) {
-	case VREG_STAR: return MSR_STAR;
-	case VREG_LSTAR: return MSR_LSTAR;
-	case VREG_CSTAR: return MSR_CSTAR;
-	case VREG_SFMASK: return MSR_SFMASK;
-	case VREG_KERNEL_GS_BASE: return MSR_KERNEL_GS;
-	default: return NR_GUEST_MSRS;
-	}
-}
-
-/* Registers that are a field of the VMCS and nothing else. */
-static struct vmcs_field plain_field(enum vreg reg) {
-	switch (reg) {
-	case VREG_CR3: return VMCS(guest_cr3);
-	case VREG_EFER: return VMCS(guest_efer);
-	case VREG_DR7: return VMCS(guest_dr7);
-	case VREG_GDTR_BASE: return VMCS(guest_gdtr_base);
-	case VREG_GDTR_LIMIT: return VMCS(guest_gdtr_limit);
-	case VREG_IDTR_BASE: return VMCS(guest_idtr_base);
-	case VREG_IDTR_LIMIT: return VMCS(guest_idtr_limit);
-	case VREG_SYSENTER_CS: return VMCS(guest_sysenter_cs);
-	case VREG_SYSENTER_ESP: return VMCS(guest_sysenter_esp);
-	case VREG_SYSENTER_EIP: return VMCS(guest_sysenter_eip);
-	case VREG_PAT: return VMCS(guest_pat);
-	default: return VMCS(guest_debugctl);
-	}
-}
-
 static u64 read_cr0_seen(const struct vmx_vcpu *arch) {
 	return (vmread(VMCS(guest_cr0)) & arch->cr0_owned) |
 	       (vmread(VMCS(cr0_shadow)) & ~arch->cr0_owned);
@@ -82,7 +63,7 @@ static u64 read_cr4_seen(const struct vmx_vcpu *arch) {
 }
 
 static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
-	unsigned msr = msr_index(reg);
+	unsigned msr = reg - VREG_STAR;
 
 	if (msr < NR_GUEST_MSRS)
 		return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
@@ -93,7 +74,7 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 	case VREG_DR6: return arch->loaded ? read_dr6() : arch->dr6;
 	case VREG_TSC_AUX: return fpu_tsc_aux(&arch->fpu);
 	case VREG_XCR0: return fpu_xcr0(&arch->fpu);
-	default: return vmread(plain_field(reg));
+	default: return vmread(VMCS_FIELD(plain_field[reg]));
 	}
 }
 
@@ -120,7 +101,7 @@ static void set_cr4(u64 value) {
 }
 
 static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
-	unsigned msr = msr_index(reg);
+	unsigned msr = reg - VREG_STAR;
 
 	if (msr < NR_GUEST_MSRS) {
 		arch->msr[msr] = value;
@@ -147,7 +128,7 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 		return;
 	case VREG_TSC_AUX: fpu_set_tsc_aux(&arch->fpu, value); return;
 	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
-	default: vmwrite(plain_field(reg), value); return;
+	default: vmwrite(VMCS_FIELD(plain_field[reg]), value); return;
 	}
 }
 
@@ -222,43 +203,13 @@ void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	vmx_give_back(loan);
 }
 
-/* ---- RESET and INIT ---- */
+void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmcs_loan loan = vmx_borrow(vcpu);
 
-static void reset_segments(void) {
-	static const struct segment code = {
-		.base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .attr = 0x9b};
-	static const struct segment data = {.limit = 0xffff, .attr = 0x93};
-	static const struct segment ldt = {.limit = 0xffff, .attr = 0x82};
-	static const struct segment tss = {.limit = 0xffff, .attr = 0x8b};
-
-	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
-		write_segment(seg, seg == SEG_CS ? &code : &data);
-	write_segment(SEG_LDTR, &ldt);
-	write_segment(SEG_TR, &tss);
-	vmwrite(VMCS(guest_gdtr_base), 0);
-	vmwrite(VMCS(guest_gdtr_limit), 0xffff);
-	vmwrite(VMCS(guest_idtr_base), 0);
-	vmwrite(VMCS(guest_idtr_limit), 0xffff);
-}
-
-/* What RESET clears and INIT leaves alone. */
-static void reset_msrs(struct vmx_vcpu *arch) {
-	memset(arch->msr, 0, sizeof(arch->msr));
-	vmwrite(VMCS(guest_sysenter_cs), 0);
-	vmwrite(VMCS(guest_sysenter_esp), 0);
-	vmwrite(VMCS(guest_sysenter_eip), 0);
-	vmwrite(VMCS(guest_pat), RESET_PAT);
-	vmwrite(VMCS(guest_debugctl), 0);
-	fpu_reset(&arch->fpu);
-}
-
-static void reset_debug(struct vmx_vcpu *arch) {
-	set(arch, VREG_DR6, RESET_DR6);
-	vmwrite(VMCS(guest_dr7), RESET_DR7);
+	if (!init)
+		fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
-}
-
-static void reset_events(struct vmx_vcpu *arch) {
 	arch->event = false;
 	arch->proc = vmx_config.proc;
 	vmwrite(VMCS(proc_controls), arch->proc);
@@ -266,32 +217,5 @@ static void reset_events(struct vmx_vcpu *arch) {
 	vmwrite(VMCS(guest_shadow), 0);
 	vmwrite(VMCS(guest_activity), 0);
 	vmwrite(VMCS(guest_pending_db), 0);
-}
-
-void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
-	struct vmx_vcpu *arch = vmx_of(vcpu);
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-	/* INIT keeps CD and NW (SDM 3A table 9-1). */
-	u64 cache_bits = X86_CR0_CD | X86_CR0_NW;
-
-	if (init)
-		cache_bits &= read_cr0_seen(arch);
-	memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
-	vcpu->gpr[RDX] = 0x600; /* family, model, stepping; the CPU model may say it better */
-	vcpu->rip = RESET_RIP;
-	vcpu->rflags = RESET_RFLAGS;
-	vcpu->exception.pending = false;
-	reset_segments();
-	if (!init)
-		reset_msrs(arch);
-	reset_debug(arch);
-	reset_events(arch);
-	vmwrite(VMCS(guest_efer), 0);
-	set_cr0(X86_CR0_ET | cache_bits);
-	set(arch, VREG_CR2, 0);
-	vmwrite(VMCS(guest_cr3), 0);
-	set_cr4(0);
-	vmwrite(VMCS(tsc_offset), vcpu->tsc_offset);
-	vmx_tlb_flush(vcpu);
 	vmx_give_back(loan);
 }

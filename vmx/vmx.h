@@ -26,8 +26,9 @@ struct vmx_cpu {
 	struct vcpu *current; /* whose VMCS VMREAD and VMWRITE reach */
 };
 
-/* MSRs that Roost itself never uses: the CPU holds the guest's until another vCPU comes. */
-enum { MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS, NR_GUEST_MSRS };
+/* MSRs that Roost itself never uses, VREG_STAR and on: the CPU holds the guest's until another
+ * vCPU comes. */
+enum { NR_GUEST_MSRS = VREG_KERNEL_GS_BASE - VREG_STAR + 1 };
 
 /* The back end's part of a vCPU: vcpu->arch. entry.S knows the first two fields. */
 struct vmx_vcpu {

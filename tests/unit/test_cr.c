@@ -8,6 +8,8 @@
 #include "platform/lapic.h"
 #include "tests/fake_hosts.h"
 
+#define RESET_CR0 0x60000010ul
+
 static struct cpu_model model;
 static struct vm *vm;
 static struct vcpu *vcpu;
@@ -38,7 +40,7 @@ static int set_up(void **state) {
 	vm->cpu_model = &model;
 	use_host(&fake_intel); /* it has PCID and protection keys */
 	vcpu_set_reg(vcpu, VREG_CR0, RESET_CR0);
-	vcpu_set_reg(vcpu, VREG_XCR0, RESET_XCR0);
+	vcpu_set_reg(vcpu, VREG_XCR0, 1);
 	return 0;
 }
 

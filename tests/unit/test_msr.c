@@ -431,7 +431,7 @@ static void test_pat_types(void **state) {
 		bool valid = type <= 7 && type != 2 && type != 3;
 
 		for (unsigned byte = 0; byte < 64; byte += 8) {
-			vcpu_set_reg(vcpu, VREG_PAT, RESET_PAT);
+			vcpu_set_reg(vcpu, VREG_PAT, 0x0007040600070406);
 			if (valid)
 				keeps(0x277, type << byte);
 			else

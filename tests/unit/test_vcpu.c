@@ -23,9 +23,10 @@ static struct {
 	bool queued, shadow, nmi_masked;
 	bool window;	      /* the interrupt window */
 	unsigned nmi_windows; /* asked for */
-	unsigned flushes, resets, runs;
+	unsigned flushes, resets, inits, runs;
 	u64 at_run; /* requests that the guest sends to itself while it runs */
-	struct segment cs;
+	struct segment segs[NR_SEGS];
+	u64 tsc_offset;
 } hw;
 
 static struct vm vm;
@@ -110,20 +111,17 @@ static void hw_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 
 static void hw_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
 	(void)vcpu;
-	assert_int_equal(seg, SEG_CS);
-	*out = hw.cs;
+	*out = hw.segs[seg];
 }
 
 static void hw_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	(void)vcpu;
-	assert_int_equal(seg, SEG_CS);
-	hw.cs = *in;
+	hw.segs[seg] = *in;
 }
 
 static void hw_reset(struct vcpu *vcpu, bool init) {
-	assert_true(init);
-	vcpu->rip = 0xfff0;
-	vcpu->exception.pending = false;
+	(void)vcpu;
+	hw.inits += init;
 	hw.resets++;
 }
 
@@ -175,7 +173,13 @@ static void hw_flush(struct vcpu *vcpu) {
 	hw.flushes++;
 }
 
+static void hw_tsc_offset(struct vcpu *vcpu, u64 offset) {
+	(void)vcpu;
+	hw.tsc_offset = offset;
+}
+
 static const struct backend fake_backend = {
+	.set_tsc_offset = hw_tsc_offset,
 	.reg = hw_reg,
 	.set_reg = hw_set_reg,
 	.segment = hw_segment,
@@ -510,6 +514,59 @@ static void test_paused_vm_runs_nobody(void **state) {
 
 /* ---- INIT and SIPI ---- */
 
+/* SDM 3A table 9-1: RESET sets everything, INIT leaves some registers alone. */
+static void check_reset(bool init) {
+	static const u8 kept[] = {VREG_STAR,	    VREG_LSTAR,	       VREG_CSTAR,
+				  VREG_SFMASK,	    VREG_PAT,	       VREG_KERNEL_GS_BASE,
+				  VREG_SYSENTER_CS, VREG_SYSENTER_ESP, VREG_DEBUGCTL,
+				  VREG_SYSENTER_EIP};
+
+	memset(hw.regs, 0x5a, sizeof(hw.regs));
+	hw.regs[VREG_CR0] = X86_CR0_PG | X86_CR0_NW;
+	memset(hw.segs, 0x5a, sizeof(hw.segs));
+	memset(v->gpr, 0x5a, sizeof(v->gpr));
+	v->exception.pending = true;
+	v->tsc_offset = 1234;
+	hw.flushes = 0;
+	vcpu_reset(v, init);
+	assert_int_equal(hw.inits, init);
+	assert_int_equal(hw.tsc_offset, 1234);
+	assert_int_equal(hw.flushes, 1);
+	assert_false(v->exception.pending);
+	assert_int_equal(v->gpr[RAX] | v->gpr[RSP] | v->gpr[R15], 0);
+	assert_int_equal(v->rip, 0xfff0);
+	assert_int_equal(v->rflags, 2);
+	assert_int_equal(hw.regs[VREG_CR0], X86_CR0_ET | X86_CR0_NW | (init ? 0 : X86_CR0_CD));
+	assert_int_equal(
+		hw.regs[VREG_EFER] | hw.regs[VREG_CR2] | hw.regs[VREG_CR3] | hw.regs[VREG_CR4], 0);
+	assert_int_equal(hw.regs[VREG_DR6], 0xffff0ff0);
+	assert_int_equal(hw.regs[VREG_DR7], 0x400);
+	assert_int_equal(hw.regs[VREG_GDTR_LIMIT], 0xffff);
+	assert_int_equal(hw.regs[VREG_IDTR_BASE], 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(kept); i++)
+		assert_int_equal(hw.regs[kept[i]], init			 ? 0x5a5a5a5a5a5a5a5a
+						   : kept[i] == VREG_PAT ? 0x0007040600070406
+									 : 0);
+	assert_int_equal(hw.segs[SEG_CS].base, 0xffff0000);
+	assert_int_equal(hw.segs[SEG_CS].selector, 0xf000);
+	assert_int_equal(hw.segs[SEG_CS].attr, 0x9b);
+	assert_int_equal(hw.segs[SEG_GS].base | hw.segs[SEG_GS].selector, 0);
+	assert_int_equal(hw.segs[SEG_GS].attr, 0x93);
+	assert_int_equal(hw.segs[SEG_LDTR].attr, 0x82);
+	assert_int_equal(hw.segs[SEG_TR].attr, 0x8b);
+	assert_int_equal(hw.segs[SEG_TR].limit, 0xffff);
+}
+
+static void test_reset(void **state) {
+	(void)state;
+	check_reset(false);
+}
+
+static void test_init(void **state) {
+	(void)state;
+	check_reset(true);
+}
+
 static void test_init_then_sipi(void **state) {
 	struct vcpu *ap = &vcpus[1];
 
@@ -537,8 +594,8 @@ static void test_init_then_sipi(void **state) {
 	assert_true(vcpu_runnable(ap));
 	vcpu_run(ap, &(bool){false});
 	assert_int_equal(hw.runs, 2);
-	assert_int_equal(hw.cs.selector, 0x9a00);
-	assert_int_equal(hw.cs.base, 0x9a000);
+	assert_int_equal(hw.segs[SEG_CS].selector, 0x9a00);
+	assert_int_equal(hw.segs[SEG_CS].base, 0x9a000);
 	assert_int_equal(ap->rip, 0);
 	assert_int_equal(atomic_load(&ap->mp_state), MP_RUNNING);
 }
@@ -554,7 +611,7 @@ static void test_init_and_sipi_at_once(void **state) {
 	hw.at_run = REQ_STOP;
 	vcpu_run(ap, &(bool){false});
 	assert_int_equal(hw.runs, 1);
-	assert_int_equal(hw.cs.base, 0x8000);
+	assert_int_equal(hw.segs[SEG_CS].base, 0x8000);
 }
 
 static void test_init_of_the_boot_processor_resets(void **state) {
@@ -606,6 +663,8 @@ int main(void) {
 		cmocka_unit_test_setup(test_trap_of_halt, setup),
 		cmocka_unit_test_setup(test_paravirtual_kick_wakes_once, setup),
 		cmocka_unit_test_setup(test_paused_vm_runs_nobody, setup),
+		cmocka_unit_test_setup(test_reset, setup),
+		cmocka_unit_test_setup(test_init, setup),
 		cmocka_unit_test_setup(test_init_then_sipi, setup),
 		cmocka_unit_test_setup(test_init_and_sipi_at_once, setup),
 		cmocka_unit_test_setup(test_init_of_the_boot_processor_resets, setup),
