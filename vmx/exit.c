@@ -97,65 +97,116 @@ static enum outcome exit_bad_entry(struct vcpu *vcpu) {
 				vmread(VMCS(exit_reason)), vmread(VMCS(qualification)));
 }
 
-/* Nobody knows what the guest waits for. */
-static enum outcome exit_unasked(struct vcpu *vcpu) {
+/* ---- exits that no control asked for: a hypervisor below may make them all the same ---- */
+
+static u64 say_once(struct vcpu *vcpu) {
+	static _Atomic u64 said[2];
+	u64 reason = vmread(VMCS(exit_reason)), bit = BIT(reason & 63);
+
+	if (!(atomic_fetch_or(&said[reason >> 6 & 1], bit) & bit))
+		log_warn("vm %s: exit %lu (%s) was not asked for", vcpu->vm->name, reason,
+			 vmx_exit_name(reason));
+	return reason;
+}
+
+static enum outcome unasked_resume(struct vcpu *vcpu) {
+	say_once(vcpu);
+	return RESUME;
+}
+
+/* Of instructions that the guest's CPU model does not have. */
+static enum outcome unasked_ud(struct vcpu *vcpu) {
+	say_once(vcpu);
+	return inject_ud(vcpu);
+}
+
+static enum outcome unasked_flush(struct vcpu *vcpu) {
+	say_once(vcpu);
+	vmx_tlb_flush(vcpu);
+	return ADVANCE;
+}
+
+static enum outcome unasked_tsc(struct vcpu *vcpu) {
+	u64 reason = say_once(vcpu), tsc = guest_tsc(vcpu);
+
+	vcpu->gpr[RAX] = (u32)tsc;
+	vcpu->gpr[RDX] = tsc >> 32;
+	if (reason == REASON_RDTSCP)
+		vcpu->gpr[RCX] = (u32)vmx_reg(vcpu, VREG_TSC_AUX);
+	return ADVANCE;
+}
+
+/* The instruction would have to be carried out, and nothing here can. */
+static enum outcome unasked_stop(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "exit reason %lx, which was not asked for, at rip %lx",
 				vmread(VMCS(exit_reason)), vcpu->rip);
 }
 
-#define UNASKED \
-	{ "not asked for", exit_unasked }
+#define UNKNOWN \
+	{ "unknown", unasked_stop }
 
+/* By basic exit reason (SDM 3C appendix C). */
 static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[REASON_EXCEPTION] = {"exception", vmx_exit_exception},
-	[REASON_INTERRUPT] = {"interrupt", exit_host_interrupt},
-	[REASON_TRIPLE_FAULT] = {"triple fault", vcpu_triple_fault},
-	[REASON_INIT] = {"INIT", exit_host_interrupt},
-	[REASON_SIPI] = {"SIPI", exit_host_interrupt},
-	[REASON_IO_SMI] = {"SMI", exit_host_interrupt},
-	[REASON_SMI] = {"SMI", exit_host_interrupt},
+	[1] = {"interrupt", exit_host_interrupt},
+	[2] = {"triple fault", vcpu_triple_fault},
+	[3] = {"INIT", exit_host_interrupt},
+	[4] = {"SIPI", exit_host_interrupt},
+	[5 ... 6] = {"SMI", exit_host_interrupt},
 	[REASON_INTERRUPT_WINDOW] = {"interrupt window", vmx_exit_interrupt_window},
-	[REASON_NMI_WINDOW] = {"NMI window", vmx_exit_nmi_window},
-	[REASON_TASK_SWITCH] = {"task switch", exit_task_switch},
+	[8] = {"NMI window", vmx_exit_nmi_window},
+	[9] = {"task switch", exit_task_switch},
 	[REASON_CPUID] = {"CPUID", cpuid_exit},
-	[REASON_GETSEC] = {"GETSEC", inject_ud},
+	[11] = {"GETSEC", inject_ud},
 	[REASON_HLT] = {"HLT", exit_hlt},
-	[REASON_INVD] = {"INVD", exit_nop},
-	[REASON_INVLPG] = UNASKED,
-	[REASON_RDPMC] = {"RDPMC", exit_rdpmc},
-	[REASON_RDTSC] = UNASKED,
-	[REASON_RSM] = {"RSM", inject_ud},
+	[13] = {"INVD", exit_nop},
+	[REASON_INVLPG] = {"INVLPG", unasked_flush},
+	[15] = {"RDPMC", exit_rdpmc},
+	[16] = {"RDTSC", unasked_tsc},
+	[17] = {"RSM", inject_ud},
 	[REASON_VMCALL] = {"VMCALL", hypercall_exit},
-	[REASON_VMX_FIRST... REASON_VMX_LAST] = {"VMX instruction", inject_ud},
+	[19 ... 27] = {"VMX instruction", inject_ud},
 	[REASON_CR] = {"control register", vmx_exit_cr},
-	[REASON_DR] = UNASKED,
+	[29] = {"debug register", unasked_stop},
 	[REASON_IO] = {"port I/O", exit_io},
 	[REASON_RDMSR] = {"RDMSR", msr_read_exit},
 	[REASON_WRMSR] = {"WRMSR", msr_write_exit},
 	[REASON_BAD_STATE] = {"invalid state", exit_bad_state},
-	[REASON_BAD_MSR] = {"MSR loading", exit_bad_entry},
-	[35] = UNASKED,
-	[REASON_MWAIT] = {"MWAIT", inject_ud},
-	[REASON_TRAP_FLAG] = UNASKED,
-	[38] = UNASKED,
-	[REASON_MONITOR] = {"MONITOR", inject_ud},
-	[REASON_PAUSE] = {"PAUSE", exit_nop},
-	[REASON_MACHINE_CHECK] = {"machine check", exit_bad_entry},
-	[42] = UNASKED,
-	[REASON_TPR] = UNASKED,
-	[REASON_APIC_ACCESS] = UNASKED,
-	[REASON_EOI] = UNASKED,
-	[REASON_DESCRIPTOR_TABLE] = UNASKED,
-	[REASON_LDTR_TR] = UNASKED,
+	[34] = {"MSR loading", exit_bad_entry},
+	[35] = UNKNOWN,
+	[36] = {"MWAIT", inject_ud},
+	[37] = {"trap flag", unasked_resume},
+	[38] = UNKNOWN,
+	[39] = {"MONITOR", inject_ud},
+	[40] = {"PAUSE", exit_nop},
+	[41] = {"machine check", exit_bad_entry},
+	[42] = UNKNOWN,
+	[43] = {"TPR below threshold", unasked_resume},
+	[44] = {"APIC access", unasked_stop},
+	[45] = {"virtualized EOI", unasked_resume},
+	[46] = {"GDTR or IDTR", unasked_stop},
+	[47] = {"LDTR or TR", unasked_stop},
 	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation},
-	[REASON_EPT_MISCONFIG] = {"EPT misconfiguration", exit_ept_misconfig},
-	[REASON_INVEPT] = {"INVEPT", inject_ud},
-	[REASON_RDTSCP] = UNASKED,
+	[49] = {"EPT misconfiguration", exit_ept_misconfig},
+	[50] = {"INVEPT", inject_ud},
+	[REASON_RDTSCP] = {"RDTSCP", unasked_tsc},
 	[REASON_TICK] = {"tick", exit_tick},
-	[REASON_INVVPID] = {"INVVPID", inject_ud},
+	[53] = {"INVVPID", inject_ud},
 	[REASON_WBINVD] = {"WBINVD", exit_nop},
-	[REASON_XSETBV] = {"XSETBV", xsetbv_exit},
-	[REASON_APIC_WRITE... NR_REASONS] = UNASKED,
+	[55] = {"XSETBV", xsetbv_exit},
+	[56] = {"APIC write", unasked_resume},
+	[57] = {"RDRAND", unasked_stop},
+	[58] = {"INVPCID", unasked_flush},
+	[59] = {"VMFUNC", unasked_ud},
+	[60] = {"ENCLS", unasked_ud},
+	[61] = {"RDSEED", unasked_stop},
+	[62] = {"page-modification log full", unasked_resume},
+	[63 ... 64] = {"XSAVES", unasked_stop},
+	[65] = {"PCONFIG", unasked_ud},
+	[66] = {"sub-page permission", unasked_stop},
+	[67 ... 68] = {"TPAUSE", unasked_ud},
+	[69] = {"LOADIWKEY", unasked_ud},
+	[70 ... NR_REASONS] = UNKNOWN,
 };
 
 const char *vmx_exit_name(u64 index) {

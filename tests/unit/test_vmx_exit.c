@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernel/vm.h"
+#include "lib/log.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/bus.h"
@@ -31,7 +32,7 @@ static struct vmx_vcpu arch;
 static struct gmem gmem;
 static u64 counts[VMX_NR_EXITS];
 static bool ram_there;
-static unsigned stopped, mmio, halts, queued, flushes;
+static unsigned stopped, mmio, halts, queued, flushes, tlb_flushes, logged;
 static u64 long_mode;
 
 struct vmx_config vmx_config = {.tick_shift = 5};
@@ -181,7 +182,7 @@ static int setup(void **state) {
 	vcpu.exit_counts = counts;
 	arch.loaded = true;
 	ram_there = true;
-	stopped = mmio = halts = flushes = 0;
+	stopped = mmio = halts = flushes = tlb_flushes = logged = 0;
 	queued = ~0u;
 	long_mode = PRIV_64BIT;
 	fields[VMCS(guest_rip).encoding] = RIP;
@@ -352,6 +353,50 @@ static void test_the_tick_leaves_the_guest(void **state) {
 	assert_int_equal(vcpu.gpr[RSP], 0x7000);
 }
 
+u64 guest_tsc(struct vcpu *v) {
+	(void)v;
+	return 0x123456789abc;
+}
+
+void vmx_tlb_flush(struct vcpu *v) {
+	(void)v;
+	tlb_flushes++;
+}
+
+void log_msg(enum log_level level, const char *fmt, ...) {
+	(void)fmt;
+	assert_int_equal(level, LOG_WARN);
+	logged++;
+}
+
+/* What no control asks for: done as the processor would have, told once. */
+static void test_unasked_exits(void **state) {
+	(void)state;
+	leave(REASON_INVLPG);
+	assert_int_equal(tlb_flushes, 1);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], RIP + 2);
+	assert_int_equal(logged, 1);
+	setup(NULL);
+	leave(REASON_INVLPG);
+	assert_int_equal(logged, 0);
+
+	leave(REASON_RDTSCP);
+	assert_int_equal(vcpu.gpr[RAX], 0x56789abc);
+	assert_int_equal(vcpu.gpr[RDX], 0x1234);
+	assert_int_equal(vcpu.gpr[RCX], 0);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], RIP + 4);
+
+	setup(NULL);
+	leave(37 /* monitor trap flag */);
+	assert_int_equal(fields[VMCS(guest_rip).encoding], RIP);
+	assert_int_equal(stopped, 0);
+	leave(59 /* VMFUNC */);
+	assert_int_equal(queued, X86_UD);
+	assert_int_equal(stopped, 0);
+	leave(29 /* MOV DR */);
+	assert_int_equal(stopped, 1);
+}
+
 static void test_every_reason_has_a_handler(void **state) {
 	(void)state;
 	for (u32 i = 0; i < VMX_NR_EXITS; i++) {
@@ -380,6 +425,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_injection_word, setup),
 		cmocka_unit_test_setup(test_what_may_enter, setup),
 		cmocka_unit_test_setup(test_the_tick_leaves_the_guest, setup),
+		cmocka_unit_test_setup(test_unasked_exits, setup),
 		cmocka_unit_test_setup(test_every_reason_has_a_handler, setup),
 	};
 
