@@ -10,21 +10,17 @@ GLYPHS = {FONT[i * HEIGHT:(i + 1) * HEIGHT]: chr(0x20 + i) for i in range(0x5F)}
 GLYPHS[FONT[0x5F * HEIGHT:]] = "\ufffd"
 
 
+# Eight pixels, 1 where there is any light, as the byte that they are in the font.
+DOTS = {bytes(b >> 7 - i & 1 for i in range(WIDTH)): b for b in range(256)}
+LIGHT = bytes([0] + [1] * 255)
+
+
 def picture(path):
-    """(columns, rows, bytes) of a PPM file, three bytes a pixel."""
+    """(columns, rows, bytes) of a PPM file, a byte a pixel: 0 for black, else 1. What Roost draws is
+    grey, so red tells enough."""
     data = path.read_bytes()
     head = re.match(rb"P6\s+(\d+)\s+(\d+)\s+255\s", data)
-    return int(head.group(1)), int(head.group(2)), data[head.end():]
-
-
-def glyph(pixels, width, column, row):
-    """The bits of a cell; any light is ink."""
-    bits = bytearray()
-    for line in range(row * HEIGHT, (row + 1) * HEIGHT):
-        begin = (line * width + column * WIDTH) * 3
-        dots = pixels[begin:begin + WIDTH * 3]
-        bits.append(sum(0x80 >> i for i in range(WIDTH) if any(dots[i * 3:i * 3 + 3])))
-    return bytes(bits)
+    return int(head.group(1)), int(head.group(2)), data[head.end()::3].translate(LIGHT)
 
 
 def read(path):
@@ -33,9 +29,11 @@ def read(path):
     width, height, pixels = picture(path)
     lines, cursor = [], None
     for row in range(height // HEIGHT):
+        begins = [line * width for line in range(row * HEIGHT, (row + 1) * HEIGHT)]
         text = ""
         for column in range(width // WIDTH):
-            bits = glyph(pixels, width, column, row)
+            at = column * WIDTH
+            bits = bytes(DOTS[pixels[b + at:b + at + WIDTH]] for b in begins)
             if bits not in GLYPHS:
                 bits = bytes(b ^ 0xFF for b in bits)
                 cursor = (column, row)

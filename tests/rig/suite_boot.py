@@ -45,10 +45,10 @@ def images(t):
     t.make(f"BUILD={machine.BUILD}", "netboot")
 
 
-def from_disc(t, uefi, options=(), memory=768, image=iso.ISO):
+def from_disc(t, uefi, options=(), memory=768, image=iso.ISO, kind=machine.Machine):
     """A machine with the image in its drive."""
     need(t, *((OVMF_CODE,) if uefi else ()))
-    box = machine.Machine(t.dir / "machine", cpus=2, memory=memory << 20,
+    box = kind(t.dir / "machine", cpus=2, memory=memory << 20,
                           options=["-vga", "std", "-net", "none", *firmware(t, uefi), *options])
     box.boot = ["-cdrom", str(image), "-boot", "d"]
     return box
@@ -99,7 +99,7 @@ def disc_test(name, key, uefi=False, quick=False):
             box.kill()
 
 
-disc_test("bios-multiboot2", 1, quick=True)
+disc_test("bios-multiboot2", 1)
 disc_test("bios-multiboot1", 4)
 disc_test("uefi-multiboot2", 1, uefi=True)
 disc_test("uefi-multiboot1", 4, uefi=True)
@@ -358,6 +358,31 @@ def hello_box(t, kind=machine.Machine, memory=256, guest_memory="32M", words="on
 
 HELLO = r"hello from a guest in long mode"
 ENDED = r"vm test: debug exit 0"
+
+
+def notebook_test(uefi):
+    @test(f"boot/notebook-{'uefi' if uefi else 'bios'}", limit=120, needs=("boot/images",))
+    def run(t):
+        """No serial port: from the stick's menu to the guest's shell with screen and keyboard alone."""
+        box = from_disc(t, uefi, options=QMP, kind=Silent)
+        box.spawn(t.log, t.deadline.left())
+        try:
+            monitor = Monitor(t.dir / "qmp", 20)
+
+            def look():
+                return framebuffer(t, monitor)
+
+            wait_screen(t, look, r"^guest#$")
+            type_keys(monitor, "nproc\r")
+            wait_screen(t, look, r"^1$")
+            type_keys(monitor, "poweroff\r")
+            t.check(box.wait(30) == 0, "poweroff, typed at the keyboard, did not end the machine")
+        finally:
+            box.kill()
+
+
+notebook_test(False)
+notebook_test(True)
 
 
 @test("boot/bare", limit=90, quick=True, needs=("build/gcc", "build/guest-tests"))
