@@ -129,7 +129,7 @@ void screen_init(size_t width, size_t height, void (*draw)(size_t column, size_t
 void screen_panic_mode(void) { unlocked = true; }
 
 void screen_write(const char *text, size_t len) {
-	spin_guard(unlocked ? NULL : &lock);
+	spin_guard_if(!unlocked, &lock);
 	if (!draw_cell)
 		return;
 	for (size_t i = 0; i < len; i++)

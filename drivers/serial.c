@@ -80,7 +80,7 @@ static void put(u8 byte) {
 void serial_panic_mode(void) { unlocked = true; }
 
 void serial_write(const char *text, size_t len) {
-	spin_guard(unlocked ? NULL : &lock);
+	spin_guard_if(!unlocked, &lock);
 	if (!base)
 		return;
 	for (size_t i = 0; i < len; i++)
@@ -113,7 +113,7 @@ void serial_drain(void) {
 	if (!base)
 		return;
 	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++) {
-		spin_guard(unlocked ? NULL : &lock);
+		spin_guard_if(!unlocked, &lock);
 		push_out();
 	}
 }

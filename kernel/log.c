@@ -29,7 +29,7 @@ void log_set_level(enum log_level level) { shown = level; }
 int log_add_console(const struct console *console) {
 	u64 next;
 
-	spin_guard(unlocked ? NULL : &lock);
+	spin_guard_if(!unlocked, &lock);
 	if (nr_consoles == MAX_CONSOLES)
 		return E_NOMEM;
 	next = ring_head % RING_SIZE;
@@ -41,7 +41,7 @@ int log_add_console(const struct console *console) {
 }
 
 void log_write(const char *text, size_t len) {
-	spin_guard(unlocked ? NULL : &lock);
+	spin_guard_if(!unlocked, &lock);
 	for (size_t i = 0; i < len; i++)
 		ring[ring_head++ % RING_SIZE] = text[i];
 	for (unsigned i = 0; i < nr_consoles; i++)
@@ -80,7 +80,7 @@ void log_msg(enum log_level level, const char *fmt, ...) {
 }
 
 bool log_allowed(struct log_limit *limit) {
-	spin_guard(unlocked ? NULL : &lock);
+	spin_guard_if(!unlocked, &lock);
 	if (limit->count >= limit->max)
 		return false;
 	limit->count++;

@@ -24,8 +24,7 @@ static inline void spin_unlock(struct spinlock *lock) {
 }
 
 static inline struct spinlock *spin_acquire(struct spinlock *lock) {
-	if (lock)
-		spin_lock(lock);
+	spin_lock(lock);
 	return lock;
 }
 
@@ -34,10 +33,12 @@ static inline void spin_release(struct spinlock *const *lock) {
 		spin_unlock(*lock);
 }
 
-/* Takes the lock and holds it to the end of the block. NULL: none, for what a panic still uses. */
-#define spin_guard(lock)                                                               \
-	__attribute__((cleanup(spin_release), unused)) struct spinlock *const guard_ = \
-		spin_acquire(lock)
+#define SPIN_GUARD __attribute__((cleanup(spin_release), unused)) struct spinlock *const guard_
+
+/* Takes the lock and holds it to the end of the block; what a panic still uses, only if `wanted`.
+ */
+#define spin_guard(lock)	    SPIN_GUARD = spin_acquire(lock)
+#define spin_guard_if(wanted, lock) SPIN_GUARD = (wanted) ? spin_acquire(lock) : NULL
 
 #ifdef ROOST_DEBUG
 void lock_assert_failed(const char *what) __attribute__((noreturn));

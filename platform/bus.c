@@ -95,14 +95,17 @@ static __noinline void write_bytes(struct bus *bus, u16 port, unsigned size, u32
 
 u32 bus_io_read(struct bus *bus, u16 port, unsigned size) {
 	const struct bus_range *range = find_io(bus, port);
+	u64 value;
 
 	if (unlikely(!valid_size(size, 4)))
 		return ~0u;
 	if (unlikely(size > 1 && range && range->bytes))
-		return read_bytes(bus, port, size);
-	return (u32)((likely(range) ? range->read(range->dev, port, size)
-				    : pci_bar_read(bus->pci, BUS_IO, port, size)) &
-		     ones(size));
+		value = read_bytes(bus, port, size);
+	else if (likely(range))
+		value = range->read(range->dev, port, size);
+	else
+		value = pci_bar_read(bus->pci, BUS_IO, port, size);
+	return (u32)(value & ones(size));
 }
 
 void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
@@ -128,8 +131,10 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) 
 	if (lapic_claims(vcpu, gpa))
 		return lapic_mmio_read(vcpu, (u32)(gpa & ~PAGE_MASK), size) & ones(size);
 	range = search(&bus->table[BUS_MMIO], gpa);
-	value = likely(range) ? range->read(range->dev, gpa - range->first, size)
-			      : pci_bar_read(bus->pci, BUS_MMIO, gpa, size);
+	if (likely(range))
+		value = range->read(range->dev, gpa - range->first, size);
+	else
+		value = pci_bar_read(bus->pci, BUS_MMIO, gpa, size);
 	return value & ones(size);
 }
 
