@@ -10,6 +10,7 @@
 
 struct cpu;
 struct fault;
+struct options;
 struct pt_format;
 struct vm;
 
@@ -36,7 +37,7 @@ struct backend {
 	const struct pt_format *pt_format; /* of guest physical memory */
 
 	/* 0, or E_NOSUPP after a message that says why this machine cannot. Once, at start. */
-	int (*probe)(void);
+	int (*probe)(const struct options *options);
 	/* Turns virtualization on for the CPU. 0, E_NOMEM or E_NOSUPP (with a message). */
 	int (*cpu_on)(struct cpu *cpu);
 

@@ -5,7 +5,6 @@
 #include "kernel/cmdline.h"
 
 #include "boot/bootinfo.h"
-#include "lib/parse.h"
 #include "lib/printf.h"
 
 #define UART_CLOCK 115200u /* the highest speed; every other one divides it */
@@ -122,6 +121,11 @@ static bool set_debug_exit(struct text value, struct options *out) {
 	return true;
 }
 
+static bool set_vmx(struct text value, struct options *out) {
+	out->vmx = value;
+	return value.len;
+}
+
 /* A setter may leave *out half changed when it returns false: it works on a copy. */
 static const struct option {
 	const char *name;
@@ -134,6 +138,7 @@ static const struct option {
 	{"cpus", set_cpus, "a number from 1 to 64"},
 	{"on-idle", set_on_idle, "shell, poweroff or reboot"},
 	{"debug-exit", set_debug_exit, "an I/O port such as 0xf4, or 0 for none"},
+	{"vmx", set_vmx, "a list such as -vpid,-ept-ad"},
 };
 
 static void report_unknown(struct text word) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "lib/log.h"
+#include "lib/parse.h"
 #include "lib/types.h"
 
 struct boot_info;
@@ -22,7 +23,8 @@ struct options {
 	enum log_level log_level;
 	u32 max_cpus; /* 1 to OPTIONS_MAX_CPUS */
 	enum on_idle on_idle;
-	u16 debug_exit; /* port through which a test rig's emulator is ended; 0: none */
+	u16 debug_exit;	 /* port through which a test rig's emulator is ended; 0: none */
+	struct text vmx; /* what the VMX back end is to leave alone, for it to read */
 };
 
 /*

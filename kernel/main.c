@@ -74,7 +74,9 @@ static void init_lapic(void) {
 
 static bool find_backend(void) {
 	backend = cpu_features.intel ? &vmx_backend : &svm_backend;
-	return backend->probe() == 0;
+	if (options.vmx.len && !cpu_features.intel)
+		log_warn("command line: vmx= has no effect on this processor");
+	return backend->probe(&options) == 0;
 }
 
 static bool ap_ready(void) {

@@ -25,7 +25,7 @@ _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) 
 
 struct svm_features svm_features;
 
-static int svm_probe(void) {
+static int svm_probe(const struct options *options __unused) {
 	u32 r[4];
 
 	cpuid(0x80000001, 0, r);

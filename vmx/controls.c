@@ -1,12 +1,13 @@
 /*
- * What the CPU's VMX can do against what Roost needs (SDM 3C appendix A), and the control fields of
- * a VMCS. The capability MSRs are read once on the boot processor; every further CPU must offer the
- * same, because a vCPU's VMCS is written once for all of them.
+ * What the CPU's VMX can do against what Roost needs and wants (SDM 3C appendix A), and the control
+ * fields of a VMCS. The capability MSRs are read once on the boot processor; every further CPU must
+ * offer the same, because a vCPU's VMCS is written once for all of them.
  */
 #include "kernel/space.h"
 #include "kernel/traps.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
+#include "lib/printf.h"
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/direct.h"
@@ -14,158 +15,204 @@
 #include "platform/cpu_model.h"
 #include "vmx/vmx.h"
 
-#define MSR_BASIC	   0x480u
-#define MSR_MISC	   0x485u
-#define MSR_CR0_FIXED0	   0x486u
-#define MSR_CR4_FIXED0	   0x488u
-#define MSR_PROC2	   0x48bu
-#define MSR_EPT_VPID	   0x48cu
+#define EPTP_WB	      6ul
+#define EPTP_4_LEVELS (3ul << 3)
 
-#define BASIC_TRUE	   BIT(55) /* the MSRs 0x48d and up tell more precisely what must be 1 */
-
-#define EPT_CAP_4_LEVELS   BIT(6)
-#define EPT_CAP_WB	   BIT(14)
-#define EPT_CAP_INVEPT	   BIT(20)
-#define EPT_CAP_AD	   BIT(21)
-#define EPT_CAP_INVEPT_ONE BIT(25)
-#define EPT_CAP_INVEPT_ALL BIT(26)
-#define VPID_CAP_INVVPID   BIT(32)
-#define VPID_CAP_ONE	   BIT(41)
-#define VPID_CAP_ALL	   BIT(42)
-
-#define EPTP_WB		   6ul
-#define EPTP_4_LEVELS	   (3ul << 3)
-#define EPTP_AD		   BIT(6)
-
-struct control {
-	u64 bit;
-	const char *name;
-	bool needed; /* else used where it is */
+/*
+ * Everything that is asked for. Without an option it is needed; the others are used where they are,
+ * unless vmx=-OPTION turns them off. Those with an empty one cannot be turned off.
+ */
+static const struct control {
+	u8 word; /* enum vmx_word */
+	u32 bit;
+	const char *name, *option;
+} controls[] = {
+	{VMX_PIN, PIN_INTERRUPT, "external-interrupt exiting", NULL},
+	{VMX_PIN, PIN_NMI, "NMI exiting", NULL},
+	{VMX_PIN, PIN_VNMI, "virtual NMIs", NULL},
+	{VMX_PIN, PIN_TICK, "the preemption timer", "preemption-timer"},
+	{VMX_PROC, PROC_TSC_OFFSET, "TSC offsetting", NULL},
+	{VMX_PROC, PROC_HLT, "HLT exiting", NULL},
+	{VMX_PROC, PROC_MWAIT, "MWAIT exiting", NULL},
+	{VMX_PROC, PROC_RDPMC, "RDPMC exiting", NULL},
+	{VMX_PROC, PROC_CR8_LOAD, "CR8-load exiting", NULL},
+	{VMX_PROC, PROC_CR8_STORE, "CR8-store exiting", NULL},
+	{VMX_PROC, PROC_ALL_IO, "unconditional I/O exiting", NULL},
+	{VMX_PROC, PROC_MSR_BITMAP, "MSR bitmaps", NULL},
+	{VMX_PROC, PROC_MONITOR, "MONITOR exiting", NULL},
+	{VMX_PROC, PROC_SECONDARY, "secondary controls", NULL},
+	{VMX_PROC2, PROC2_EPT, "EPT (nested paging)", NULL},
+	{VMX_PROC2, PROC2_UNRESTRICTED, "unrestricted guest (real mode)", NULL},
+	{VMX_PROC2, PROC2_WBINVD, "WBINVD exiting", NULL},
+	{VMX_PROC2, PROC2_RDTSCP, "RDTSCP in guests", ""},
+	{VMX_PROC2, PROC2_VPID, "VPID", "vpid"},
+	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
+	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
+	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
+	{VMX_EXIT, EXIT_HOST_64, "a 64-bit host", NULL},
+	{VMX_EXIT, EXIT_LOAD_PAT, "loading of the PAT at exits", NULL},
+	{VMX_EXIT, EXIT_SAVE_EFER, "saving of EFER", NULL},
+	{VMX_EXIT, EXIT_LOAD_EFER, "loading of EFER at exits", NULL},
+	{VMX_EXIT, EXIT_SAVE_TICK, "saving of the preemption timer", ""},
+	{VMX_ENTRY, ENTRY_LOAD_DEBUG, "loading of debug controls", NULL},
+	{VMX_ENTRY, ENTRY_LOAD_PAT, "loading of the PAT at entries", NULL},
+	{VMX_ENTRY, ENTRY_LOAD_EFER, "loading of EFER at entries", NULL},
+	{VMX_EPT, EPT_CAP_4_LEVELS, "EPT of four levels", NULL},
+	{VMX_EPT, EPT_CAP_WB, "write-back EPT tables", NULL},
+	{VMX_EPT, EPT_CAP_INVEPT, "INVEPT", NULL},
+	{VMX_EPT, EPT_CAP_INVEPT_ALL, "INVEPT of all contexts", NULL},
+	{VMX_EPT, EPT_CAP_AD, "accessed and dirty flags in EPT", "ept-ad"},
+	{VMX_EPT, EPT_CAP_2M, "EPT pages of 2 MiB", "2m"},
+	{VMX_EPT, EPT_CAP_1G, "EPT pages of 1 GiB", "1g"},
 };
 
-static const struct control pin_controls[] = {
-	{PIN_INTERRUPT, "external-interrupt exiting", true},
-	{PIN_NMI, "NMI exiting", true},
-	{PIN_VNMI, "virtual NMIs", true},
-	{PIN_TICK, "the preemption timer", false},
-	{0, NULL, false},
-};
-
-static const struct control proc_controls[] = {
-	{PROC_TSC_OFFSET, "TSC offsetting", true},
-	{PROC_HLT, "HLT exiting", true},
-	{PROC_MWAIT, "MWAIT exiting", true},
-	{PROC_RDPMC, "RDPMC exiting", true},
-	{PROC_CR8_LOAD, "CR8-load exiting", true},
-	{PROC_CR8_STORE, "CR8-store exiting", true},
-	{PROC_ALL_IO, "unconditional I/O exiting", true},
-	{PROC_MSR_BITMAP, "MSR bitmaps", true},
-	{PROC_MONITOR, "MONITOR exiting", true},
-	{PROC_SECONDARY, "secondary controls", true},
-	{0, NULL, false},
-};
-
-static const struct control proc2_controls[] = {
-	{PROC2_EPT, "EPT (nested paging)", true},
-	{PROC2_UNRESTRICTED, "unrestricted guest (real mode)", true},
-	{PROC2_WBINVD, "WBINVD exiting", true},
-	{PROC2_RDTSCP, "RDTSCP in guests", false},
-	{PROC2_VPID, "VPID", false},
-	{PROC2_INVPCID, "INVPCID in guests", false},
-	{PROC2_XSAVES, "XSAVES in guests", false},
-	{0, NULL, false},
-};
-
-static const struct control exit_controls[] = {
-	{EXIT_SAVE_DEBUG, "saving of debug controls", true},
-	{EXIT_HOST_64, "a 64-bit host", true},
-	{EXIT_LOAD_PAT, "loading of the PAT at exits", true},
-	{EXIT_SAVE_EFER, "saving of EFER", true},
-	{EXIT_LOAD_EFER, "loading of EFER at exits", true},
-	{EXIT_SAVE_TICK, "saving of the preemption timer", false},
-	{0, NULL, false},
-};
-
-static const struct control entry_controls[] = {
-	{ENTRY_LOAD_DEBUG, "loading of debug controls", true},
-	{ENTRY_LOAD_PAT, "loading of the PAT at entries", true},
-	{ENTRY_LOAD_EFER, "loading of EFER at entries", true},
-	{0, NULL, false},
-};
+_Static_assert(ARRAY_SIZE(controls) <= 64, "a bit for each in a word");
 
 struct vmx_config vmx_config;
+static u64 off; /* by vmx=: a bit for each line of the table */
 static hpa_t msr_bitmap;
 
-/* Chooses a control word: bits 31:0 of the MSR must be 1, bits 63:32 may be (SDM 3C A.2). */
-static int choose(u32 msr, const struct control *controls, u32 *word) {
-	u64 caps = rdmsr(msr);
-	u64 value = (u32)caps;
-	int err = 0;
+/* ---- the command line ---- */
 
-	for (const struct control *c = controls; c->name; c++) {
-		if (caps >> 32 & c->bit) {
-			value |= c->bit;
-		} else if (c->needed) {
-			log_error("this CPU's VMX has no %s", c->name);
-			err = E_NOSUPP;
-		}
+static bool optional(unsigned line) { return controls[line].option && controls[line].option[0]; }
+
+/* The options of those lines that `rows` has a bit for. */
+static void list_options(char *to, size_t size, u64 rows) {
+	size_t used = 0;
+
+	to[0] = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(controls) && used < size; i++)
+		if (rows >> i & 1 && optional(i))
+			used += (size_t)snprintf(to + used, size - used, "%s%s", used ? ", " : "",
+						 controls[i].option);
+}
+
+/* -NAME or +NAME. */
+static void read_option(struct text item) {
+	struct text name = {item.at + 1, item.len - 1};
+	bool sign = item.len && (item.at[0] == '-' || item.at[0] == '+');
+	char known[256];
+	u64 rows = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(controls) && sign; i++)
+		if (optional(i) && (text_is(name, controls[i].option) || text_is(name, "all")))
+			rows |= BIT(i);
+	if (!rows) {
+		list_options(known, sizeof(known), ~0ul);
+		log_warn("command line: vmx= does not know %.*s; there are -all, and - before %s",
+			 (int)min_u64(item.len, 32), item.at, known);
 	}
-	*word = (u32)value;
-	return err;
+	off = sign && item.at[0] == '-' ? off | rows : off & ~rows;
+}
+
+void vmx_read_options(struct text list) {
+	struct text item;
+	bool more = list.len;
+
+	while (more) {
+		more = text_split(list, ',', &item, &list);
+		read_option(item);
+	}
+}
+
+/* ---- negotiation ---- */
+
+/* Each MSR is there when a bit of one before it says so. */
+static void read_caps(struct vmx_caps *caps) {
+	u32 r[4];
+
+	for (u32 msr = VMX_MSR_BASIC; msr <= VMX_MSR_VMFUNC; msr++) {
+		u64 proc2 = vmx_cap(caps, VMX_MSR_PROC2) >> 32;
+		u64 condition = BIT(0);
+
+		if (msr == VMX_MSR_PROC2)
+			condition = vmx_cap(caps, VMX_MSR_PIN + 1) >> 32 & PROC_SECONDARY;
+		else if (msr == VMX_MSR_EPT_VPID)
+			condition = proc2 & (PROC2_EPT | PROC2_VPID);
+		else if (msr == VMX_MSR_VMFUNC)
+			condition = proc2 & PROC2_VMFUNC;
+		else if (msr >= VMX_MSR_TRUE_PIN)
+			condition = vmx_cap(caps, VMX_MSR_BASIC) & BASIC_TRUE;
+		caps->msr[msr - VMX_MSR_BASIC] = condition ? rdmsr(msr) : 0;
+	}
+	cpuid(0x80000008, 0, r);
+	caps->phys_bits = (u8)r[0];
+	caps->linear_bits = (u8)(r[0] >> 8);
+}
+
+/* Of a control word: bits 31:0 must be 1, bits 63:32 may be (A.2). */
+static u64 word_cap(const struct vmx_caps *caps, enum vmx_word word) {
+	if (word == VMX_EPT)
+		return vmx_cap(caps, VMX_MSR_EPT_VPID) << 32;
+	if (word == VMX_PROC2)
+		return vmx_cap(caps, VMX_MSR_PROC2);
+	return vmx_cap(caps, word + (vmx_cap(caps, VMX_MSR_BASIC) & BASIC_TRUE ? VMX_MSR_TRUE_PIN
+									       : VMX_MSR_PIN));
 }
 
 static int choose_words(struct vmx_config *c) {
-	u64 basic = rdmsr(MSR_BASIC);
-	u32 first = basic & BASIC_TRUE ? 0x48d : 0x481;
 	int err = 0;
 
-	c->revision = (u32)basic & 0x7fffffff;
-	err |= choose(first, pin_controls, &c->pin);
-	err |= choose(first + 1, proc_controls, &c->proc);
-	err |= choose(first + 2, exit_controls, &c->exit);
-	err |= choose(first + 3, entry_controls, &c->entry);
-	if (c->proc & PROC_SECONDARY)
-		err |= choose(MSR_PROC2, proc2_controls, &c->proc2);
-	return err ? E_NOSUPP : 0;
-}
+	for (enum vmx_word word = 0; word < VMX_NR_WORDS; word++)
+		c->word[word] = (u32)word_cap(&c->caps, word);
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
+		const struct control *want = &controls[i];
 
-static int choose_ept(struct vmx_config *c) {
-	u64 caps = rdmsr(MSR_EPT_VPID);
-	u64 needed = EPT_CAP_4_LEVELS | EPT_CAP_WB | EPT_CAP_INVEPT;
-
-	if ((caps & needed) != needed || !(caps & (EPT_CAP_INVEPT_ONE | EPT_CAP_INVEPT_ALL))) {
-		log_error("this CPU's EPT lacks four levels, write-back tables or INVEPT");
-		return E_NOSUPP;
+		if (want->word == VMX_EPT && !(c->proc2 & PROC2_EPT))
+			continue;
+		if (word_cap(&c->caps, want->word) >> 32 & want->bit) {
+			if (!(off >> i & 1))
+				c->word[want->word] |= want->bit;
+		} else if (!want->option) {
+			log_error("this CPU's VMX has no %s", want->name);
+			err = E_NOSUPP;
+		}
 	}
-	c->ept_flags = EPTP_WB | EPTP_4_LEVELS | (caps & EPT_CAP_AD ? EPTP_AD : 0);
-	c->invept_context = caps & EPT_CAP_INVEPT_ONE;
-	c->invvpid_context = caps & VPID_CAP_ONE;
-	/* A VPID whose entries cannot be flushed is of no use. */
-	if (!(caps & VPID_CAP_INVVPID) || !(caps & (VPID_CAP_ONE | VPID_CAP_ALL)))
-		c->proc2 &= (u32)~PROC2_VPID;
-	return 0;
+	return err;
 }
 
-static int negotiate(struct vmx_config *c) {
-	int err = choose_words(c);
+/* What is of no use alone goes. */
+static void drop_lonely(struct vmx_config *c) {
+	u64 vpid_caps = vmx_cap(&c->caps, VMX_MSR_EPT_VPID);
 
-	if (!err)
-		err = choose_ept(c);
-	if (err)
-		return err;
-	/* Unrestricted guests may clear PE and PG (SDM 3C 23.8). */
-	c->cr0_fixed = rdmsr(MSR_CR0_FIXED0) & ~(X86_CR0_PE | X86_CR0_PG);
-	c->cr4_fixed = rdmsr(MSR_CR4_FIXED0);
-	c->tick_shift = rdmsr(MSR_MISC) & 0x1f;
-	/* The timer is only of use when an exit does not set it back. */
+	/* A VPID whose entries cannot be flushed. */
+	if (!(vpid_caps & VPID_CAP_INVVPID) || !(vpid_caps & (VPID_CAP_ONE | VPID_CAP_ALL)))
+		c->proc2 &= (u32)~PROC2_VPID;
+	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK))
 		c->pin &= (u32)~PIN_TICK;
 	if (!(c->pin & PIN_TICK))
 		c->exit &= (u32)~EXIT_SAVE_TICK;
+}
+
+static int negotiate(struct vmx_config *c) {
+	int err;
+
+	read_caps(&c->caps);
+	err = choose_words(c);
+	if (err)
+		return err;
+	drop_lonely(c);
+	c->ept_flags = EPTP_WB | EPTP_4_LEVELS | (c->ept & EPT_CAP_AD ? EPTP_AD : 0);
+	/* Unrestricted guests may clear PE and PG (SDM 3C 23.8). */
+	c->cr0_fixed = vmx_cap(&c->caps, VMX_MSR_CR0_FIXED0) & ~(X86_CR0_PE | X86_CR0_PG);
+	c->cr4_fixed = vmx_cap(&c->caps, VMX_MSR_CR4_FIXED0);
 	return 0;
 }
 
-int vmx_negotiate(void) { return negotiate(&vmx_config); }
+int vmx_negotiate(void) {
+	char used[256];
+	u64 rows = 0;
+	int err = negotiate(&vmx_config);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
+		if (vmx_config.word[controls[i].word] & controls[i].bit)
+			rows |= BIT(i);
+	list_options(used, sizeof(used), rows);
+	if (!err)
+		log_info("VMX: EPT, unrestricted guest; %s", used[0] ? used : "no option");
+	return err;
+}
 
 int vmx_check_cpu(u32 cpu) {
 	struct vmx_config own;

@@ -41,14 +41,16 @@ int vmx_new_vpid(struct vmx_vcpu *arch) {
 
 static void invept(u64 eptp) {
 	struct invalidation which = {.context = eptp};
-	u64 type = vmx_config.invept_context ? INV_ONE : INV_ALL;
+	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);
+	u64 type = caps & EPT_CAP_INVEPT_ONE ? INV_ONE : INV_ALL;
 
 	__asm__ volatile("invept %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
 }
 
 static void invvpid(u16 vpid) {
 	struct invalidation which = {.context = vpid};
-	u64 type = vmx_config.invvpid_context ? INV_ONE : INV_ALL;
+	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);
+	u64 type = caps & VPID_CAP_ONE ? INV_ONE : INV_ALL;
 
 	__asm__ volatile("invvpid %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
 }

@@ -51,7 +51,6 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PIN_NMI	      BIT(3)
 #define PIN_VNMI      BIT(5)
 #define PIN_TICK      BIT(6) /* the preemption timer */
-#define PIN_POSTED    BIT(7)
 
 /* Primary processor-based controls (24.6.2). */
 #define PROC_INTERRUPT_WINDOW BIT(2)
@@ -84,56 +83,52 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PROC2_VMFUNC	   BIT(13)
 #define PROC2_SHADOW_VMCS  BIT(14)
 #define PROC2_PML	   BIT(17)
-#define PROC2_VE	   BIT(18)
 #define PROC2_XSAVES	   BIT(20)
-#define PROC2_MBEC	   BIT(22) /* mode-based execute control */
-#define PROC2_SPP	   BIT(23)
-#define PROC2_PT_GPA	   BIT(24)
 #define PROC2_TSC_SCALING  BIT(25)
 
 /* VM-exit controls (24.7.1). */
-#define EXIT_SAVE_DEBUG	   BIT(2)
-#define EXIT_HOST_64	   BIT(9)
-#define EXIT_LOAD_PERF	   BIT(12)
-#define EXIT_ACK_INTERRUPT BIT(15)
-#define EXIT_LOAD_PAT	   BIT(19)
-#define EXIT_SAVE_EFER	   BIT(20)
-#define EXIT_LOAD_EFER	   BIT(21)
-#define EXIT_SAVE_TICK	   BIT(22)
-#define EXIT_CLEAR_RTIT	   BIT(25)
-#define EXIT_LOAD_CET	   BIT(28)
-#define EXIT_LOAD_PKRS	   BIT(29)
+#define EXIT_SAVE_DEBUG BIT(2)
+#define EXIT_HOST_64	BIT(9)
+#define EXIT_LOAD_PAT	BIT(19)
+#define EXIT_SAVE_EFER	BIT(20)
+#define EXIT_LOAD_EFER	BIT(21)
+#define EXIT_SAVE_TICK	BIT(22)
 
 /* VM-entry controls (24.8.1). */
-#define ENTRY_LOAD_DEBUG   BIT(2)
-#define ENTRY_IA32E	   BIT(9)
-#define ENTRY_SMM	   BIT(10)
-#define ENTRY_END_DUAL	   BIT(11) /* deactivate dual-monitor treatment */
-#define ENTRY_LOAD_PERF	   BIT(13)
-#define ENTRY_LOAD_PAT	   BIT(14)
-#define ENTRY_LOAD_EFER	   BIT(15)
-#define ENTRY_LOAD_BNDCFGS BIT(16)
-#define ENTRY_LOAD_RTIT	   BIT(18)
-#define ENTRY_LOAD_CET	   BIT(20)
-#define ENTRY_LOAD_PKRS	   BIT(22)
+#define ENTRY_LOAD_DEBUG BIT(2)
+#define ENTRY_IA32E	 BIT(9)
+#define ENTRY_SMM	 BIT(10)
+#define ENTRY_END_DUAL	 BIT(11) /* deactivate dual-monitor treatment */
+#define ENTRY_LOAD_PAT	 BIT(14)
+#define ENTRY_LOAD_EFER	 BIT(15)
 
 /* Capability MSRs (appendix A). */
-#define VMX_MSR_FIRST	       0x480u
-#define VMX_MSR_BASIC	       0x480u
-#define VMX_MSR_PIN	       0x481u /* and proc, exit, entry */
-#define VMX_MSR_MISC	       0x485u
-#define VMX_MSR_CR0_FIXED0     0x486u
-#define VMX_MSR_CR4_FIXED0     0x488u
-#define VMX_MSR_PROC2	       0x48bu
-#define VMX_MSR_EPT_VPID       0x48cu
-#define VMX_MSR_TRUE_PIN       0x48du /* and proc, exit, entry: what must really be 1 */
-#define VMX_MSR_VMFUNC	       0x491u
-#define VMX_NR_MSRS	       18
+#define VMX_MSR_FIRST	   0x480u
+#define VMX_MSR_BASIC	   0x480u
+#define VMX_MSR_PIN	   0x481u /* and proc, exit, entry */
+#define VMX_MSR_MISC	   0x485u
+#define VMX_MSR_CR0_FIXED0 0x486u
+#define VMX_MSR_CR4_FIXED0 0x488u
+#define VMX_MSR_PROC2	   0x48bu
+#define VMX_MSR_EPT_VPID   0x48cu
+#define VMX_MSR_TRUE_PIN   0x48du /* and proc, exit, entry: what must really be 1 */
+#define VMX_MSR_VMFUNC	   0x491u
+#define VMX_NR_MSRS	   18
+
+struct vmx_caps {
+	u64 msr[VMX_NR_MSRS]; /* from VMX_MSR_FIRST on */
+	u8 phys_bits, linear_bits;
+};
+
+static inline u64 vmx_cap(const struct vmx_caps *caps, u32 msr) {
+	return caps->msr[msr - VMX_MSR_FIRST];
+}
 
 #define BASIC_REVISION(basic)  ((u32)(basic)&0x7fffffff)
 #define BASIC_32_BITS	       BIT(48) /* VMX's own structures lie below 4 GiB */
 #define BASIC_TRUE	       BIT(55)
-#define BASIC_ANY_ERROR	       BIT(56) /* exceptions enter with or without an error code */
+#define BASIC_ANY_ERROR	       BIT(56)	     /* exceptions enter with or without an error code */
+#define MISC_TICK_SHIFT(misc)  ((misc)&0x1f) /* the tick counts this bit of the TSC */
 #define MISC_CR3_TARGETS(misc) ((misc) >> 16 & 0x1ff)
 #define MISC_ACTIVITIES(misc)  ((misc) >> 6 & 7) /* bit n: state n + 1 */
 #define MISC_LENGTH_0	       BIT(30)
@@ -169,12 +164,11 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define EVENT_VALID	      BIT(31)
 
 /* VMCS(guest_shadow), "interruptibility state" (24.4.2). */
-#define SHADOW_STI     BIT(0)
-#define SHADOW_MOV_SS  BIT(1)
-#define SHADOW_SMI     BIT(2)
-#define SHADOW_NMI     BIT(3)
-#define SHADOW_ENCLAVE BIT(4)
-#define SHADOW_NEXT    (SHADOW_STI | SHADOW_MOV_SS)
+#define SHADOW_STI    BIT(0)
+#define SHADOW_MOV_SS BIT(1)
+#define SHADOW_SMI    BIT(2)
+#define SHADOW_NMI    BIT(3)
+#define SHADOW_NEXT   (SHADOW_STI | SHADOW_MOV_SS)
 
 /* VMCS(guest_access): the format of struct segment, spread, and a bit for "no segment" (24.4.1). */
 #define ACCESS_UNUSABLE BIT(16)

@@ -7,10 +7,10 @@
  */
 #include "vmx/vmx.h"
 
+#include "kernel/cmdline.h"
 #include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
-#include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/direct.h"
 #include "mm/gmem.h"
@@ -20,9 +20,6 @@
 #define MSR_FEATURE_CONTROL    0x3au
 #define FEATURE_CONTROL_LOCKED BIT(0)
 #define FEATURE_CONTROL_VMX    BIT(2)
-#define MSR_EPT_VPID	       0x48cu
-#define EPT_CAP_2M	       BIT(16)
-#define EPT_CAP_1G	       BIT(17)
 
 _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) == 0 &&
 		       offsetof(struct vmx_vcpu, launched) == 0 &&
@@ -32,9 +29,8 @@ _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) 
 /* EPT with the leaves that this CPU has. */
 static struct pt_format ept_format;
 
-static int vmx_probe(void) {
+static int vmx_probe(const struct options *options) {
 	u32 r[4];
-	u64 ept;
 	int err;
 
 	cpuid(1, 0, r);
@@ -42,18 +38,14 @@ static int vmx_probe(void) {
 		log_error("this CPU has no VMX (Intel VT-x)");
 		return E_NOSUPP;
 	}
+	vmx_read_options(options->vmx);
 	err = vmx_negotiate();
 	if (err)
 		return err;
-	ept = rdmsr(MSR_EPT_VPID);
 	ept_format = pt_format_ept;
-	ept_format.max_leaf = ept & EPT_CAP_1G	 ? PT_LEVEL_1G
-			      : ept & EPT_CAP_2M ? PT_LEVEL_2M
-						 : PT_LEVEL_4K;
-	log_info("VMX: EPT%s, unrestricted guest%s%s",
-		 vmx_config.ept_flags & BIT(6) ? " with accessed and dirty bits" : "",
-		 vmx_config.proc2 & PROC2_VPID ? ", VPID" : "",
-		 vmx_config.pin & PIN_TICK ? ", preemption timer" : "");
+	ept_format.max_leaf = vmx_config.ept & EPT_CAP_1G   ? PT_LEVEL_1G
+			      : vmx_config.ept & EPT_CAP_2M ? PT_LEVEL_2M
+							    : PT_LEVEL_4K;
 	return vmx_msr_bitmap_init();
 }
 
@@ -93,7 +85,7 @@ static int vmx_cpu_on(struct cpu *cpu) {
 		return E_NOMEM;
 	if (open_vmx(cpu->id) || vmx_check_cpu(cpu->id))
 		return E_NOSUPP;
-	*region = vmx_config.revision;
+	*region = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	write_cr0(read_cr0() | vmx_config.cr0_fixed);
 	write_cr4(read_cr4() | vmx_config.cr4_fixed);
 	if (!vmxon(virt_to_phys(region))) {
@@ -164,7 +156,7 @@ static int vmx_vcpu_create(struct vcpu *vcpu) {
 		vmx_vcpu_destroy(vcpu);
 		return E_NOMEM;
 	}
-	memcpy(arch->vmcs, &vmx_config.revision, sizeof(vmx_config.revision));
+	*(u32 *)arch->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	arch->vmcs_pa = virt_to_phys(arch->vmcs);
 	vmclear(arch->vmcs_pa);
 	loan = vmx_borrow(vcpu);

@@ -4,19 +4,26 @@
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/fpu.h"
+#include "lib/parse.h"
 #include "vmx/vmcs.h"
 
 /* The last index of the exit table is for reasons that no manual named yet. */
 #define VMX_NR_EXITS (NR_REASONS + 1u)
 
-/* What all CPUs agreed on: control words that set every bit Roost wants, and what is optional. */
+/* Control words, in the order of their capability MSRs; the last one is of EPT capabilities. */
+enum vmx_word { VMX_PIN, VMX_PROC, VMX_EXIT, VMX_ENTRY, VMX_PROC2, VMX_EPT, VMX_NR_WORDS };
+
+/* What all CPUs agreed on: words that have every bit that Roost wants and can use. */
 struct vmx_config {
-	u32 revision; /* of VMCSs */
-	u32 pin, proc, proc2, exit, entry;
+	struct vmx_caps caps;
+	union {
+		u32 word[VMX_NR_WORDS];
+		struct {
+			u32 pin, proc, exit, entry, proc2, ept;
+		};
+	};
 	u64 cr0_fixed, cr4_fixed; /* bits that must be 1 in VMX operation */
 	u64 ept_flags;		  /* of the EPT pointer: memory type, walk length, A/D */
-	bool invvpid_context, invept_context;
-	u8 tick_shift; /* the preemption timer counts when this bit of the TSC changes */
 };
 
 extern struct vmx_config vmx_config;
@@ -77,6 +84,7 @@ static inline void vmx_give_back(struct vmcs_loan loan) {
 }
 
 /* controls.c: what the CPU offers against what Roost needs. E_NOSUPP after a message. */
+void vmx_read_options(struct text list); /* vmx= of the command line */
 int vmx_negotiate(void) __must_check;
 int vmx_check_cpu(u32 cpu) __must_check; /* the same on a further CPU, against vmx_config */
 int vmx_msr_bitmap_init(void) __must_check;
@@ -88,7 +96,10 @@ void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a C
  * timers and at what other CPUs want. Bochs 2.7 needs it, where interrupts do not end the guest
  * that was entered with IF clear; elsewhere it is a second line of defence.
  */
-static inline u32 vmx_tick(void) { return (u32)min_u64(tsc_khz >> vmx_config.tick_shift, ~0u); }
+static inline u32 vmx_tick(void) {
+	return (u32)min_u64(tsc_khz >> MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC)),
+			    ~0u);
+}
 
 /* entry.S: enters and handles exits until vmx_exit() says false. Interrupts are off. */
 void vmx_enter(struct vcpu *vcpu);

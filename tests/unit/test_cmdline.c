@@ -69,7 +69,7 @@ static void test_defaults(void **state) {
 static void test_all_options(void **state) {
 	(void)state;
 	assert_int_equal(parse("console=com2,57600 loglevel=debug\tcpus=3  on-idle=poweroff "
-			       "debug-exit=0xf4"),
+			       "debug-exit=0xf4 vmx=-vpid,-pml"),
 			 0);
 	assert_true(options.console_serial);
 	assert_false(options.console_screen);
@@ -79,6 +79,7 @@ static void test_all_options(void **state) {
 	assert_int_equal(options.max_cpus, 3);
 	assert_int_equal(options.on_idle, IDLE_POWEROFF);
 	assert_int_equal(options.debug_exit, 0xf4);
+	assert_true(text_is(options.vmx, "-vpid,-pml"));
 }
 
 static void test_console_lists(void **state) {
@@ -143,6 +144,7 @@ static void test_bad_values_change_nothing(void **state) {
 		"debug-exit=0x10000",
 		"debug-exit=yes",
 		"debug-exit",
+		"vmx=",
 	};
 
 	(void)state;
@@ -176,7 +178,7 @@ static void test_unknown_words(void **state) {
 	assert_logged("unknown word root=/dev/sda;");
 	assert_logged("unknown word =x;");
 	assert_logged("unknown word consoles=screen;");
-	assert_logged("console=, loglevel=, cpus=, on-idle=, debug-exit=");
+	assert_logged("console=, loglevel=, cpus=, on-idle=, debug-exit=, vmx=");
 	assert_int_equal(options.log_level, LOG_WARN);
 }
 
