@@ -192,12 +192,12 @@ static u32 pixel(const struct boot_fb *fb, u32 x, u32 y) {
 }
 
 /* Shows a line that is as long as the screen is wide, and looks at every pixel. */
-static void check_fb(struct boot_fb fb, u32 ink) {
+static void check_fb(u32 width, u32 height, u32 pitch, u8 bpp, const u8 rgb[6], u32 ink) {
+	struct boot_fb fb = {FB_RGB, FB_ADDRESS, pitch,	 width,	 height, bpp,
+			     rgb[0], rgb[1],	 rgb[2], rgb[3], rgb[4], rgb[5]};
 	char text[SCREEN_COLUMNS_MAX + 1];
 	size_t columns = min_u64(fb.width / 8, SCREEN_COLUMNS_MAX);
 
-	fb.type = FB_RGB;
-	fb.address = FB_ADDRESS;
 	assert_int_equal(fb_init(&fb), 0);
 	for (size_t i = 0; i < columns; i++)
 		text[i] = (char)(' ' + i % 95);
@@ -223,64 +223,18 @@ static void check_fb(struct boot_fb fb, u32 ink) {
 }
 
 static void test_depths(void **state) {
+	/* Red, green, blue: lowest bit and number of bits. */
+	static const u8 usual[] = {16, 8, 8, 8, 0, 8}, odd[] = {0, 8, 8, 8, 24, 8},
+			bits16[] = {11, 5, 5, 6, 0, 5}, bits15[] = {10, 5, 5, 5, 0, 5};
+
 	(void)state;
 	load_font();
-	check_fb((struct boot_fb){.width = 640,
-				  .height = 480,
-				  .pitch = 2560,
-				  .bpp = 32,
-				  .red_shift = 16,
-				  .red_bits = 8,
-				  .green_shift = 8,
-				  .green_bits = 8,
-				  .blue_shift = 0,
-				  .blue_bits = 8},
-		 0xaaaaaa);
+	check_fb(640, 480, 2560, 32, usual, 0xaaaaaa);
 	/* Wider and higher than the screen, lines longer than the picture. */
-	check_fb((struct boot_fb){.width = 2000,
-				  .height = 1500,
-				  .pitch = 8192,
-				  .bpp = 32,
-				  .red_shift = 0,
-				  .red_bits = 8,
-				  .green_shift = 8,
-				  .green_bits = 8,
-				  .blue_shift = 24,
-				  .blue_bits = 8},
-		 0xaa00aaaa);
-	check_fb((struct boot_fb){.width = 801,
-				  .height = 607,
-				  .pitch = 2404,
-				  .bpp = 24,
-				  .red_shift = 16,
-				  .red_bits = 8,
-				  .green_shift = 8,
-				  .green_bits = 8,
-				  .blue_shift = 0,
-				  .blue_bits = 8},
-		 0xaaaaaa);
-	check_fb((struct boot_fb){.width = 800,
-				  .height = 600,
-				  .pitch = 1600,
-				  .bpp = 16,
-				  .red_shift = 11,
-				  .red_bits = 5,
-				  .green_shift = 5,
-				  .green_bits = 6,
-				  .blue_shift = 0,
-				  .blue_bits = 5},
-		 0xad55);
-	check_fb((struct boot_fb){.width = 800,
-				  .height = 600,
-				  .pitch = 1600,
-				  .bpp = 15,
-				  .red_shift = 10,
-				  .red_bits = 5,
-				  .green_shift = 5,
-				  .green_bits = 5,
-				  .blue_shift = 0,
-				  .blue_bits = 5},
-		 0x56b5);
+	check_fb(2000, 1500, 8192, 32, odd, 0xaa00aaaa);
+	check_fb(801, 607, 2404, 24, usual, 0xaaaaaa);
+	check_fb(800, 600, 1600, 16, bits16, 0xad55);
+	check_fb(800, 600, 1600, 15, bits15, 0x56b5);
 }
 
 static void test_no_frame_buffer(void **state) {
