@@ -20,32 +20,23 @@ static void set_proc(struct vmx_vcpu *arch, u32 value) {
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
 
 bool vmx_interrupt_allowed(struct vcpu *vcpu) {
-	struct vmcs_loan loan;
-	u64 shadow;
-
 	if (!(vcpu->rflags & X86_RFLAGS_IF))
 		return false;
-	loan = vmx_borrow(vcpu);
-	shadow = vmread(VMCS(guest_shadow));
-	vmx_give_back(loan);
-	return !(shadow & SHADOW_NEXT);
+	vmx_borrow(vcpu);
+	return !(vmread(VMCS(guest_shadow)) & SHADOW_NEXT);
 }
 
 bool vmx_nmi_allowed(struct vcpu *vcpu) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-	u64 shadow = vmread(VMCS(guest_shadow));
-
-	vmx_give_back(loan);
-	return !(shadow & (SHADOW_NEXT | SHADOW_NMI));
+	vmx_borrow(vcpu);
+	return !(vmread(VMCS(guest_shadow)) & (SHADOW_NEXT | SHADOW_NMI));
 }
 
 void vmx_end_shadow(struct vcpu *vcpu) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
+	vmx_borrow(vcpu);
 	u64 shadow = vmread(VMCS(guest_shadow));
 
 	if (shadow & SHADOW_NEXT)
 		vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
-	vmx_give_back(loan);
 }
 
 static void queue(struct vmx_vcpu *arch, u64 info) {

@@ -133,18 +133,13 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 }
 
 u64 vmx_reg(struct vcpu *vcpu, enum vreg reg) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-	u64 value = get(vmx_of(vcpu), reg);
-
-	vmx_give_back(loan);
-	return value;
+	vmx_borrow(vcpu);
+	return get(vmx_of(vcpu), reg);
 }
 
 void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-
+	vmx_borrow(vcpu);
 	set(vmx_of(vcpu), reg, value);
-	vmx_give_back(loan);
 }
 
 /* ---- segments ---- */
@@ -161,52 +156,41 @@ static u16 attr_of(u64 access) {
 }
 
 void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-
+	vmx_borrow(vcpu);
 	out->base = vmread(VMCS_AT(guest_base, seg));
 	out->limit = (u32)vmread(VMCS_AT(guest_limit, seg));
 	out->selector = (u16)vmread(VMCS_AT(guest_selector, seg));
 	out->attr = attr_of(vmread(VMCS_AT(guest_access, seg)));
-	vmx_give_back(loan);
 }
 
-static void write_segment(enum seg seg, const struct segment *in) {
+void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
+	vmx_borrow(vcpu);
 	vmwrite(VMCS_AT(guest_base, seg), in->base);
 	vmwrite(VMCS_AT(guest_limit, seg), in->limit);
 	vmwrite(VMCS_AT(guest_selector, seg), in->selector);
 	vmwrite(VMCS_AT(guest_access, seg), access_of(in->attr));
 }
 
-void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-
-	write_segment(seg, in);
-	vmx_give_back(loan);
-}
-
 /* SS's level is the CPL in every mode (SDM 3C 24.4.1). */
 u32 vmx_privilege(struct vcpu *vcpu) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
+	vmx_borrow(vcpu);
 	u32 privilege = attr_of(vmread(VMCS_AT(guest_access, SEG_SS))) >> 5 & PRIV_CPL;
 
 	if ((attr_of(vmread(VMCS_AT(guest_access, SEG_CS))) & SEG_ATTR_L) &&
 	    (vmread(VMCS(guest_efer)) & X86_EFER_LMA))
 		privilege |= PRIV_64BIT;
-	vmx_give_back(loan);
 	return privilege;
 }
 
 void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
-	struct vmcs_loan loan = vmx_borrow(vcpu);
-
+	vmx_borrow(vcpu);
 	vmwrite(VMCS(tsc_offset), offset);
-	vmx_give_back(loan);
 }
 
 void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	struct vmcs_loan loan = vmx_borrow(vcpu);
 
+	vmx_borrow(vcpu);
 	if (!init)
 		fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
@@ -217,5 +201,4 @@ void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	vmwrite(VMCS(guest_shadow), 0);
 	vmwrite(VMCS(guest_activity), 0);
 	vmwrite(VMCS(guest_pending_db), 0);
-	vmx_give_back(loan);
 }

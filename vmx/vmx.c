@@ -146,7 +146,6 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 
 static int vmx_vcpu_create(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = page_alloc(PAGE_SIZE);
-	struct vmcs_loan loan;
 
 	if (!arch)
 		return E_NOMEM;
@@ -159,9 +158,8 @@ static int vmx_vcpu_create(struct vcpu *vcpu) {
 	*(u32 *)arch->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	arch->vmcs_pa = virt_to_phys(arch->vmcs);
 	vmclear(arch->vmcs_pa);
-	loan = vmx_borrow(vcpu);
+	vmx_borrow(vcpu);
 	vmx_setup_controls(vcpu);
-	vmx_give_back(loan);
 	return 0;
 }
 

@@ -64,7 +64,7 @@ struct vmx_vcpu {
 
 static inline struct vmx_vcpu *vmx_of(struct vcpu *vcpu) { return vcpu->arch; }
 
-/* vmx.c: makes the vCPU's VMCS the current one for a moment, from a CPU that does not run it. */
+/* vmx.c: the vCPU's VMCS as the current one for a moment, from a CPU that does not run it. */
 struct vmcs_loan {
 	struct vcpu *lent, *back;
 };
@@ -72,16 +72,15 @@ struct vmcs_loan {
 struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu);
 void vmx_give_back_slow(struct vmcs_loan loan);
 
-static inline struct vmcs_loan vmx_borrow(struct vcpu *vcpu) {
-	if (likely(vmx_of(vcpu)->loaded))
-		return (struct vmcs_loan){NULL, NULL};
-	return vmx_borrow_slow(vcpu);
+static inline void vmx_give_back(const struct vmcs_loan *loan) {
+	if (unlikely(loan->lent))
+		vmx_give_back_slow(*loan);
 }
 
-static inline void vmx_give_back(struct vmcs_loan loan) {
-	if (unlikely(loan.lent))
-		vmx_give_back_slow(loan);
-}
+/* Makes it the current one to the end of the block. */
+#define vmx_borrow(vcpu)                                                               \
+	__attribute__((cleanup(vmx_give_back), unused)) const struct vmcs_loan loan_ = \
+		likely(vmx_of(vcpu)->loaded) ? (struct vmcs_loan){0} : vmx_borrow_slow(vcpu)
 
 /* controls.c: what the CPU offers against what Roost needs. E_NOSUPP after a message. */
 void vmx_read_options(struct text list); /* vmx= of the command line */
