@@ -1,9 +1,9 @@
 /*
  * The ways between a guest that is a hypervisor (L1) and its guest (L2): VMRUN and #VMEXIT.
  *
- *   L1's memory     VMCB 12   control area --copied once--> vmcb12: checked, merged into --> VMCB
- * 02 state        --copied once--------------- checked in ------> VMCB 02 #VMEXIT: exit information
- * and state of VMCB 02 --> VMCB 12; L1 goes on with VMCB 01
+ * VMRUN copies VMCB 12 from L1's memory once: the control area to `vmcb12`, where it is checked and
+ * then merged into VMCB 02; the state to VMCB 02, where it is checked. #VMEXIT stores what VMCB 02
+ * holds, and the exit's information, in VMCB 12; L1 goes on with VMCB 01.
  *
  * L1's own state stays in VMCB 01: nothing is ever written to its host save area. What VMLOAD loads
  * stays in the CPU, as on hardware.
@@ -133,10 +133,6 @@ static void enter_l2(struct vcpu *vcpu, hpa_t root) {
 	merge_control(vcpu, root);
 	/* LMA is what the mode makes it, whatever L1 has written. */
 	arch->efer = vmcb->efer & ~X86_EFER_LMA;
-	if ((vmcb->efer & X86_EFER_LME) && (vmcb->cr0 & X86_CR0_PG))
-		vmcb->efer |= X86_EFER_LMA;
-	else
-		vmcb->efer &= ~X86_EFER_LMA;
 	arch->vmcb01->vintr |= V_GIF;
 	switch_to(vcpu, true);
 	svm_update_efer(arch);

@@ -53,6 +53,15 @@ static bool segment_in_vmsave_state(enum seg seg) {
 	return seg == SEG_FS || seg == SEG_GS || seg == SEG_LDTR || seg == SEG_TR;
 }
 
+/* Where the register is; up to date. */
+static u64 *find_reg(struct svm_vcpu *arch, enum vreg reg) {
+	if (!in_vmsave_state(reg))
+		return reg_field(arch->vmcb, reg);
+	if (arch->entered)
+		svm_vmsave(arch->vmcb01_pa);
+	return reg_field(arch->vmcb01, reg);
+}
+
 u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
@@ -66,11 +75,7 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
 		return fpu_tsc_aux(&arch->fpu);
 	if (reg == VREG_XCR0)
 		return fpu_xcr0(&arch->fpu);
-	if (!in_vmsave_state(reg))
-		return *reg_field(arch->vmcb, reg);
-	if (arch->entered)
-		svm_vmsave(arch->vmcb01_pa);
-	return *reg_field(arch->vmcb01, reg);
+	return *find_reg(arch, reg);
 }
 
 /*
@@ -80,24 +85,13 @@ u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
  */
 void svm_update_efer(struct svm_vcpu *arch) {
 	struct vmcb *vmcb = arch->vmcb;
-	u64 efer = arch->efer | X86_EFER_SVME | (vmcb->efer & X86_EFER_LMA);
-
-	if (!(vmcb->cr4 & X86_CR4_PAE))
-		efer &= ~X86_EFER_LME;
-	vmcb->efer = efer;
-	svm_intercept_cr0(arch, (arch->efer & X86_EFER_LME) && !(vmcb->efer & X86_EFER_LMA));
-}
-
-static void set_cr0(struct svm_vcpu *arch, u64 value) {
-	struct vmcb *vmcb = arch->vmcb;
+	bool lme = arch->efer & X86_EFER_LME, paging = vmcb->cr0 & X86_CR0_PG;
 
 	/* LMA = LME and PG (APM 2 14.6). */
-	if ((value & X86_CR0_PG) && (arch->efer & X86_EFER_LME))
-		vmcb->efer |= X86_EFER_LMA;
-	else
-		vmcb->efer &= ~X86_EFER_LMA;
-	vmcb->cr0 = value;
-	svm_update_efer(arch);
+	vmcb->efer = arch->efer | X86_EFER_SVME | (lme && paging ? X86_EFER_LMA : 0);
+	if (!(vmcb->cr4 & X86_CR4_PAE))
+		vmcb->efer &= ~X86_EFER_LME;
+	svm_intercept_cr0(arch, lme && !paging);
 }
 
 void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
@@ -111,26 +105,19 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 		if (!vcpu->l2)
 			svm_update_svme(vcpu);
 		return;
-	case VREG_CR0: set_cr0(arch, value); return;
+	case VREG_CR0:
 	case VREG_CR4:
-		vmcb->cr4 = value;
+		*reg_field(vmcb, reg) = value;
 		svm_update_efer(arch);
 		return;
-	case VREG_CR3: vmcb->cr3 = value; return;
 	case VREG_GDTR_LIMIT: vmcb->gdtr.limit = (u32)value; return;
 	case VREG_IDTR_LIMIT: vmcb->idtr.limit = (u32)value; return;
 	case VREG_TSC_AUX: fpu_set_tsc_aux(&arch->fpu, value); return;
 	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
 	default: break;
 	}
-	if (!in_vmsave_state(reg)) {
-		*reg_field(vmcb, reg) = value;
-		return;
-	}
-	if (arch->entered)
-		svm_vmsave(arch->vmcb01_pa);
-	*reg_field(arch->vmcb01, reg) = value;
-	if (arch->entered)
+	*find_reg(arch, reg) = value;
+	if (arch->entered && in_vmsave_state(reg))
 		svm_vmload(arch->vmcb01_pa);
 }
 
