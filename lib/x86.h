@@ -186,6 +186,12 @@ X86_DR_ACCESSORS(0)
 X86_DR_ACCESSORS(1)
 X86_DR_ACCESSORS(2)
 X86_DR_ACCESSORS(3)
+X86_DR_ACCESSORS(6)
+
+/* A memory type in each byte of the PAT MSR: 0, 1, 4 to 7 (APM 2 7.8.1). */
+static inline bool pat_valid(u64 pat) {
+	return !(pat & 0xf8f8f8f8f8f8f8f8) && !(pat >> 1 & ~(pat >> 2) & 0x0101010101010101);
+}
 
 static inline u64 xgetbv(u32 index) {
 	u32 lo, hi;

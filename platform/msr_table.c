@@ -20,8 +20,6 @@
 
 #define MTRR_CAP_FIXED	  BIT(8)
 #define MTRR_CAP_WC	  BIT(10)
-#define MTRR_LAST	  MTRR_WB
-#define PAT_LAST	  7 /* UC-, which MTRRs do not have */
 
 #define MTRR_ENABLE_FIXED BIT(10)
 #define MTRR_ENABLE	  BIT(11)
@@ -129,19 +127,8 @@ static int write_efer(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	return efer_set(vcpu, value);
 }
 
-/* A memory type that is not above the last: 0 to 7 but for 2 and 3 (APM 2 7.6.1, 7.8.1). */
-static bool type_valid(u64 type, u64 last) { return type <= last && type != 2 && type != 3; }
-
-/* A type in each byte. */
-static bool types_valid(u64 types, u64 last) {
-	for (unsigned i = 0; i < 64; i += 8)
-		if (!type_valid(types >> i & 0xff, last))
-			return false;
-	return true;
-}
-
 static int write_pat(struct vcpu *vcpu, u32 msr, u64 value) {
-	return types_valid(value, PAT_LAST) ? write_vreg(vcpu, msr, value) : E_INVAL;
+	return pat_valid(value) ? write_vreg(vcpu, msr, value) : E_INVAL;
 }
 
 static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value) {
@@ -196,13 +183,18 @@ static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr) {
 	return &vcpu->msrs->mtrr_fixed[3 + (msr & 7)];
 }
 
+/* A type in each byte: those of the PAT but for 7, UC- (APM 2 7.6.1). */
+static bool types_valid(u64 types) {
+	return pat_valid(types) && !(types & types >> 1 & 0x0101010101010101);
+}
+
 static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value) {
 	*value = *mtrr_fixed(vcpu, msr);
 	return 0;
 }
 
 static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value) {
-	if (!types_valid(value, MTRR_LAST))
+	if (!types_valid(value))
 		return E_INVAL;
 	*mtrr_fixed(vcpu, msr) = value;
 	return 0;
@@ -218,15 +210,14 @@ static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value) {
 	u64 reserved = not_frame_bits(vcpu);
 
 	reserved &= (msr & 1) ? ~MTRR_MASK_VALID : ~0xfful;
-	if ((value & reserved) || (!(msr & 1) && !type_valid(value & 0xff, MTRR_LAST)))
+	if ((value & reserved) || (!(msr & 1) && !types_valid(value & 0xff)))
 		return E_INVAL;
 	vcpu->msrs->mtrr_variable[msr & 15] = value;
 	return 0;
 }
 
 static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) ||
-	    !type_valid(value & 0xff, MTRR_LAST))
+	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) || !types_valid(value & 0xff))
 		return E_INVAL;
 	vcpu->msrs->mtrr_def_type = value;
 	return 0;

@@ -34,11 +34,6 @@ bool svm_vmcb_control_valid(const struct vmcb *c, const struct cpu_model *model,
 	return event_valid(c->event_inj);
 }
 
-/* A memory type in each byte: 0, 1, 4 to 7 (APM 2 7.8.1). */
-static bool pat_valid(u64 pat) {
-	return !(pat & 0xf8f8f8f8f8f8f8f8) && !(pat >> 1 & ~(pat >> 2) & 0x0101010101010101);
-}
-
 static bool cr0_valid(u64 cr0) {
 	return !(cr0 >> 32) && (cr0 & (X86_CR0_NW | X86_CR0_CD)) != X86_CR0_NW;
 }

@@ -28,15 +28,6 @@ static const u16 plain_field[NR_VREGS] = {
 	[VREG_DEBUGCTL] = VMCS_guest_debugctl,
 };
 
-static u64 read_dr6(void) {
-	u64 v;
-
-	__asm__ volatile("mov %%db6, %0" : "=r"(v));
-	return v;
-}
-
-static void write_dr6(u64 v) { __asm__ volatile("mov %0, %%db6" : : "r"(v)); }
-
 /* CR2 and DR6 are in no VMCS; Roost itself uses neither. */
 void vmx_load_msrs(struct vmx_vcpu *arch) {
 	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
