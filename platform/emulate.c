@@ -3,7 +3,6 @@
 
 #include "kernel/vm.h"
 #include "lib/printf.h"
-#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/emulate_internal.h"
 #include "platform/fetch.h"
@@ -28,12 +27,12 @@ static int start(struct emul *e) {
 	e->mode = code_mode(emul_walk(e), &cs);
 	if (e->mode == MODE_64) {
 		e->fetch_at = ip;
-		return gva_canonical(&e->walk, ip, 1) ? 0 : emul_fault(e, VECTOR_GP);
+		return gva_canonical(&e->walk, ip, 1) ? 0 : emul_fault(e, X86_GP);
 	}
 	e->real = !(e->walk.cr0 & X86_CR0_PE) || vcpu->rflags & RFLAGS_VM;
 	e->fetch_at = (u32)(cs.base + ip);
 	if (ip > cs.limit)
-		return emul_fault(e, VECTOR_GP);
+		return emul_fault(e, X86_GP);
 	if (cs.limit - ip < INSN_MAX_LEN - 1)
 		e->room = (u8)(cs.limit - ip + 1);
 	return 0;
@@ -62,7 +61,7 @@ static int fetch_next_page(struct emul *e) {
 	gva_t at = e->fetch_at + e->nr_bytes;
 
 	if (!gva_canonical(&e->walk, at, 1))
-		return emul_fault(e, VECTOR_GP);
+		return emul_fault(e, X86_GP);
 	if (e->mode != MODE_64 && at > 0xffffffff)
 		e->fetch_at -= 1ul << 32;
 	return fetch_page(e);
@@ -77,7 +76,7 @@ static __noinline int decode_more(struct emul *e, int err) {
 		err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
 	}
 	/* It reaches past the segment's limit, or is longer than any instruction may be. */
-	return err == E_TRUNC || err == E_INVAL ? emul_fault(e, VECTOR_GP) : err;
+	return err == E_TRUNC || err == E_INVAL ? emul_fault(e, X86_GP) : err;
 }
 
 /* Fetch and decode with all checks; the page is remembered for the next time. */
@@ -218,7 +217,7 @@ int decode_current(struct vcpu *vcpu, struct insn *out) {
 	int err = emul_begin(&e, vcpu);
 
 	if (err == E_NOSUPP)
-		err = emul_fault(&e, VECTOR_UD);
+		err = emul_fault(&e, X86_UD);
 	if (!err)
 		*out = e.insn;
 	else if (err == E_FAULT)

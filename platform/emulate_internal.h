@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "lib/x86.h"
 #include "platform/emulate.h"
 
 #define RFLAGS_CF BIT(0)
@@ -14,11 +15,9 @@
 #define RFLAGS_AF BIT(4)
 #define RFLAGS_ZF BIT(6)
 #define RFLAGS_SF BIT(7)
-#define RFLAGS_TF BIT(8)
 #define RFLAGS_DF BIT(10)
 #define RFLAGS_OF BIT(11)
 #define RFLAGS_VM BIT(17)
-#define RFLAGS_AC BIT(18)
 
 /* One instruction on its way. */
 struct emul {

@@ -5,7 +5,6 @@
 #include "platform/emulate_internal.h"
 
 #include "kernel/vm.h"
-#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/bus.h"
 
@@ -92,7 +91,7 @@ static bool limit_allows(const struct segment *seg, u64 offset, unsigned size) {
 
 /* User data that is not aligned while CR0.AM and RFLAGS.AC ask for #AC (APM 2 8.2.18). */
 static bool misaligned(struct emul *e, gva_t linear, unsigned size) {
-	return linear & (size - 1) && e->vcpu->rflags & RFLAGS_AC && emul_walk(e)->user &&
+	return linear & (size - 1) && e->vcpu->rflags & X86_RFLAGS_AC && emul_walk(e)->user &&
 	       e->walk.cr0 & X86_CR0_AM;
 }
 
@@ -106,15 +105,15 @@ int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 acc
 			offset += s.base;
 		}
 		if (unlikely(!gva_canonical(emul_walk(e), offset, size)))
-			return emul_fault(e, seg == SEG_SS ? VECTOR_SS : VECTOR_GP);
+			return emul_fault(e, seg == SEG_SS ? X86_SS : X86_GP);
 		*linear = offset;
 	} else {
 		vcpu_segment(e->vcpu, seg, &s);
 		if ((!e->real && !type_allows(&s, access)) || !limit_allows(&s, offset, size))
-			return emul_fault(e, seg == SEG_SS ? VECTOR_SS : VECTOR_GP);
+			return emul_fault(e, seg == SEG_SS ? X86_SS : X86_GP);
 		*linear = (u32)(s.base + offset);
 	}
-	return misaligned(e, *linear, size) ? emul_fault(e, VECTOR_AC) : 0;
+	return misaligned(e, *linear, size) ? emul_fault(e, X86_AC) : 0;
 }
 
 int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op) {

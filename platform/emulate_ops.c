@@ -16,7 +16,7 @@ static u8 extension(const struct emul *e) { return e->insn.reg & 7; }
 
 static int store(struct emul *e, u64 value) {
 	struct operand op;
-	int err = locked(e) ? emul_fault(e, VECTOR_UD)
+	int err = locked(e) ? emul_fault(e, X86_UD)
 			    : emul_operand(e, 0, op_size(e), ACCESS_WRITE, &op);
 
 	if (!err)
@@ -39,7 +39,7 @@ static int movnti(struct emul *e) { return op_size(e) == 2 ? E_NOSUPP : store_re
 /* The memory operand, delta bytes on, and what it holds. */
 static int read_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op,
 			u64 *value) {
-	int err = locked(e) && access != ACCESS_WRITE ? emul_fault(e, VECTOR_UD)
+	int err = locked(e) && access != ACCESS_WRITE ? emul_fault(e, X86_UD)
 						      : emul_operand(e, delta, size, access, op);
 
 	if (!err)
@@ -215,7 +215,7 @@ static int xadd(struct emul *e) {
 }
 
 /* CMPXCHG writes in either case: the old value back when it differs from the accumulator. */
-static int cmpxchg(struct emul *e) {
+static int cmp_xchg(struct emul *e) {
 	unsigned size = op_size(e);
 	struct operand op;
 	u64 old, new, flags = e->vcpu->rflags;
@@ -300,7 +300,7 @@ static int push_mem(struct emul *e) {
 	int err;
 
 	if (locked(e))
-		return emul_fault(e, VECTOR_UD);
+		return emul_fault(e, X86_UD);
 	e->direct = false;
 	err = emul_operand(e, 0, size, ACCESS_READ, &src)
 		      ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
@@ -321,7 +321,7 @@ static int pop_mem(struct emul *e) {
 	if (extension(e))
 		return E_NOSUPP;
 	if (locked(e))
-		return emul_fault(e, VECTOR_UD);
+		return emul_fault(e, X86_UD);
 	e->direct = false;
 	err = stack_operand(e, top, width, ACCESS_READ, &stack)
 		      ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE, &dst);
@@ -375,7 +375,7 @@ static const emul_fn ops_1byte[256] = {
 static const emul_fn ops_0f[256] = {
 	[0x40 ... 0x4f] = cmovcc,     [0x90 ... 0x9f] = setcc,	    [0xa3] = bit_test_reg,
 	[0xab] = bit_test_reg,	      [0xb3] = bit_test_reg,	    [0xbb] = bit_test_reg,
-	[0xb0 ... 0xb1] = cmpxchg,    [0xb6 ... 0xb7] = mov_extend, [0xba] = bit_test_imm,
+	[0xb0 ... 0xb1] = cmp_xchg,   [0xb6 ... 0xb7] = mov_extend, [0xba] = bit_test_imm,
 	[0xbe ... 0xbf] = mov_extend, [0xc0 ... 0xc1] = xadd,	    [0xc3] = movnti,
 };
 

@@ -123,7 +123,7 @@ static bool comparison_ends(const struct string_op *s) {
 /* Single-stepping stops after each element, RIP still at the instruction (APM 2 13.1.4). */
 static int step_trap(struct emul *e) {
 	vcpu_set_reg(e->vcpu, VREG_DR6, vcpu_reg(e->vcpu, VREG_DR6) | DR6_BS);
-	return emul_fault(e, VECTOR_DB);
+	return emul_fault(e, X86_DB);
 }
 
 static int run(struct string_op *s) {
@@ -145,7 +145,7 @@ static int run(struct string_op *s) {
 		emul_address_reg_write(e, RCX, width, left - 1);
 		if (left == 1 || comparison_ends(s))
 			return 0;
-		if (e->vcpu->rflags & RFLAGS_TF)
+		if (e->vcpu->rflags & X86_RFLAGS_TF)
 			return step_trap(e);
 		if (atomic_load_explicit(&e->vcpu->requests, memory_order_relaxed))
 			break;
@@ -178,7 +178,7 @@ int emul_string(struct emul *e) {
 	struct string_op s = string_op(e, e->insn.op_size);
 
 	if (e->insn.prefixes & PFX_LOCK)
-		return emul_fault(e, VECTOR_UD);
+		return emul_fault(e, X86_UD);
 	/* Two operands, many pages: the address of the nested fault helps with neither. */
 	e->direct = false;
 	s.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE);

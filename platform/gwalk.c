@@ -67,7 +67,7 @@ static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 		      struct fault *fault) {
 	if (!walk->nx && !(walk->cr4 & X86_CR4_SMEP))
 		access &= ~ACCESS_FETCH;
-	fault->vector = VECTOR_PF;
+	fault->vector = X86_PF;
 	fault->error = (access & (ACCESS_WRITE | ACCESS_USER | ACCESS_FETCH)) | bits;
 	fault->address = gva;
 	return E_FAULT;
@@ -236,9 +236,9 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 
 enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault) {
 	switch (fault->vector) {
-	case VECTOR_PF: return inject_page_fault(vcpu, fault->address, fault->error);
-	case VECTOR_DB:
-	case VECTOR_UD: return inject_exception(vcpu, fault->vector);
+	case X86_PF: return inject_page_fault(vcpu, fault->address, fault->error);
+	case X86_DB:
+	case X86_UD: return inject_exception(vcpu, fault->vector);
 	case FAULT_NESTED: vcpu->backend->l2_fault(vcpu, fault); return RESUME;
 	default: return inject_exception_error(vcpu, fault->vector, fault->error);
 	}

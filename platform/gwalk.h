@@ -29,12 +29,6 @@ struct gmem;
 #define PF_PRESENT   0x01u
 #define PF_RESERVED  0x08u
 
-#define VECTOR_DB    1
-#define VECTOR_UD    6
-#define VECTOR_SS    12
-#define VECTOR_GP    13
-#define VECTOR_PF    14
-#define VECTOR_AC    17
 #define FAULT_NESTED 0xff /* no exception but an exit to L1, whose nested tables refuse */
 
 /*

@@ -5,6 +5,7 @@
  * What the emulator does around an instruction: device accesses and their sizes, faults, limits,
  * modes, restarts. Results and flags are compared in test_emulate_native.c. T-E1, T-E6, T-S1.
  */
+#include "lib/x86.h"
 #include "tests/emulate_rig.h"
 
 #include <string.h>
@@ -242,21 +243,21 @@ static void segment_checks_in_protected_mode(void **state) {
 		u8 vector;
 	} cases[] = {
 		{SEG_DS, 0x103, 0xc93, 0x100, true, VECTOR_NONE},
-		{SEG_DS, 0x102, 0xc93, 0x100, true, VECTOR_GP},
-		{SEG_SS, 0x102, 0xc93, 0x100, true, VECTOR_SS},
+		{SEG_DS, 0x102, 0xc93, 0x100, true, X86_GP},
+		{SEG_SS, 0x102, 0xc93, 0x100, true, X86_SS},
 		{SEG_DS, 0x0ff, 0xc97, 0x100, true, VECTOR_NONE}, /* expand-down */
-		{SEG_DS, 0x100, 0xc97, 0x100, true, VECTOR_GP},
-		{SEG_DS, 0x0ff, 0x097, 0xfffe, true, VECTOR_GP}, /* its upper end, 16 bits */
+		{SEG_DS, 0x100, 0xc97, 0x100, true, X86_GP},
+		{SEG_DS, 0x0ff, 0x097, 0xfffe, true, X86_GP}, /* its upper end, 16 bits */
 		{SEG_DS, 0x0ff, 0xc97, 0xfffe, true, VECTOR_NONE},
-		{SEG_DS, ~0u, 0xc91, 0x100, true, VECTOR_GP}, /* read-only */
+		{SEG_DS, ~0u, 0xc91, 0x100, true, X86_GP}, /* read-only */
 		{SEG_DS, ~0u, 0xc91, 0x100, false, VECTOR_NONE},
-		{SEG_CS, ~0u, 0xc9b, 0x100, true, VECTOR_GP}, /* code */
+		{SEG_CS, ~0u, 0xc9b, 0x100, true, X86_GP}, /* code */
 		{SEG_CS, ~0u, 0xc9b, 0x100, false, VECTOR_NONE},
-		{SEG_CS, ~0u, 0xc99, 0x100, false, VECTOR_GP}, /* execute-only */
-		{SEG_ES, ~0u, 0xc13, 0x100, false, VECTOR_GP}, /* not present */
-		{SEG_SS, ~0u, 0xc13, 0x100, false, VECTOR_SS},
-		{SEG_ES, ~0u, 0, 0x100, false, VECTOR_GP},	   /* null */
-		{SEG_DS, ~0u, 0xc93, 0xfffffffd, true, VECTOR_GP}, /* past 4 GiB */
+		{SEG_CS, ~0u, 0xc99, 0x100, false, X86_GP}, /* execute-only */
+		{SEG_ES, ~0u, 0xc13, 0x100, false, X86_GP}, /* not present */
+		{SEG_SS, ~0u, 0xc13, 0x100, false, X86_SS},
+		{SEG_ES, ~0u, 0, 0x100, false, X86_GP},		/* null */
+		{SEG_DS, ~0u, 0xc93, 0xfffffffd, true, X86_GP}, /* past 4 GiB */
 	};
 
 	(void)state;
