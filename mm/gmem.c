@@ -16,7 +16,9 @@
 #include "mm/direct.h"
 #include "mm/shadow.h"
 
-#define GMEM_ATTRS (PT_READ | PT_WRITE | PT_EXEC | PT_WB)
+#define GMEM_ATTRS  (PT_READ | PT_WRITE | PT_EXEC | PT_WB)
+#define WORD_SHIFT  18 /* of the bytes that a word of the dirty log stands for */
+#define GMEM_LOGGED (PT_READ | PT_EXEC | PT_WB) /* until the first write */
 
 static __noinline const struct gmem_run *search_runs(struct gmem *gm, gpa_t gpa) {
 	u32 lo = 0, hi = gm->nr_runs;
@@ -60,17 +62,34 @@ static u64 block_rest(const struct gmem_run *run, gpa_t gpa) {
 	return size - (gpa & (size - 1));
 }
 
-static inline void *pointer(struct gmem *gm, gpa_t gpa, size_t len) {
+/* The word of the dirty log that holds the bit of this page of the run's. */
+static _Atomic u64 *log_word(struct gmem *gm, const struct gmem_run *run, gfn_t gfn) {
+	return &gm->log[run->log + (gfn >> (WORD_SHIFT - PAGE_SHIFT))];
+}
+
+/* Notes the pages of [gpa, gpa + len), all in this run, as written. */
+static inline void mark(struct gmem *gm, const struct gmem_run *run, gpa_t gpa, u64 len) {
+	if (likely(!gm->logging))
+		return;
+	for (gfn_t gfn = gpa >> PAGE_SHIFT; gfn <= (gpa + len - 1) >> PAGE_SHIFT; gfn++)
+		atomic_fetch_or(log_word(gm, run, gfn), BIT(gfn % 64));
+}
+
+static inline void *pointer(struct gmem *gm, gpa_t gpa, size_t len, bool write) {
 	const struct gmem_run *run = find_run(gm, gpa);
 
 	if (unlikely(!run) || len > PAGE_SIZE - (gpa & ~PAGE_MASK))
 		return NULL;
+	if (write)
+		mark(gm, run, gpa, 1);
 	return phys_to_virt(run_address(run, gpa));
 }
 
-const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) { return pointer(gm, gpa, len); }
+const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+	return pointer(gm, gpa, len, false);
+}
 
-void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) { return pointer(gm, gpa, len); }
+void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) { return pointer(gm, gpa, len, true); }
 
 bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift) {
 	const struct gmem_run *run = find_run(gm, gpa);
@@ -80,14 +99,6 @@ bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift) {
 	*hpa = run_address(run, gpa);
 	*shift = run->shift;
 	return true;
-}
-
-u64 gmem_pages(const struct gmem *gm) {
-	u64 pages = 0;
-
-	for (u32 i = 0; i < gm->nr_slots; i++)
-		pages += gm->slots[i].size >> PAGE_SHIFT;
-	return pages;
 }
 
 static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len) {
@@ -106,14 +117,6 @@ static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len) {
 	return true;
 }
 
-/* The piece of [gpa, gpa + len) up to the end of its block; the range is known to be RAM. */
-static void *next_piece(struct gmem *gm, gpa_t gpa, size_t len, size_t *piece) {
-	const struct gmem_run *run = find_run(gm, gpa);
-
-	*piece = min_u64(len, block_rest(run, gpa));
-	return phys_to_virt(run_address(run, gpa));
-}
-
 /* Copies to `to`, or else from `from`, or else sets all bytes to value. */
 static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 value, size_t len) {
 	size_t piece;
@@ -121,14 +124,19 @@ static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 
 	if (!is_ram(gm, gpa, len))
 		return E_FAULT;
 	for (size_t done = 0; done < len; done += piece) {
-		void *ram = next_piece(gm, gpa + done, len - done, &piece);
+		const struct gmem_run *run = find_run(gm, gpa + done);
+		void *ram = phys_to_virt(run_address(run, gpa + done));
 
+		piece = min_u64(len - done, block_rest(run, gpa + done));
 		if (to)
 			memcpy(to + done, ram, piece);
 		else if (from)
 			memcpy(ram, from + done, piece);
 		else
 			memset(ram, value, piece);
+		/* Afterwards: who takes the bit from the log finds what was written. */
+		if (!to)
+			mark(gm, run, gpa + done, piece);
 	}
 	return 0;
 }
@@ -182,6 +190,7 @@ void gmem_destroy(struct gmem *gm) {
 	if (!gm->runs)
 		return;
 	shadow_destroy(gm->shadow);
+	frame_block_free((void *)gm->log, gm->log_order);
 	pt_destroy(&gm->pt);
 	for (u32 i = 0; i < gm->nr_runs; i++)
 		free_run(&gm->runs[i], false);
@@ -365,6 +374,7 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	memmove(&gm->slots[at + 1], &gm->slots[at], (gm->nr_slots - at) * sizeof(gm->slots[0]));
 	gm->slots[at] = (struct gmem_slot){gpa, size};
 	gm->nr_slots++;
+	gm->nr_pages += size >> PAGE_SHIFT;
 	return 0;
 }
 
@@ -373,22 +383,128 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	u32 need = PT_READ | (write ? PT_WRITE : 0) | (exec ? PT_EXEC : 0);
 	const struct gmem_run *run = find_run(gm, gpa);
 	unsigned level = gm->pt.max_leaf;
+	struct pt_mapping m;
+	int err;
 
 	if (!run)
 		return E_FAULT;
 	while (pt_level_shift(level) > run->shift)
 		level--;
-	for (;; level--) {
+	do {
 		u64 size = pt_level_size(level);
 		gpa_t page = align_down(gpa, size);
-		int err = pt_map(&gm->pt, page, run_address(run, page), size, GMEM_ATTRS);
-		struct pt_mapping mapping;
 
-		if (err != E_EXIST)
-			return err;
-		if (pt_walk(&gm->pt, gpa, &mapping))
-			return need & ~mapping.attrs ? E_FAULT : 0;
-		if (level == 0)
-			return 0; /* mapped and unmapped meanwhile: the guest tries again */
+		m.attrs = gm->logging ? GMEM_LOGGED : GMEM_ATTRS;
+		err = pt_map(&gm->pt, page, run_address(run, page), size, m.attrs);
+		/* When the log has begun meanwhile, this leaf may have come too late for it. */
+		if (!err && m.attrs & PT_WRITE)
+			mark(gm, run, page, size);
+		if (err == E_EXIST && pt_walk(&gm->pt, gpa, &m))
+			err = 0;
+	} while (err == E_EXIST && level-- > 0);
+	if (err == E_EXIST)
+		return 0; /* mapped and unmapped meanwhile: the guest tries again */
+	need &= ~m.attrs;
+	if (err || !(need & PT_WRITE))
+		return err ? err : need ? E_FAULT : 0;
+	/* In this order: a page that is writable is in the log, or will be. */
+	err = pt_protect(&gm->pt, gpa & PAGE_MASK, PAGE_SIZE, GMEM_ATTRS);
+	if (err >= 0)
+		mark(gm, run, gpa, 1);
+	return err < 0 ? err : 0;
+}
+
+/* Sets the rights of all RAM, and makes large leaves of small ones where that gives any. */
+static int protect_all(struct gmem *gm, u32 attrs) {
+	for (u32 i = 0; i < gm->nr_runs; i++) {
+		const struct gmem_run *run = &gm->runs[i];
+		u64 step = min_u64(1ul << run->shift, pt_level_size(gm->pt.max_leaf));
+
+		for (u64 at = 0; at < run->size; at += step) {
+			int ret = pt_protect(&gm->pt, run->gpa + at, step, attrs);
+
+			if (ret >= 0 && attrs & PT_WRITE)
+				ret = pt_merge(&gm->pt, run->gpa + at, step);
+			if (ret < 0)
+				return ret;
+		}
 	}
+	if (gm->shadow)
+		shadow_forget_all(gm->shadow);
+	return 0;
+}
+
+int gmem_log_start(struct gmem *gm) {
+	u64 words = 0;
+
+	if (gm->logging)
+		return E_BUSY;
+	for (u32 i = 0; i < gm->nr_runs; i++) {
+		u64 first = gm->runs[i].gpa >> WORD_SHIFT;
+
+		gm->runs[i].log = words - first;
+		words += ((gm->runs[i].gpa + gm->runs[i].size - 1) >> WORD_SHIFT) - first + 1;
+	}
+	if (words * sizeof(u64) > PAGE_SIZE << FRAME_MAX_ORDER)
+		return E_NOMEM;
+	/* Kept when the log ends, for those who have seen it on. */
+	if (!gm->log) {
+		gm->log_order = frame_order(words * sizeof(u64));
+		gm->log = frame_block(gm->log_order);
+	}
+	if (!gm->log)
+		return E_NOMEM;
+	memset((void *)gm->log, 0, words * sizeof(u64));
+	gm->logging = true;
+	return protect_all(gm, GMEM_LOGGED);
+}
+
+int gmem_log_stop(struct gmem *gm) {
+	gm->logging = false;
+	return protect_all(gm, GMEM_ATTRS);
+}
+
+/* Takes the bits of one word, from gfn on, out of the log; the pages' next writes are seen again.
+ */
+static int take_word(struct gmem *gm, _Atomic u64 *word, gfn_t gfn, u64 *out) {
+	u64 bits = atomic_exchange(word, 0);
+
+	for (u64 left = bits; left; left &= left - 1) {
+		gfn_t page = gfn + (u64)__builtin_ctzl(left);
+		struct pt_mapping m;
+		int ret = 0;
+
+		/* What only Roost has written need not be taken apart. */
+		if (pt_walk(&gm->pt, page << PAGE_SHIFT, &m) && m.attrs & PT_WRITE)
+			ret = pt_protect(&gm->pt, page << PAGE_SHIFT, PAGE_SIZE, GMEM_LOGGED);
+		if (ret < 0) {
+			atomic_fetch_or(word, left);
+			*out |= bits ^ left;
+			return ret;
+		}
+		if (gm->shadow)
+			shadow_forget(gm->shadow, page, 1);
+	}
+	*out |= bits;
+	return 0;
+}
+
+int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 npages, u64 *bitmap) {
+	if (!gm->logging)
+		return E_BUSY;
+	if (gfn % 64 || npages % 64 || !range_within(gfn, npages, 1ul << 40))
+		return E_INVAL;
+	memset(bitmap, 0, npages / 8);
+	for (u32 i = 0; i < gm->nr_runs; i++) {
+		const struct gmem_run *run = &gm->runs[i];
+		gfn_t end = min_u64((run->gpa + run->size) >> PAGE_SHIFT, gfn + npages);
+		gfn_t at = max_u64(gfn, align_down(run->gpa >> PAGE_SHIFT, 64));
+
+		for (int err = 0; at < end; at += 64) {
+			err = take_word(gm, log_word(gm, run, at), at, &bitmap[(at - gfn) / 64]);
+			if (err)
+				return err;
+		}
+	}
+	return 0;
 }

@@ -28,6 +28,7 @@ struct gmem_run {
 	hpa_t *blocks; /* all of them; NULL when there is only one */
 	u32 count;
 	u8 shift; /* of a block's size in bytes */
+	u64 log;  /* word of the dirty log that gpa 0 would have, modulo 2^64 */
 };
 
 struct gmem_config {
@@ -43,12 +44,16 @@ struct gmem {
 	struct ptable pt; /* the nested page table; has its own lock */
 	struct gmem_config config;
 	struct gmem_slot slots[GMEM_MAX_SLOTS]; /* sorted by gpa */
+	u64 nr_pages;				/* of RAM */
 	u32 nr_slots;
 	u32 nr_runs;
 	struct gmem_run *runs;			 /* sorted by gpa */
 	unsigned runs_order;			 /* of the block that holds runs */
 	const struct gmem_run *_Atomic last_run; /* the one used last, so tried first */
 	struct shadow *_Atomic shadow; /* of its guests' guests; NULL until there is one */
+	_Atomic bool logging;	       /* writes are noted in the log */
+	_Atomic u64 *log;	       /* a bit a page */
+	unsigned log_order;
 };
 
 /*
@@ -101,5 +106,19 @@ void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len);
  */
 bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift);
 
-/* Pages of RAM. */
-u64 gmem_pages(const struct gmem *gm);
+/*
+ * The dirty log: which pages of RAM have been written, by the guest, by its guests, or by Roost
+ * (gmem_write(), gmem_fill(), gmem_ptr_write()). One caller at a time, any CPU; vCPUs may run.
+ * After each of the three every vCPU has to leave the guest and flush before the caller goes on,
+ * to look at the pages that it took, for instance. 0 or an error:
+ *
+ * start: the log is empty, and sees all from here on. E_BUSY when it runs already; E_NOMEM.
+ * stop: large pages come back.
+ * take: bit n of bitmap says whether page gfn + n has been written since the last time, or the
+ * start. Both numbers are multiples of 64, else E_INVAL; what is no RAM has not been written. One
+ * page at a time is locked. E_BUSY when there is no log; E_NOMEM: bitmap is good, the rest is still
+ * in the log.
+ */
+int gmem_log_start(struct gmem *gm) __must_check;
+int gmem_log_stop(struct gmem *gm) __must_check;
+int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 npages, u64 *bitmap) __must_check;

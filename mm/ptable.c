@@ -300,7 +300,6 @@ static int split(struct ptable *pt, entry_t *slot, unsigned level) {
 					(leaf_address(entry, level) + i * pt_level_size(level - 1)),
 				memory_order_relaxed);
 	} while (!replace(slot, entry, table | f->table));
-	note_change(pt);
 	return 0;
 }
 
@@ -370,6 +369,11 @@ struct change {
 	bool changed;
 };
 
+/* True when a TLB must not go on with the old attributes; that it has fewer rights does no harm. */
+static bool is_less(u32 old, u32 new) {
+	return (old & ~new & ~PT_TYPE_MASK) || (old ^ new) & PT_TYPE_MASK;
+}
+
 static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level,
 			struct change *c) {
 	u64 entry, new;
@@ -383,7 +387,8 @@ static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level
 		if (new == entry)
 			return;
 	} while (!replace(slot, entry, new));
-	c->changed = true;
+	if (c->remove || is_less(decode(f, entry, level), c->attrs))
+		c->changed = true;
 }
 
 /*

@@ -1,12 +1,5 @@
 /*
- * Shadow tables. See mm/shadow.h for what they are.
- *
- *   root (pinned by the vCPUs that use it)         each page: the table that the CPU walks, and
- *    |- page, level 2                              for each entry what stood in table 12 when it
- *    |   |- page, level 1                          was composed, and a link:
- *    |       |- leaf -----> frame of L1's RAM
- *    |       |- page, level 0                      of a leaf: chain of the reverse map
- *                                                  of a table: number of its page
+ * Shadow tables. See mm/shadow.h for what they are, docs/memory.md for a drawing.
  *
  * A page belongs to one place in one root, so its entries are found by gpa2 alone. It has 512
  * entries also where table 12 has another shape: levels that table 12 lacks, and pages that take a
@@ -36,28 +29,28 @@
 
 #define PAGE_ORDER   2 /* of the block that is a struct shadow_page */
 #define SHADOW_ORDER 1
-#define IDLE_ROOTS   32 /* that are kept beside those in use */
-#define MAX_CHANCES  32 /* pages in use that are passed over when one is to be recycled */
-#define MAX_RETRIES  16 /* how often an entry may change under a walk */
+#define IDLE_ROOTS   32	  /* that are kept beside those in use */
+#define MAX_CHANCES  32	  /* pages in use that are passed over when one is to be recycled */
+#define MAX_STEPS    2048 /* pages that a flush compares */
 #define NOWHERE	     (~0ul)
 
 /* A reference to an entry is its page's number * 512 + its index; 0: none. */
 struct shadow_page {
-	_Atomic u64 table[ENTRIES];
-	u64 seen[ENTRIES];
+	_Atomic u64 table[ENTRIES]; /* what the CPU walks */
+	u64 seen[ENTRIES];	    /* entry of table 12 when this one was composed */
 	struct {
-		u32 next, prev;
+		u32 next, prev; /* of a leaf: the reverse map; of a table: next is its page */
 	} link[ENTRIES];
 	u64 used[ENTRIES / 64]; /* bit n: entry n is in use */
 	struct list node;	/* in free, dead or roots */
-	gpa_t base;    /* of the entry of table 12 behind index 0; NOWHERE: there is none */
-	u64 key;       /* of a root: base | role */
-	u64 dead_at;   /* generation from which on nobody finds it */
-	u64 wanted;    /* flushes of a root that L1 has asked for ... */
-	u64 done;      /* ... and that have been carried out */
-	u32 number;    /* in shadow.pages */
-	u32 parent;    /* reference to the entry that points here; 0: a root, or not in use */
-	u16 nr_tables; /* entries in use that are no leaves */
+	gpa_t base;	    /* of the entry of table 12 behind index 0; NOWHERE: there is none */
+	u64 key;	    /* of a root: base | role */
+	u64 dead_at;	    /* generation from which on nobody finds it */
+	_Atomic u64 wanted; /* flushes of a root that L1 has asked for ... */
+	_Atomic u64 done;   /* ... and that have been carried out */
+	u32 number;	    /* in shadow.pages */
+	u32 parent;	    /* reference to the entry that points here; 0: a root, or not in use */
+	u16 nr_tables;	    /* entries in use that are no leaves */
 	u8 level, role;
 };
 
@@ -79,29 +72,30 @@ struct format {
 	u64 reserved_large; /* ... in a large leaf, where its address is too low for it */
 	u64 pdpte;	    /* PAE: at the top, where there are no rights nor accessed bits */
 	u32 bad_rights, bad_types; /* EPT: combinations of bits 2:0, and in a leaf 5:3, refused */
+	u8 size;		   /* of an entry, bytes */
 	u8 top, va_bits;
-	bool narrow, ept; /* 4-byte entries; EPT's */
+	bool ept;
 };
 
 #define NPT                                                                                    \
 	.present = X86_PTE_P, .invert = X86_PTE_NX, .read = X86_PTE_U,                         \
 	.write = X86_PTE_U | X86_PTE_W, .exec = X86_PTE_U | X86_PTE_NX, .accessed = X86_PTE_A, \
 	.dirty = X86_PTE_D
-#define NPT_32 .base_mask = GENMASK(31, 12), .top = 1, .va_bits = 32, .narrow = true, NPT
+#define NPT_32 .base_mask = GENMASK(31, 12), .size = 4, .top = 1, .va_bits = 32, NPT
 /* The entry at the top: APM 2 5.2.2, but for bit 5, see PDPTE_RESERVED in platform/gwalk.c. */
-#define NPT_PAE                                                               \
-	.base_mask = GENMASK(31, 5), .top = 2, .va_bits = 32, .large = LARGE, \
-	.reserved_large = GENMASK(20, 13),                                    \
+#define NPT_PAE                                                                          \
+	.base_mask = GENMASK(31, 5), .size = 8, .top = 2, .va_bits = 32, .large = LARGE, \
+	.reserved_large = GENMASK(20, 13),                                               \
 	.pdpte = GENMASK(8, 6) | X86_PTE_U | X86_PTE_W | X86_PTE_NX, NPT
-#define NPT_LONG                                                    \
-	.base_mask = ADDR, .top = 3, .va_bits = 48, .large = LARGE, \
+#define NPT_LONG                                                               \
+	.base_mask = ADDR, .size = 8, .top = 3, .va_bits = 48, .large = LARGE, \
 	.reserved_large = GENMASK(29, 13), NPT
 /* SDM 3C 29.3.2, tables 29-1 to 29-7; 29.3.3.1 for combinations. */
-#define EPT                                                                                \
-	.base_mask = ADDR, .top = 3, .va_bits = 48, .large = LARGE, .present = EPT_RWX,    \
-	.read = SHADOW_R, .write = SHADOW_W, .exec = SHADOW_X, .reserved_table = EPT_TYPE, \
-	.reserved_large = GENMASK(29, 12),                                                 \
-	.bad_rights = 1u << SHADOW_W | 1u << (SHADOW_W | SHADOW_X),                        \
+#define EPT                                                                                        \
+	.base_mask = ADDR, .size = 8, .top = 3, .va_bits = 48, .large = LARGE, .present = EPT_RWX, \
+	.read = SHADOW_R, .write = SHADOW_W, .exec = SHADOW_X, .reserved_table = EPT_TYPE,         \
+	.reserved_large = GENMASK(29, 12),                                                         \
+	.bad_rights = 1u << SHADOW_W | 1u << (SHADOW_W | SHADOW_X),                                \
 	.bad_types = 1u << 2 | 1u << 3 | 1u << 7, .ept = true
 
 static const struct format formats[SHADOW_NR_ROLES] = {
@@ -119,66 +113,59 @@ static const struct format formats[SHADOW_NR_ROLES] = {
 struct walk {
 	u64 entry[TOP + 1];
 	gpa_t base[TOP + 1]; /* of the page's entries, as in struct shadow_page */
-	gpa_t gpa1;
 	u64 rights;
 	unsigned level;
+	bool write;
 };
 
 static u64 index_of(u64 gpa2, unsigned level) { return (gpa2 >> pt_level_shift(level)) % ENTRIES; }
 
-/* From the entry behind index 0 to that behind this one: 4 MiB are two entries of 2 MiB. */
-static u64 offset_of(const struct format *f, unsigned level, u64 index) {
-	return f->narrow ? (level ? index >> 1 : index) * 4 : index * 8;
+/* Of the bytes that an entry of table 12 covers. */
+static unsigned shift_of(const struct format *f, unsigned level) {
+	return f->size == 4 && level ? 22 : pt_level_shift(level);
 }
 
-/* Reads an entry, once. Outside of RAM all bits are set. */
-static u64 read_entry(const struct format *f, const void *entry) {
-	u32 narrow = ~0u;
-	u64 wide = ~0ul;
+/* Two entries of the shadow stand for one of 4 MiB. */
+static unsigned scale_of(const struct format *f, unsigned level) {
+	return shift_of(f, level) - pt_level_shift(level);
+}
 
-	if (entry && f->narrow)
-		narrow = __atomic_load_n((const u32 *)entry, __ATOMIC_ACQUIRE);
-	else if (entry)
-		wide = __atomic_load_n((const u64 *)entry, __ATOMIC_ACQUIRE);
-	return f->narrow ? narrow : wide;
+/* Reads the entry of this index in a table, once. Outside of RAM all bits are set. */
+static inline u64 read_entry(const struct format *f, const void *table, u64 index) {
+	if (f->size == 4)
+		return table ? __atomic_load_n((const u32 *)table + index, __ATOMIC_ACQUIRE) : ~0u;
+	return table ? __atomic_load_n((const u64 *)table + index, __ATOMIC_ACQUIRE) : ~0ul;
 }
 
 /* Sets bits in an entry if it still is what the walk has judged; false when it has changed. */
 static bool set_bits(struct shadow *sh, const struct format *f, gpa_t at, u64 *entry, u64 bits) {
-	unsigned size = f->narrow ? 4 : 8;
-	void *ram = gmem_ptr_write(sh->gmem, at, size);
+	void *ram = gmem_ptr_write(sh->gmem, at, f->size);
 	u64 old = *entry;
 
 	*entry |= bits;
-	return ram && cmpxchg(ram, size, old, *entry);
-}
-
-static u64 leaf_size(const struct format *f, unsigned level) {
-	return f->narrow && level ? MiB(4) : pt_level_size(level);
+	return ram && cmpxchg(ram, f->size, old, *entry);
 }
 
 /* Bits 20:13 of a 4 MiB leaf are bits 39:32 of its address (APM 2 5.2.1). */
 static gpa_t leaf_address(const struct format *f, u64 entry, unsigned level) {
-	u64 high = f->narrow && level ? (entry >> 13 & 0xff) << 32 : 0;
+	u64 high = f->size == 4 && level ? (entry >> 13 & 0xff) << 32 : 0;
 
-	return (entry & ADDR & ~(leaf_size(f, level) - 1)) | high;
+	return (entry & ADDR & ~0ul << shift_of(f, level)) | high;
 }
 
-static bool is_reserved(const struct shadow *sh, const struct format *f, u64 entry, unsigned level,
-			bool leaf) {
-	u64 high = ~0ul << sh->config.phys_bits & ADDR, bits = f->reserved | high;
+static inline bool is_reserved(const struct shadow *sh, const struct format *f, u64 entry,
+			       unsigned level, bool leaf) {
+	u64 bits = f->reserved | sh->high_bits | (level == 2 ? f->pdpte : 0);
 
-	if (f->ept && ((f->bad_rights >> (entry & 7) & 1) ||
-		       (!sh->config.exec_only && (entry & 7) == SHADOW_X)))
+	/* Bit 2 alone is no right of NPT's: the entry would be absent. */
+	if ((f->bad_rights | sh->bad_rights) >> (entry & 7) & 1)
 		return true;
-	if (level == 2)
-		bits |= f->pdpte;
 	if (!leaf)
 		return entry & (bits | f->reserved_table);
-	if (level)
-		bits |= f->reserved_large & (leaf_size(f, level) - 1);
-	return entry & bits || leaf_address(f, entry, level) & high ||
-	       level > (sh->config.gbpages ? 2 : 1) || (f->bad_types >> (entry >> 3 & 7) & 1);
+	if (level && (level > sh->max_large || leaf_address(f, entry, level) & sh->high_bits))
+		return true;
+	bits |= f->reserved_large & ~(~0ul << shift_of(f, level));
+	return entry & bits || (f->bad_types >> (entry >> 3 & 7) & 1);
 }
 
 static enum shadow_answer refuse(const struct format *f, u64 rights, unsigned level,
@@ -201,47 +188,38 @@ static enum shadow_answer walk_table(struct shadow *sh, const struct shadow_page
 	u64 need = access & SHADOW_FETCH ? f->exec : write ? f->write : f->read;
 	gpa_t base = root->key & f->base_mask;
 	u64 rights = ~0ul;
-	unsigned level = f->top, retries = 0;
 
-	*w = (struct walk){.base = {NOWHERE, NOWHERE, NOWHERE, NOWHERE}};
+	*w = (struct walk){.base = {NOWHERE, NOWHERE, NOWHERE, NOWHERE}, .write = write};
 	if (gpa2 >> f->va_bits)
-		return refuse(f, 0, level, SHADOW_ABSENT, found);
-	while (retries < MAX_RETRIES) {
+		return refuse(f, 0, f->top, SHADOW_ABSENT, found);
+	for (unsigned level = f->top;; level--) {
 		u64 pdpte = level == 2 ? f->pdpte : 0, bits = pdpte ? 0 : f->accessed;
-		/* The top table of 32-bit paging stands behind four pages of the shadow. */
-		gpa_t at = f->narrow ? base + (gpa2 >> (level ? 22 : 12) & 1023) * 4
-				     : base + index_of(gpa2, level) * 8;
-		u64 entry = read_entry(f, gmem_ptr(sh->gmem, at, f->narrow ? 4 : 8));
-		u64 here = rights & ((entry ^ f->invert) | pdpte);
+		unsigned shift = shift_of(f, level);
+		gpa_t at = base + (gpa2 >> shift & (f->size == 4 ? 1023 : 511)) * f->size;
+		u64 entry = read_entry(f, gmem_ptr(sh->gmem, at, f->size), 0);
 		bool leaf = level == 0 || entry & f->large;
 
 		if (!(entry & f->present))
 			return refuse(f, 0, level, SHADOW_ABSENT, found);
+		rights &= (entry ^ f->invert) | pdpte;
 		if (is_reserved(sh, f, entry, level, leaf))
-			return refuse(f, here, level, SHADOW_RESERVED, found);
-		if (leaf && (here & need) != need)
-			return refuse(f, here, level, SHADOW_RIGHTS, found);
+			return refuse(f, rights, level, SHADOW_RESERVED, found);
+		if (leaf && (rights & need) != need)
+			return refuse(f, rights, level, SHADOW_RIGHTS, found);
 		if (leaf && write)
 			bits |= f->dirty;
-		if ((entry & bits) != bits && !set_bits(sh, f, at, &entry, bits)) {
-			retries++;
-			continue;
-		}
-		rights = here;
-		w->base[level] = at - offset_of(f, level, index_of(gpa2, level));
+		if ((entry & bits) != bits && !set_bits(sh, f, at, &entry, bits))
+			return SHADOW_RETRY;
+		w->base[level] = at - (index_of(gpa2, level) >> scale_of(f, level)) * f->size;
 		w->entry[level] = entry;
 		if (leaf) {
 			w->rights = rights;
 			w->level = level;
-			w->gpa1 =
-				leaf_address(f, entry, level) | (gpa2 & (leaf_size(f, level) - 1));
-			found->gpa1 = w->gpa1;
+			found->gpa1 = leaf_address(f, entry, level) | (gpa2 & ~(~0ul << shift));
 			return SHADOW_FIXED;
 		}
 		base = entry & ADDR;
-		level--;
 	}
-	return SHADOW_RETRY;
 }
 
 /* ---- entries of the shadow, and the reverse map ---- */
@@ -258,19 +236,12 @@ static bool is_table(const struct shadow_page *page, u64 i) {
 	return load(page, i) && !is_leaf(page, i);
 }
 
-/* The first entry in use from i on, or ENTRIES. */
-static u64 next_used(const struct shadow_page *page, u64 i) {
-	for (; i < ENTRIES; i = (i | 63) + 1) {
-		u64 bits = page->used[i / 64] >> i % 64;
-
-		if (bits)
-			return i + (u64)__builtin_ctzl(bits);
-	}
-	return ENTRIES;
-}
-
-#define for_each_used(i, page) \
-	for (u64 i = next_used(page, 0); i < ENTRIES; i = next_used(page, i + 1))
+/* No break out of this: it is two loops. */
+#define for_each_used(i, page)                                                    \
+	for (u64 i, word_ = 0; word_ < ENTRIES / 64; word_++)                     \
+		for (u64 bits_ = (page)->used[word_];                             \
+		     bits_ && ((i) = word_ * 64 + (u64)__builtin_ctzl(bits_), 1); \
+		     bits_ &= bits_ - 1)
 
 static struct shadow_page *child_of(struct shadow *sh, const struct shadow_page *page, u64 i) {
 	return sh->pages[page->link[i].next];
@@ -332,24 +303,16 @@ static void drop_entry(struct shadow *sh, struct shadow_page *page, u64 i) {
 
 /* ---- the pool ---- */
 
-/* The generation that all have flushed at who walk anything. */
-static u64 flushed_by_all(struct shadow *sh) {
-	u64 flushed = SHADOW_OUT;
+/* The vCPUs that may walk what went before this generation; the counterpart of shadow_enter(). */
+static u64 walkers_before(struct shadow *sh, u64 generation) {
+	u64 mask = 0;
 
-	/* See shadow_enter(): the generation has moved before the ledger is read. */
-	atomic_thread_fence(memory_order_seq_cst);
-	for (u32 i = 0; i < sh->config.nr_vcpus; i++)
-		flushed = min_u64(flushed, atomic_load(&sh->vcpus[i].walking));
-	return flushed;
-}
-
-u64 shadow_laggards(struct shadow *sh) {
-	u64 now = atomic_load(&sh->generation), mask = 0;
-
-	for (u32 i = 0; i < sh->config.nr_vcpus; i++)
-		mask |= atomic_load(&sh->vcpus[i].walking) < now ? BIT(i) : 0;
+	for (u32 i = 0; i < sh->nr_vcpus; i++)
+		mask |= atomic_load(&sh->vcpus[i].walking) < generation ? BIT(i) : 0;
 	return mask;
 }
+
+u64 shadow_laggards(struct shadow *sh) { return walkers_before(sh, sh->generation); }
 
 /*
  * Frees the page that has been dead for longest, if its flush is done. What it points to has been
@@ -358,7 +321,7 @@ u64 shadow_laggards(struct shadow *sh) {
 static bool exhume(struct shadow *sh) {
 	struct shadow_page *page = container_of(sh->dead.next, struct shadow_page, node);
 
-	if (list_empty(&sh->dead) || page->dead_at > flushed_by_all(sh))
+	if (list_empty(&sh->dead) || walkers_before(sh, page->dead_at))
 		return false;
 	list_remove(&page->node);
 	for_each_used(i, page) {
@@ -383,7 +346,7 @@ static bool exhume(struct shadow *sh) {
 static bool grow(struct shadow *sh) {
 	struct shadow_page *page;
 
-	if (sh->nr_pages == sh->max_pages)
+	if (sh->nr_pages >= sh->max_pages)
 		return false;
 	page = frame_block(PAGE_ORDER);
 	if (!page)
@@ -397,7 +360,7 @@ static bool grow(struct shadow *sh) {
 
 /* Unlinks a page that has not been walked lately, if chance finds one. No root. */
 static bool evict(struct shadow *sh) {
-	for (u32 n = 0; n < sh->nr_pages + MAX_CHANCES; n++) {
+	for (u32 n = 0; n < 2 * sh->nr_pages; n++) {
 		struct shadow_page *page, *parent;
 		u64 accessed;
 
@@ -407,7 +370,7 @@ static bool evict(struct shadow *sh) {
 			continue;
 		parent = sh->pages[page->parent / ENTRIES];
 		accessed = formats[page->role].ept ? EPT_A : X86_PTE_A;
-		if (n < MAX_CHANCES &&
+		if (n < MAX_CHANCES && n < sh->nr_pages &&
 		    atomic_fetch_and(&parent->table[page->parent % ENTRIES], ~accessed) & accessed)
 			continue;
 		drop_entry(sh, parent, page->parent % ENTRIES);
@@ -453,15 +416,14 @@ static struct shadow_page *make_child(struct shadow *sh, struct shadow_page *pag
 	return child;
 }
 
+/* What was there may stay in TLBs until L1 or shadow_forget()'s caller flushes them. */
 static void set_leaf(struct shadow *sh, struct shadow_page *page, u64 i, u64 entry, u64 seen) {
-	u64 old = load(page, i);
-	bool linked = old && is_leaf(page, i) && !((old ^ entry) & ADDR);
-
-	if (old && !linked)
+	if (is_table(page, i))
 		drop_entry(sh, page, i);
+	else if (load(page, i))
+		unlink_leaf(sh, page, i);
 	set_entry(page, i, entry, seen);
-	if (!linked)
-		link_leaf(sh, page, i);
+	link_leaf(sh, page, i);
 }
 
 /* NPT: L1's memory types do not pass on, being indices for a PAT of its own. */
@@ -481,7 +443,7 @@ static u64 leaf_entry(const struct format *f, const struct walk *w, unsigned lev
  * where there are tables already. A page that L1 has no dirty bit for yet is not writable.
  */
 static enum shadow_answer install(struct shadow *sh, struct shadow_page *page, gpa_t gpa2,
-				  const struct walk *w) {
+				  gpa_t gpa1, const struct walk *w) {
 	const struct format *f = &formats[page->role];
 	unsigned level = (unsigned)min_u64(w->level, sh->gmem->pt.max_leaf), block_shift;
 	bool writable =
@@ -489,12 +451,19 @@ static enum shadow_answer install(struct shadow *sh, struct shadow_page *page, g
 	hpa_t hpa;
 	u64 i;
 
-	if (!gmem_find(sh->gmem, w->gpa1, &hpa, &block_shift))
+	if (!gmem_find(sh->gmem, gpa1, &hpa, &block_shift))
 		return SHADOW_DEVICE;
 	while (pt_level_shift(level) > block_shift)
 		level--;
+	/* The dirty log sees each page's first write. */
+	if (sh->gmem->logging) {
+		writable &= w->write;
+		level = w->write ? 0 : level;
+	}
 	if (!reserve(sh, TOP - level))
 		return SHADOW_RETRY;
+	if (w->write)
+		(void)gmem_ptr_write(sh->gmem, gpa1, 1);
 	for (;;) {
 		i = index_of(gpa2, page->level);
 		if (is_table(page, i) && page->seen[i] == w->entry[page->level])
@@ -514,7 +483,7 @@ enum shadow_answer shadow_translate(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32
 	struct walk w;
 
 	answer = walk_table(sh, sh->vcpus[vcpu].root, gpa2, access, &w, found);
-	if (answer == SHADOW_FIXED && !gmem_ptr(sh->gmem, w.gpa1, 1))
+	if (answer == SHADOW_FIXED && !gmem_ptr(sh->gmem, found->gpa1, 1))
 		return SHADOW_DEVICE;
 	return answer;
 }
@@ -528,7 +497,7 @@ enum shadow_answer shadow_fault(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 acc
 	shadow_exit(sh, vcpu);
 	spin_guard(&sh->lock);
 	answer = walk_table(sh, root, gpa2, access, &w, found);
-	return answer == SHADOW_FIXED ? install(sh, root, gpa2, &w) : answer;
+	return answer == SHADOW_FIXED ? install(sh, root, gpa2, found->gpa1, &w) : answer;
 }
 
 /* ---- L1's flushes ---- */
@@ -536,15 +505,16 @@ enum shadow_answer shadow_fault(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 acc
 /* Drops the entries that table 12 does not say any more; accessed bits that it adds do no harm. */
 static void sync_page(struct shadow *sh, struct shadow_page *page) {
 	const struct format *f = &formats[page->role];
-	const u8 *table12 = gmem_ptr(sh->gmem, page->base, 4);
+	const void *table12 = gmem_ptr(sh->gmem, page->base, 4);
+	unsigned scale = scale_of(f, page->level);
+	u64 harmless = f->accessed | f->dirty;
 
 	if (page->base == NOWHERE)
 		return;
 	for_each_used(i, page) {
-		u64 offset = offset_of(f, page->level, i);
-		u64 now = read_entry(f, table12 ? table12 + offset : NULL);
+		u64 now = read_entry(f, table12, i >> scale);
 
-		if ((now ^ page->seen[i]) & ~(now & (f->accessed | f->dirty)))
+		if ((now ^ page->seen[i]) & ~(now & harmless))
 			drop_entry(sh, page, i);
 	}
 }
@@ -561,7 +531,7 @@ static bool sync_step(struct shadow *sh, struct shadow_page *page, u64 *at) {
 		if (*at % (size * ENTRIES) == 0)
 			sync_page(sh, page);
 		while (i < ENTRIES && !is_table(page, i))
-			i++;
+			i += page->used[i / 64] >> i % 64 ? 1 : 64 - i % 64;
 		if (i != first)
 			*at = align_down(*at, size * ENTRIES) + i * size;
 		if (i == ENTRIES)
@@ -570,19 +540,24 @@ static bool sync_step(struct shadow *sh, struct shadow_page *page, u64 *at) {
 	}
 }
 
-static void sync_root(struct shadow *sh, struct shadow_page *root) {
-	u64 at = 0, wanted;
-	bool more;
+static void drop_all(struct shadow *sh, struct shadow_page *root) {
+	for_each_used(i, root)
+		drop_entry(sh, root, i);
+}
 
-	spin_lock(&sh->lock);
-	wanted = root->wanted;
-	do {
-		more = sync_step(sh, root, &at);
-		spin_unlock(&sh->lock);
-		spin_lock(&sh->lock);
-	} while (more);
-	root->done = max_u64(root->done, wanted);
-	spin_unlock(&sh->lock);
+/* Carries out the flushes that have been asked for. What is too much to compare goes as a whole. */
+static void sync_root(struct shadow *sh, struct shadow_page *root) {
+	u64 wanted = root->wanted, at = 0;
+	bool more = root->done != wanted;
+
+	for (u32 steps = 0; more; steps++) {
+		spin_guard(&sh->lock);
+		more = steps < MAX_STEPS && sync_step(sh, root, &at);
+		if (steps == MAX_STEPS)
+			drop_all(sh, root);
+		if (!more)
+			root->done = max_u64(root->done, wanted);
+	}
 }
 
 #define for_each_root(root, sh)                                                                \
@@ -591,7 +566,7 @@ static void sync_root(struct shadow *sh, struct shadow_page *root) {
 	     at_ = at_->next)
 
 static bool is_pinned(const struct shadow *sh, const struct shadow_page *root) {
-	for (u32 i = 0; i < sh->config.nr_vcpus; i++)
+	for (u32 i = 0; i < sh->nr_vcpus; i++)
 		if (sh->vcpus[i].root == root)
 			return true;
 	return false;
@@ -601,6 +576,7 @@ static bool is_pinned(const struct shadow *sh, const struct shadow_page *root) {
 static struct shadow_page *find_root(struct shadow *sh, u64 key) {
 	u8 role = (u8)(key % SHADOW_NR_ROLES);
 	struct shadow_page *root, *idle = NULL;
+	u32 count = 0;
 
 	for_each_root(root, sh) {
 		if (root->key == key) {
@@ -608,21 +584,19 @@ static struct shadow_page *find_root(struct shadow *sh, u64 key) {
 			list_add_head(&sh->roots, &root->node);
 			return root;
 		}
+		count++;
 		if (!is_pinned(sh, root))
 			idle = root; /* the last one has not been asked for for longest */
 	}
-	if (sh->nr_roots == sh->config.nr_vcpus + IDLE_ROOTS && idle) {
+	if (idle && count >= sh->nr_vcpus + IDLE_ROOTS) {
 		list_remove(&idle->node);
-		sh->nr_roots--;
 		bury(sh, idle);
 	}
 	if (!reserve(sh, 1))
 		return NULL;
 	root = take_page(sh, TOP, role, formats[role].top == TOP ? key & ADDR : NOWHERE);
 	root->key = key;
-	root->wanted = root->done = 0;
 	list_add_head(&sh->roots, &root->node);
-	sh->nr_roots++;
 	return root;
 }
 
@@ -641,8 +615,7 @@ int shadow_use(struct shadow *sh, u32 vcpu, enum shadow_role role, u64 reg, hpa_
 		if (!found)
 			return E_BUSY;
 	}
-	if (v->root->done != v->root->wanted)
-		sync_root(sh, v->root);
+	sync_root(sh, v->root);
 	*root = virt_to_phys(v->root);
 	return 0;
 }
@@ -651,8 +624,8 @@ static void flush_roots(struct shadow *sh, u64 reg, u64 mask) {
 	struct shadow_page *root;
 
 	spin_guard(&sh->lock);
-	for_each_root(root, sh) root->wanted +=
-		!((root->key ^ reg) & mask & formats[root->role].base_mask);
+	for_each_root(root, sh)
+		root->wanted += !((root->key ^ reg) & mask & formats[root->role].base_mask);
 }
 
 void shadow_flush(struct shadow *sh, u64 reg) { flush_roots(sh, reg, ~0ul); }
@@ -690,21 +663,27 @@ void shadow_forget_all(struct shadow *sh) {
 	struct shadow_page *root;
 
 	spin_guard(&sh->lock);
-	for_each_root(root, sh) for_each_used(i, root) drop_entry(sh, root, i);
+	for_each_root(root, sh)
+		drop_all(sh, root);
 }
 
 /* ---- the whole ---- */
 
-static struct shadow *make_shadow(struct gmem *gm, const struct shadow_config *config) {
-	struct shadow *sh = frame_block(SHADOW_ORDER);
+int shadow_create(struct gmem *gm, const struct shadow_config *config) {
+	struct shadow *none = NULL, *sh;
 
+	if (gm->shadow)
+		return 0;
+	sh = frame_block(SHADOW_ORDER);
 	if (!sh)
-		return NULL;
+		return E_NOMEM;
 	sh->gmem = gm;
-	sh->config = *config;
-	/* All of L1's memory by 4 KiB pages, twice; roots, and the ways to what they are used for.
-	 */
-	sh->max_pages = (u32)(gmem_pages(gm) / 256) + config->nr_vcpus * 5 + IDLE_ROOTS * 2;
+	sh->nr_vcpus = config->nr_vcpus;
+	sh->high_bits = ~0ul << config->phys_bits & ADDR;
+	sh->max_large = config->gbpages ? 2 : 1;
+	sh->bad_rights = config->exec_only ? 0 : 1u << SHADOW_X;
+	/* All of L1's memory by 4 KiB pages, twice; roots, and the ways to what they are for. */
+	sh->max_pages = (u32)(gm->nr_pages / 256) + config->nr_vcpus * 5 + IDLE_ROOTS * 2;
 	sh->pages_order = frame_order((sh->max_pages + 1) * sizeof(*sh->pages));
 	sh->heads_order = frame_order(sh->max_pages * 256ul);
 	sh->pages = frame_block(sh->pages_order);
@@ -712,29 +691,14 @@ static struct shadow *make_shadow(struct gmem *gm, const struct shadow_config *c
 	list_init(&sh->free);
 	list_init(&sh->dead);
 	list_init(&sh->roots);
-	for (u32 i = 0; i < SHADOW_MAX_VCPUS; i++)
+	for (u32 i = 0; i < config->nr_vcpus; i++)
 		sh->vcpus[i].walking = SHADOW_OUT;
-	if (sh->pages && sh->heads)
-		return sh;
-	shadow_destroy(sh);
-	return NULL;
-}
-
-int shadow_create(struct gmem *gm, const struct shadow_config *config) {
-	struct shadow *none = NULL, *sh;
-
-	if (!config->nr_vcpus || config->nr_vcpus > SHADOW_MAX_VCPUS || config->phys_bits < 32 ||
-	    config->phys_bits > 52)
-		return E_INVAL;
-	if (gm->shadow)
+	/* As many as there have to be so that one can always be recycled. Another may be faster. */
+	if (sh->pages && sh->heads && reserve(sh, config->nr_vcpus + TOP) &&
+	    atomic_compare_exchange_strong(&gm->shadow, &none, sh))
 		return 0;
-	sh = make_shadow(gm, config);
-	if (!sh)
-		return E_NOMEM;
-	/* Another vCPU may have been faster. */
-	if (!atomic_compare_exchange_strong(&gm->shadow, &none, sh))
-		shadow_destroy(sh);
-	return 0;
+	shadow_destroy(sh);
+	return gm->shadow ? 0 : E_NOMEM;
 }
 
 void shadow_destroy(struct shadow *sh) {

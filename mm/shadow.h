@@ -3,9 +3,9 @@
  * from the tables that L1 made (table 12, in L1's memory) and the VM's own memory (mm/gmem.h), for
  * NPT and EPT alike. gpa2 is L2-physical, gpa1 L1-physical; both in bytes, of any value.
  *
- * A shadow is a TLB in software. It is filled by faults, each of which walks table 12 anew, and it
- * may keep what L1 has changed until L1 flushes. A flush compares the entries that are used with
- * those of table 12 and drops what differs. Rights are the intersection of all levels.
+ * A shadow is a TLB in software. Faults fill it, each by a walk of table 12, and it may keep what
+ * L1 has changed until L1 flushes. A flush compares the entries in use with those of table 12 and
+ * drops what differs. Rights are the intersection of all levels.
  *
  * How a back end uses it, on the vCPU's own CPU unless it says otherwise:
  *
@@ -15,9 +15,6 @@
  *   #NPF, EPT violation    shadow_fault()
  *   emulation for the L2   shadow_translate()
  *   L1 flushes             shadow_flush(), shadow_flush_all(); the next shadow_use() does the work
- *
- * Those who unmap or log L1's memory: shadow_forget(), shadow_forget_all(), then every vCPU
- * flushes.
  */
 #pragma once
 
@@ -79,9 +76,9 @@ struct shadow_found {
 	u8 level;   /* where the walk ended: 0 a 4 KiB entry, 1, 2, 3 the entries above it */
 };
 
-/* What L1 was told of its processor, and how many of them it has. */
+/* What L1 was told of its processor, and how many of them it has: 1 to SHADOW_MAX_VCPUS. */
 struct shadow_config {
-	u32 nr_vcpus;	/* 1 to SHADOW_MAX_VCPUS */
+	u32 nr_vcpus;
 	u8 phys_bits;	/* width of gpa1, 32 to 52: the bits above are reserved in table 12 */
 	bool gbpages;	/* table 12 may have 1 GiB pages */
 	bool exec_only; /* EPT: execution without reading may be granted */
@@ -91,9 +88,8 @@ struct shadow_config {
 
 /* One vCPU's line in the ledger of flushes; written by its own CPU. */
 struct shadow_vcpu {
-	_Atomic u64
-		walking; /* it may walk what was there at this generation; SHADOW_OUT: nothing */
-	u64 flushed;	 /* generation of its last flush */
+	_Atomic u64 walking;	  /* it may walk what was there at this generation, or SHADOW_OUT */
+	u64 flushed;		  /* generation of its last flush */
 	struct shadow_page *root; /* in use, so not to be recycled; changed under the lock */
 	const struct shadow_page *tagged; /* whose translations its TLB may hold */
 } __aligned(64);
@@ -101,10 +97,13 @@ struct shadow_vcpu {
 struct shadow {
 	_Atomic u64 generation; /* counts what a TLB may still hold although it is gone */
 	struct gmem *gmem;
-	struct shadow_config config;
+	u64 high_bits;	/* reserved: beyond L1's physical addresses */
+	u32 bad_rights; /* bit n: no EPT entry has n in bits 2:0 */
+	u32 nr_vcpus;
+	unsigned max_large;	 /* highest level with leaves in table 12 */
 	struct spinlock lock;	 /* guards all below, and all tables; nothing waits under it */
 	u32 nr_pages, max_pages; /* page 0 is none */
-	u32 nr_free, nr_roots;
+	u32 nr_free;
 	u32 hand; /* where the search for a page to recycle goes on */
 	unsigned pages_order, heads_order;
 	struct shadow_page **pages; /* by number */
@@ -114,8 +113,8 @@ struct shadow {
 };
 
 /*
- * Makes gm->shadow, once: 0 also when it is there already. Several CPUs may call at once. E_NOMEM;
- * E_INVAL for a configuration out of range. gmem_destroy() gives it back.
+ * Makes gm->shadow, once: 0 also when it is there already. Several CPUs may call at once. E_NOMEM.
+ * gmem_destroy() gives it back.
  */
 int shadow_create(struct gmem *gm, const struct shadow_config *config) __must_check;
 void shadow_destroy(struct shadow *sh);
@@ -166,7 +165,7 @@ static inline bool shadow_enter(struct shadow *sh, u32 vcpu) {
 
 	/* Said before the generation is looked at: what is recycled from here on is not walked. */
 	atomic_exchange(&v->walking, v->flushed);
-	now = atomic_load_explicit(&sh->generation, memory_order_acquire);
+	now = atomic_load(&sh->generation);
 	if (likely(v->flushed == now && v->tagged == v->root))
 		return false;
 	v->flushed = now;

@@ -76,6 +76,7 @@ void rig_ram(gpa_t gpa1, unsigned shift) {
 		rig_gm.slots[rig_gm.nr_slots++] = (struct gmem_slot){gpa1, 1ul << shift};
 	assert_true(rig_gm.nr_slots <= GMEM_MAX_SLOTS);
 	rig_gm.nr_runs++;
+	rig_gm.nr_pages += 1ul << (shift - PAGE_SHIFT);
 	rig_gm.last_run = rig_gm.runs = runs;
 }
 
@@ -99,9 +100,18 @@ void rig_start(u32 nr_vcpus, u8 phys_bits) {
 }
 
 static const struct gmem_run *run_of(gpa_t gpa1) {
-	for (u32 i = 0; i < rig_gm.nr_runs; i++)
-		if (gpa1 >= runs[i].gpa && gpa1 - runs[i].gpa < runs[i].size)
-			return &runs[i];
+	u32 lo = 0, hi = rig_gm.nr_runs;
+
+	while (lo < hi) {
+		u32 mid = (lo + hi) / 2;
+
+		if (gpa1 < runs[mid].gpa)
+			hi = mid;
+		else if (gpa1 - runs[mid].gpa >= runs[mid].size)
+			lo = mid + 1;
+		else
+			return &runs[mid];
+	}
 	return NULL;
 }
 
@@ -112,6 +122,14 @@ hpa_t rig_hpa(gpa_t gpa1) {
 
 	assert_non_null(run);
 	return run->first + (gpa1 - run->gpa);
+}
+
+gpa_t rig_gpa1(hpa_t hpa) {
+	for (u32 i = 0; i < rig_gm.nr_runs; i++)
+		if (hpa - runs[i].first < runs[i].size)
+			return runs[i].gpa + (hpa - runs[i].first);
+	fail_msg("no RAM at %lx", hpa);
+	return 0;
 }
 
 _Atomic u64 *rig_at(gpa_t gpa1) {
@@ -157,13 +175,18 @@ struct rig_page rig_hw(bool ept, hpa_t root, gpa_t gpa2) {
 	struct rig_page page = {.rights = 7};
 	u64 table = root;
 
+	if (gpa2 >> 48)
+		return (struct rig_page){0};
 	for (unsigned level = 3;; level--) {
 		u64 entry = ((_Atomic u64 *)(void *)(arena + table))[index_of(gpa2, level)];
 		u64 size = 1ul << (12 + 9 * level);
 
 		assert_true(table % PAGE_SIZE == 0 && table && table < FRAMES_SIZE + PAGE_SIZE);
-		if (!(entry & (ept ? 7 : P)))
-			return (struct rig_page){0};
+		page.tables[level] = table;
+		if (!(entry & (ept ? 7 : P))) {
+			page.rights = 0;
+			return page;
+		}
 		if (ept)
 			page.rights &= (u32)entry & 7;
 		else
@@ -219,73 +242,86 @@ static bool is_ept_misconfigured(u64 e, unsigned level, u64 high) {
 	return type == 2 || type == 3 || type == 7;
 }
 
-static enum shadow_answer finish(u64 rights, bool dirty, u64 gpa1, unsigned level,
-				 struct rig_page *out) {
-	*out = (struct rig_page){
-		.present = true,
-		.address = gpa1,
-		.rights = (u32)rights & (dirty ? 7 : 5),
-		.level = level,
-	};
-	if (!(rights & 7))
-		return SHADOW_REFLECT;
-	return rig_is_ram(gpa1) ? SHADOW_FIXED : SHADOW_DEVICE;
+static void finish(u64 rights, bool dirty, u64 gpa1, unsigned level, struct rig_walk *out) {
+	out->mapped = true;
+	out->rights = (u32)rights;
+	out->dirty = dirty;
+	out->gpa1 = gpa1;
+	out->level = level;
 }
 
-static enum shadow_answer reference_32(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2,
-				       struct rig_page *out) {
-	u64 pde = read_entry((reg & GENMASK(31, 12)) + (gpa2 >> 22) * 4, true), pte, both;
+static void walk_32(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2,
+		    struct rig_walk *out) {
+	gpa_t at = (reg & GENMASK(31, 12)) + (gpa2 >> 22) * 4;
+	u64 pde, pte, both, high;
 
-	if (gpa2 >> 32 || !(pde & P))
-		return SHADOW_REFLECT;
+	if (gpa2 >> 32)
+		return;
+	pde = read_entry(at, true);
+	out->leaf = at;
+	if (!(pde & P))
+		return;
 	if (role == SHADOW_NPT_32_PSE && pde & PS) {
-		u64 high = (pde >> 13 & 0xff) << 32;
-
-		if (pde & BIT(21) || high >> phys_bits || !(pde & U))
-			return SHADOW_REFLECT;
-		return finish(5 | (pde & W), pde & D,
-			      high | (pde & GENMASK(31, 22)) | (gpa2 & GENMASK(21, 0)), 1, out);
+		high = (pde >> 13 & 0xff) << 32;
+		if (!(pde & BIT(21)) && !(high >> phys_bits))
+			finish(pde & U ? 5 | (pde & W) : 0, pde & D,
+			       high | (pde & GENMASK(31, 22)) | (gpa2 & GENMASK(21, 0)), 1, out);
+		return;
 	}
-	pte = read_entry((pde & GENMASK(31, 12)) + (gpa2 >> 12 & 1023) * 4, true);
+	out->passed[out->nr_passed++] = at;
+	at = (pde & GENMASK(31, 12)) + (gpa2 >> 12 & 1023) * 4;
+	pte = read_entry(at, true);
+	out->leaf = at;
 	both = pde & pte;
-	if (!(both & P) || !(both & U))
-		return SHADOW_REFLECT;
-	return finish(5 | (both & W), pte & D, (pte & GENMASK(31, 12)) | (gpa2 & 4095), 0, out);
+	if (pte & P)
+		finish(both & U ? 5 | (both & W) : 0, pte & D,
+		       (pte & GENMASK(31, 12)) | (gpa2 & 4095), 0, out);
 }
 
-enum shadow_answer rig_reference(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2,
-				 struct rig_page *out) {
+void rig_walk(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2, struct rig_walk *out) {
 	u64 high = ~0ul << phys_bits & GENMASK(51, 0), rights = 7;
 	bool ept = role >= SHADOW_EPT, pae = role == SHADOW_NPT_PAE || role == SHADOW_NPT_PAE_NX;
 	gpa_t table = reg & (pae ? GENMASK(31, 5) : GENMASK(51, 12));
 
-	*out = (struct rig_page){0};
-	if (role <= SHADOW_NPT_32_PSE)
-		return reference_32(role, reg, phys_bits, gpa2, out);
+	*out = (struct rig_walk){0};
+	if (role <= SHADOW_NPT_32_PSE) {
+		walk_32(role, reg, phys_bits, gpa2, out);
+		return;
+	}
 	if (gpa2 >> (pae ? 32 : 48))
-		return SHADOW_REFLECT;
+		return;
 	for (unsigned level = pae ? 2 : 3;; level--) {
-		u64 e = read_entry(table + index_of(gpa2, level) * 8, false);
-		u64 size = 1ul << (12 + 9 * level);
+		gpa_t at = table + index_of(gpa2, level) * 8;
+		u64 e = read_entry(at, false), size = 1ul << (12 + 9 * level);
 
-		if (!(e & (ept ? 7 : P)))
-			return SHADOW_REFLECT;
-		if (ept ? is_ept_misconfigured(e, level, high)
-			: is_wide_npt_reserved(role, e, level, high))
-			return SHADOW_REFLECT;
+		out->leaf = at;
+		if (!(e & (ept ? 7 : P)) || (ept ? is_ept_misconfigured(e, level, high)
+						 : is_wide_npt_reserved(role, e, level, high)))
+			return;
 		if (ept)
 			rights &= e & 7;
 		else if (!pae || level < 2)
 			rights &= (e & U ? 1u : 0) | (e & W ? 2u : 0) | (e & NX ? 0 : 4u);
 		if (level == 0 || (e & PS)) {
+			/* What a user must not reach, no access reaches. */
 			if (!ept && !(rights & 1))
-				return SHADOW_REFLECT;
-			return finish(rights, role == SHADOW_EPT || e & (ept ? ED : D),
-				      (e & GENMASK(51, 12) & ~(size - 1)) | (gpa2 & (size - 1)),
-				      level, out);
+				rights = 0;
+			finish(rights, role == SHADOW_EPT || e & (ept ? ED : D),
+			       (e & GENMASK(51, 12) & ~(size - 1)) | (gpa2 & (size - 1)), level,
+			       out);
+			return;
 		}
+		if (!pae || level < 2)
+			out->passed[out->nr_passed++] = at;
 		table = e & GENMASK(51, 12);
 	}
+}
+
+bool rig_logged(gpa_t gpa1) {
+	const struct gmem_run *run = run_of(gpa1);
+	gfn_t gfn = gpa1 >> PAGE_SHIFT;
+
+	return rig_gm.log[run->log + gfn / 64] >> gfn % 64 & 1;
 }
 
 hpa_t rig_use(u32 vcpu, enum shadow_role role, u64 reg) {
@@ -303,5 +339,3 @@ u64 rig_rng(u64 below) {
 	state ^= state << 17;
 	return state % below;
 }
-
-u32 rig_pages(void) { return rig_sh->nr_pages; }

@@ -1,7 +1,7 @@
 /*
  * A rig for tests of shadow tables: an L1 whose memory is placed block by block as a test likes, a
  * builder for the tables that L1 makes, a walker of what the CPU would see in the shadow, and a
- * naive composition of table 12 with L1's memory, written from the manuals, to compare it with.
+ * naive walker of table 12, written from the manuals, to compare it with.
  */
 #pragma once
 
@@ -58,6 +58,7 @@ void rig_start(u32 nr_vcpus, u8 phys_bits);
 /* L1's memory: 8 bytes at gpa1, which must be RAM; where that is in host memory. */
 _Atomic u64 *rig_at(gpa_t gpa1);
 hpa_t rig_hpa(gpa_t gpa1);
+gpa_t rig_gpa1(hpa_t hpa);
 bool rig_is_ram(gpa_t gpa1);
 
 /* Fresh zeroed pages of L1's for its tables, from RAM at gpa1 on. */
@@ -73,29 +74,36 @@ gpa_t rig_map(gpa_t base, gpa_t gpa2, unsigned level, u64 entry, u64 table);
 /* The entry's place, or 0 when a table on the way is missing. */
 gpa_t rig_entry(gpa_t base, gpa_t gpa2, unsigned level);
 
-/* What a walk finds: rights as SHADOW_R, W, X. */
+/* What the CPU would find in the shadow. */
 struct rig_page {
 	bool present;
-	u64 address; /* of gpa2 itself */
-	u32 rights;
+	hpa_t address; /* of gpa2 itself */
+	u32 rights;    /* SHADOW_R, W, X */
 	u32 level;
 	u64 entry;
+	hpa_t tables[4]; /* on the way, by level; 0 below where it ended */
 };
 
-/* What the CPU would find in the shadow. */
 struct rig_page rig_hw(bool ept, hpa_t root, gpa_t gpa2);
 
-/*
- * The naive composition, for a read with no effect on A and D bits: where gpa2 leads and the rights
- * that L1 and memory give; SHADOW_W only where the dirty bit is set or none is kept.
- */
-enum shadow_answer rig_reference(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2,
-				 struct rig_page *out);
+/* What table 12 says, by a naive walk that changes nothing. */
+struct rig_walk {
+	bool mapped; /* all entries are present and well-formed */
+	gpa_t gpa1;
+	u32 rights; /* of L1's entries, whatever the dirty bit says */
+	bool dirty; /* it is set, or there is none */
+	u32 level;
+	gpa_t passed[4]; /* entries that point to a table and have been followed */
+	u32 nr_passed;
+	gpa_t leaf; /* the last entry */
+};
+
+void rig_walk(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2, struct rig_walk *out);
+
+/* The page of L1's memory is marked in the dirty log. */
+bool rig_logged(gpa_t gpa1);
 
 /* shadow_use() on a vCPU, which must succeed. */
 hpa_t rig_use(u32 vcpu, enum shadow_role role, u64 reg);
 
 u64 rig_rng(u64 below);
-
-/* Pages of the shadow in any state, and those in use. */
-u32 rig_pages(void);

@@ -18,9 +18,9 @@ VECTOR_STATE = r"f?xsave\w*|f?xrstor\w*|fxrstor\w*|fn?init|ldmxcsr|stmxcsr|emms|
 VECTOR_OWNERS = r"^(fpu_\w+|svm_load|svm_put)$"
 
 # Parts of a whole that is tested as one, whose callers come with later features: the dirty log,
-# shadow tables, devices on PCI, and a command that presses the power button.
-UNUSED_YET = {"pt_merge", "pt_protect", "pci_add", "pmio_power_button",
-              "shadow_forget", "shadow_forget_all"}
+# devices on PCI, and a command that presses the power button.
+UNUSED_YET = {"pt_merge", "pci_add", "pmio_power_button", "shadow_forget", "shadow_forget_all",
+              "gmem_log_start", "gmem_log_stop", "gmem_log_take"}
 
 
 def digest(path):

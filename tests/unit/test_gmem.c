@@ -329,16 +329,20 @@ static void test_two_cpus_fault_at_once(void **state) {
 	destroy();
 }
 
-/* A right that the mapping does not give is not given by a fault. */
-static void test_fault_respects_rights(void **state) {
+/* A fault gives back what the dirty log took, for one page, and no other right. */
+static void test_fault_gives_back_the_right_to_write(void **state) {
+	struct pt_mapping m;
+
 	(void)state;
 	create(&eager_2m);
-	assert_int_equal(gmem_add_ram(&gm, 0, MiB(2)), 0);
-	assert_int_equal(pt_protect(&gm.pt, KiB(4), KiB(4), PT_READ), 1);
-	assert_int_equal(gmem_fault(&gm, KiB(4), false, false), 0);
-	assert_int_equal(gmem_fault(&gm, KiB(4), true, false), E_FAULT);
-	assert_int_equal(gmem_fault(&gm, KiB(4), false, true), E_FAULT);
-	assert_int_equal(gmem_fault(&gm, KiB(8), true, true), 0);
+	assert_int_equal(gmem_add_ram(&gm, 0, MiB(4)), 0);
+	assert_int_equal(pt_protect(&gm.pt, 0, MiB(2), PT_READ | PT_EXEC), 1);
+	assert_int_equal(pt_protect(&gm.pt, MiB(2), KiB(4), PT_READ | PT_WRITE), 1);
+	assert_int_equal(gmem_fault(&gm, KiB(4), false, true), 0);
+	assert_int_equal(gmem_fault(&gm, KiB(4), true, false), 0);
+	assert_true(pt_walk(&gm.pt, KiB(4), &m) && m.level == 0 && m.attrs & PT_WRITE);
+	assert_true(pt_walk(&gm.pt, KiB(8), &m) && !(m.attrs & PT_WRITE));
+	assert_int_equal(gmem_fault(&gm, MiB(2), false, true), E_FAULT);
 	destroy();
 }
 
@@ -513,7 +517,7 @@ int main(void) {
 		TEST(test_lazy_mapping),
 		TEST(test_fault_beside_small_leaves),
 		TEST(test_two_cpus_fault_at_once),
-		TEST(test_fault_respects_rights),
+		TEST(test_fault_gives_back_the_right_to_write),
 		TEST(test_fragmented_memory_serves),
 		TEST(test_too_little_memory_leaves_nothing),
 		TEST(test_high_addresses),

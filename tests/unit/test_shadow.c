@@ -257,6 +257,107 @@ static void test_adding_rights_needs_no_flush(void **state) {
 	assert_int_equal(rig_hw(false, root, 0).rights, 7);
 }
 
+/* Rights that came and went above a page, without a flush between: the flush at the end knows. */
+static void test_rights_that_come_and_go(void **state) {
+	_Atomic u64 *directory;
+	hpa_t root;
+
+	(void)state;
+	small_l1();
+	rig_map(base, 0, 0, 0x3000 | PWU, PWU);
+	directory = rig_at(rig_entry(base, 0, 1));
+	root = rig_use(0, SHADOW_NPT_LONG, base);
+	*directory &= ~(u64)W;
+	assert_int_equal(fault(0, 0, 0), SHADOW_FIXED);
+	*directory |= W;
+	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_FIXED);
+	*directory &= ~(u64)W;
+	shadow_flush(rig_sh, base);
+	rig_use(0, SHADOW_NPT_LONG, base);
+	assert_int_equal(rig_hw(false, root, 0).rights & SHADOW_W, 0);
+}
+
+/* An entry of table 12, in its format. */
+static void set_entry(bool narrow, gpa_t table, u64 index, u64 entry) {
+	if (narrow)
+		((_Atomic u32 *)(void *)rig_at(table))[index] = (u32)entry;
+	else
+		*rig_at(table + index * 8) = entry;
+}
+
+/* In each format: a flush drops the pages whose entry has changed, and none beside them. */
+static void exact_flush(enum shadow_role role) {
+	bool narrow = role <= SHADOW_NPT_32_PSE, pae = !narrow && role <= SHADOW_NPT_PAE_NX;
+	bool ept = role >= SHADOW_EPT;
+	u64 table = ept ? ERWX : PWU, leaf = ept ? ERWX | EWB : PWU,
+	    step = narrow ? MiB(4) : MiB(2);
+	gpa_t directory, tables[8];
+	hpa_t root;
+	u64 generation;
+
+	directory = rig_new_table();
+	for (u32 i = 0; i < 8; i++)
+		set_entry(narrow, directory, i, (tables[i] = rig_new_table()) | table);
+	for (u32 i = 0; i < 8 * 16; i++)
+		set_entry(narrow, tables[i / 16], i % 16 * (narrow ? 64 : 32) + i / 16,
+			  (0x3000 + i % 3 * PAGE_SIZE) | leaf);
+	base = narrow ? directory : rig_new_table();
+	if (!narrow)
+		set_entry(false, base, 0, directory | (pae ? P : table));
+	if (!narrow && !pae) {
+		gpa_t above = rig_new_table();
+
+		set_entry(false, above, 0, base | table);
+		base = above;
+	}
+	root = rig_use(0, role, base);
+#define GPA2(i) ((i) / 16 * step + ((i) % 16 * (narrow ? 64 : 32) + (i) / 16) * PAGE_SIZE)
+	for (u32 i = 0; i < 8 * 16; i++)
+		assert_int_equal(fault(0, GPA2(i), SHADOW_WRITE), SHADOW_FIXED);
+	generation = rig_sh->generation;
+	shadow_flush(rig_sh, base);
+	rig_use(0, role, base);
+	assert_int_equal(rig_sh->generation, generation);
+	for (u32 i = 0; i < 8 * 16; i += 7)
+		set_entry(narrow, tables[i / 16], i % 16 * (narrow ? 64 : 32) + i / 16,
+			  0x7000 | leaf);
+	shadow_flush(rig_sh, base);
+	rig_use(0, role, base);
+	for (u32 i = 0; i < 8 * 16; i++)
+		assert_int_equal(rig_hw(ept, root, GPA2(i)).present, i % 7 != 0);
+#undef GPA2
+}
+
+static void test_flush_is_exact_in_each_format(void **state) {
+	(void)state;
+	small_l1();
+	for (u32 role = 0; role < SHADOW_NR_ROLES; role++)
+		exact_flush((enum shadow_role)role);
+}
+
+/* 4 MiB pages: 40 bits of address in an entry of 32, as far as the processor's reach. */
+static void test_pse36(void **state) {
+	hpa_t root;
+
+	(void)state;
+	rig_ram_range(0, MiB(2), 21);
+	rig_ram(GiB(8), 22);
+	rig_start(1, 36);
+	rig_tables_at(MiB(1));
+	base = rig_new_table();
+	set_entry(true, base, 1, PWU | PS | 2u << 13);
+	set_entry(true, base, 2, PWU | PS | 16u << 13);
+	set_entry(true, base, 3, PWU | PS | BIT(21));
+	root = rig_use(0, SHADOW_NPT_32_PSE, base);
+	assert_int_equal(fault(0, MiB(4) + 5, 0), SHADOW_FIXED);
+	assert_int_equal(fault(0, MiB(6) + 5, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(rig_hw(false, root, MiB(4) + 5).address, rig_hpa(GiB(8) + 5));
+	assert_int_equal(rig_hw(false, root, MiB(6) + 5).address, rig_hpa(GiB(8) + MiB(2) + 5));
+	refused(MiB(8), 0, SHADOW_RESERVED, 7, 1);
+	refused(MiB(12), 0, SHADOW_RESERVED, 7, 1);
+	refused(GiB(4), 0, SHADOW_ABSENT, 0, 1);
+}
+
 /* T-X5: the format is part of a root's key. One table, read in each of the eight ways. */
 static void test_T_X5_roles(void **state) {
 	hpa_t roots[SHADOW_NR_ROLES];
@@ -546,18 +647,69 @@ static void test_forget_all(void **state) {
 	assert_int_equal(fault(0, GiB(700), SHADOW_WRITE), SHADOW_FIXED);
 }
 
-static void test_bad_configurations(void **state) {
-	static const struct shadow_config bad[] = {
-		{.nr_vcpus = 0, .phys_bits = 40},
-		{.nr_vcpus = SHADOW_MAX_VCPUS + 1, .phys_bits = 40},
-		{.nr_vcpus = 1, .phys_bits = 31},
-		{.nr_vcpus = 1, .phys_bits = 53},
-	};
+static u64 log_count(u64 *bitmap) {
+	u64 count = 0;
 
+	assert_int_equal(gmem_log_take(&rig_gm, 0, 4096, bitmap), 0);
+	for (u32 i = 0; i < 64; i++)
+		count += (u64)__builtin_popcountl(bitmap[i]);
+	return count;
+}
+
+/*
+ * T-P8: the dirty log of an L1 whose L2 writes. The first write brings the page and the tables that
+ * got accessed and dirty bits; from then on each round sees the page alone, and sees it always.
+ */
+static void log_below_l2(enum shadow_role role) {
+	bool ept = role >= SHADOW_EPT, kept = role != SHADOW_EPT;
+	u64 table = ept ? ERWX : PWU, leaf = table | PS | (ept ? EWB : 0), bitmap[64];
+	hpa_t root;
+
+	small_l1();
+	rig_map(base, 0, 1, MiB(8) | leaf, table);
+	root = rig_use(0, role, base);
+	assert_int_equal(fault(0, 0x3000, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(rig_hw(ept, root, 0x3000).level, 1);
+	assert_int_equal(gmem_log_start(&rig_gm), 0); /* L1 itself has touched nothing */
+	assert_false(rig_hw(ept, root, 0x3000).present);
+	*rig_at(rig_entry(base, 0, 1)) &= ept ? ~(EA | ED) : ~(A | D);
+	shadow_flush(rig_sh, base);
+	rig_use(0, role, base);
+	assert_int_equal(fault(0, 0x3000, 0), SHADOW_FIXED);
+	assert_int_equal(log_count(bitmap), kept);
+	for (u32 round = 0; round < 100; round++) {
+		u64 page = 0x3000 + round % 2 * 0x1000;
+
+		assert_int_not_equal(rig_hw(ept, root, page).rights & SHADOW_W, SHADOW_W);
+		assert_int_equal(fault(0, page, SHADOW_WRITE), SHADOW_FIXED);
+		assert_int_equal(rig_hw(ept, root, page).rights, 7);
+		assert_int_equal(rig_hw(ept, root, page).level, 0);
+		assert_int_equal(log_count(bitmap), 1 + (!round && kept));
+		assert_true(bitmap[(MiB(8) + page) / PAGE_SIZE / 64] >> page / PAGE_SIZE & 1);
+		/* Reads are none; a walk of L2's is a write where it sets bits. */
+		assert_int_equal(fault(0, page, 0), SHADOW_FIXED);
+		assert_int_equal(log_count(bitmap), 0);
+		assert_int_equal(fault(0, 0x9000, SHADOW_TABLE), SHADOW_FIXED);
+		assert_int_equal(log_count(bitmap), kept);
+	}
+	assert_int_equal(gmem_log_stop(&rig_gm), 0);
+	assert_int_equal(fault(0, 0x3000, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(rig_hw(ept, root, 0x3000).level, 1);
+}
+
+static void test_T_P8_npt(void **state) {
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(shadow_create(&rig_gm, &bad[i]), E_INVAL);
-	assert_null(rig_gm.shadow);
+	log_below_l2(SHADOW_NPT_LONG);
+}
+
+static void test_T_P8_ept(void **state) {
+	(void)state;
+	log_below_l2(SHADOW_EPT);
+}
+
+static void test_T_P8_ept_with_bits(void **state) {
+	(void)state;
+	log_below_l2(SHADOW_EPT_AD);
 }
 
 int main(void) {
@@ -571,6 +723,9 @@ int main(void) {
 		TEST(test_T_X1_flush_is_precise),
 		TEST(test_flush_keeps_the_rest),
 		TEST(test_adding_rights_needs_no_flush),
+		TEST(test_rights_that_come_and_go),
+		TEST(test_flush_is_exact_in_each_format),
+		TEST(test_pse36),
 		TEST(test_T_X5_roles),
 		TEST(test_T_X5_two_roots_alternate),
 		TEST(test_T_P3_wide_addresses),
@@ -581,7 +736,9 @@ int main(void) {
 		TEST(test_T_P6_ept_with_bits),
 		TEST(test_T_P7_moved_on),
 		TEST(test_forget_all),
-		TEST(test_bad_configurations),
+		TEST(test_T_P8_npt),
+		TEST(test_T_P8_ept),
+		TEST(test_T_P8_ept_with_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
