@@ -57,7 +57,7 @@ struct backend {
 	 */
 	void (*run)(struct vcpu *vcpu);
 
-	/* Registers by name (kernel/vcpu.h). */
+	/* Registers by name (kernel/vcpu.h). EFER.LMA is no matter of EFER but follows CR0.PG. */
 	u64 (*reg)(struct vcpu *vcpu, enum vreg reg);
 	void (*set_reg)(struct vcpu *vcpu, enum vreg reg, u64 value);
 	void (*segment)(struct vcpu *vcpu, enum seg seg, struct segment *out);

@@ -55,22 +55,6 @@ static bool may_disable_paging(struct vcpu *vcpu) {
 	return !(long_mode_active(vcpu) && cs_is_long(vcpu));
 }
 
-/* The order keeps the pair legal at each step: LMA never without paging's preconditions. */
-static void switch_paging(struct vcpu *vcpu, u64 cr0) {
-	u64 efer = vcpu_reg(vcpu, VREG_EFER);
-
-	if (cr0 & X86_CR0_PG) {
-		vcpu_set_reg(vcpu, VREG_CR0, cr0);
-		if (efer & X86_EFER_LME)
-			vcpu_set_reg(vcpu, VREG_EFER, efer | X86_EFER_LMA);
-	} else {
-		if (efer & X86_EFER_LMA)
-			vcpu_set_reg(vcpu, VREG_EFER, efer & ~X86_EFER_LMA);
-		vcpu_set_reg(vcpu, VREG_CR0, cr0);
-	}
-	vcpu_request(vcpu, REQ_TLB_FLUSH);
-}
-
 static enum outcome set_cr0(struct vcpu *vcpu, u64 value) {
 	u64 old = vcpu_reg(vcpu, VREG_CR0), changed;
 
@@ -81,10 +65,10 @@ static enum outcome set_cr0(struct vcpu *vcpu, u64 value) {
 	if (changed & X86_CR0_PG) {
 		if (!(value & X86_CR0_PG ? may_enable_paging(vcpu) : may_disable_paging(vcpu)))
 			return inject_gp(vcpu, 0);
-		switch_paging(vcpu, value);
-	} else if (changed) {
-		vcpu_set_reg(vcpu, VREG_CR0, value);
+		vcpu_request(vcpu, REQ_TLB_FLUSH);
 	}
+	if (changed)
+		vcpu_set_reg(vcpu, VREG_CR0, value);
 	return ADVANCE;
 }
 
@@ -205,7 +189,7 @@ int efer_set(struct vcpu *vcpu, u64 value) {
 }
 
 /* APM 2 11.5.2, SDM 1 13.3: x87 always, AVX not without SSE, AVX-512 whole and not without AVX. */
-bool xcr0_valid(struct vcpu *vcpu, u64 value) {
+static bool xcr0_valid(struct vcpu *vcpu, u64 value) {
 	u64 avx512 = value & XCR0_AVX512;
 
 	if (!(value & XCR0_X87) || (value & ~vcpu->vm->cpu_model->xcr0_allowed))

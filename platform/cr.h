@@ -25,6 +25,3 @@ int efer_set(struct vcpu *vcpu, u64 value) __must_check;
 
 /* XSETBV, with the index in ECX and the value in EDX:EAX. Checks CPL and CR4.OSXSAVE itself. */
 enum outcome xsetbv_exit(struct vcpu *vcpu);
-
-/* Whether XCR0 may hold the value in this VM; for a back end that sees the register change late. */
-bool xcr0_valid(struct vcpu *vcpu, u64 value);

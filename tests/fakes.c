@@ -6,6 +6,7 @@
 #include "tests/fakes.h"
 
 #include "lib/log.h"
+#include "lib/x86.h"
 #include "mm/direct.h"
 #include "mm/frame.h"
 #include "platform/kvm_pv.h"
@@ -255,7 +256,14 @@ weak u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg) {
 }
 
 weak void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
-	((struct fake_arch *)vcpu->arch)->regs[reg] = value;
+	u64 *regs = ((struct fake_arch *)vcpu->arch)->regs;
+
+	regs[reg] = value;
+	if (reg != VREG_CR0)
+		return;
+	regs[VREG_EFER] &= ~X86_EFER_LMA;
+	if (value & X86_CR0_PG && regs[VREG_EFER] & X86_EFER_LME)
+		regs[VREG_EFER] |= X86_EFER_LMA;
 }
 
 weak void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
