@@ -37,7 +37,7 @@ struct boot_fb {
 	u32 pitch;	   /* bytes a line */
 	u32 width, height; /* pixels, or characters for FB_TEXT */
 	u8 bpp;		   /* bits a pixel; 16 for FB_TEXT */
-	u8 red_shift, red_bits, green_shift, green_bits, blue_shift, blue_bits; /* FB_RGB */
+	u8 rgb[6];	   /* FB_RGB: lowest bit and number of bits of red, green, blue */
 };
 
 #define RSDP_V1_SIZE 20

@@ -80,14 +80,15 @@ static void name_module(struct boot_module *module, u32 number, char *text) {
 	module->args = text;
 }
 
-static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t string, u64 max) {
+/* False when there is no room for it. */
+static bool add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t string, u64 max) {
 	struct boot_module *module = &out->module[out->nr_modules];
 	char *text = out->text + out->text_used;
 
 	if (out->nr_modules == BOOT_MAX_MODULES) {
 		log_warn("modules: only %u are supported, the module at 0x%lx is left out",
 			 BOOT_MAX_MODULES, start);
-		return;
+		return false;
 	}
 	module->start = start;
 	module->end = end;
@@ -96,6 +97,7 @@ static void add_module(struct boot_info *out, hpa_t start, hpa_t end, hpa_t stri
 	/* The pool's last byte stays a 0 for whoever comes when it is full. */
 	out->text_used = (u32)min_u64(out->text_used + strlen(text) + 1, BOOT_TEXT_MAX - 1);
 	name_module(module, out->nr_modules++, text);
+	return true;
 }
 
 static void add_memory(struct boot_info *out, hpa_t base, u64 length, u32 type) {
@@ -126,15 +128,14 @@ static bool fb_fits(const struct boot_fb *fb) {
 	       range_within(fb->address, (u64)fb->pitch * fb->height, MEMMAP_LIMIT);
 }
 
-static bool rgb_fits(const struct mb_fb_rgb *rgb, u8 bpp) {
+static bool rgb_fits(const u8 rgb[6], u8 bpp) {
 	for (u32 i = 0; i < 6; i += 2)
-		if (!rgb->field[i + 1] || rgb->field[i + 1] > 8 ||
-		    rgb->field[i] + rgb->field[i + 1] > bpp)
+		if (!rgb[i + 1] || rgb[i + 1] > 8 || rgb[i] + rgb[i + 1] > bpp)
 			return false;
 	return true;
 }
 
-static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct mb_fb_rgb *rgb) {
+static void set_fb(struct boot_info *out, const struct mb_fb *in, const u8 rgb[6]) {
 	struct boot_fb fb = {.address = in->address,
 			     .pitch = in->pitch,
 			     .width = in->width,
@@ -149,12 +150,7 @@ static void set_fb(struct boot_info *out, const struct mb_fb *in, const struct m
 		fb.bpp = 16;
 	} else if (in->type == MB_FB_RGB && rgb_fits(rgb, in->bpp)) {
 		fb.type = FB_RGB;
-		fb.red_shift = rgb->field[0];
-		fb.red_bits = rgb->field[1];
-		fb.green_shift = rgb->field[2];
-		fb.green_bits = rgb->field[3];
-		fb.blue_shift = rgb->field[4];
-		fb.blue_bits = rgb->field[5];
+		memcpy(fb.rgb, rgb, sizeof(fb.rgb));
 	}
 	if (fb.type == FB_NONE || !fb_fits(&fb)) {
 		log_warn("frame buffer: its description makes no sense, it is not used");
@@ -167,17 +163,13 @@ static void mb1_modules(struct boot_info *out, u32 count, hpa_t list) {
 	for (u32 i = 0; i < count; i++) {
 		struct mb1_module module;
 
-		if (i == BOOT_MAX_MODULES) {
-			log_warn("modules: %u given, %u are supported, the rest is left out", count,
-				 BOOT_MAX_MODULES);
-			return;
-		}
 		if (!peek_copy(&module, list + i * sizeof(module), sizeof(module))) {
 			log_warn("modules: the list ends in unreadable memory");
 			return;
 		}
-		add_module(out, module.start, module.end, module.string,
-			   module.string ? BOOT_TEXT_MAX : 0);
+		if (!add_module(out, module.start, module.end, module.string,
+				module.string ? BOOT_TEXT_MAX : 0))
+			return;
 	}
 }
 
@@ -217,7 +209,7 @@ static int parse_mb1(hpa_t address, struct boot_info *out) {
 	if (info.flags & MB1_HAS_MODULES)
 		mb1_modules(out, info.mods_count, info.mods_addr);
 	if ((info.flags & MB1_HAS_FB) && peek_copy(&info, address, sizeof(info)))
-		set_fb(out, &info.fb, &info.rgb);
+		set_fb(out, &info.fb, info.rgb);
 	return 0;
 }
 
@@ -279,7 +271,7 @@ static void mb2_screen(struct boot_info *out, hpa_t at, u32 length) {
 	if (length < sizeof(fb.fb) || !peek_copy(&fb, at, min_u64(length, sizeof(fb))))
 		log_warn("frame buffer: its description is too short");
 	else
-		set_fb(out, &fb.fb, &fb.rgb);
+		set_fb(out, &fb.fb, fb.rgb);
 }
 
 /* basic[] is the size of lower and upper memory, for want of a map. */
@@ -293,8 +285,8 @@ static void mb2_tag(struct boot_info *out, u32 basic[2], u32 type, hpa_t at, u32
 		if (length < sizeof(module) || !peek_copy(&module, at, sizeof(module)))
 			log_warn("modules: a malformed one is left out");
 		else
-			add_module(out, module.start, module.end, at + sizeof(module),
-				   length - sizeof(module));
+			(void)add_module(out, module.start, module.end, at + sizeof(module),
+					 length - sizeof(module));
 		break;
 	case MB2_MEM:
 		if (length >= sizeof(u32[2]) && !peek_copy(basic, at, sizeof(u32[2])))

@@ -30,18 +30,13 @@ struct mb_fb {
 	u8 bpp, type;
 } __packed;
 
-/* Red, green, blue: position of the lowest bit and number of bits each. */
-struct mb_fb_rgb {
-	u8 field[6];
-} __packed;
-
 struct mb1_info {
 	u32 flags;
 	u32 mem_lower, mem_upper; /* KiB below 1 MiB, and above it up to the first hole */
 	u32 boot_device, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr;
 	u32 drives_length, drives_addr, config_table, loader_name, apm_table, vbe[4];
 	struct mb_fb fb; /* only present when flags say so, as is rgb */
-	struct mb_fb_rgb rgb;
+	u8 rgb[6];	 /* of red, green, blue: position of the lowest bit and number of bits */
 } __packed;
 
 #define MB1_INFO_MIN offsetof(struct mb1_info, vbe)
@@ -115,7 +110,7 @@ struct efi_descriptor {
 struct mb2_fb {
 	struct mb_fb fb;
 	u16 reserved;
-	struct mb_fb_rgb rgb;
+	u8 rgb[6];
 } __packed;
 
 _Static_assert(sizeof(struct mb1_info) == 116, "multiboot 1 information");

@@ -39,9 +39,6 @@ static void draw(size_t column, size_t row, u8 cell) {
 	}
 }
 
-/* The upper bits of an 8-bit intensity, where the pixel has them. */
-static u32 channel(u8 bits, u8 shift) { return GREY >> (8 - bits) << shift; }
-
 int fb_init(const struct boot_fb *fb) {
 	u64 size = (u64)fb->pitch * fb->height;
 
@@ -54,8 +51,9 @@ int fb_init(const struct boot_fb *fb) {
 	pixels = mmio_map_wc(fb->address, size);
 	if (!pixels)
 		return E_NOMEM;
-	ink = channel(fb->red_bits, fb->red_shift) | channel(fb->green_bits, fb->green_shift) |
-	      channel(fb->blue_bits, fb->blue_shift);
+	ink = 0;
+	for (u32 i = 0; i < 6; i += 2) /* the upper bits of the intensity, as many as there are */
+		ink |= GREY >> (8 - fb->rgb[i + 1]) << fb->rgb[i];
 	for (u64 i = 0; i + 4 <= size; i += 4)
 		*(volatile u32 *)(pixels + i) = 0;
 	screen_init(fb->width / GLYPH_WIDTH, fb->height / GLYPH_HEIGHT, draw);

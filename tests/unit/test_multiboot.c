@@ -391,11 +391,11 @@ static void test_mb1_framebuffer(void **state) {
 	assert_int_equal(info.fb.bpp, 16);
 
 	mb1.fb = (struct mb_fb){0xfd000000, 3200, 800, 600, 32, MB_FB_RGB};
-	mb1.rgb = (struct mb_fb_rgb){{16, 8, 8, 8, 0, 8}};
+	memcpy(mb1.rgb, (const u8[]){16, 8, 8, 8, 0, 8}, sizeof(mb1.rgb));
 	assert_int_equal(mb1_parse(), 0);
 	assert_int_equal(info.fb.type, FB_RGB);
-	assert_int_equal(info.fb.red_shift, 16);
-	assert_int_equal(info.fb.blue_bits, 8);
+	assert_int_equal(info.fb.rgb[0], 16);
+	assert_int_equal(info.fb.rgb[5], 8);
 	assert_int_equal(nr_logged, 0);
 }
 
@@ -419,7 +419,7 @@ static void test_framebuffer_nonsense(void **state) {
 		mb1_qemu("x");
 		mb1.flags |= MB1_HAS_FB;
 		mb1.fb = bad[i];
-		mb1.rgb = (struct mb_fb_rgb){{16, 8, 8, 8, 0, 8}};
+		memcpy(mb1.rgb, (const u8[]){16, 8, 8, 8, 0, 8}, sizeof(mb1.rgb));
 		assert_int_equal(mb1_parse(), 0);
 		assert_int_equal(info.fb.type, FB_NONE);
 		assert_int_equal(nr_logged, i + 1);
@@ -483,7 +483,7 @@ static int mb2_parse(void) {
 }
 
 static void test_mb2_grub_uefi(void **state) {
-	struct mb2_fb fb = {{0x80000000, 2400, 800, 600, 24, MB_FB_RGB}, 0, {{16, 8, 8, 8, 0, 8}}};
+	struct mb2_fb fb = {{0x80000000, 2400, 800, 600, 24, MB_FB_RGB}, 0, {16, 8, 8, 8, 0, 8}};
 	u8 rsdp1[20], rsdp2[36];
 	u64 systab = 0x7e9018;
 	u32 efi_map[2] = {48, 1};

@@ -193,8 +193,13 @@ static u32 pixel(const struct boot_fb *fb, u32 x, u32 y) {
 
 /* Shows a line that is as long as the screen is wide, and looks at every pixel. */
 static void check_fb(u32 width, u32 height, u32 pitch, u8 bpp, const u8 rgb[6], u32 ink) {
-	struct boot_fb fb = {FB_RGB, FB_ADDRESS, pitch,	 width,	 height, bpp,
-			     rgb[0], rgb[1],	 rgb[2], rgb[3], rgb[4], rgb[5]};
+	struct boot_fb fb = {FB_RGB,
+			     FB_ADDRESS,
+			     pitch,
+			     width,
+			     height,
+			     bpp,
+			     {rgb[0], rgb[1], rgb[2], rgb[3], rgb[4], rgb[5]}};
 	char text[SCREEN_COLUMNS_MAX + 1];
 	size_t columns = min_u64(fb.width / 8, SCREEN_COLUMNS_MAX);
 
