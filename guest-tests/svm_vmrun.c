@@ -407,10 +407,10 @@ static struct vmcb good, bad;
 static void expect_invalid(const char *name) {
 	struct vmcb *vmcb = l2_new(code_exit);
 
-	*vmcb = bad;
+	memcpy(vmcb, &bad, sizeof(bad));
 	vmcb->exit_code = 0x55;
 	vmcb->exit_info1 = vmcb->exit_info2 = 0x66;
-	bad = *vmcb;
+	memcpy(&bad, vmcb, sizeof(bad));
 	l2_run(vmcb);
 	check_eq(name_of("VMRUN refuses %s", name), (u32)vmcb->exit_code, (u32)EXIT_INVALID);
 	if (on_bare_tcg())
@@ -423,7 +423,7 @@ static void expect_invalid(const char *name) {
 static void expect_valid(const char *name) {
 	struct vmcb *vmcb = l2_new(code_exit);
 
-	*vmcb = bad;
+	memcpy(vmcb, &bad, sizeof(bad));
 	check_eq(name_of("VMRUN accepts %s", name), l2_run(vmcb), EXIT_VMMCALL);
 }
 
@@ -446,7 +446,7 @@ static void test_checks(void) {
 
 	cpuid(0x80000008, 0, r);
 	top = BIT(r[0] & 0xff);
-	good = *l2_new(code_exit);
+	memcpy(&good, l2_new(code_exit), sizeof(good));
 	ACCEPTED("the block as it is", (void)0);
 	REFUSED("EFER.SVME clear", bad.efer &= ~X86_EFER_SVME);
 	REFUSED("CR0.NW without CD", bad.cr0 |= X86_CR0_NW);

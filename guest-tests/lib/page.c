@@ -36,8 +36,10 @@ static void split(u64 *slot, unsigned level) {
 	*slot = (u64)table | PTE_PRESENT | PTE_WRITE | PTE_USER;
 }
 
-u64 *page_entry(u64 va, unsigned level) {
-	u64 *table = table_of(read_cr3());
+u64 *page_entry(u64 va, unsigned level) { return page_entry_in(read_cr3(), va, level); }
+
+u64 *page_entry_in(u64 root, u64 va, unsigned level) {
+	u64 *table = table_of(root);
 
 	for (unsigned at = 4; at > level; at--) {
 		u64 *slot = table_slot(table, va, at);

@@ -26,6 +26,8 @@
 void *page_alloc(void);
 /* The entry that maps va at a level (1: 4 KiB, 2: 2 MiB, 3: 1 GiB), tables and splits made. */
 u64 *page_entry(u64 va, unsigned level);
+/* The same in the tables below root. */
+u64 *page_entry_in(u64 root, u64 va, unsigned level);
 /* Entry of any level as it is, NULL when a table above it is missing or a larger page is there. */
 u64 *page_find(u64 va, unsigned level);
 /* Maps 4 KiB and flushes. flags: PTE_*, PTE_PRESENT is not implied. */

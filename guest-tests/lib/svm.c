@@ -5,15 +5,24 @@
 
 #define CPUID_SVM 0x8000000a
 
-void svm_vmrun(u64 vmcb, struct l2_regs *regs);
+void svm_vmrun(u64 vmcb, struct l2_registers *regs);
 
-struct l2_regs l2_regs;
+struct l2_cpu {
+	struct vmcb vmcb;
+	u8 hsave[PAGE_SIZE];
+	u8 stack[8192];
+	struct l2_registers regs;
+} __aligned(4096);
 
-static u8 hsave[PAGE_SIZE] __aligned(4096);
-static struct vmcb block __aligned(4096);
-static u8 stack[8192] __aligned(16);
+static struct l2_cpu l2[L2_CPUS];
 static u8 iopm[3 * PAGE_SIZE] __aligned(4096); /* nothing exits */
 static u8 msrpm[2 * PAGE_SIZE] __aligned(4096);
+
+static struct l2_cpu *here(void) { return &l2[this_cpu()->index]; }
+
+struct l2_registers *l2_regs_here(void) {
+	return &here()->regs;
+}
 
 u32 svm_feature_bits(void) {
 	u32 r[4];
@@ -28,7 +37,7 @@ bool svm_init(void) {
 		return false;
 	}
 	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_SVME);
-	wrmsr(X86_MSR_VM_HSAVE_PA, (u64)hsave);
+	wrmsr(X86_MSR_VM_HSAVE_PA, (u64)here()->hsave);
 	return true;
 }
 
@@ -51,7 +60,7 @@ static void copy_tables(struct vmcb *vmcb) {
 void l2_restart(struct vmcb *vmcb, const void *code) {
 	vmcb->rip = (u64)code;
 	/* As after a call. */
-	vmcb->rsp = (u64)stack + sizeof(stack) - 8;
+	vmcb->rsp = (u64)here()->stack + sizeof(here()->stack) - 8;
 	vmcb->rflags = X86_RFLAGS_FIXED;
 	vmcb->rax = 0;
 	vmcb->int_state = 0;
@@ -59,7 +68,7 @@ void l2_restart(struct vmcb *vmcb, const void *code) {
 }
 
 struct vmcb *l2_new(const void *code) {
-	struct vmcb *vmcb = &block;
+	struct vmcb *vmcb = &here()->vmcb;
 
 	memset(vmcb, 0, sizeof(*vmcb));
 	memset(&l2_regs, 0, sizeof(l2_regs));
@@ -83,6 +92,20 @@ struct vmcb *l2_new(const void *code) {
 	vmcb->g_pat = 0x0007040600070406;
 	l2_restart(vmcb, code);
 	return vmcb;
+}
+
+u64 npt_new(void) {
+	u64 root = (u64)page_alloc();
+
+	for (u64 gpa = 0; gpa < GiB(4); gpa += MiB(2))
+		*page_entry_in(root, gpa, 2) = gpa | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_LARGE;
+	return root;
+}
+
+void l2_use_npt(struct vmcb *vmcb, u64 root) {
+	vmcb->np_enable = NP_ENABLE;
+	vmcb->ncr3 = root;
+	vmcb->tlb_control = TLB_FLUSH_ALL;
 }
 
 void l2_enter_at(u64 address) { svm_vmrun(address, &l2_regs); }

@@ -1,4 +1,4 @@
-/* void svm_vmrun(u64 vmcb, struct l2_regs *regs): VMRUN with the general registers of L2. */
+/* void svm_vmrun(u64 vmcb, struct l2_registers *regs): VMRUN with the general registers of L2. */
 	.text
 	.global	svm_vmrun
 svm_vmrun:

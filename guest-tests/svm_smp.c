@@ -1,0 +1,225 @@
+/*
+ * L2s on two CPUs that share nested tables, while L1 changes them: nothing is written through what
+ * L1 has taken away and flushed, and no write is missing from the dirty bits (T-P4).
+ * vm: cpus=2 memory=96M limit=150
+ */
+#include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/page.h"
+#include "guest-tests/lib/smp.h"
+#include "guest-tests/lib/svm.h"
+#include "guest-tests/lib/trap.h"
+
+const char test_name[] = "svm_smp";
+
+#define VECTOR	0x61
+#define ALL	(PTE_PRESENT | PTE_WRITE | PTE_USER)
+#define PAGES	64
+#define WINDOW	GiB(3) /* in gpa2: 64 pages, of which nothing else is mapped */
+#define WAIT_US 5000000ul
+
+static u64 root;
+static u64 frames[2][PAGES]; /* two frames for each page of the window */
+
+/* What the worker's L2 does: for ever, in each page of the window, count in its first quadword. */
+extern const char code_count[], code_round[];
+__asm__(".pushsection .text\n"
+	"code_count:\n"
+	"1: mov %rdi, %rax\n"
+	"mov $64, %ecx\n"
+	"2: incq (%rax)\n"
+	"add $4096, %rax\n"
+	"dec %ecx\n"
+	"jnz 2b\n"
+	"jmp 1b\n"
+	"code_round: mov $64, %ecx\n" /* the same once */
+	"2: incq (%rdi)\n"
+	"add $4096, %rdi\n"
+	"dec %ecx\n"
+	"jnz 2b\n"
+	"vmmcall\n"
+	".popsection");
+
+static volatile bool stop;
+static volatile u64 asked, flushed, faults, strange;
+static u8 control = TLB_FLUSH_ALL;
+
+static void on_ipi(struct regs *r) {
+	(void)r;
+	lapic_eoi();
+}
+
+/* A hypervisor's loop: run, take the interrupt that ended it, flush when asked to. */
+static void worker(void *arg) {
+	struct vmcb *vmcb;
+
+	(void)arg;
+	lapic_init();
+	svm_init();
+	vmcb = l2_new(code_count);
+	l2_use_npt(vmcb, root);
+	l2_regs.rdi = WINDOW;
+	while (!stop) {
+		u64 exit;
+
+		clgi();
+		__asm__ volatile("sti");
+		if (flushed != asked) {
+			u64 now = asked;
+
+			vmcb->tlb_control = control;
+			__atomic_store_n(&flushed, now, __ATOMIC_SEQ_CST);
+		}
+		exit = l2_enter(vmcb);
+		vmcb->tlb_control = 0;
+		__asm__ volatile("cli");
+		stgi();
+		__asm__ volatile("sti; nop; nop; cli" : : : "memory");
+		if (exit == EXIT_NPF)
+			faults++;
+		else if (exit != EXIT_INTR)
+			strange = exit;
+	}
+}
+
+/* As for L1's own processors: they are made to leave L2, and enter it with a flush. */
+static bool flush_worker(void) {
+	u64 want = asked + 1;
+
+	__atomic_store_n(&asked, want, __ATOMIC_SEQ_CST);
+	lapic_send(cpus[1].apic_id, ICR_FIXED | VECTOR);
+	return wait_until(flushed == want || strange, WAIT_US) && !strange;
+}
+
+static u64 *leaf(u64 page) { return page_entry_in(root, WINDOW + page * PAGE_SIZE, 1); }
+
+static volatile u64 *frame(u64 which, u64 page) { return (volatile u64 *)frames[which][page]; }
+
+static bool started(u64 page) {
+	u64 before = *frame(0, page) + *frame(1, page);
+
+	return wait_until(*frame(0, page) + *frame(1, page) != before || strange, WAIT_US);
+}
+
+/* T-P4 */
+static void test_dirty(u64 rounds) {
+	u64 seen[PAGES], missing = 0, changed = 0;
+
+	for (u64 round = 0; round < rounds; round++) {
+		for (u64 i = 0; i < PAGES; i++)
+			__atomic_and_fetch(leaf(i), ~PTE_DIRTY, __ATOMIC_SEQ_CST);
+		if (!flush_worker())
+			break;
+		for (u64 i = 0; i < PAGES; i++)
+			seen[i] = *frame(0, i);
+		started(PAGES - 1);
+		for (u64 i = 0; i < PAGES; i++) {
+			u64 now = *frame(0, i);
+
+			changed += now != seen[i];
+			missing += now != seen[i] && !(*leaf(i) & PTE_DIRTY);
+		}
+	}
+	check("T-P4: pages were written", changed > rounds);
+	check_eq("T-P4: changed pages without a dirty bit", missing, 0);
+}
+
+/* Each round another frame stands behind each page; the one taken away must stay as it is. */
+static void test_remap(u64 rounds) {
+	u64 stray = 0, which = 0;
+
+	for (u64 round = 0; round < rounds; round++) {
+		u64 kept[PAGES];
+
+		which ^= 1;
+		for (u64 i = 0; i < PAGES; i++)
+			*leaf(i) = frames[which][i] | ALL;
+		if (!flush_worker())
+			break;
+		for (u64 i = 0; i < PAGES; i++)
+			kept[i] = *frame(which ^ 1, i);
+		started(PAGES - 1);
+		for (u64 i = 0; i < PAGES; i++)
+			stray += *frame(which ^ 1, i) != kept[i];
+	}
+	for (u64 i = 0; i < PAGES; i++)
+		*leaf(i) = frames[0][i] | ALL;
+	flush_worker();
+	check_eq("pages written through what was flushed", stray, 0);
+}
+
+/* The table itself goes, and its page is used for something else at once. */
+static void test_table_reuse(u64 rounds) {
+	u64 *pde = page_entry_in(root, WINDOW, 2), damaged = 0;
+	u64 *tables[2] = {(u64 *)(*pde & PTE_ADDRESS), page_alloc()};
+
+	for (u64 round = 0; round < rounds; round++) {
+		u64 *old = tables[round & 1], *new = tables[~round & 1];
+
+		memcpy(new, old, PAGE_SIZE);
+		__atomic_store_n(pde, (u64) new | ALL, __ATOMIC_SEQ_CST);
+		if (!flush_worker())
+			break;
+		for (u64 i = 0; i < 512; i++)
+			old[i] = (u64)old | ALL; /* would let L2 write into it */
+		started(PAGES - 1);
+		for (u64 i = 0; i < 512; i++)
+			damaged += (old[i] & ~(PTE_ACCESSED | PTE_DIRTY)) != ((u64)old | ALL);
+	}
+	check_eq("tables written after they were taken away", damaged, 0);
+}
+
+/* Both CPUs fill the same tables at once. */
+static void test_both(u64 rounds) {
+	static u64 counts[PAGES];
+	u64 wrong = 0;
+
+	for (u64 round = 0; round < rounds; round++) {
+		struct vmcb *vmcb;
+
+		for (u64 i = 0; i < PAGES; i++)
+			*leaf(i) = 0;
+		if (!flush_worker())
+			break;
+		for (u64 i = 0; i < PAGES; i++)
+			counts[i] = *frame(0, i);
+		for (u64 i = 0; i < PAGES; i++)
+			*leaf(i) = frames[0][i] | ALL;
+		vmcb = l2_new(code_round);
+		l2_use_npt(vmcb, root);
+		l2_regs.rdi = WINDOW;
+		wrong += l2_run(vmcb) != EXIT_VMMCALL;
+		for (u64 i = 0; i < PAGES; i++)
+			wrong += *frame(0, i) == counts[i];
+	}
+	check_eq("two L2s in the same tables: pages that do not count, odd exits", wrong, 0);
+}
+
+void test_main(void) {
+	u64 rounds = cmdline_number("rounds", 200);
+
+	if (!svm_init() || !(svm_feature_bits() & 1))
+		return;
+	if (smp_init() < 2) {
+		skip("L2s on two CPUs", "there is one");
+		return;
+	}
+	trap_set_handler(VECTOR, on_ipi);
+	if (svm_feature_bits() & BIT(6))
+		control = 3;
+	root = npt_new();
+	for (u64 i = 0; i < PAGES; i++) {
+		frames[0][i] = (u64)page_alloc();
+		frames[1][i] = (u64)page_alloc();
+		*leaf(i) = frames[0][i] | ALL;
+	}
+	check("the other CPU runs an L2", smp_start(1, worker, NULL) && started(0));
+	test_dirty(rounds);
+	test_remap(rounds);
+	test_table_reuse(rounds);
+	test_both(rounds / 4);
+	stop = true;
+	lapic_send(cpus[1].apic_id, ICR_FIXED | VECTOR);
+	check("the other CPU comes back", smp_wait(1, WAIT_US));
+	check_eq("no odd exit there", strange, 0);
+	print("# %lu nested faults of the other CPU's L2\n", faults);
+}
