@@ -123,4 +123,5 @@ static inline bool cpuid_bit(u32 leaf, unsigned reg, unsigned bit) {
 
 void *memset(void *to, int value, size_t size);
 void *memcpy(void *to, const void *from, size_t size);
+void *memmove(void *to, const void *from, size_t size);
 int memcmp(const void *a, const void *b, size_t size);

@@ -156,6 +156,17 @@ void *memcpy(void *to, const void *from, size_t size) {
 	return to;
 }
 
+/* Compilers call it for structures that might be the same one. */
+void *memmove(void *to, const void *from, size_t size) {
+	u8 *end = (u8 *)to + size - 1;
+	const u8 *last = (const u8 *)from + size - 1;
+
+	if (to <= from)
+		return memcpy(to, from, size);
+	__asm__ volatile("std; rep movsb; cld" : "+D"(end), "+S"(last), "+c"(size) : : "memory");
+	return to;
+}
+
 int memcmp(const void *a, const void *b, size_t size) {
 	const u8 *x = a, *y = b;
 
