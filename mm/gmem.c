@@ -391,14 +391,17 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	while (pt_level_shift(level) > run->shift)
 		level--;
 	do {
+		bool logging = gm->logging;
 		u64 size = pt_level_size(level);
 		gpa_t page = align_down(gpa, size);
 
-		m.attrs = gm->logging ? GMEM_LOGGED : GMEM_ATTRS;
+		m.attrs = logging ? GMEM_LOGGED : GMEM_ATTRS;
 		err = pt_map(&gm->pt, page, run_address(run, page), size, m.attrs);
-		/* When the log has begun meanwhile, this leaf may have come too late for it. */
-		if (!err && m.attrs & PT_WRITE)
+		if (likely(!err && !logging)) {
+			/* This leaf may have come too late for a log that has begun meanwhile. */
 			mark(gm, run, page, size);
+			return 0;
+		}
 		if (err == E_EXIST && pt_walk(&gm->pt, gpa, &m))
 			err = 0;
 	} while (err == E_EXIST && level-- > 0);

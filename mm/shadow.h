@@ -41,8 +41,9 @@ enum shadow_role {
 	SHADOW_NPT_PAE_NX, /* bit 63 forbids execution */
 	SHADOW_NPT_LONG,   /* four levels */
 	SHADOW_NPT_LONG_NX,
+	/* EPT by bit 6 of L1's EPTP, and the CPU's must have it like L1's (SDM 3C 29.3.5). */
 	SHADOW_EPT,    /* four levels; accessed and dirty bits are not touched */
-	SHADOW_EPT_AD, /* EPTP bit 6 is set: they are (SDM 3C 29.3.5) */
+	SHADOW_EPT_AD, /* they are; L2's page walks write */
 	SHADOW_NR_ROLES,
 };
 
