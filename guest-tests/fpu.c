@@ -210,6 +210,25 @@ static void test_xcr0(void) {
 	check_eq("AVX with its XCR0 bit set", trap_taken().vector, TRAP_NONE);
 }
 
+/* The compacted format begins behind the header, as the standard one does (SDM 1 13.4.3). */
+static void test_compacted(void) {
+	u32 r[4];
+
+	cpuid(0xd, 1, r);
+	if (!have_avx || !(r[0] & BIT(1))) {
+		skip("XSAVEC", "not offered");
+		return;
+	}
+	make_image(&wanted[0], 1);
+	load(&wanted[0]);
+	memset(&found[0], 0, sizeof(found[0]));
+	__asm__ volatile("xsavec64 %0" : "+m"(found[0]) : "a"(4), "d"(0));
+	check_eq("XSAVEC: the components that it has", found[0].compact, BIT(63) | 4);
+	check("XSAVEC: YMM behind the header",
+	      !memcmp(found[0].ymm_high, wanted[0].ymm_high, sizeof(found[0].ymm_high)));
+	check_eq("XSAVEC: nothing else in the header", found[0].header[0], 0);
+}
+
 /* T-F2. Slots of struct mode_data. */
 enum { SAW_FCW, SAW_MXCSR, SAW_TS_BEFORE, SAW_TS_AFTER, SAW_NM, SAW_DONE, SET_FCW, SET_MXCSR };
 
@@ -276,6 +295,7 @@ void test_main(void) {
 	nr = smp_init();
 	test_storm();
 	test_xcr0();
+	test_compacted();
 	fpu_on();
 	test_modes();
 }

@@ -39,7 +39,7 @@ static void detect_xsave(void) {
 	cpu_features.xcr0 = (u64)r[3] << 32 | r[0];
 	cpu_features.xsave_size = r[2];
 	cpuid(0xd, 1, r);
-	cpu_features.xsaves = r[0] & BIT(3);
+	cpu_features.xsavec = r[0] & BIT(1);
 }
 
 void cpu_detect(void) {

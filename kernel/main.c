@@ -13,6 +13,7 @@
 #include "kernel/backend.h"
 #include "kernel/cmdline.h"
 #include "kernel/cpu.h"
+#include "kernel/fpu.h"
 #include "kernel/guests.h"
 #include "kernel/host_io.h"
 #include "kernel/log.h"
@@ -89,6 +90,7 @@ static bool ap_ready(void) {
 /* The second half, on the boot processor's own stack. */
 static void start_on_own_stack(void) {
 	cpu_init_this();
+	fpu_check();
 	init_lapic();
 	time_init(&acpi);
 	time_set_wall_clock(cmos_unix_time());

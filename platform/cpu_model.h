@@ -84,9 +84,10 @@ struct cpu_model {
 struct cpu_model_host {
 	/* The host's CPUID: out is EAX, EBX, ECX, EDX. */
 	void (*host_cpuid)(u32 leaf, u32 sub, u32 out[4]);
-	u64 host_xcr0; /* state components that Roost switches between vCPUs; 0 without XSAVE */
-	u8 gpa_bits;   /* width of guest physical addresses that nested paging translates */
-	bool is_amd;   /* AMD or Hygon; else Intel */
+	u64 host_xcr0;	/* state components that Roost switches between vCPUs; 0 without XSAVE */
+	u8 gpa_bits;	/* width of guest physical addresses that nested paging translates */
+	bool is_amd;	/* AMD or Hygon; else Intel */
+	bool no_xsavec; /* XSAVEC, and XSAVES with it, cannot be trusted */
 };
 
 struct cpu_model_config {
