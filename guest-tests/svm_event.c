@@ -4,6 +4,8 @@
  * A model in this file says for every combination of what is pending, masked, intercepted and
  * injected which handlers run in L2, at which instruction, what ends its run and what is left for
  * L1.
+ *
+ * vm: machine=amd
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/page.h"

@@ -1,6 +1,8 @@
 /*
  * The instructions of SVM, and who may use them: EFER.SVME, VM_CR, VM_HSAVE_PA, modes, privilege,
  * addresses (APM 2 15.4, 15.30; APM 3 VMRUN, VMLOAD, STGI ...).
+ *
+ * vm: machine=amd
  */
 #include "guest-tests/lib/mode.h"
 #include "guest-tests/lib/page.h"

@@ -2,6 +2,8 @@
  * Nested paging of an L2 (APM 2 15.25): what is mapped where and with which rights, what L1 is told
  * of a fault, accessed and dirty bits (T-P6), flushes (T-X1), changes between tables and none
  * (T-X5), the formats of L1's modes, devices that L1 passes on (T-E6), tables that make no sense.
+ *
+ * vm: machine=amd
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/mode.h"

@@ -1,7 +1,7 @@
 /*
  * L2s on two CPUs that share nested tables, while L1 changes them: nothing is written through what
  * L1 has taken away and flushed, and no write is missing from the dirty bits (T-P4).
- * vm: cpus=2 memory=96M limit=150
+ * vm: cpus=2 memory=96M limit=150 machine=amd
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/page.h"

@@ -1,6 +1,8 @@
 /*
  * VMRUN and #VMEXIT: what is loaded and stored, intercepts, permission maps, exit information, what
  * the host gets back (APM 2 15.5 to 15.14).
+ *
+ * vm: machine=amd
  */
 #include "guest-tests/lib/page.h"
 #include "guest-tests/lib/svm.h"

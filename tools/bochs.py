@@ -7,6 +7,7 @@ SIGTERM and its own way to end is a power-off by ACPI, so it always runs under a
 
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -22,6 +23,13 @@ import machine
 SKYLAKE = "corei7_skylake_x"
 ICELAKE = "corei7_icelake_u"
 HASWELL = "corei7_haswell_4770"
+RYZEN = "ryzen"  # AMD, with SVM
+MODELS = (SKYLAKE, ICELAKE, HASWELL, RYZEN)
+MEMORY = 256 * machine.MIB  # its BIOS touches all, so more takes longer to start
+
+# The first one locks FEATURE_CONTROL; the second knows nothing of it, of ACPI and of other CPUs.
+BIOS = "/usr/share/bochs/BIOS-bochs-latest"
+OLD_BIOS = "/usr/share/bochs/BIOS-bochs-legacy"
 
 # What the CD image and the emulator need, beside what QEMU needs.
 PROGRAMS = ("bochs", "grub-mkrescue", "xorriso", "mformat")
@@ -33,7 +41,7 @@ config_interface: textconfig
 display_library: rfb, options="timeout=0"
 cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
 memory: guest={memory}, host={memory}
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
+romimage: file={bios}
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 vga: extension=none
 ata0-master: type=cdrom, path=roost.iso, status=inserted
@@ -56,9 +64,12 @@ def missing():
 
 
 class Bochs(machine.Machine):
-    """machine.Machine on the other emulator. Modules are files of the CD image."""
+    """machine.Machine on the other emulator. Modules are files of the CD image. before: commands for
+    GRUB before it loads Roost."""
 
-    def __init__(self, workdir, cpu=SKYLAKE, cpus=1, memory=256 * machine.MIB, limit=600,
+    bios, before = BIOS, ""
+
+    def __init__(self, workdir, cpu=SKYLAKE, cpus=1, memory=MEMORY, limit=600,
                  time0=1704067200):
         super().__init__(workdir, cpu=cpu, cpus=cpus, memory=memory)
         self.limit = limit
@@ -79,7 +90,7 @@ class Bochs(machine.Machine):
     def roost(self, words="", modules=(), image=None):
         self.stage("roost.elf", Path(image or machine.IMAGE))
         (self.files / "grub" / "grub.cfg").write_text(
-            "set timeout=0\n" + iso.entry("Roost", 2, words, modules))
+            "set timeout=0\n" + self.before + iso.entry("Roost", 2, words, modules))
         subprocess.run(["grub-mkrescue", "-d", str(GRUB_MODULES), "-o", "roost.iso", "iso"],
                        cwd=self.workdir, check=True, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -88,7 +99,7 @@ class Bochs(machine.Machine):
     def argv(self, serial="file, dev=serial.txt"):
         """Also writes the configuration that the command names."""
         config = CONFIG.format(model=self.cpu, cpus=self.cpus, serial=serial, time0=self.time0,
-                               memory=-(-self.memory // machine.MIB))
+                               bios=self.bios, memory=-(-self.memory // machine.MIB))
         (self.workdir / "bochsrc").write_text(config)
         # Debian's Bochs stops in its debugger at the start and each time that it is interrupted.
         (self.workdir / "debugger").write_text("c\n" * 3)
@@ -156,6 +167,39 @@ class Bochs(machine.Machine):
             if old:
                 termios.tcsetattr(keyboard, termios.TCSADRAIN, old)
             self.kill()
+
+
+class Debugger:
+    """Bochs' own debugger, on a machine that has a boot but has not been started."""
+
+    def __init__(self, box, log, limit):
+        import pexpect
+
+        self.count = 0
+        box.argv()
+        self.child = pexpect.spawn("timeout", ["-k", "2", str(int(limit)), "bochs", "-q", "-f",
+                                               "bochsrc"],
+                                   cwd=str(box.workdir), timeout=limit, encoding="latin-1")
+        self.child.logfile_read = open(log, "a", encoding="latin-1")
+        self._prompt()
+
+    def _prompt(self):
+        self.count += 1
+        self.child.expect_exact(f"<bochs:{self.count}>")
+        return re.sub(r"\r|\x1b\[\?2004[hl]", "", self.child.before)
+
+    def command(self, line):
+        """What it answers."""
+        self.child.sendline(line)
+        return self._prompt()
+
+    def table(self, address):
+        """The 512 entries of the page table at a physical address."""
+        text = self.command(f"xp /512gx {address:#x}")
+        return [int(x, 16) for x in re.findall(r"\t(0x[0-9a-f]+)", text)]
+
+    def kill(self):
+        self.child.close(force=True)
 
 
 def _end(child):

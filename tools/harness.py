@@ -47,11 +47,29 @@ class Result:
     detail: str = ""
     passed: int = 0  # individual tests inside, when there are some
     failed: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)  # [what, why] of individual tests inside
     notes: list = field(default_factory=list)
     seconds: float = 0.0
 
 
 TESTS = []
+
+# The suites that need no machine, and those of other machines than AMD's (QEMU).
+NO_MACHINE = ("build", "unit", "fuzz", "lint", "docs")
+AMD = "AMD (QEMU)"
+MACHINES = {"intel": "Intel (Bochs)", "ryzen": "AMD (Bochs)"}
+
+
+def place(name):
+    """The machine that a test is for, or None, and the kind of test: its suite; on another machine
+    the suite of AMD's that the rest of the name begins with, and `guest` when there is none."""
+    suite, _, rest = name.partition("/")
+    if suite in NO_MACHINE:
+        return None, suite
+    if suite not in MACHINES:
+        return AMD, suite
+    kinds = {t.name.partition("/")[0] for t in TESTS}
+    return MACHINES[suite], next((k for k in kinds if re.match(rf"{k}\b", rest)), "guest")
 
 
 def test(name, limit=60, quick=False, cores=1, needs=()):
@@ -95,6 +113,10 @@ class Run:
             self.result.passed += 1
         else:
             self.result.failed.append(f"{name} {detail}".strip())
+
+    def sub_skip(self, name, reason):
+        """Counts one individual test that could not be made here."""
+        self.result.skipped.append((name, reason))
 
     def run(self, argv, ok=(0,), **kwargs):
         """Runs a program, its output into the log too. Fails when its status is not in ok."""
@@ -159,9 +181,8 @@ class Runner:
         self.cores = cores or max(2, os.cpu_count() or 2)
         self.running = {}  # pid -> (test, start, result path, cores)
         self.done = {}  # name -> Result
-        self.passed = 0
-        self.failed = 0
-        self.skipped = []
+        self.counts = {}  # (machine, kind) -> [passed, failed, skipped]
+        self.skipped = {}  # (machine, reason) -> names
 
     def _start(self, entry, cores):
         result_path = SCRATCH / f"result.{len(self.done) + len(self.running)}.{os.getpid()}.json"
@@ -205,19 +226,25 @@ class Runner:
     def _report(self, entry, result):
         self.done[entry.name] = result
         single = not result.passed and not result.failed
-        if result.status == "ok":
-            self.passed += 1 if single else result.passed
-        elif result.status == "skip":
-            self.skipped.append((entry.name, result.detail))
-        else:
-            self.passed += result.passed
-            self.failed += max(1, len(result.failed))
+        passed = 1 if single and result.status == "ok" else result.passed
+        failed = max(1, len(result.failed)) if result.status == "fail" else 0
+        skipped = [(f"{entry.name}: {what}", why) for what, why in result.skipped]
+        if result.status == "skip":
+            skipped.append((entry.name, result.detail))
+        where = place(entry.name)
+        count = self.counts.setdefault(where, [0, 0, 0])
+        for i, more in enumerate((passed, failed, len(skipped))):
+            count[i] += more
+        for what, why in skipped:
+            self.skipped.setdefault((where[0], why), []).append(what)
         word = {"ok": "ok  ", "skip": "skip", "fail": "FAIL"}[result.status]
         count = f" ({result.passed} tests)" if result.passed else ""
         reason = f": {result.detail}" if result.detail else ""
         print(f"{word} {entry.name}{count} {result.seconds:.1f}s{reason}")
         for text in result.notes:
             print(f"     {text}")
+        for what, why in result.skipped:
+            print(f"     skipped: {what}: {why}")
         for text in result.failed:
             print(f"     failed: {text}")
         if result.status == "fail":
@@ -276,13 +303,38 @@ class Runner:
         finally:
             for pid in self.running:
                 self._kill_group(pid)
-        if self.skipped:
-            print("Skipped:")
-            for name, reason in self.skipped:
-                print(f"  {name}: {reason}")
-        tail = f", {len(self.skipped)} skipped" if self.skipped else ""
-        print(f"{self.passed} passed, {self.failed} failed{tail}")
-        return 1 if self.failed or not self.passed else 0
+        return self._summary()
+
+    def _summary(self):
+        """What was skipped and why, a table for each machine, and the line that sums up."""
+        for (where, reason), names in sorted(self.skipped.items(), key=str):
+            print(f"skipped, {where or 'no machine'}: {reason}")
+            for name in sorted(names):
+                print(f"     {name}")
+        if any(where for where, _ in self.counts):
+            for where in [AMD, *MACHINES.values(), None]:
+                self._table(where)
+        passed, failed, skipped = (sum(c[i] for c in self.counts.values()) for i in range(3))
+        tail = f", {skipped} skipped" if skipped else ""
+        print(f"{passed} passed, {failed} failed{tail}")
+        return 1 if failed or not passed else 0
+
+    def _table(self, where):
+        rows = {kind: count for (w, kind), count in self.counts.items() if w == where}
+        if not rows:
+            return
+        rows["together"] = [sum(column) for column in zip(*rows.values())]
+        print(f"{where or 'no machine':15}{'passed':>9}{'failed':>9}{'skipped':>9}")
+        for kind, count in rows.items():
+            print(f"  {kind:13}" + "".join(f"{n:9}" for n in count))
+
+
+def cannot(name, reason):
+    """Registers a test that one machine cannot show, so that it is counted as skipped there."""
+
+    @test(name, limit=5)
+    def run(t):
+        t.skip(reason)
 
 
 def load_suites():

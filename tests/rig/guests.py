@@ -1,5 +1,6 @@
 """What the suites share that start guests under Roost."""
 
+import bochs
 import machine
 
 PROMPT = "guest# "
@@ -12,13 +13,27 @@ def guest_image(name):
     return machine.BUILD / "guest" / f"{name}.elf"
 
 
+def need_bochs(t):
+    lacking = bochs.missing()
+    if lacking:
+        t.skip("not installed: " + " ".join(lacking))
+
+
 def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 20, cmdline="",
                name="test", options=(), config=None, extra=(), words=RIG_WORDS,
                image=None):
-    """A machine with Roost and one multiboot guest, whose path is given. extra: (name, content) of
-    further modules; config: text instead of the usual roost.conf."""
-    box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus,
-                          memory=machine.host_memory(memory, guest), options=options)
+    """A machine with Roost and one multiboot guest, whose path is given. The processor may be one of
+    Bochs', which has no options. extra: (name, content) of further modules; config: text instead of
+    the usual roost.conf."""
+    there = machine.host_memory(memory, guest)
+    if cpu in bochs.MODELS:
+        need_bochs(t)
+        box = bochs.Bochs(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus,
+                          memory=max(bochs.MEMORY, there), limit=t.deadline.left())
+        words = words.replace(" debug-exit=0xf4", "")  # it has no such device
+    else:
+        box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus, memory=there,
+                              options=options)
     modules = [box.stage("guest.elf", guest)]
     modules += [box.stage(n, content) for n, content in extra]
     if config is None:
