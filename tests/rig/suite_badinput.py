@@ -4,11 +4,13 @@ Wherever it can be, a second, good guest runs beside the bad one and must come t
 """
 
 import os
+import re
 
+import bochs
 import images
 import machine
 from guests import RIG_WORDS, guest_image, test_guest
-from harness import test
+from harness import cannot, test
 
 NEEDS = ("build/gcc", "build/guest-tests")
 GOOD = machine.guest_config("good", kernel="guest.elf", memory="32M", debug_exit="yes")
@@ -40,13 +42,19 @@ def boot(t, config, extra=(), memory=96 << 20, words="on-idle=poweroff", until=N
     return text
 
 
+CASES = []  # all of bad_test(), for the Intel machine
+
+
 def bad_test(name, config, expected, extra=(), good=True, quick=False, limit=60, **kwargs):
     """Registers a boot with this configuration, whose text must match all that is expected."""
+    extra = [(n, (lambda c=content: c) if not callable(content) else content)
+             for n, content in extra]
+    CASES.append((name, config, expected, extra, kwargs))
 
     @test(f"bad-input/{name}", limit=limit, quick=quick, needs=NEEDS)
     def run(t):
-        files = [(n, content() if callable(content) else content) for n, content in extra]
-        text = boot(t, GOOD + config if good else config, extra=files, **kwargs)
+        text = boot(t, GOOD + config if good else config,
+                    extra=[(n, content()) for n, content in extra], **kwargs)
         for pattern in expected:
             t.expect(text, pattern, "the message")
         if good:
@@ -120,6 +128,58 @@ bad_test("guest-dead-halt", vm(kernel="bad", debug_exit="yes"), [], limit=60,
 for seed in range(8):
     bad_test(f"guest-random-bytes-{seed}", vm(kernel="bad", debug_exit="yes"), [], limit=60,
              extra=[("bad", lambda s=seed: images.random_bytes(s))], until=[GOOD_END])
+
+
+# ---- the Intel machine ----
+
+def together(names):
+    """One configuration of these cases: its text, the modules, and for each case its name, what is
+    expected, the name of its machine and its lines. Machines and modules get names of their own."""
+    config, extra, parts = GOOD, [], []
+    for name, text, expected, files, _ in CASES:
+        if name not in names:
+            continue
+        own = f"bad{len(parts)}"
+        text = text.replace("[vm bad]", f"[vm {own}]")
+        for file, content in files:
+            text = re.sub(rf"= {file}$", f"= {file}{len(parts)}", text, flags=re.MULTILINE)
+            extra.append((f"{file}{len(parts)}", content()))
+        first = config.count("\n") + 1
+        config += text
+        parts.append((name, expected, own, range(first, config.count("\n") + 1)))
+    return config, extra, parts
+
+
+def about(text, own, lines):
+    """What Roost has said of a case: of its machine, by the name that it has alone, or of its
+    lines."""
+    for line in text.splitlines():
+        of_config = re.search(r"roost\.conf:(\d+)", line)
+        if re.search(rf"\b{own}\b", line) or of_config and int(of_config.group(1)) in lines:
+            yield re.sub(rf"\b{own}\b", "bad", line)
+
+
+def intel_test(name, cases, words, until=None):
+    """All these cases in one boot, for a boot takes long there."""
+
+    @test(f"intel/bad-input-{name}", limit=240, needs=NEEDS)
+    def run(t):
+        config, extra, parts = together(cases)
+        text = boot(t, config, extra, cpu=bochs.SKYLAKE, words=words, until=until)
+        t.expect(text, GOOD_END, "the end of the good guest")
+        for case, expected, own, lines in parts:
+            said = "\n".join(about(text, own, lines))
+            missing = [e for e in expected
+                       if not re.search(e, said if own in config else text, re.MULTILINE)]
+            t.sub(case, not missing, f"nothing matches {missing}")
+
+
+GUESTS = [c[0] for c in CASES if c[0].startswith("guest-")]
+ALONE = {"no-svm", "no-nested-paging", "initrd-too-large"}
+intel_test("configuration", [c[0] for c in CASES if c[0] not in ALONE.union(GUESTS)],
+           words="on-idle=poweroff frobnicate=7")
+intel_test("guests", GUESTS, words="on-idle=poweroff", until=[GOOD_END])
+cannot("intel/bad-input-initrd-too-large", "GRUB takes minutes to read a CD of 60 MiB there")
 
 
 @test("bad-input/failure-reaches-make", limit=60, needs=NEEDS)

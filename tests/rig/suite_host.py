@@ -5,6 +5,7 @@ import re
 import socket
 import time
 
+import bochs
 import machine
 import pexpect
 from guests import Shell, shell_guest, test_guest, guest_image
@@ -120,11 +121,57 @@ wx_test("epyc", machine.EPYC)
 wx_test("max", machine.MAX)
 
 
+def walk(debugger, table, level=4, writable=True, no_execute=False, user=True):
+    """(writable, executable, user) of each page of these tables, by the rights on the whole way."""
+    for entry in debugger.table(table):
+        if not entry & 1:
+            continue
+        rights = (writable and entry >> 1 & 1, no_execute or entry >> 63, user and entry >> 2 & 1)
+        if level == 1 or entry >> 7 & 1:
+            yield rights[0], not rights[1], rights[2]
+        else:
+            yield from walk(debugger, entry & 0xFFFFFFFFFF000, level - 1, *rights)
+
+
+@test("intel/host-wx", limit=120, needs=("build/gcc", "build/guest-tests"))
+def intel_wx(t):
+    """The same with Bochs' debugger, when the guest has ended and Roost powers off."""
+    box = test_guest(t, guest_image("hello"), cpu=bochs.SKYLAKE)
+    symbols = t.run(["nm", machine.IMAGE]).stdout
+    end = t.expect(symbols, r"^(\w+) T power_off$", "the function that powers off").group(1)
+    debugger = bochs.Debugger(box, t.log, t.deadline.left())
+    try:
+        debugger.command(f"lb 0x{end}")
+        debugger.command("c")
+        registers = debugger.command("creg")
+        cr = {n: int(x, 16) for n, x in re.findall(r"^(\w+)=.*?0x(\w+)", registers, re.MULTILINE)}
+        pages = list(walk(debugger, cr["CR3"] & ~0xFFF))
+        t.note(f"{len(pages)} pages of the host, none writable and executable")
+        t.check(not any(w and x for w, x, _ in pages), "a page is writable and executable")
+        t.check(not any(u for _, _, u in pages), "a page is open to user mode")
+        t.check(any(w for w, _, _ in pages) and any(x for _, x, _ in pages),
+                "these are not the host's tables")
+        for register, bit, name in (("CR0", 16, "WP"), ("CR4", 20, "SMEP"), ("CR4", 21, "SMAP"),
+                                    ("EFER", 11, "NXE")):
+            t.check(cr[register] >> bit & 1, f"{name} is not used")
+        t.sub_skip("UMIP", "this processor model has none")
+    finally:
+        debugger.kill()
+
 
 @test("host/panic-report", limit=60, quick=True, needs=("build/gcc", "build/guest-tests"))
 def panic_report(t):
+    check_panic(t, machine.MAX)
+
+
+@test("intel/host-panic-report", limit=120, needs=("build/gcc", "build/guest-tests"))
+def intel_panic_report(t):
+    check_panic(t, bochs.SKYLAKE)
+
+
+def check_panic(t, cpu):
     """What a panic says: the CPU, the reason, the stack by the names of functions."""
-    box = test_guest(t, guest_image("hello"), cpu=machine.MAX, words="on-idle=shell")
+    box = test_guest(t, guest_image("hello"), cpu=cpu, words="on-idle=shell")
     talk = box.spawn(t.log, t.deadline.left())
     try:
         shell = Shell(t, talk)
