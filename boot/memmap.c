@@ -11,8 +11,7 @@ static hpa_t range_end(const struct mem_range *range) { return range->base + ran
 
 static void remove_at(struct memmap *map, u32 at) {
 	map->count--;
-	for (u32 i = at; i < map->count; i++)
-		map->range[i] = map->range[i + 1];
+	for (u32 i = at; i < map->count; i++) map->range[i] = map->range[i + 1];
 }
 
 /*
@@ -44,8 +43,7 @@ static void make_room(struct memmap *map) {
 		return;
 	}
 	range[pair].length = range_end(&range[pair + 1]) - range[pair].base;
-	if (range[pair].type != range[pair + 1].type)
-		range[pair].type = MEM_RESERVED;
+	if (range[pair].type != range[pair + 1].type) range[pair].type = MEM_RESERVED;
 	remove_at(map, pair + 1);
 }
 
@@ -53,8 +51,7 @@ static void make_room(struct memmap *map) {
 static u32 find(const struct memmap *map, hpa_t address) {
 	u32 i = 0;
 
-	while (i < map->count && range_end(&map->range[i]) <= address)
-		i++;
+	while (i < map->count && range_end(&map->range[i]) <= address) i++;
 	return i;
 }
 
@@ -62,8 +59,7 @@ static u32 find(const struct memmap *map, hpa_t address) {
 static void insert(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type) {
 	u32 at = find(map, base);
 
-	for (u32 i = map->count; i > at; i--)
-		map->range[i] = map->range[i - 1];
+	for (u32 i = map->count; i > at; i--) map->range[i] = map->range[i - 1];
 	map->range[at] = (struct mem_range){base, end - base, type};
 	map->count++;
 }
@@ -73,10 +69,8 @@ static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end) {
 	struct mem_range old = map->range[at];
 
 	remove_at(map, at);
-	if (old.base < base)
-		insert(map, old.base, base, old.type);
-	if (end < range_end(&old))
-		insert(map, end, range_end(&old), old.type);
+	if (old.base < base) insert(map, old.base, base, old.type);
+	if (end < range_end(&old)) insert(map, end, range_end(&old), old.type);
 }
 
 static void merge_neighbours(struct memmap *map) {
@@ -108,8 +102,7 @@ static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
 				make_room(map);
 				continue;
 			}
-			if (covered)
-				punch(map, at, base, stop);
+			if (covered) punch(map, at, base, stop);
 			insert(map, base, stop, type);
 		}
 		base = stop;
@@ -120,12 +113,9 @@ static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
 int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type) {
 	hpa_t end;
 
-	if (!length)
-		return 0;
-	if (type == MEM_USABLE && (base >= MEMMAP_LIMIT || length > ~base))
-		return E_RANGE;
-	if (base >= MEMMAP_LIMIT)
-		return 0;
+	if (!length) return 0;
+	if (type == MEM_USABLE && (base >= MEMMAP_LIMIT || length > ~base)) return E_RANGE;
+	if (base >= MEMMAP_LIMIT) return 0;
 	end = length > MEMMAP_LIMIT - base ? MEMMAP_LIMIT : base + length;
 	if (type == MEM_USABLE) {
 		base = align_up(base, PAGE_SIZE);
@@ -151,7 +141,6 @@ u64 memmap_total(const struct memmap *map, enum mem_type type) {
 	u64 total = 0;
 
 	for (u32 i = 0; i < map->count; i++)
-		if (map->range[i].type == type)
-			total += map->range[i].length;
+		if (map->range[i].type == type) total += map->range[i].length;
 	return total;
 }

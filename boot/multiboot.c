@@ -21,8 +21,7 @@
 static bool peek_copy(void *to, hpa_t from, size_t length) {
 	const void *data = phys_peek(from, length);
 
-	if (data)
-		memcpy(to, data, length);
+	if (data) memcpy(to, data, length);
 	return data != NULL;
 }
 
@@ -36,10 +35,8 @@ static bool copy_string(char *to, size_t size, hpa_t from, u64 max) {
 		const char *byte = phys_peek(from + i, 1);
 
 		*to = 0;
-		if (!byte || !*byte)
-			return true;
-		if (i + 1 >= size)
-			return false;
+		if (!byte || !*byte) return true;
+		if (i + 1 >= size) return false;
 		*to++ = (u8)*byte < ' ' || *byte == 0x7f ? ' ' : *byte;
 	}
 	*to = 0;
@@ -64,19 +61,16 @@ static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
 static void name_module(struct boot_module *module, u32 number, char *text) {
 	const char *name;
 
-	while (*text == ' ')
-		text++;
+	while (*text == ' ') text++;
 	name = text;
 	for (; *text && *text != ' '; text++)
-		if (*text == '/')
-			name = text + 1;
+		if (*text == '/') name = text + 1;
 	if (name == text)
 		snprintf(module->name, BOOT_NAME_MAX, "module%u", number);
 	else if (snprintf(module->name, BOOT_NAME_MAX, "%.*s", (int)(text - name), name) >=
 		 BOOT_NAME_MAX)
 		log_warn("module %u: the name is cut to %u characters", number, BOOT_NAME_MAX - 1);
-	while (*text == ' ')
-		text++;
+	while (*text == ' ') text++;
 	module->args = text;
 }
 
@@ -120,8 +114,7 @@ static void add_basic_memory(struct boot_info *out, u32 lower, u32 upper) {
 static bool fb_fits(const struct boot_fb *fb) {
 	u64 line = (u64)fb->width * fb->bpp / 8;
 
-	if (!fb->address || !fb->width || !fb->height)
-		return false;
+	if (!fb->address || !fb->width || !fb->height) return false;
 	if (fb->width > FB_SIDE_MAX || fb->height > FB_SIDE_MAX || fb->bpp < 8 || fb->bpp > 32)
 		return false;
 	return line <= fb->pitch && (u64)fb->pitch * fb->height <= FB_BYTES_MAX &&
@@ -130,8 +123,7 @@ static bool fb_fits(const struct boot_fb *fb) {
 
 static bool rgb_fits(const u8 rgb[6], u8 bpp) {
 	for (u32 i = 0; i < 6; i += 2)
-		if (!rgb[i + 1] || rgb[i + 1] > 8 || rgb[i] + rgb[i + 1] > bpp)
-			return false;
+		if (!rgb[i + 1] || rgb[i + 1] > 8 || rgb[i] + rgb[i + 1] > bpp) return false;
 	return true;
 }
 
@@ -196,18 +188,13 @@ static int parse_mb1(hpa_t address, struct boot_info *out) {
 	struct mb1_info info;
 
 	memset(&info, 0, sizeof(info));
-	if (!peek_copy(&info, address, MB1_INFO_MIN))
-		return E_FAULT;
-	if (info.flags & MB1_HAS_LOADER)
-		set_loader(out, info.loader_name, sizeof(out->loader));
-	if (info.flags & MB1_HAS_CMDLINE)
-		set_cmdline(out, info.cmdline, BOOT_CMDLINE_MAX);
-	if (info.flags & MB1_HAS_MMAP)
-		mb1_memory(out, info.mmap_length, info.mmap_addr);
+	if (!peek_copy(&info, address, MB1_INFO_MIN)) return E_FAULT;
+	if (info.flags & MB1_HAS_LOADER) set_loader(out, info.loader_name, sizeof(out->loader));
+	if (info.flags & MB1_HAS_CMDLINE) set_cmdline(out, info.cmdline, BOOT_CMDLINE_MAX);
+	if (info.flags & MB1_HAS_MMAP) mb1_memory(out, info.mmap_length, info.mmap_addr);
 	if ((info.flags & MB1_HAS_MEM) && !out->memory.count)
 		add_basic_memory(out, info.mem_lower, info.mem_upper);
-	if (info.flags & MB1_HAS_MODULES)
-		mb1_modules(out, info.mods_count, info.mods_addr);
+	if (info.flags & MB1_HAS_MODULES) mb1_modules(out, info.mods_count, info.mods_addr);
 	if ((info.flags & MB1_HAS_FB) && peek_copy(&info, address, sizeof(info)))
 		set_fb(out, &info.fb, info.rgb);
 	return 0;
@@ -250,14 +237,12 @@ static void mb2_memory(struct boot_info *out, hpa_t at, u32 length, size_t least
 		log_warn("memory map: malformed, ignored");
 		return;
 	}
-	for (at += sizeof(head); end - at >= head.entry_size; at += head.entry_size)
-		add(out, at);
+	for (at += sizeof(head); end - at >= head.entry_size; at += head.entry_size) add(out, at);
 }
 
 static void mb2_rsdp(struct boot_info *out, hpa_t at, u32 length, u32 size) {
 	/* Version 2 contains all that version 1 has. */
-	if (size < out->rsdp_size)
-		return;
+	if (size < out->rsdp_size) return;
 	if (length < size || !peek_copy(out->rsdp, at, size))
 		log_warn("ACPI: the boot loader's RSDP is too short");
 	else
@@ -312,8 +297,7 @@ static int parse_mb2(hpa_t address, struct boot_info *out) {
 	struct mb2_tag tag;
 	hpa_t at, end;
 
-	if (!peek_copy(&info, address, sizeof(info)))
-		return E_FAULT;
+	if (!peek_copy(&info, address, sizeof(info))) return E_FAULT;
 	if (info.total_size > MB2_BYTES_MAX) {
 		log_warn("boot information: %u bytes long, cut to %lu", info.total_size,
 			 MB2_BYTES_MAX);
@@ -328,12 +312,10 @@ static int parse_mb2(hpa_t address, struct boot_info *out) {
 				 at - address);
 			break;
 		}
-		if (tag.type == MB2_END)
-			break;
+		if (tag.type == MB2_END) break;
 		mb2_tag(out, basic, tag.type, at + sizeof(tag), tag.size - (u32)sizeof(tag));
 	}
-	if (!out->memory.count)
-		add_basic_memory(out, basic[0], basic[1]);
+	if (!out->memory.count) add_basic_memory(out, basic[0], basic[1]);
 	return 0;
 }
 
@@ -379,8 +361,7 @@ int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) {
 		error = parse_mb1(address, out);
 	else if (magic == MB2_BOOT_MAGIC)
 		error = parse_mb2(address, out);
-	if (error)
-		return error;
+	if (error) return error;
 	check_modules(out);
 	return memmap_total(&out->memory, MEM_USABLE) ? 0 : E_NOENT;
 }
@@ -389,8 +370,7 @@ int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) {
 static hpa_t find_trampoline(const struct memmap *map) {
 	hpa_t page = KiB(640);
 
-	do
-		page -= PAGE_SIZE;
+	do page -= PAGE_SIZE;
 	while (page && !memmap_is(map, page, PAGE_SIZE, MEM_USABLE));
 	return page;
 }

@@ -14,8 +14,7 @@ const void *phys_peek(hpa_t address, size_t length) {
 	u64 limit = cpu_features.pages_1g ? GiB(512) : GiB(4);
 
 	/* No loader puts anything at 0: an address of 0 is one that was never filled in. */
-	if (!address || !length || !range_within(address, length, limit))
-		return NULL;
+	if (!address || !length || !range_within(address, length, limit)) return NULL;
 	for (u64 gib = address / GiB(1); gib <= (address + length - 1) / GiB(1); gib++)
 		if (!boot_pdpt_low[gib])
 			boot_pdpt_low[gib] = gib * GiB(1) | X86_PTE_P | X86_PTE_W | X86_PTE_PS;

@@ -39,8 +39,7 @@ static bool rsdp_scan(hpa_t area, size_t size, struct acpi_rsdp *out) {
 	const u8 *data = acpi_map(area, size);
 
 	for (size_t at = 0; data && at + RSDP_V1_SIZE <= size; at += 16)
-		if (rsdp_take(data + at, size - at, out))
-			return true;
+		if (rsdp_take(data + at, size - at, out)) return true;
 	return false;
 }
 
@@ -49,12 +48,10 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 	u16 segment;
 
 	if (boot->rsdp_size) {
-		if (rsdp_take(boot->rsdp, boot->rsdp_size, out))
-			return true;
+		if (rsdp_take(boot->rsdp, boot->rsdp_size, out)) return true;
 		log_warn("ACPI: the boot loader's RSDP is corrupt, searching for another");
 	}
-	if (boot->efi)
-		return false;
+	if (boot->efi) return false;
 	pointer = acpi_map(BIOS_EBDA_SEGMENT, sizeof(segment));
 	if (pointer) {
 		memcpy(&segment, pointer, sizeof(segment));
@@ -71,10 +68,8 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 static const struct acpi_header *map_header(hpa_t address) {
 	const struct acpi_header *header = NULL;
 
-	if (address)
-		header = acpi_map(address, sizeof(*header));
-	if (!header)
-		log_warn("ACPI: no table can be at 0x%lx, left out", address);
+	if (address) header = acpi_map(address, sizeof(*header));
+	if (!header) log_warn("ACPI: no table can be at 0x%lx, left out", address);
 	return header;
 }
 
@@ -83,8 +78,7 @@ static const struct acpi_header *map_table(hpa_t address, const char *name, size
 	const struct acpi_header *header = map_header(address);
 	u32 length;
 
-	if (!header)
-		return NULL;
+	if (!header) return NULL;
 	if (memcmp(header->signature, name, sizeof(header->signature))) {
 		log_warn("ACPI: no %s at 0x%lx", name, address);
 		return NULL;
@@ -96,8 +90,7 @@ static const struct acpi_header *map_table(hpa_t address, const char *name, size
 		return NULL;
 	}
 	header = acpi_map(address, length);
-	if (header && !acpi_sum(header, length))
-		return header;
+	if (header && !acpi_sum(header, length)) return header;
 	log_warn("ACPI: table %s at 0x%lx %s, left out", name, address,
 		 header ? "has a wrong checksum" : "is not mappable");
 	return NULL;
@@ -106,8 +99,7 @@ static const struct acpi_header *map_table(hpa_t address, const char *name, size
 /* ---- MADT ---- */
 
 static void add_cpu(struct acpi_info *out, u32 apic_id, u32 flags) {
-	if (!(flags & (MADT_CPU_ENABLED | MADT_CPU_CAPABLE)))
-		return; /* an empty socket */
+	if (!(flags & (MADT_CPU_ENABLED | MADT_CPU_CAPABLE))) return; /* an empty socket */
 	for (u32 i = 0; i < out->nr_cpus; i++) {
 		if (out->cpus[i].apic_id == apic_id) {
 			log_warn("ACPI: APIC id %u is listed twice", apic_id);
@@ -173,8 +165,7 @@ static void read_madt_entry(struct acpi_info *out, const struct acpi_entry *entr
 	switch (entry->type) {
 	case MADT_LAPIC:
 		/* Id 255 addresses all xAPICs, so that no CPU can have it: an empty slot. */
-		if (in->lapic.apic_id != 0xff)
-			add_cpu(out, in->lapic.apic_id, in->lapic.flags);
+		if (in->lapic.apic_id != 0xff) add_cpu(out, in->lapic.apic_id, in->lapic.flags);
 		break;
 	case MADT_X2APIC:
 		if (in->x2apic.apic_id != 0xffffffff)
@@ -240,8 +231,7 @@ static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte) {
 		[AML_WORD] = 3, [AML_DWORD] = 5, [AML_QWORD] = 9};
 	const u8 *byte = *at;
 
-	if (byte == end || !sizes[*byte] || end - byte < sizes[*byte])
-		return false;
+	if (byte == end || !sizes[*byte] || end - byte < sizes[*byte]) return false;
 	*low_byte = sizes[*byte] > 1 ? byte[1] : *byte;
 	*at += sizes[*byte];
 	return true;
@@ -255,8 +245,7 @@ static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b) {
 	u8 count;
 
 	/* Bits 7:6 of the length's first byte say how many more bytes it has. */
-	if (end - at < 3 || *at != AML_PACKAGE || end - at <= 2 + (at[1] >> 6))
-		return false;
+	if (end - at < 3 || *at != AML_PACKAGE || end - at <= 2 + (at[1] >> 6)) return false;
 	at += 2 + (at[1] >> 6);
 	count = *at++;
 	*type_b = 0;
@@ -308,8 +297,7 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header) {
 		out->reset_value = fadt.reset_value;
 	}
 	dsdt = map_table(fadt.x_dsdt ? fadt.x_dsdt : fadt.dsdt, "DSDT", sizeof(*dsdt));
-	if (dsdt)
-		find_s5(out, dsdt);
+	if (dsdt) find_s5(out, dsdt);
 }
 
 /* ---- small tables ---- */
@@ -319,8 +307,7 @@ static void read_hpet(struct acpi_info *out, const struct acpi_header *header) {
 	struct acpi_reg reg = reg_of(&hpet->base);
 
 	/* The first one is the one that has legacy replacement; more may follow. */
-	if (!out->hpet && reg.space == ACPI_SPACE_MEMORY)
-		out->hpet = reg.address;
+	if (!out->hpet && reg.space == ACPI_SPACE_MEMORY) out->hpet = reg.address;
 }
 
 static void read_mcfg(struct acpi_info *out, const struct acpi_header *header) {
@@ -336,8 +323,7 @@ static void read_mcfg(struct acpi_info *out, const struct acpi_header *header) {
 			log_warn("ACPI: MCFG range at 0x%lx, buses %u to %u, is left out", in->base,
 				 in->first_bus, in->last_bus);
 	}
-	if (count)
-		log_warn("ACPI: more than %u MCFG ranges", ACPI_MAX_ECAMS);
+	if (count) log_warn("ACPI: more than %u MCFG ranges", ACPI_MAX_ECAMS);
 }
 
 static void read_spcr(struct acpi_info *out, const struct acpi_header *header) {
@@ -372,11 +358,9 @@ static void read_table(struct acpi_info *out, hpa_t address) {
 	const struct acpi_header *header = map_header(address);
 
 	for (size_t i = 0; header && i < ARRAY_SIZE(tables); i++) {
-		if (memcmp(header->signature, tables[i].signature, 4))
-			continue;
+		if (memcmp(header->signature, tables[i].signature, 4)) continue;
 		header = map_table(address, tables[i].signature, tables[i].min_length);
-		if (header)
-			tables[i].read(out, header);
+		if (header) tables[i].read(out, header);
 		return;
 	}
 }
@@ -387,8 +371,7 @@ static bool read_root(struct acpi_info *out, hpa_t address, const char *signatur
 		address ? map_table(address, signature, sizeof(*header)) : NULL;
 	u32 count;
 
-	if (!header)
-		return false;
+	if (!header) return false;
 	count = (header->length - (u32)sizeof(*header)) / width;
 	if (count > MAX_TABLES)
 		log_warn("ACPI: %u tables listed, only the first %u are read", count, MAX_TABLES);
@@ -406,11 +389,8 @@ int acpi_parse(const struct boot_info *boot, struct acpi_info *out) {
 
 	memset(out, 0, sizeof(*out));
 	out->has_8042 = true; /* a machine without tables does not say */
-	for (u32 i = 0; i < ACPI_MAX_ISA_IRQS; i++)
-		out->irq[i].gsi = i;
-	if (!rsdp_find(boot, &rsdp))
-		return E_NOENT;
-	if (read_root(out, rsdp.xsdt, "XSDT", 8) || read_root(out, rsdp.rsdt, "RSDT", 4))
-		return 0;
+	for (u32 i = 0; i < ACPI_MAX_ISA_IRQS; i++) out->irq[i].gsi = i;
+	if (!rsdp_find(boot, &rsdp)) return E_NOENT;
+	if (read_root(out, rsdp.xsdt, "XSDT", 8) || read_root(out, rsdp.rsdt, "RSDT", 4)) return 0;
 	return E_FORMAT;
 }

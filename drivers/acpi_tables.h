@@ -200,7 +200,6 @@ static inline u8 acpi_sum(const void *data, size_t length) {
 	const u8 *byte = data;
 	u8 sum = 0;
 
-	for (size_t i = 0; i < length; i++)
-		sum = (u8)(sum + byte[i]);
+	for (size_t i = 0; i < length; i++) sum = (u8)(sum + byte[i]);
 	return sum;
 }

@@ -51,14 +51,11 @@ static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
 	volatile u8 *regs;
 	u32 period;
 
-	if (!acpi->hpet)
-		return false;
+	if (!acpi->hpet) return false;
 	regs = mmio_map(acpi->hpet, 0x400);
-	if (!regs)
-		return false;
+	if (!regs) return false;
 	period = mmio_read32(regs + HPET_CAPS + 4);
-	if (!period || period > MAX_HPET_PERIOD)
-		return false;
+	if (!period || period > MAX_HPET_PERIOD) return false;
 	mmio_write32(regs + HPET_CONFIG, mmio_read32(regs + HPET_CONFIG) | 1);
 	hpet = regs;
 	*ref = (struct reference){"HPET", FEMTO / period, 0xffffffff, false};
@@ -66,8 +63,7 @@ static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
 }
 
 static bool find_pm(const struct acpi_info *acpi, struct reference *ref) {
-	if (!acpi->pm_timer.address || acpi->pm_timer.space != ACPI_SPACE_IO)
-		return false;
+	if (!acpi->pm_timer.address || acpi->pm_timer.space != ACPI_SPACE_IO) return false;
 	pm_port = (u16)acpi->pm_timer.address;
 	*ref = (struct reference){"ACPI PM timer", PM_TIMER_HZ, 0xffffff, false};
 	return true;
@@ -124,12 +120,10 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 		passed = passed_since(ref, start.reference, read());
 		cpu_pause();
 	}
-	if (passed < wanted)
-		return false;
+	if (passed < wanted) return false;
 	end = sample(read);
 	passed = passed_since(ref, start.reference, end.reference);
-	if (!passed)
-		return false;
+	if (!passed) return false;
 	out->lapic_ticks = start.lapic - end.lapic;
 	out->source = ref->name;
 	out->tsc_ticks = end.tsc - start.tsc;
@@ -146,8 +140,7 @@ void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_m
 	struct reference ref;
 
 	for (u32 i = 0; i < ARRAY_SIZE(clocks); i++)
-		if (clocks[i].find(acpi, &ref) && measure(&ref, clocks[i].read, out))
-			return;
+		if (clocks[i].find(acpi, &ref) && measure(&ref, clocks[i].read, out)) return;
 	/* Nothing but the TSC itself; the LAPIC timer is still measured against it. */
 	ref = (struct reference){claimed_khz ? "CPUID" : "guess",
 				 (claimed_khz ? claimed_khz : GUESS_KHZ) * 1000, ~0ul, false};

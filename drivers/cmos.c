@@ -33,18 +33,15 @@ u64 cmos_unix_time(void) {
 	u8 raw[NR_FIELDS], mode;
 	u32 value[NR_FIELDS], year;
 
-	for (u32 i = 0; i < MAX_ROUNDS && (reg(REG_A) & UIP); i++)
-		cpu_pause();
-	for (u32 i = 0; i < NR_FIELDS; i++)
-		raw[i] = reg(regs[i]);
+	for (u32 i = 0; i < MAX_ROUNDS && (reg(REG_A) & UIP); i++) cpu_pause();
+	for (u32 i = 0; i < NR_FIELDS; i++) raw[i] = reg(regs[i]);
 	mode = reg(REG_B);
 	for (u32 i = 0; i < NR_FIELDS; i++) {
 		u8 byte = i == HOUR ? raw[i] & (u8)~HOUR_PM : raw[i];
 
 		value[i] = mode & MODE_BINARY ? byte : (byte >> 4) * 10u + (byte & 15);
 	}
-	if (!(mode & MODE_24H))
-		value[HOUR] = value[HOUR] % 12 + (raw[HOUR] & HOUR_PM ? 12 : 0);
+	if (!(mode & MODE_24H)) value[HOUR] = value[HOUR] % 12 + (raw[HOUR] & HOUR_PM ? 12 : 0);
 	year = value[CENTURY] * 100 + value[YEAR];
 	if (year < 1970 || year > 2200) /* no century register */
 		year = 2000 + value[YEAR];

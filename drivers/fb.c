@@ -22,8 +22,7 @@ static void put_pixel(volatile u8 *at, u32 colour) {
 	} else if (pixel_size == 2) {
 		*(volatile u16 *)at = (u16)colour;
 	} else {
-		for (u32 i = 0; i < pixel_size; i++, colour >>= 8)
-			at[i] = (u8)colour;
+		for (u32 i = 0; i < pixel_size; i++, colour >>= 8) at[i] = (u8)colour;
 	}
 }
 
@@ -42,20 +41,16 @@ static void draw(size_t column, size_t row, u8 cell) {
 int fb_init(const struct boot_fb *fb) {
 	u64 size = (u64)fb->pitch * fb->height;
 
-	if (fb->type != FB_RGB || fb->bpp < 15)
-		return E_NOENT;
+	if (fb->type != FB_RGB || fb->bpp < 15) return E_NOENT;
 	pixel_size = (fb->bpp + 7u) / 8;
 	pitch = fb->pitch;
-	if (fb->width < GLYPH_WIDTH || fb->height < GLYPH_HEIGHT)
-		return E_NOMEM;
+	if (fb->width < GLYPH_WIDTH || fb->height < GLYPH_HEIGHT) return E_NOMEM;
 	pixels = mmio_map_wc(fb->address, size);
-	if (!pixels)
-		return E_NOMEM;
+	if (!pixels) return E_NOMEM;
 	ink = 0;
 	for (u32 i = 0; i < 6; i += 2) /* the upper bits of the intensity, as many as there are */
 		ink |= GREY >> (8 - fb->rgb[i + 1]) << fb->rgb[i];
-	for (u64 i = 0; i + 4 <= size; i += 4)
-		*(volatile u32 *)(pixels + i) = 0;
+	for (u64 i = 0; i + 4 <= size; i += 4) *(volatile u32 *)(pixels + i) = 0;
 	screen_init(fb->width / GLYPH_WIDTH, fb->height / GLYPH_HEIGHT, draw);
 	return 0;
 }

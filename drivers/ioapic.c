@@ -31,11 +31,9 @@ static void reg_write(volatile u8 *regs, u32 reg, u32 value) {
 void ioapic_add_host(volatile void *regs, u32 gsi_base) {
 	u32 inputs;
 
-	if (nr_ioapics == MAX_IOAPICS)
-		return;
+	if (nr_ioapics == MAX_IOAPICS) return;
 	inputs = (reg_read(regs, REG_VERSION) >> 16 & 0xff) + 1;
-	for (u32 pin = 0; pin < inputs; pin++)
-		reg_write(regs, REG_TABLE + 2 * pin, RTE_MASKED);
+	for (u32 pin = 0; pin < inputs; pin++) reg_write(regs, REG_TABLE + 2 * pin, RTE_MASKED);
 	ioapics[nr_ioapics].regs = regs;
 	ioapics[nr_ioapics].gsi_base = gsi_base;
 	ioapics[nr_ioapics].inputs = inputs;
@@ -46,8 +44,7 @@ int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low) {
 	for (unsigned i = 0; i < nr_ioapics; i++) {
 		u32 pin = gsi - ioapics[i].gsi_base;
 
-		if (gsi < ioapics[i].gsi_base || pin >= ioapics[i].inputs)
-			continue;
+		if (gsi < ioapics[i].gsi_base || pin >= ioapics[i].inputs) continue;
 		reg_write(ioapics[i].regs, REG_TABLE + 2 * pin + 1, apic_id << 24);
 		reg_write(ioapics[i].regs, REG_TABLE + 2 * pin,
 			  vector | (level ? RTE_LEVEL : 0) | (active_low ? RTE_LOW : 0));

@@ -59,8 +59,7 @@ void lapic_init_cpu(void) {
 
 	/* EN is never cleared: that is one-way on more than one machine. */
 	base |= APIC_BASE_ENABLE;
-	if (!page)
-		base |= APIC_BASE_EXTD;
+	if (!page) base |= APIC_BASE_EXTD;
 	wrmsr(X86_MSR_APIC_BASE, base);
 
 	reg_write(REG_LVT_TIMER, LVT_MASKED);
@@ -105,16 +104,14 @@ void lapic_send_startup(u32 apic_id, u8 start_page) {
 }
 
 void lapic_nmi_others(void) {
-	if (ready)
-		write_icr(0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);
+	if (ready) write_icr(0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);
 }
 
 void lapic_timer_init(u8 vector, bool deadline) {
 	reg_write(REG_DIVIDE, DIVIDE_BY_1);
 	reg_write(REG_LVT_TIMER, vector | (deadline ? LVT_TSC_DEADLINE : 0));
 	/* The mode must be set before the deadline's MSR is written (SDM 3A 11.5.4.1). */
-	if (deadline)
-		__asm__ volatile("mfence" : : : "memory");
+	if (deadline) __asm__ volatile("mfence" : : : "memory");
 }
 
 void lapic_timer_count(u32 count) { reg_write(REG_COUNT, count); }

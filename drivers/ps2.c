@@ -47,15 +47,13 @@ static const char pad[] = "HA\0-D\0C+FB";
 
 static bool wait_status(u8 mask, u8 value) {
 	for (u32 i = 0; i < WAIT_ROUNDS; i++)
-		if ((inb(PORT_STATUS) & mask) == value)
-			return true;
+		if ((inb(PORT_STATUS) & mask) == value) return true;
 	return false;
 }
 
 /* Writes to the controller or to the keyboard; one that stays busy is found out by read_data(). */
 static void send(u16 port, u8 value) {
-	if (wait_status(STATUS_BUSY, 0))
-		outb(port, value);
+	if (wait_status(STATUS_BUSY, 0)) outb(port, value);
 }
 
 /* A byte that was asked for, -1 when none comes. */
@@ -65,16 +63,14 @@ int ps2_init(void) {
 	int config;
 
 	/* Without a controller the bus floats: busy for ever, and always a byte. */
-	if (inb(PORT_STATUS) == 0xff)
-		return E_NOENT;
+	if (inb(PORT_STATUS) == 0xff) return E_NOENT;
 	send(PORT_STATUS, CMD_KEYS_OFF);
 	send(PORT_STATUS, CMD_MOUSE_OFF);
 	for (u32 i = 0; i < POLL_ROUNDS && (inb(PORT_STATUS) & STATUS_FULL); i++)
 		(void)inb(PORT_DATA);
 	send(PORT_STATUS, CMD_READ_CONFIG);
 	config = read_data();
-	if (config < 0)
-		return E_NOENT;
+	if (config < 0) return E_NOENT;
 	send(PORT_STATUS, CMD_SET_CONFIG);
 	config &= (int)~(CONFIG_MOUSE | CONFIG_KEYS_OFF);
 	send(PORT_DATA, (u8)config | CONFIG_IRQ | CONFIG_SET1);
@@ -91,22 +87,19 @@ static void key(u8 code, void (*rx)(u8 byte)) {
 	char c = 0;
 
 	extended = code == EXTENDED;
-	if (extended)
-		return;
+	if (extended) return;
 	code &= (u8)~RELEASED;
 	switch (code) {
 	case KEY_SHIFT_LEFT:
 	case KEY_SHIFT_RIGHT:
 		/* Cursor keys send shifts of their own. */
-		if (!was_extended)
-			shift = pressed;
+		if (!was_extended) shift = pressed;
 		return;
 	case KEY_CTRL: ctrl = pressed; return;
 	case KEY_CAPS: caps ^= pressed; return;
 	default: break;
 	}
-	if (!pressed)
-		return;
+	if (!pressed) return;
 	if (code < KEY_CAPS)
 		c = keys[shift][code];
 	else if (code >= KEY_PAD && code - KEY_PAD < (int)sizeof(pad))
@@ -115,26 +108,20 @@ static void key(u8 code, void (*rx)(u8 byte)) {
 		rx(ESC);
 		rx('[');
 	} else {
-		if (caps && (c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-			c ^= 0x20;
-		if (ctrl && c >= '@')
-			c &= 0x1f;
+		if (caps && (c | 0x20) >= 'a' && (c | 0x20) <= 'z') c ^= 0x20;
+		if (ctrl && c >= '@') c &= 0x1f;
 	}
-	if (c)
-		rx((u8)c);
+	if (c) rx((u8)c);
 }
 
 void ps2_poll(void (*rx)(u8 byte)) {
-	if (!present)
-		return;
+	if (!present) return;
 	for (u32 i = 0; i < POLL_ROUNDS; i++) {
 		u8 status = inb(PORT_STATUS);
 		u8 byte;
 
-		if (!(status & STATUS_FULL))
-			return;
+		if (!(status & STATUS_FULL)) return;
 		byte = inb(PORT_DATA);
-		if (!(status & STATUS_MOUSE))
-			key(byte, rx);
+		if (!(status & STATUS_MOUSE)) key(byte, rx);
 	}
 }

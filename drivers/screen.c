@@ -20,22 +20,19 @@ static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
 /* Makes cells of a row blank, and all of the rows behind it up to the last one. */
 static void blank(size_t row, size_t from, size_t last) {
-	for (; row <= last; row++, from = 0)
-		memset(&wanted[row][from], ' ', columns - from);
+	for (; row <= last; row++, from = 0) memset(&wanted[row][from], ' ', columns - from);
 }
 
 static void newline(void) {
 	x = 0;
-	if (++y < rows)
-		return;
+	if (++y < rows) return;
 	memmove(wanted[0], wanted[1], --y * sizeof(wanted[0]));
 	blank(y, 0, y);
 	top = 0;
 }
 
 static void put(u8 cell) {
-	if (x == columns)
-		newline();
+	if (x == columns) newline();
 	wanted[y][x++] = cell;
 }
 
@@ -65,13 +62,11 @@ static void sequence_end(u8 final) {
 	case 'C': x = min_u64(x + count, columns - 1); break;
 	case 'D': x -= min_u64(count, x); break;
 	case 'H':
-		if (!argument)
-			x = y = 0;
+		if (!argument) x = y = 0;
 		break;
 	case 'J':
 	case 'K':
-		if (argument == 1)
-			break;
+		if (argument == 1) break;
 		blank(all && !line ? 0 : y, all ? 0 : x, line ? y : rows - 1);
 		top = all && !line ? 0 : top;
 		bottom = line ? bottom : rows - 1;
@@ -130,9 +125,7 @@ void screen_panic_mode(void) { unlocked = true; }
 
 void screen_write(const char *text, size_t len) {
 	spin_guard_if(!unlocked, &lock);
-	if (!draw_cell)
-		return;
-	for (size_t i = 0; i < len; i++)
-		take((u8)text[i]);
+	if (!draw_cell) return;
+	for (size_t i = 0; i < len; i++) take((u8)text[i]);
 	refresh();
 }

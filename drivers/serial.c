@@ -38,8 +38,7 @@ bool serial_present(void) { return base != 0; }
 int serial_init(u16 port, u32 baud) {
 	/* No UART: the scratch register does not hold a value. */
 	outb((u16)(port + REG_SCRATCH), 0x5a);
-	if (inb((u16)(port + REG_SCRATCH)) != 0x5a)
-		return E_NOENT;
+	if (inb((u16)(port + REG_SCRATCH)) != 0x5a) return E_NOENT;
 	outb((u16)(port + REG_IER), 0);
 	if (baud && baud <= 115200) {
 		u32 divisor = 115200 / baud;
@@ -68,23 +67,19 @@ static void push_out(void) {
 		for (unsigned i = 0; i < FIFO_SIZE && head != tail; i++)
 			outb((u16)(base + REG_DATA), buffer[tail++ % BUFFER_SIZE]);
 	}
-	if (ier)
-		set_ier(head != tail ? IER_RX | IER_TX : IER_RX);
+	if (ier) set_ier(head != tail ? IER_RX | IER_TX : IER_RX);
 }
 
 static void put(u8 byte) {
-	if (head - tail < BUFFER_SIZE)
-		buffer[head++ % BUFFER_SIZE] = byte;
+	if (head - tail < BUFFER_SIZE) buffer[head++ % BUFFER_SIZE] = byte;
 }
 
 void serial_panic_mode(void) { unlocked = true; }
 
 void serial_write(const char *text, size_t len) {
 	spin_guard_if(!unlocked, &lock);
-	if (!base)
-		return;
-	for (size_t i = 0; i < len; i++)
-		put((u8)text[i]);
+	if (!base) return;
+	for (size_t i = 0; i < len; i++) put((u8)text[i]);
 	push_out();
 }
 
@@ -92,26 +87,22 @@ void serial_poll(void (*rx)(u8 byte)) {
 	u8 bytes[RX_ROUNDS];
 	unsigned n = 0;
 
-	if (!base)
-		return;
+	if (!base) return;
 	spin_lock(&lock);
 	while (n < RX_ROUNDS && (inb((u16)(base + REG_LSR)) & LSR_DATA))
 		bytes[n++] = inb((u16)(base + REG_DATA));
 	push_out();
 	spin_unlock(&lock);
-	for (unsigned i = 0; i < n; i++)
-		rx(bytes[i]);
+	for (unsigned i = 0; i < n; i++) rx(bytes[i]);
 }
 
 void serial_enable_irq(void) {
 	spin_guard(&lock);
-	if (base)
-		set_ier(IER_RX);
+	if (base) set_ier(IER_RX);
 }
 
 void serial_drain(void) {
-	if (!base)
-		return;
+	if (!base) return;
 	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++) {
 		spin_guard_if(!unlocked, &lock);
 		push_out();

@@ -49,8 +49,7 @@ int vga_init(const struct boot_info *boot, const struct acpi_info *acpi) {
 		return E_NOENT;
 	columns = fb.width;
 	cells = mmio_map(fb.address, (u64)fb.width * fb.height * 2);
-	if (!cells || !answers())
-		return E_NOENT;
+	if (!cells || !answers()) return E_NOENT;
 	outb(CRTC_INDEX, CRTC_CURSOR);
 	outb(CRTC_DATA, CURSOR_DISABLED);
 	screen_init(fb.width, fb.height, draw);

@@ -15,8 +15,7 @@ const char test_name[] = "acpi";
 static u32 field32(const struct acpi_header *table, u32 offset) {
 	u32 value = 0;
 
-	if (offset + 4 <= table->length)
-		memcpy(&value, (const char *)table + offset, 4);
+	if (offset + 4 <= table->length) memcpy(&value, (const char *)table + offset, 4);
 	return value;
 }
 
@@ -57,13 +56,11 @@ static void test_fadt(void) {
 	const struct acpi_header *fadt = acpi_table("FACP");
 	u64 dsdt;
 
-	if (!check("there is a FADT", fadt != NULL))
-		return;
+	if (!check("there is a FADT", fadt != NULL)) return;
 	check_eq("FADT: PM timer port", field32(fadt, FADT_PM_TIMER), PM_TIMER_PORT);
 	check_eq("FADT: PM1a control port", field32(fadt, FADT_PM1A_CNT), 0x604);
 	dsdt = field32(fadt, FADT_DSDT);
-	if (!dsdt && fadt->length >= FADT_X_DSDT + 8)
-		dsdt = field64(fadt, FADT_X_DSDT);
+	if (!dsdt && fadt->length >= FADT_X_DSDT + 8) dsdt = field64(fadt, FADT_X_DSDT);
 	if (check("FADT: there is a DSDT", dsdt && dsdt < GiB(4)))
 		check_table((const struct acpi_header *)dsdt);
 	check("FADT: HLT and WBINVD flags", (field32(fadt, FADT_FLAGS) & 5) == 5);
@@ -75,8 +72,7 @@ static void test_madt(void) {
 	bool self = false, sane = true;
 	const u8 *at, *end;
 
-	if (!check("there is a MADT", madt != NULL))
-		return;
+	if (!check("there is a MADT", madt != NULL)) return;
 	check_eq("MADT: local APIC address", field32(madt, MADT_LAPIC_BASE), LAPIC_BASE);
 	end = (const u8 *)madt + madt->length;
 	for (at = (const u8 *)madt + MADT_FIRST; at < end; at += at[1]) {
@@ -108,14 +104,12 @@ static void test_madt(void) {
 void test_main(void) {
 	const struct acpi_rsdp *rsdp = acpi_rsdp();
 
-	if (!check("there is an RSDP with a good checksum", rsdp != NULL))
-		return;
+	if (!check("there is an RSDP with a good checksum", rsdp != NULL)) return;
 	if (rsdp->revision >= 2) {
 		check_eq("RSDP: extended checksum", acpi_sum(rsdp, rsdp->length), 0);
 		test_root((const struct acpi_header *)rsdp->xsdt, 8);
 	}
-	if (rsdp->rsdt)
-		test_root((const struct acpi_header *)(u64)rsdp->rsdt, 4);
+	if (rsdp->rsdt) test_root((const struct acpi_header *)(u64)rsdp->rsdt, 4);
 	test_fadt();
 	test_madt();
 }

@@ -61,8 +61,7 @@ static void test_cr4(void) {
 		test_cr4_bit(cr4_bits[i].bit,
 			     !cr4_bits[i].leaf || cpuid_bit(cr4_bits[i].leaf, cr4_bits[i].reg,
 							    cr4_bits[i].feature));
-	for (unsigned i = 0; i < ARRAY_SIZE(reserved); i++)
-		test_cr4_bit(reserved[i], false);
+	for (unsigned i = 0; i < ARRAY_SIZE(reserved); i++) test_cr4_bit(reserved[i], false);
 	check_eq("CR4.PAE cleared in long mode: #GP", try_cr4(read_cr4() & ~X86_CR4_PAE), X86_GP);
 	check_eq("CR4.LA57 changed in long mode: #GP", try_cr4(read_cr4() ^ X86_CR4_LA57), X86_GP);
 	if (cpuid_bit(1, ECX, 17))

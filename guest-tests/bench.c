@@ -107,8 +107,7 @@ static void bench_mmio(void) { BENCH("mmio-write", mmio_write32((volatile void *
 static u64 touch_pages(void) {
 	u64 start = rdtsc();
 
-	for (u64 i = 0; i < PAGES; i++)
-		*(volatile u8 *)(PAGES_BASE + i * PAGE_SIZE) = 1;
+	for (u64 i = 0; i < PAGES; i++) *(volatile u8 *)(PAGES_BASE + i * PAGE_SIZE) = 1;
 	return rdtsc() - start;
 }
 
@@ -127,8 +126,7 @@ static void bench_pages(void) {
 static void bench_uart(void) {
 	u64 start = rdtsc(), ticks;
 
-	for (unsigned i = 0; i < UART_BYTES; i++)
-		print_char('.');
+	for (unsigned i = 0; i < UART_BYTES; i++) print_char('.');
 	ticks = rdtsc() - start;
 	print_char('\n');
 	report_total("uart-byte", ticks, 0, UART_BYTES);
@@ -165,8 +163,7 @@ static void bench_self_ipi(const char *name) {
 			mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_ICR),
 				     ICR_SELF | VECTOR_BENCH);
 		__asm__ volatile("sti; nop" : : : "memory");
-		while (!handler_tsc)
-			cpu_pause();
+		while (!handler_tsc) cpu_pause();
 		cpu_cli();
 		ticks += handler_tsc - start;
 		lapic_eoi();
@@ -240,8 +237,7 @@ static void bench_l2(const char *enter, const char *leave, struct vmcb *vmcb) {
 		end = rdtsc();
 		stgi();
 		inside = l2_regs.rdx << 32 | (u32)vmcb->rax;
-		if (!i)
-			continue; /* the first one fills caches and tables */
+		if (!i) continue; /* the first one fills caches and tables */
 		in += inside - start;
 		back += end - inside;
 	}
@@ -255,8 +251,7 @@ static void bench_svm(void) {
 	struct vmcb *vmcb;
 
 	if (!cpu_is_amd() || !svm_init()) {
-		for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
-			not_here(names[i]);
+		for (unsigned i = 0; i < ARRAY_SIZE(names); i++) not_here(names[i]);
 		return;
 	}
 	vmcb = l2_new(l2_reads_tsc);

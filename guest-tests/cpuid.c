@@ -140,8 +140,7 @@ static u64 try_xsetbv(u32 index, u64 value) {
 static void test_xsave(void) {
 	u64 supported, size = 576;
 
-	if (!cpuid_bit(1, ECX, 26))
-		return;
+	if (!cpuid_bit(1, ECX, 26)) return;
 	supported = (u64)leaf_reg(0xd, 0, EDX) << 32 | leaf_reg(0xd, 0, EAX);
 	check_eq("leaf 0xD: x87 and SSE are supported", supported & 3, 3);
 	check_eq("XSETBV with only x87", try_xsetbv(0, 1), TRAP_NONE);
@@ -153,11 +152,9 @@ static void test_xsave(void) {
 	for (u32 i = 2; i < 63; i++) {
 		u64 end;
 
-		if (!(supported >> i & 1))
-			continue;
+		if (!(supported >> i & 1)) continue;
 		end = (u64)leaf_reg(0xd, i, EAX) + leaf_reg(0xd, i, EBX);
-		if (end > size)
-			size = end;
+		if (end > size) size = end;
 	}
 	check_eq("leaf 0xD ECX is the end of the last component", leaf_reg(0xd, 0, ECX), size);
 	check_eq("XSETBV of all that is supported", try_xsetbv(0, supported), TRAP_NONE);
@@ -206,13 +203,11 @@ static void test_brand(void) {
 	bool text = true;
 	u32 brand[12];
 
-	for (u32 i = 0; i < 3; i++)
-		cpuid(0x80000002 + i, 0, &brand[4 * i]);
+	for (u32 i = 0; i < 3; i++) cpuid(0x80000002 + i, 0, &brand[4 * i]);
 	for (unsigned i = 0; i < sizeof(brand); i++) {
 		u8 c = ((const u8 *)brand)[i];
 
-		if (c && (c < 0x20 || c > 0x7e))
-			text = false;
+		if (c && (c < 0x20 || c > 0x7e)) text = false;
 	}
 	check("the brand string is printable", text);
 }

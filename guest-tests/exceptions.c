@@ -117,11 +117,9 @@ static void on_debug(struct regs *r) {
 
 	__asm__ volatile("mov %%db6, %0" : "=r"(dr6));
 	debug_dr6 = dr6;
-	if (debug_hits < ARRAY_SIZE(debug_rip))
-		debug_rip[debug_hits] = r->rip;
+	if (debug_hits < ARRAY_SIZE(debug_rip)) debug_rip[debug_hits] = r->rip;
 	debug_hits++;
-	if (debug_hits > 100)
-		r->rflags &= ~X86_RFLAGS_TF;
+	if (debug_hits > 100) r->rflags &= ~X86_RFLAGS_TF;
 	r->rflags |= X86_RFLAGS_RF;
 	__asm__ volatile("mov %0, %%db6" : : "r"(0xffff0ff0ul));
 }

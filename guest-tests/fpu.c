@@ -58,8 +58,7 @@ static void fpu_on(void) {
 	write_cr0((read_cr0() | X86_CR0_MP | X86_CR0_NE) & ~(X86_CR0_TS | X86_CR0_EM));
 	write_cr4(read_cr4() | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT);
 	have_xsave = cpuid_bit(1, 2, 26);
-	if (!have_xsave)
-		return;
+	if (!have_xsave) return;
 	write_cr4(read_cr4() | X86_CR4_OSXSAVE);
 	have_avx = cpuid_bit(1, 2, 28);
 	xsetbv(0, have_avx ? 7 : 3);
@@ -71,8 +70,7 @@ static u64 mix(u64 *state) {
 }
 
 static void fill(u8 *bytes, size_t size, u64 *state) {
-	for (size_t i = 0; i < size; i++)
-		bytes[i] = (u8)mix(state);
+	for (size_t i = 0; i < size; i++) bytes[i] = (u8)mix(state);
 }
 
 /* A state that belongs to this CPU and round only, with nothing that raises an exception. */
@@ -91,8 +89,7 @@ static void make_image(struct image *image, u64 tag) {
 		image->st[i][9] = 0x3f;
 	}
 	fill(image->xmm[0], sizeof(image->xmm), &state);
-	if (have_avx)
-		fill(image->ymm_high[0], sizeof(image->ymm_high), &state);
+	if (have_avx) fill(image->ymm_high[0], sizeof(image->ymm_high), &state);
 	image->present = have_avx ? 7 : 3;
 }
 
@@ -114,11 +111,9 @@ static void save(struct image *image) {
 static bool same(const struct image *a, const struct image *b) {
 	bool good = a->fcw == b->fcw && a->mxcsr == b->mxcsr && a->ftw == b->ftw;
 
-	for (unsigned i = 0; i < 8; i++)
-		good = good && !memcmp(a->st[i], b->st[i], 10);
+	for (unsigned i = 0; i < 8; i++) good = good && !memcmp(a->st[i], b->st[i], 10);
 	good = good && !memcmp(a->xmm, b->xmm, sizeof(a->xmm));
-	if (have_avx)
-		good = good && !memcmp(a->ymm_high, b->ymm_high, sizeof(a->ymm_high));
+	if (have_avx) good = good && !memcmp(a->ymm_high, b->ymm_high, sizeof(a->ymm_high));
 	return good;
 }
 
@@ -132,8 +127,7 @@ static void disturb(u32 me, u32 round) {
 	(void)rdmsr(X86_MSR_APIC_BASE);
 	(void)mmio_read32((const volatile void *)(LAPIC_BASE + LAPIC_VERSION));
 	lapic_send(nr > 1 ? cpus[(me + 1) % nr].apic_id : cpus[me].apic_id, VECTOR_IPI);
-	if (round % 16 == 0)
-		__asm__ volatile("hlt");
+	if (round % 16 == 0) __asm__ volatile("hlt");
 	cpu_cli();
 }
 
@@ -150,8 +144,7 @@ static void storm(void *arg) {
 		load(&wanted[me]);
 		disturb(me, round);
 		save(&found[me]);
-		if (!same(&wanted[me], &found[me]))
-			wrong[me]++;
+		if (!same(&wanted[me], &found[me])) wrong[me]++;
 	}
 	lapic_write(LAPIC_TIMER_INIT, 0);
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
@@ -159,8 +152,7 @@ static void storm(void *arg) {
 }
 
 static void test_storm(void) {
-	for (u32 i = 1; i < nr; i++)
-		smp_start(i, storm, NULL);
+	for (u32 i = 1; i < nr; i++) smp_start(i, storm, NULL);
 	storm(NULL);
 	/* The others may still wait in HLT for this CPU's IPIs. */
 	wait_until((cpu_irq_window(), finished == nr), 60000000);
@@ -192,11 +184,9 @@ static void test_xcr0(void) {
 		smp_wait(1, 1000000);
 		check_eq("XCR0 belongs to the CPU: CPU 1 has its own", seen, have_avx ? 7 : 3);
 	}
-	if (!have_avx)
-		return;
+	if (!have_avx) return;
 	xsetbv(0, 3);
-	for (unsigned i = 0; i < 100; i++)
-		(void)inb(0x21);
+	for (unsigned i = 0; i < 100; i++) (void)inb(0x21);
 	check_eq("XCR0 stays over exits", xgetbv(0), 3);
 	if (nr > 1) {
 		smp_start(1, look_at_reset, (void *)(u64)&seen);

@@ -23,8 +23,7 @@ static void on_irq(struct regs *r) {
 	hits++;
 	last = (u8)r->vector;
 	remote_seen = (ioapic_read(0x10 + 2 * UART_PIN) & REMOTE_IRR) != 0;
-	if (hits >= quiet_after)
-		outb(COM1 + 1, 0);
+	if (hits >= quiet_after) outb(COM1 + 1, 0);
 	lapic_eoi();
 }
 
@@ -35,8 +34,7 @@ static void on_nmi(struct regs *r) {
 
 static void window(void) {
 	delay_us(200);
-	for (unsigned i = 0; i < 50; i++)
-		cpu_irq_window();
+	for (unsigned i = 0; i < 50; i++) cpu_irq_window();
 }
 
 static bool wait_hit(void) { return wait_until((cpu_irq_window(), hits > 0), 500000); }
@@ -47,8 +45,7 @@ static u32 pit_pin(void) {
 
 	for (const u8 *at = (const u8 *)madt + 44;
 	     madt && at + 2 <= (const u8 *)madt + madt->length && at[1] >= 2; at += at[1])
-		if (at[0] == 2 && at[3] == 0)
-			return at[4];
+		if (at[0] == 2 && at[3] == 0) return at[4];
 	return 0;
 }
 
@@ -189,8 +186,7 @@ static void test_level(u8 self) {
 static void test_outside(void) {
 	u32 version = ioapic_read(1);
 
-	for (u32 index = 0x40; index < 0x100; index += 3)
-		ioapic_write(index, 0xffffffff);
+	for (u32 index = 0x40; index < 0x100; index += 3) ioapic_write(index, 0xffffffff);
 	check_eq("indices past the last pin change nothing", ioapic_read(1), version);
 	mmio_write32((volatile void *)(IOAPIC_BASE + 0x200), 0x1234);
 	check_eq("offsets past the registers change nothing", ioapic_read(1), version);

@@ -21,14 +21,12 @@ static bool dangerous(u32 port, u32 size) {
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++)
-		if (port + size > ranges[i].first && port <= ranges[i].last)
-			return true;
+		if (port + size > ranges[i].first && port <= ranges[i].last) return true;
 	return false;
 }
 
 static u32 read_port(u16 port, u32 size) {
-	if (size == 1)
-		return inb(port);
+	if (size == 1) return inb(port);
 	return size == 2 ? inw(port) : inl(port);
 }
 
@@ -45,16 +43,14 @@ static void scan_reads(u32 size) {
 	u32 all_ones = size == 1 ? 0xff : size == 2 ? 0xffff : 0xffffffff, claimed = 0;
 
 	for (u32 port = 0; port < 0x10000; port++)
-		if (read_port((u16)port, size) != all_ones)
-			claimed++;
+		if (read_port((u16)port, size) != all_ones) claimed++;
 	print("# reads of %u bytes: %u ports answer with more than ones\n", size, claimed);
 	check_range(name_of("reads of %u bytes: few ports answer", size), claimed, 1, 400);
 }
 
 static void scan_writes(u32 size, u32 value) {
 	for (u32 port = 0; port < 0x10000; port++)
-		if (!dangerous(port, size))
-			write_port((u16)port, size, value);
+		if (!dangerous(port, size)) write_port((u16)port, size, value);
 	check(name_of("writes of %u bytes of 0x%x", size, value), true);
 }
 
@@ -80,8 +76,7 @@ void test_main(void) {
 		skip("every port", "the bare machine has devices that a blind write upsets");
 		return;
 	}
-	for (u32 size = 1; size <= 4; size *= 2)
-		scan_reads(size);
+	for (u32 size = 1; size <= 4; size *= 2) scan_reads(size);
 	test_end_of_ports();
 	test_unclaimed();
 	for (u32 size = 1; size <= 4; size *= 2) {

@@ -19,8 +19,7 @@ static u32 ppr_seen;
 static void on_vector(struct regs *r) {
 	u8 vector = (u8)r->vector;
 
-	if (hits < MAX_LOG)
-		order[hits] = vector;
+	if (hits < MAX_LOG) order[hits] = vector;
 	hits++;
 	isr_seen = lapic_bit(LAPIC_ISR, vector);
 	irr_seen = lapic_bit(LAPIC_IRR, vector);
@@ -36,8 +35,7 @@ static void on_nmi(struct regs *r) {
 }
 
 static void window(void) {
-	for (unsigned i = 0; i < 100; i++)
-		cpu_irq_window();
+	for (unsigned i = 0; i < 100; i++) cpu_irq_window();
 }
 
 static void self_ipi(u8 vector) { lapic_send(0, ICR_SELF | vector); }
@@ -145,12 +143,10 @@ static unsigned depth, deepest;
 static void on_nesting(struct regs *r) {
 	u8 vector = (u8)r->vector;
 
-	if (hits < MAX_LOG)
-		order[hits] = vector;
+	if (hits < MAX_LOG) order[hits] = vector;
 	hits++;
 	depth++;
-	if (depth > deepest)
-		deepest = depth;
+	if (depth > deepest) deepest = depth;
 	if (vector == LOW_VECTOR) {
 		self_ipi(HIGH_VECTOR);
 		self_ipi(LOW_VECTOR - 1);
@@ -223,8 +219,7 @@ static void test_destinations(void) {
 static void test_nmi(void) {
 	nmis = 0;
 	lapic_send(lapic_id(), ICR_NMI);
-	for (unsigned i = 0; i < 1000 && !nmis; i++)
-		cpu_pause();
+	for (unsigned i = 0; i < 1000 && !nmis; i++) cpu_pause();
 	check_eq("NMI to itself, with IF clear", nmis, 1);
 }
 
@@ -266,8 +261,7 @@ static void test_software_disable(void) {
 static void wait_hits(unsigned wanted, u64 us) {
 	u64 end = rdtsc() + us_to_tsc(us);
 
-	while (hits < wanted && rdtsc() < end)
-		cpu_irq_window();
+	while (hits < wanted && rdtsc() < end) cpu_irq_window();
 }
 
 static void test_timer(const char *mode) {

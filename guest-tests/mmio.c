@@ -244,8 +244,7 @@ static void test_exactly_once(void) {
 	const u32 rounds = 3000;
 
 	*reg = 0;
-	for (u32 i = 0; i < rounds; i++)
-		__asm__ volatile("incl (%0)" : : "r"(reg) : "memory");
+	for (u32 i = 0; i < rounds; i++) __asm__ volatile("incl (%0)" : : "r"(reg) : "memory");
 	check_eq("T-E1: INC in two bytes, once each", *reg, rounds);
 	for (u32 i = 0; i < rounds; i++)
 		__asm__ volatile(".byte 0x3e\n\taddl $0x10000, 0x380(%0)"

@@ -206,8 +206,7 @@ static void run(const struct expectation *e) {
 	u32 port;
 
 	memset(mode_data(), 0, sizeof(*mode_data()));
-	if (e->idt)
-		start_ticks();
+	if (e->idt) start_ticks();
 	port = inb(0x21);
 	mode_run(e->mode, own ? &tables : NULL, e->code, (size_t)(e->end - e->code));
 	stop_ticks();
@@ -218,8 +217,7 @@ static void run(const struct expectation *e) {
 	if (e->mode == MODE_REAL)
 		check_eq("real mode: base of ES is 16 times its selector",
 			 mode_data()->value[SAW_SEGMENT], 0x12345678);
-	if (e->idt)
-		check_events(e);
+	if (e->idt) check_events(e);
 }
 
 static void test_modes(void) {
@@ -237,8 +235,7 @@ static void test_modes(void) {
 		 compatibility_code_end, false, false, 0x80000001u, 0x20},
 	};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
-		run(&all[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) run(&all[i]);
 }
 
 static void test_lme(void) {

@@ -63,8 +63,7 @@ static bool never_write(u32 msr) {
 
 static bool is_known(u32 msr) {
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
-		if (msr >= known[i].first && msr <= known[i].last)
-			return true;
+		if (msr >= known[i].first && msr <= known[i].last) return true;
 	return false;
 }
 
@@ -79,12 +78,10 @@ static void sweep(u32 first, u32 last) {
 			readable++;
 			if (!is_known(msr) && !odd++)
 				print("# MSR 0x%x reads as 0x%lx\n", msr, value);
-			if (!never_write(msr))
-				(void)msr_write(msr, value);
+			if (!never_write(msr)) (void)msr_write(msr, value);
 			continue;
 		}
-		if (vector != X86_GP || trap_taken().error)
-			wrong++;
+		if (vector != X86_GP || trap_taken().error) wrong++;
 		if (!never_write(msr) && msr_write(msr, 0) == TRAP_NONE && !swallowed++)
 			print("# MSR 0x%x cannot be read, but written\n", msr);
 	}
@@ -139,8 +136,7 @@ static void test_system_call(void) {
 	keeps("SYSENTER_EIP", 0x176, 0x12345678);
 	keeps("FS_BASE", X86_MSR_FS_BASE, 0x7fffffffffff);
 	keeps("KERNEL_GS_BASE", X86_MSR_KERNEL_GS_BASE, 0xffffffff80000000);
-	if (cpuid_bit(0x80000001, 3, 27))
-		keeps("TSC_AUX", X86_MSR_TSC_AUX, 0x12345678);
+	if (cpuid_bit(0x80000001, 3, 27)) keeps("TSC_AUX", X86_MSR_TSC_AUX, 0x12345678);
 	if (on_tcg()) {
 		skip("non-canonical LSTAR, FS_BASE, KERNEL_GS_BASE", "TCG takes them");
 		return;
@@ -163,8 +159,7 @@ static void test_memory_types(void) {
 		keeps(name_of("MTRR base %u", i), 0x200 + 2 * i, 0x80000006);
 		keeps(name_of("MTRR mask %u", i), 0x201 + 2 * i, 0xf80000800);
 	}
-	if (cap & 0x100)
-		keeps("fixed MTRR", 0x250, 0x0606060606060606);
+	if (cap & 0x100) keeps("fixed MTRR", 0x250, 0x0606060606060606);
 	check_eq("MTRR default type can be read", msr_read(0x2ff, &value), TRAP_NONE);
 	if (on_bare_tcg()) {
 		skip("invalid memory types", "TCG takes them");
@@ -208,8 +203,7 @@ static void test_apic_base(void) {
 
 	check_eq("APIC base: written as it is", msr_write(X86_MSR_APIC_BASE, base), TRAP_NONE);
 	check_eq("APIC base: reads back", rdmsr(X86_MSR_APIC_BASE), base);
-	if (on_bare_tcg())
-		return;
+	if (on_bare_tcg()) return;
 	refuses("APIC base beyond the address width", X86_MSR_APIC_BASE, base | BIT(52));
 }
 

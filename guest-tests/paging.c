@@ -38,8 +38,7 @@ static void clear_bits(u64 va, u64 bits) {
 	for (unsigned level = 1; level <= 4; level++) {
 		u64 *entry = page_find(va, level);
 
-		if (entry)
-			*entry &= ~bits;
+		if (entry) *entry &= ~bits;
 	}
 	write_cr3(read_cr3());
 }
@@ -239,8 +238,7 @@ static void test_two_roots(void) {
 		*(volatile u64 *)VA = i;
 		write_cr3(cr3);
 		*(volatile u64 *)VA = ~i;
-		if (*(volatile u64 *)a != ~i || *(volatile u64 *)b != i)
-			wrong++;
+		if (*(volatile u64 *)a != ~i || *(volatile u64 *)b != i) wrong++;
 	}
 	check_eq("two page-table roots, 1000 times in turn: wrong", wrong, 0);
 }

@@ -75,8 +75,7 @@ static void test_bar(u32 device, u32 function, u32 reg) {
 	mask = read32(0, device, function, reg);
 	write32(0, device, function, reg, old);
 	write32(0, device, function, 4, command & 0xffff);
-	if (!mask)
-		return;
+	if (!mask) return;
 	mask &= mask & 1 ? ~3u : ~15u;
 	check(name_of("00:%02x.%x BAR at 0x%x: its size is a power of two", device, function, reg),
 	      (~mask & (~mask + 1)) == 0 || (mask & 0xffff0000) == 0);
@@ -91,11 +90,9 @@ static void test_scan(void) {
 		for (u32 function = 0; function < 8; function++) {
 			u32 id = read32(0, device, function, 0);
 
-			if (id == 0xffffffff)
-				continue;
+			if (id == 0xffffffff) continue;
 			found++;
-			if ((read32(0, device, function, 0xc) >> 16 & 0x7f) != 0)
-				continue;
+			if ((read32(0, device, function, 0xc) >> 16 & 0x7f) != 0) continue;
 			if (device) /* the bridge of a bare machine has registers there */
 				for (u32 bar = 0x10; bar < 0x28; bar += 4)
 					test_bar(device, function, bar);

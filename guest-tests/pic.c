@@ -34,13 +34,11 @@ static void on_irq(struct regs *r) {
 	hits[irq]++;
 	isr_first = read_first(READ_ISR);
 	isr_second = read_second(READ_ISR);
-	if (!no_eoi)
-		pic_eoi(irq);
+	if (!no_eoi) pic_eoi(irq);
 }
 
 static void window(void) {
-	for (unsigned i = 0; i < 50; i++)
-		cpu_irq_window();
+	for (unsigned i = 0; i < 50; i++) cpu_irq_window();
 }
 
 static void clear_hits(void) { memset(hits, 0, sizeof(hits)); }

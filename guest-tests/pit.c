@@ -72,8 +72,7 @@ static void test_rate(void) {
 		first = take_sample(read_count);
 		delay_us(20000);
 		last = take_sample(read_count);
-		if (last.tsc - first.tsc < us_to_tsc(50000))
-			break;
+		if (last.tsc - first.tsc < us_to_tsc(50000)) break;
 	}
 	expected = (last.tsc - first.tsc) / (tsc_hz() / PIT_HZ);
 	check_range("1.193182 MHz against the TSC, within 3 %", (u16)(first.value - last.value),

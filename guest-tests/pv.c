@@ -161,8 +161,7 @@ static void on_irq(struct regs *r) {
 			 : "+m"(*eoi_word), "=r"(old)
 			 :
 			 : "memory");
-	if (!old)
-		lapic_eoi();
+	if (!old) lapic_eoi();
 }
 
 static void test_pv_eoi(void) {
@@ -184,8 +183,7 @@ static void test_pv_eoi(void) {
 	lapic_send(0, ICR_SELF | (VECTOR + 1));
 	lapic_send(0, ICR_SELF | VECTOR);
 	trap_set_handler(VECTOR + 1, on_irq);
-	for (unsigned i = 0; i < 10; i++)
-		cpu_irq_window();
+	for (unsigned i = 0; i < 10; i++) cpu_irq_window();
 	check_eq("EOI by memory: two pending at once", hits, 1002);
 	msr_write(MSR_PV_EOI, 0);
 }

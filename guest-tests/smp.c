@@ -31,8 +31,7 @@ static void on_nmi(struct regs *r) {
 static u64 count_mask(void) {
 	u64 mask = 0;
 
-	for (u32 i = 0; i < nr; i++)
-		mask |= (u64)(counts[i] == 1) << i;
+	for (u32 i = 0; i < nr; i++) mask |= (u64)(counts[i] == 1) << i;
 	return mask;
 }
 
@@ -42,13 +41,11 @@ static u64 all_mask(void) { return nr == 64 ? ~0ul : BIT(nr) - 1; }
 static void expect_mask(const char *name, u64 mask) {
 	u64 end = rdtsc() + us_to_tsc(500000);
 
-	while (count_mask() != mask && rdtsc() < end)
-		cpu_irq_window();
+	while (count_mask() != mask && rdtsc() < end) cpu_irq_window();
 	delay_us(200);
 	cpu_irq_window();
 	check_eq(name, count_mask(), mask);
-	for (u32 i = 0; i < nr; i++)
-		counts[i] = 0;
+	for (u32 i = 0; i < nr; i++) counts[i] = 0;
 }
 
 static void test_start(void) {
@@ -143,8 +140,7 @@ static void test_logical(void) {
 	delay_us(200);
 	cpu_irq_window();
 	check("lowest priority goes to just one of two", one_bit(count_mask() & 3));
-	for (u32 i = 0; i < nr; i++)
-		counts[i] = 0;
+	for (u32 i = 0; i < nr; i++) counts[i] = 0;
 
 	set_all_logical(true);
 	for (u32 i = 0; i < nr && i < 60; i++) {
@@ -176,8 +172,7 @@ static volatile bool release, entered;
 static void deaf(void *arg) {
 	(void)arg;
 	entered = true;
-	while (!release)
-		cpu_pause();
+	while (!release) cpu_pause();
 }
 
 /* Interrupts off, asleep: only NMI, SMI, INIT or reset can end it. */
@@ -231,8 +226,7 @@ static void test_restart(void) {
 	check("SIPI without INIT is ignored", !cpus[1].online);
 	cpus[1].online = true;
 	for (unsigned i = 0; i < 10; i++)
-		if (!smp_boot(1))
-			check(name_of("restart %u", i), false);
+		if (!smp_boot(1)) check(name_of("restart %u", i), false);
 	lapic_send(cpus[1].apic_id, VECTOR_COUNT);
 	expect_mask("it takes IPIs after ten restarts", 2);
 }
@@ -248,11 +242,9 @@ static void add_up(void *arg) {
 
 		__atomic_fetch_add(&atomic_sum, 1, __ATOMIC_SEQ_CST);
 		__asm__ volatile("lock incq %0" : "+m"(locked_sum));
-		if (i % 64)
-			continue;
+		if (i % 64) continue;
 		mine = __atomic_fetch_add(&ticket_next, 1, __ATOMIC_SEQ_CST);
-		while (__atomic_load_n(&ticket_now, __ATOMIC_ACQUIRE) != mine)
-			cpu_pause();
+		while (__atomic_load_n(&ticket_now, __ATOMIC_ACQUIRE) != mine) cpu_pause();
 		plain_sum++;
 		__atomic_store_n(&ticket_now, mine + 1, __ATOMIC_RELEASE);
 	}
@@ -261,11 +253,9 @@ static void add_up(void *arg) {
 static void test_atomics(void) {
 	u64 locked_rounds = (ROUNDS + 63) / 64;
 
-	for (u32 i = 1; i < nr; i++)
-		smp_start(i, add_up, NULL);
+	for (u32 i = 1; i < nr; i++) smp_start(i, add_up, NULL);
 	add_up(NULL);
-	for (u32 i = 1; i < nr; i++)
-		check(name_of("CPU %u finished", i), smp_wait(i, 20000000));
+	for (u32 i = 1; i < nr; i++) check(name_of("CPU %u finished", i), smp_wait(i, 20000000));
 	check_eq("atomic sum", atomic_sum, (u64)ROUNDS * nr);
 	check_eq("sum with a LOCK prefix", locked_sum, (u64)ROUNDS * nr);
 	check_eq("sum under a ticket lock", plain_sum, locked_rounds * nr);
@@ -280,12 +270,10 @@ static void test_ping(void) {
 		u32 to = 1 + i % (nr - 1), before = counts[to];
 
 		lapic_send(cpus[to].apic_id, VECTOR_COUNT);
-		if (!wait_until(counts[to] == before + 1, 500000))
-			lost++;
+		if (!wait_until(counts[to] == before + 1, 500000)) lost++;
 	}
 	check_eq("IPIs lost in a row of 500", lost, 0);
-	for (u32 i = 0; i < nr; i++)
-		counts[i] = 0;
+	for (u32 i = 0; i < nr; i++) counts[i] = 0;
 }
 
 static void read_tsc(void *arg) { *(volatile u64 *)arg = rdtsc(); }
@@ -404,7 +392,6 @@ void test_main(void) {
 	test_atomics();
 	test_tsc();
 	test_pv_ipi();
-	for (u32 i = 0; i < nr; i++)
-		nmis[i] = 0;
+	for (u32 i = 0; i < nr; i++) nmis[i] = 0;
 	test_x2apic();
 }

@@ -67,27 +67,21 @@ static bool boundary(bool flag, bool shadow, u8 position) {
 		out->position = position;
 		if (nmi && !nmi_blocked) {
 			out->code = EXIT_NMI;
-			if (set->exit_nmi)
-				return false;
+			if (set->exit_nmi) return false;
 			nmi = false;
 			nmi_blocked = true;
-			if (!take(X86_NMI, position))
-				return false;
+			if (!take(X86_NMI, position)) return false;
 			nmi_blocked = false;
 		} else if (irq && open) {
 			out->code = EXIT_INTR;
-			if (set->exit_irq)
-				return false;
+			if (set->exit_irq) return false;
 			irq = false;
-			if (!take(VECTOR_IRQ, position))
-				return false;
+			if (!take(VECTOR_IRQ, position)) return false;
 		} else if (virq && flag && !shadow) {
 			out->code = EXIT_VINTR;
-			if (set->exit_virq)
-				return false;
+			if (set->exit_virq) return false;
 			virq = false;
-			if (!take(VECTOR_VIRQ, position))
-				return false;
+			if (!take(VECTOR_VIRQ, position)) return false;
 		} else {
 			return true;
 		}
@@ -96,8 +90,7 @@ static bool boundary(bool flag, bool shadow, u8 position) {
 
 /* A handler runs with IF clear. */
 static bool take(u8 vector, u8 position) {
-	if (!boundary(false, false, IN_HANDLER))
-		return false;
+	if (!boundary(false, false, IN_HANDLER)) return false;
 	out->trace[out->nr++] = (u16)(vector << 8 | position);
 	return true;
 }
@@ -117,13 +110,11 @@ static void expect(const struct setting *setting, struct result *result) {
 	    !take(setting->injection == INJ_EXCEPTION ? X86_UD : VECTOR_INJ, 0))
 		goto end;
 	for (u8 at = 0; at < 3; at++) {
-		if (!boundary(flag, shadow, at))
-			goto end;
+		if (!boundary(flag, shadow, at)) goto end;
 		shadow = setting->program == STI_FIRST && at == 0;
 		flag = flag || shadow;
 	}
-	if (boundary(flag, false, 3))
-		out->code = EXIT_VMMCALL;
+	if (boundary(flag, false, 3)) out->code = EXIT_VMMCALL;
 end:
 	out->l1_irqs = irq;
 	out->l1_nmis = nmi;
@@ -167,8 +158,7 @@ static void prepare(struct vmcb *vmcb) {
 	vmcb->intercept_misc1 = exits;
 	vmcb->vintr = (u32)((set->masking ? V_MASKING : 0) | (set->virq ? V_IRQ | V_PRIO_MAX : 0));
 	vmcb->vintr_vector = VECTOR_VIRQ;
-	if (set->program == IF_SET)
-		vmcb->rflags |= X86_RFLAGS_IF;
+	if (set->program == IF_SET) vmcb->rflags |= X86_RFLAGS_IF;
 	vmcb->event_inj = injections[set->injection];
 }
 
@@ -179,21 +169,17 @@ static void run(const struct setting *setting) {
 	got = (struct result){0};
 	prepare(vmcb);
 	clgi();
-	if (set->irq)
-		lapic_send(0, ICR_SELF | ICR_FIXED | VECTOR_IRQ);
-	if (set->nmi)
-		lapic_send(lapic_id(), ICR_NMI);
+	if (set->irq) lapic_send(0, ICR_SELF | ICR_FIXED | VECTOR_IRQ);
+	if (set->nmi) lapic_send(lapic_id(), ICR_NMI);
 	in_l2 = true;
-	if (set->l1_if)
-		__asm__ volatile("sti");
+	if (set->l1_if) __asm__ volatile("sti");
 	got.code = l2_enter(vmcb);
 	in_l2 = false;
 	__asm__ volatile("cli");
 	stgi(); /* an NMI comes now */
 	__asm__ volatile("sti; nop; nop; cli" : : : "memory");
 	got.position = position_of(vmcb->rip);
-	if (vmcb->exit_int_info & EVENTINJ_VALID)
-		got.code |= BIT(32);
+	if (vmcb->exit_int_info & EVENTINJ_VALID) got.code |= BIT(32);
 }
 
 static bool same(const struct result *a, const struct result *b) {
@@ -201,16 +187,14 @@ static bool same(const struct result *a, const struct result *b) {
 	    a->l1_irqs != b->l1_irqs || a->l1_nmis != b->l1_nmis)
 		return false;
 	for (u8 i = 0; i < a->nr; i++)
-		if (a->trace[i] != b->trace[i])
-			return false;
+		if (a->trace[i] != b->trace[i]) return false;
 	return true;
 }
 
 static void show(const char *what, const struct result *r) {
 	print("#   %s: exit 0x%lx at %u, L1 took %u and %u, trace", what, r->code, r->position,
 	      r->l1_irqs, r->l1_nmis);
-	for (u8 i = 0; i < r->nr; i++)
-		print(" %x@%u", r->trace[i] >> 8, r->trace[i] & 0xff);
+	for (u8 i = 0; i < r->nr; i++) print(" %x@%u", r->trace[i] >> 8, r->trace[i] & 0xff);
 	print("\n");
 }
 
@@ -228,13 +212,11 @@ static bool tcg_is_wrong(const struct setting *s) {
 static void try(const struct setting *s) {
 	struct result expected;
 
-	if (tcg_is_wrong(s))
-		return;
+	if (tcg_is_wrong(s)) return;
 	expect(s, &expected);
 	run(s);
 	tried++;
-	if (same(&got, &expected))
-		return;
+	if (same(&got, &expected)) return;
 	if (wrong++ < 5) {
 		print("# program %u injection %u pending irq %u nmi %u virq %u, IF %u masking %u, "
 		      "exits irq %u nmi %u virq %u\n",
@@ -277,8 +259,7 @@ static void test_combinations(void) {
 }
 
 void test_main(void) {
-	if (!svm_init())
-		return;
+	if (!svm_init()) return;
 	lapic_init();
 	trap_set_handler(VECTOR_IRQ, on_irq);
 	trap_set_handler(VECTOR_VIRQ, on_other);

@@ -125,8 +125,7 @@ static void test_user(void) {
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		u8 code[] = {0x0f, 0x01, (u8)(0xd8 + i), 0x0f, 0x0b};
 
-		if (i == VMMCALL || i == SKINIT)
-			continue;
+		if (i == VMMCALL || i == SKINIT) continue;
 		user_run(code, sizeof(code));
 		check_eq(name_of("ring 3: %s", names[i]), trap_taken().vector, X86_GP);
 	}
@@ -192,8 +191,7 @@ static void test_msrs(void) {
 }
 
 void test_main(void) {
-	if (!svm_init())
-		return;
+	if (!svm_init()) return;
 	rax_operand = (u64)page_alloc();
 	check("SVM has nested paging", svm_feature_bits() & 1 || under_roost());
 	test_svme_clear();

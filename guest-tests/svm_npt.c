@@ -107,8 +107,7 @@ static void test_faults(void) {
 	/* Without EFER.NXE of L1 the bit is reserved. */
 	wrmsr(X86_MSR_EFER, efer & ~X86_EFER_NXE);
 	*entry |= PTE_NX;
-	if (!on_bare_tcg())
-		expect_npf("NX without NXE: read", code_read, p, FINAL | 0xd, at);
+	if (!on_bare_tcg()) expect_npf("NX without NXE: read", code_read, p, FINAL | 0xd, at);
 	*entry = (u64)page_a | ALL;
 	wrmsr(X86_MSR_EFER, efer | X86_EFER_NXE);
 }
@@ -144,8 +143,7 @@ static void test_accessed_dirty(void) {
 
 	*entry = (u64)page_a | ALL;
 	*other = (u64)page_b | ALL;
-	for (unsigned i = 0; i < 3; i++)
-		*upper[i] &= ~PTE_ACCESSED;
+	for (unsigned i = 0; i < 3; i++) *upper[i] &= ~PTE_ACCESSED;
 	run(code_read, page_a, 0);
 	check_eq("T-P6: a read sets accessed", *entry & (PTE_ACCESSED | PTE_DIRTY), PTE_ACCESSED);
 	for (unsigned i = 0; i < 3; i++)
@@ -307,10 +305,8 @@ static void test_32bit_format(void) {
 		skip("L1 with 32-bit paging", "TCG does not find the page");
 		return;
 	}
-	for (u32 i = 0; i < 1024; i++)
-		narrow[i] = i << 22 | (u32)(ALL | PTE_LARGE);
-	for (u32 i = 0; i < 1024; i++)
-		narrow_table[i] = (at & ~0x3fffffu) | i << 12 | (u32)ALL;
+	for (u32 i = 0; i < 1024; i++) narrow[i] = i << 22 | (u32)(ALL | PTE_LARGE);
+	for (u32 i = 0; i < 1024; i++) narrow_table[i] = (at & ~0x3fffffu) | i << 12 | (u32)ALL;
 	narrow[at >> 22] = (u32)(u64)narrow_table | (u32)ALL;
 	narrow_table[at >> 12 & 1023] = (u32)(u64)page_b | (u32)ALL;
 	run_legacy(MODE_PAGING32, code_write, (u64)narrow, 0x3232);
@@ -331,11 +327,9 @@ static void test_pae_format(void) {
 	for (u32 i = 0; i < 4; i++) {
 		pd[i] = page_alloc();
 		pdpt[i] = (u64)pd[i] | PTE_PRESENT;
-		for (u64 n = 0; n < 512; n++)
-			pd[i][n] = GiB(i) + n * MiB(2) + (ALL | PTE_LARGE);
+		for (u64 n = 0; n < 512; n++) pd[i][n] = GiB(i) + n * MiB(2) + (ALL | PTE_LARGE);
 	}
-	for (u64 i = 0; i < 512; i++)
-		pae_table[i] = (at & ~(MiB(2) - 1)) + i * PAGE_SIZE + ALL;
+	for (u64 i = 0; i < 512; i++) pae_table[i] = (at & ~(MiB(2) - 1)) + i * PAGE_SIZE + ALL;
 	pd[at >> 30][at >> 21 & 511] = (u64)pae_table | ALL;
 	pae_table[at >> 12 & 511] = (u64)page_b | ALL;
 	run_legacy(MODE_PAGING32_PAE, code_write, (u64)pdpt, 0x7ae);
@@ -423,17 +417,14 @@ static void test_strange_tables(void) {
 
 	root = (u64)strange;
 	/* Every level is the same page: any address ends in it. */
-	for (unsigned i = 0; i < 512; i++)
-		strange[i] = (u64)strange | ALL;
+	for (unsigned i = 0; i < 512; i++) strange[i] = (u64)strange | ALL;
 	run(code_read, page_a, 0);
 	check("tables that are their own: L1 is alive", true);
-	for (unsigned i = 0; i < 512; i++)
-		strange[i] = 0x1234567890abcdeful * (i + 1);
+	for (unsigned i = 0; i < 512; i++) strange[i] = 0x1234567890abcdeful * (i + 1);
 	run(code_read, page_a, 0);
 	check("tables of noise: L1 is alive", true);
 	root = old;
-	if (on_bare_tcg())
-		return;
+	if (on_bare_tcg()) return;
 	cpuid(0x80000008, 0, r);
 	root = BIT((r[0] & 0xff) - 1);
 	check_eq("a root beyond RAM: exit", run(code_read, page_a, 0), EXIT_NPF);
@@ -447,8 +438,7 @@ static void test_strange_tables(void) {
 }
 
 void test_main(void) {
-	if (!svm_init())
-		return;
+	if (!svm_init()) return;
 	if (!(svm_feature_bits() & 1)) {
 		skip("nested paging", "this machine has none");
 		return;

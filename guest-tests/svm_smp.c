@@ -107,10 +107,8 @@ static void test_dirty(u64 rounds) {
 	for (u64 round = 0; round < rounds; round++) {
 		for (u64 i = 0; i < PAGES; i++)
 			__atomic_and_fetch(leaf(i), ~PTE_DIRTY, __ATOMIC_SEQ_CST);
-		if (!flush_worker())
-			break;
-		for (u64 i = 0; i < PAGES; i++)
-			seen[i] = *frame(0, i);
+		if (!flush_worker()) break;
+		for (u64 i = 0; i < PAGES; i++) seen[i] = *frame(0, i);
 		started(PAGES - 1);
 		for (u64 i = 0; i < PAGES; i++) {
 			u64 now = *frame(0, i);
@@ -131,18 +129,13 @@ static void test_remap(u64 rounds) {
 		u64 kept[PAGES];
 
 		which ^= 1;
-		for (u64 i = 0; i < PAGES; i++)
-			*leaf(i) = frames[which][i] | ALL;
-		if (!flush_worker())
-			break;
-		for (u64 i = 0; i < PAGES; i++)
-			kept[i] = *frame(which ^ 1, i);
+		for (u64 i = 0; i < PAGES; i++) *leaf(i) = frames[which][i] | ALL;
+		if (!flush_worker()) break;
+		for (u64 i = 0; i < PAGES; i++) kept[i] = *frame(which ^ 1, i);
 		started(PAGES - 1);
-		for (u64 i = 0; i < PAGES; i++)
-			stray += *frame(which ^ 1, i) != kept[i];
+		for (u64 i = 0; i < PAGES; i++) stray += *frame(which ^ 1, i) != kept[i];
 	}
-	for (u64 i = 0; i < PAGES; i++)
-		*leaf(i) = frames[0][i] | ALL;
+	for (u64 i = 0; i < PAGES; i++) *leaf(i) = frames[0][i] | ALL;
 	flush_worker();
 	check_eq("pages written through what was flushed", stray, 0);
 }
@@ -157,8 +150,7 @@ static void test_table_reuse(u64 rounds) {
 
 		memcpy(new, old, PAGE_SIZE);
 		__atomic_store_n(pde, (u64) new | ALL, __ATOMIC_SEQ_CST);
-		if (!flush_worker())
-			break;
+		if (!flush_worker()) break;
 		for (u64 i = 0; i < 512; i++)
 			old[i] = (u64)old | ALL; /* would let L2 write into it */
 		started(PAGES - 1);
@@ -176,20 +168,15 @@ static void test_both(u64 rounds) {
 	for (u64 round = 0; round < rounds; round++) {
 		struct vmcb *vmcb;
 
-		for (u64 i = 0; i < PAGES; i++)
-			*leaf(i) = 0;
-		if (!flush_worker())
-			break;
-		for (u64 i = 0; i < PAGES; i++)
-			counts[i] = *frame(0, i);
-		for (u64 i = 0; i < PAGES; i++)
-			*leaf(i) = frames[0][i] | ALL;
+		for (u64 i = 0; i < PAGES; i++) *leaf(i) = 0;
+		if (!flush_worker()) break;
+		for (u64 i = 0; i < PAGES; i++) counts[i] = *frame(0, i);
+		for (u64 i = 0; i < PAGES; i++) *leaf(i) = frames[0][i] | ALL;
 		vmcb = l2_new(code_round);
 		l2_use_npt(vmcb, root);
 		l2_regs.rdi = WINDOW;
 		wrong += l2_run(vmcb) != EXIT_VMMCALL;
-		for (u64 i = 0; i < PAGES; i++)
-			wrong += *frame(0, i) == counts[i];
+		for (u64 i = 0; i < PAGES; i++) wrong += *frame(0, i) == counts[i];
 	}
 	check_eq("two L2s in the same tables: pages that do not count, odd exits", wrong, 0);
 }
@@ -197,15 +184,13 @@ static void test_both(u64 rounds) {
 void test_main(void) {
 	u64 rounds = cmdline_number("rounds", 200);
 
-	if (!svm_init() || !(svm_feature_bits() & 1))
-		return;
+	if (!svm_init() || !(svm_feature_bits() & 1)) return;
 	if (smp_init() < 2) {
 		skip("L2s on two CPUs", "there is one");
 		return;
 	}
 	trap_set_handler(VECTOR, on_ipi);
-	if (svm_feature_bits() & BIT(6))
-		control = 3;
+	if (svm_feature_bits() & BIT(6)) control = 3;
 	root = npt_new();
 	for (u64 i = 0; i < PAGES; i++) {
 		frames[0][i] = (u64)page_alloc();

@@ -54,8 +54,7 @@ static void test_registers(void) {
 	struct vmcb *vmcb = l2_new(code_registers);
 	u64 *reg = (u64 *)&l2_regs, rsp = vmcb->rsp;
 
-	for (unsigned i = 0; i < 14; i++)
-		reg[i] = 0x1111111111111111ul * (i + 1);
+	for (unsigned i = 0; i < 14; i++) reg[i] = 0x1111111111111111ul * (i + 1);
 	l2_run(vmcb);
 	for (unsigned i = 0; i < 14; i++)
 		check_eq(name_of("general register %u", i), reg[i],
@@ -186,8 +185,7 @@ static void test_all_intercepts(void) {
 		struct vmcb *vmcb = l2_new(code);
 		u8 expected = on_tcg() ? insns[i].tcg : insns[i].code;
 
-		if (!expected)
-			continue;
+		if (!expected) continue;
 		memset(code, 0x0f, sizeof(code));
 		memcpy(code, insns[i].bytes, sizeof(code) - 1);
 		memset(vmcb, 0xff, 0x10);
@@ -266,8 +264,7 @@ static void test_io_map(void) {
 		for (unsigned i = 0; i < 4; i++) {
 			u64 code;
 
-			if (!hit[i])
-				continue;
+			if (!hit[i]) continue;
 			code = l2_run(vmcb);
 			check_eq(name_of("port map bit 0x%x: access %u exits", port, i), code,
 				 EXIT_IOIO);
@@ -415,8 +412,7 @@ static void expect_invalid(const char *name) {
 	memcpy(&bad, vmcb, sizeof(bad));
 	l2_run(vmcb);
 	check_eq(name_of("VMRUN refuses %s", name), (u32)vmcb->exit_code, (u32)EXIT_INVALID);
-	if (on_bare_tcg())
-		return;
+	if (on_bare_tcg()) return;
 	check_eq(name_of("%s: EXITCODE has 64 bits", name), vmcb->exit_code, EXIT_INVALID);
 	check(name_of("%s: the state is not touched", name),
 	      !memcmp(&vmcb->es, &bad.es, 0x1000 - 0x400));
@@ -452,8 +448,7 @@ static void test_checks(void) {
 	ACCEPTED("the block as it is", (void)0);
 	REFUSED("EFER.SVME clear", bad.efer &= ~X86_EFER_SVME);
 	REFUSED("CR0.NW without CD", bad.cr0 |= X86_CR0_NW);
-	for (unsigned i = 32; i < 64; i += 31)
-		REFUSED("CR0[63:32]", bad.cr0 |= BIT(i));
+	for (unsigned i = 32; i < 64; i += 31) REFUSED("CR0[63:32]", bad.cr0 |= BIT(i));
 	REFUSED("CR3 beyond memory", bad.cr3 |= top);
 	REFUSED("CR3 bit 63", bad.cr3 |= BIT(63));
 	REFUSED("CR4 bit 63", bad.cr4 |= BIT(63));
@@ -484,8 +479,7 @@ static void test_checks(void) {
 }
 
 void test_main(void) {
-	if (!svm_init())
-		return;
+	if (!svm_init()) return;
 	test_round();
 	test_registers();
 	test_state();

@@ -66,8 +66,7 @@ static void test_monotonic(void) {
 		u64 now = rdtsc();
 		u32 pm = pm_timer();
 
-		if (now < last || ((pm - last_pm) & 0xffffff) > 0x800000)
-			backwards++;
+		if (now < last || ((pm - last_pm) & 0xffffff) > 0x800000) backwards++;
 		last = now;
 		last_pm = pm;
 	}
@@ -80,8 +79,7 @@ static u64 lapic_hz(void) {
 	static u64 hz;
 	struct sample first, last;
 
-	if (hz)
-		return hz;
+	if (hz) return hz;
 	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR);
 	lapic_write(LAPIC_TIMER_INIT, 0xffffffff);
@@ -113,8 +111,7 @@ static void note(struct lateness *l, u64 due) {
 	}
 	late = hit_tsc > due ? hit_tsc - due : 0;
 	l->sum += late;
-	if (late > l->worst)
-		l->worst = late;
+	if (late > l->worst) l->worst = late;
 }
 
 static void report(const char *name, const struct lateness *l) {
@@ -209,8 +206,7 @@ static unsigned count_ticks(void) {
 	u64 end = rdtsc() + us_to_tsc(200000);
 
 	hits = 0;
-	while (rdtsc() < end)
-		cpu_irq_window();
+	while (rdtsc() < end) cpu_irq_window();
 	return hits;
 }
 
@@ -241,8 +237,7 @@ static void test_pit(void) {
 	outb(0x21, 0xfe);
 	pit_one_shot(&l); /* what the firmware left pending may come first */
 	memset(&l, 0, sizeof(l));
-	for (unsigned i = 0; i < ROUNDS; i++)
-		pit_one_shot(&l);
+	for (unsigned i = 0; i < ROUNDS; i++) pit_one_shot(&l);
 	report("PIT one-shot", &l);
 	outb(0x43, 0x34);
 	outb(0x40, (u8)(PIT_HZ / 1000));

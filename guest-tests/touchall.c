@@ -27,8 +27,7 @@ static bool is_ram(u64 pa) {
 	u32 nr = ram_ranges(&ranges);
 
 	for (u32 i = 0; i < nr; i++)
-		if (ranges[i].type == 1 && pa - ranges[i].base < ranges[i].size)
-			return true;
+		if (ranges[i].type == 1 && pa - ranges[i].base < ranges[i].size) return true;
 	return false;
 }
 
@@ -48,15 +47,11 @@ static void touch(u64 pa) {
 		faults++;
 		return;
 	}
-	if (is_ram(pa) || is_device(pa))
-		return;
-	if (value != 0xffffffff)
-		not_ones++;
+	if (is_ram(pa) || is_device(pa)) return;
+	if (value != 0xffffffff) not_ones++;
 	__asm__ volatile(TRY "mov %0, (%1)" END_TRY : : "r"(0x12345678), "r"(at) : TRY_SPOILS);
-	if (trap_taken().vector != TRAP_NONE)
-		faults++;
-	if (*at != 0xffffffff)
-		not_ones++;
+	if (trap_taken().vector != TRAP_NONE) faults++;
+	if (*at != 0xffffffff) not_ones++;
 }
 
 static void report(const char *name) {
@@ -76,8 +71,7 @@ static void test_ram(void) {
 		u64 from = max_u64(ranges[i].base, align_up((u64)image_end, PAGE_SIZE));
 		u64 end = ranges[i].base + ranges[i].size;
 
-		if (ranges[i].type != 1 || end <= MiB(1))
-			continue;
+		if (ranges[i].type != 1 || end <= MiB(1)) continue;
 		print("# RAM 0x%lx to 0x%lx\n", ranges[i].base, end);
 		for (u64 pa = from; pa + 8 <= end; pa += PAGE_SIZE) {
 			volatile u32 *at = window(pa);
@@ -88,8 +82,7 @@ static void test_ram(void) {
 		for (u64 pa = from; pa + 8 <= end; pa += PAGE_SIZE) {
 			volatile u32 *at = window(pa);
 
-			if (*at != (u32)(pa >> 12) || at[1023] != ~(u32)(pa >> 12))
-				wrong++;
+			if (*at != (u32)(pa >> 12) || at[1023] != ~(u32)(pa >> 12)) wrong++;
 		}
 		check_eq(name_of("RAM at 0x%lx: pages that lost their content", ranges[i].base),
 			 wrong, 0);
@@ -104,17 +97,13 @@ void test_main(void) {
 		skip("addresses outside of RAM", "the bare machine has devices there");
 		return;
 	}
-	for (u64 pa = 0xa0000; pa < 0x100000; pa += PAGE_SIZE)
-		touch(pa);
+	for (u64 pa = 0xa0000; pa < 0x100000; pa += PAGE_SIZE) touch(pa);
 	report("from 640 KiB to 1 MiB");
-	for (u64 pa = 0xfec00000; pa < 0xfef00000; pa += 16 * PAGE_SIZE)
-		touch(pa);
+	for (u64 pa = 0xfec00000; pa < 0xfef00000; pa += 16 * PAGE_SIZE) touch(pa);
 	report("APIC pages");
-	for (u64 pa = 0; pa < GiB(4); pa += MiB(2))
-		touch(pa + 0x1ffffc);
+	for (u64 pa = 0; pa < GiB(4); pa += MiB(2)) touch(pa + 0x1ffffc);
 	report("below 4 GiB, by 2 MiB");
-	for (u64 pa = GiB(4); pa < limit && pa < GiB(1024); pa += GiB(1))
-		touch(pa + 0x1234);
+	for (u64 pa = GiB(4); pa < limit && pa < GiB(1024); pa += GiB(1)) touch(pa + 0x1234);
 	report("to 1 TiB, by 1 GiB");
 	for (u64 pa = GiB(4); pa && pa < limit; pa <<= 1) {
 		touch(pa - 4);

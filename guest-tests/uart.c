@@ -30,8 +30,7 @@ static u8 iirs[16];
 
 static void on_irq(struct regs *r) {
 	(void)r;
-	if (hits < ARRAY_SIZE(iirs))
-		iirs[hits] = inb(IIR);
+	if (hits < ARRAY_SIZE(iirs)) iirs[hits] = inb(IIR);
 	hits++;
 	pic_eoi(UART_IRQ);
 }
@@ -105,16 +104,14 @@ static void test_fifo(void) {
 
 	enter_loop();
 	for (unsigned base = 0; base < 256; base += 16) {
-		for (unsigned i = 0; i < 16; i++)
-			outb(RBR, (u8)(base + i));
+		for (unsigned i = 0; i < 16; i++) outb(RBR, (u8)(base + i));
 		idle();
 		for (unsigned i = 0; i < 16; i++) {
 			if (!wait_until((inb(LSR) & LSR_DR) != 0, 10000)) {
 				missing++;
 				continue;
 			}
-			if (inb(RBR) != (u8)(base + i))
-				wrong++;
+			if (inb(RBR) != (u8)(base + i)) wrong++;
 		}
 	}
 	after = inb(LSR) & LSR_DR;
@@ -123,8 +120,7 @@ static void test_fifo(void) {
 	delay_us(2000);
 	overrun = inb(LSR) & LSR_OE;
 	again = inb(LSR) & LSR_OE;
-	for (unsigned i = 0; i < 17 && inb(LSR) & LSR_DR; i++, kept++)
-		(void)inb(RBR);
+	for (unsigned i = 0; i < 17 && inb(LSR) & LSR_DR; i++, kept++) (void)inb(RBR);
 	leave_loop();
 	check_eq("256 values through the FIFO: missing", missing, 0);
 	check_eq("256 values through the FIFO: wrong", wrong, 0);
@@ -176,8 +172,7 @@ static void test_modem(void) {
 
 static void window(void) {
 	delay_us(200);
-	for (unsigned i = 0; i < 50; i++)
-		cpu_irq_window();
+	for (unsigned i = 0; i < 50; i++) cpu_irq_window();
 }
 
 /* Not in loopback: that turns OUT2 off, and with it the interrupt (16550D data sheet 8.6). */
@@ -212,15 +207,13 @@ static void test_receive_interrupt(void) {
 	enter_loop();
 	outb(FCR, 0x47); /* trigger level 4 */
 	outb(IER, 1);
-	for (unsigned i = 0; i < 3; i++)
-		outb(RBR, (u8)i);
+	for (unsigned i = 0; i < 3; i++) outb(RBR, (u8)i);
 	idle();
 	below = inb(IIR) & 0x0f;
 	outb(RBR, 3);
 	idle();
 	iir = inb(IIR);
-	for (unsigned i = 0; i < 3; i++)
-		(void)inb(RBR);
+	for (unsigned i = 0; i < 3; i++) (void)inb(RBR);
 	/* One byte left: after four character times the timeout says so. */
 	wait_until((inb(IIR) & 0x0f) == 0x0c, 500000);
 	timeout_iir = inb(IIR);

@@ -34,8 +34,7 @@ static bool lookup(const struct named_value *list, size_t count, struct text nam
 static bool number(struct text text, u32 min, u32 max, u32 *value) {
 	u64 given;
 
-	if (text_to_u64(text, &given) || given < min || given > max)
-		return false;
+	if (text_to_u64(text, &given) || given < min || given > max) return false;
 	*value = (u32)given;
 	return true;
 }
@@ -52,8 +51,7 @@ static bool console_item(struct text item, struct options *out) {
 		return true;
 	}
 	if (!hex && number(item, 1, UART_CLOCK, &value)) {
-		if (!out->console_serial || out->console_baud || UART_CLOCK % value)
-			return false;
+		if (!out->console_serial || out->console_baud || UART_CLOCK % value) return false;
 		out->console_baud = value;
 		return true;
 	}
@@ -61,8 +59,7 @@ static bool console_item(struct text item, struct options *out) {
 	    !lookup(ports, ARRAY_SIZE(ports), item, &value))
 		return false;
 	/* There is one serial console only. */
-	if (out->console_serial)
-		return false;
+	if (out->console_serial) return false;
 	out->console_serial = true;
 	out->console_port = (u16)value;
 	return true;
@@ -76,12 +73,10 @@ static bool set_console(struct text value, struct options *out) {
 	out->console_screen = false;
 	out->console_port = 0;
 	out->console_baud = 0;
-	if (text_is(value, "none"))
-		return true;
+	if (text_is(value, "none")) return true;
 	do {
 		more = text_split(value, ',', &item, &value);
-		if (!console_item(item, out))
-			return false;
+		if (!console_item(item, out)) return false;
 	} while (more);
 	return true;
 }
@@ -91,8 +86,7 @@ static bool set_log_level(struct text value, struct options *out) {
 		{"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
 	u32 level;
 
-	if (!lookup(levels, ARRAY_SIZE(levels), value, &level))
-		return false;
+	if (!lookup(levels, ARRAY_SIZE(levels), value, &level)) return false;
 	out->log_level = (enum log_level)level;
 	return true;
 }
@@ -106,8 +100,7 @@ static bool set_on_idle(struct text value, struct options *out) {
 		{"shell", IDLE_SHELL}, {"poweroff", IDLE_POWEROFF}, {"reboot", IDLE_REBOOT}};
 	u32 action;
 
-	if (!lookup(actions, ARRAY_SIZE(actions), value, &action))
-		return false;
+	if (!lookup(actions, ARRAY_SIZE(actions), value, &action)) return false;
 	out->on_idle = (enum on_idle)action;
 	return true;
 }
@@ -115,8 +108,7 @@ static bool set_on_idle(struct text value, struct options *out) {
 static bool set_debug_exit(struct text value, struct options *out) {
 	u32 port;
 
-	if (!number(value, 0, 0xffff, &port))
-		return false;
+	if (!number(value, 0, 0xffff, &port)) return false;
 	out->debug_exit = (u16)port;
 	return true;
 }
@@ -160,8 +152,7 @@ static void parse_word(struct text word, u32 *seen, struct options *options) {
 	for (u32 i = 0; i < ARRAY_SIZE(table); i++) {
 		const struct option *option = &table[i];
 
-		if (!text_is(name, option->name))
-			continue;
+		if (!text_is(name, option->name)) continue;
 		if (!has_value || !option->set(value, &changed)) {
 			log_warn("command line: %.*s ignored; expected %s= and %s", WORD(word),
 				 option->name, option->expected);
@@ -190,8 +181,6 @@ void options_parse(const struct boot_info *boot, struct options *options) {
 		.max_cpus = OPTIONS_MAX_CPUS,
 		.on_idle = IDLE_SHELL,
 	};
-	if (boot->cmdline_has_name)
-		(void)text_next_word(&rest, &word);
-	while (text_next_word(&rest, &word))
-		parse_word(word, &seen, options);
+	if (boot->cmdline_has_name) (void)text_next_word(&rest, &word);
+	while (text_next_word(&rest, &word)) parse_word(word, &seen, options);
 }

@@ -40,10 +40,8 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
 	size_t used = 0;
 	va_list args;
 
-	if (p->config->mistakes++ >= CONFIG_ERRORS_MAX)
-		return;
-	if (p->vm)
-		used = (size_t)snprintf(message, sizeof(message), "vm %s: ", p->vm->name);
+	if (p->config->mistakes++ >= CONFIG_ERRORS_MAX) return;
+	if (p->vm) used = (size_t)snprintf(message, sizeof(message), "vm %s: ", p->vm->name);
 	va_start(args, fmt);
 	vsnprintf(message + used, sizeof(message) - used, fmt, args);
 	va_end(args);
@@ -104,8 +102,7 @@ static void list_modules(const struct boot_info *boot, char *to, size_t size) {
 		if (boot->module[i].fault == MODULE_OK)
 			used += (size_t)snprintf(to + used, size - used, "%s%s", used ? ", " : "",
 						 boot->module[i].name);
-	if (!used)
-		str_copy(to, size, "no usable module");
+	if (!used) str_copy(to, size, "no usable module");
 }
 
 /* The module of this name; NULL, reported, when there is none. */
@@ -115,8 +112,7 @@ static const struct boot_module *find_module(struct parser *p, struct text name)
 	for (u32 i = 0; i < p->boot->nr_modules; i++) {
 		const struct boot_module *module = &p->boot->module[i];
 
-		if (module->fault == MODULE_OK && text_is(name, module->name))
-			return module;
+		if (module->fault == MODULE_OK && text_is(name, module->name)) return module;
 	}
 	list_modules(p->boot, there, sizeof(there));
 	mistake(p, "no usable module has the name %.*s; there is %s", QUOTE(name), there);
@@ -139,8 +135,7 @@ static enum verdict set_initrd(struct parser *p, struct text value) {
 static enum verdict set_cmdline(struct parser *p, struct text value) {
 	const char *string = copy_string(p, value);
 
-	if (string)
-		p->vm->cmdline = string;
+	if (string) p->vm->cmdline = string;
 	return string ? GOOD : REPORTED;
 }
 
@@ -170,21 +165,17 @@ static enum verdict add_module(struct parser *p, struct text item) {
 	struct text name, args;
 	const char *string;
 
-	if (!item.len)
-		return BAD;
+	if (!item.len) return BAD;
 	if (vm->nr_modules == CONFIG_MAX_MODULES) {
 		mistake(p, "too many modules; expected at most %u", CONFIG_MAX_MODULES);
 		return REPORTED;
 	}
 	string = copy_string(p, item);
-	if (!string)
-		return REPORTED;
+	if (!string) return REPORTED;
 	args = text_of(string);
-	if (!text_next_word(&args, &name))
-		return BAD;
+	if (!text_next_word(&args, &name)) return BAD;
 	module = find_module(p, name);
-	if (!module)
-		return REPORTED;
+	if (!module) return REPORTED;
 	/* The copy ends in 0, and so do the arguments at its end. */
 	vm->modules[vm->nr_modules++] = (struct config_module){module, text_trim(args).at};
 	return GOOD;
@@ -216,8 +207,7 @@ static enum verdict set_memory(struct parser *p, struct text value) {
 static enum verdict set_cpus(struct parser *p, struct text value) {
 	u64 cpus;
 
-	if (text_to_u64(value, &cpus) || cpus < 1 || cpus > VM_MAX_VCPUS)
-		return BAD;
+	if (text_to_u64(value, &cpus) || cpus < 1 || cpus > VM_MAX_VCPUS) return BAD;
 	p->vm->cpus = (u32)cpus;
 	return GOOD;
 }
@@ -225,8 +215,7 @@ static enum verdict set_cpus(struct parser *p, struct text value) {
 /* The number of a word in a list that ends in NULL, -1 when it is not there. */
 static int choose(struct text value, const char *const *words) {
 	for (int i = 0; words[i]; i++)
-		if (text_is(value, words[i]))
-			return i;
+		if (text_is(value, words[i])) return i;
 	return -1;
 }
 
@@ -234,8 +223,7 @@ static enum verdict set_boot(struct parser *p, struct text value) {
 	static const char *const words[] = {"auto", "linux", "multiboot", NULL};
 	int choice = choose(value, words);
 
-	if (choice < 0)
-		return BAD;
+	if (choice < 0) return BAD;
 	p->vm->boot = (enum config_boot)choice;
 	return GOOD;
 }
@@ -244,15 +232,13 @@ static enum verdict set_page_size(struct parser *p, struct text value) {
 	static const char *const words[] = {"4K", "2M", "1G", NULL};
 	int choice = choose(value, words);
 
-	if (choice < 0)
-		return BAD;
+	if (choice < 0) return BAD;
 	p->vm->leaf_order = (u8)(choice * 9);
 	return GOOD;
 }
 
 static enum verdict set_flag(struct text value, const char *no, const char *yes, bool *flag) {
-	if (!text_is(value, no) && !text_is(value, yes))
-		return BAD;
+	if (!text_is(value, no) && !text_is(value, yes)) return BAD;
 	*flag = text_is(value, yes);
 	return GOOD;
 }
@@ -313,8 +299,7 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	enum verdict verdict;
 
 	_Static_assert(ARRAY_SIZE(keys) <= 32, "a bit for each key");
-	if (p->seen & bit)
-		mistake(p, "%s is given twice; the second one counts", key->name);
+	if (p->seen & bit) mistake(p, "%s is given twice; the second one counts", key->name);
 	p->seen |= bit;
 	p->missing &= ~bit;
 	if (!key->own_quotes && value.len >= 2 && value.at[0] == '"' &&
@@ -324,8 +309,7 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	if (verdict == BAD)
 		mistake(p, "%s cannot be %.*s; expected %s", key->name, QUOTE(value),
 			key->expected);
-	if (verdict != GOOD && key->needed)
-		p->missing |= bit;
+	if (verdict != GOOD && key->needed) p->missing |= bit;
 }
 
 static void parse_key(struct parser *p, struct text line) {
@@ -350,8 +334,7 @@ static void parse_key(struct parser *p, struct text line) {
 static void end_section(struct parser *p) {
 	struct vm_config *vm = p->vm;
 
-	if (!vm)
-		return;
+	if (!vm) return;
 	if (!vm->kernel && !p->missing)
 		mistake_at(p, p->vm_line, "no kernel; expected kernel = module");
 	if (!vm->kernel || p->missing) {
@@ -369,16 +352,14 @@ static bool name_is_good(struct text name) {
 		bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 		bool digit = c >= '0' && c <= '9';
 
-		if (!letter && !digit && c != '-' && c != '_' && c != '.')
-			return false;
+		if (!letter && !digit && c != '-' && c != '_' && c != '.') return false;
 	}
 	return name.len && name.len < VM_NAME_MAX;
 }
 
 static bool name_is_taken(const struct config *config, struct text name) {
 	for (u32 i = 0; i < config->nr_vms; i++)
-		if (text_is(name, config->vm[i].name))
-			return true;
+		if (text_is(name, config->vm[i].name)) return true;
 	return false;
 }
 
@@ -458,8 +439,7 @@ static bool is_printable(struct text line) {
 
 static void parse_line(struct parser *p, struct text line) {
 	line = text_trim(cut_comment(line));
-	if (!line.len)
-		return;
+	if (!line.len) return;
 	if (!is_printable(line))
 		mistake(p, "there are control characters; expected text");
 	else if (line.at[0] == '[')
@@ -510,8 +490,7 @@ void config_default(const struct boot_info *boot, struct config *out) {
 	for (u32 i = 0; i < boot->nr_modules; i++) {
 		const struct boot_module *module = &boot->module[i];
 
-		if (module->fault != MODULE_OK)
-			continue;
+		if (module->fault != MODULE_OK) continue;
 		if (!vm->kernel)
 			vm->kernel = module;
 		else if (!vm->initrd)
@@ -521,8 +500,7 @@ void config_default(const struct boot_info *boot, struct config *out) {
 				"module %s is not used: more than a kernel and an initrd need a %s",
 				module->name, CONFIG_FILE);
 	}
-	if (!vm->kernel)
-		return;
+	if (!vm->kernel) return;
 	vm->cmdline = vm->kernel->args;
 	out->nr_vms = 1;
 }
@@ -535,13 +513,10 @@ void config_share_memory(struct config *config, u64 free) {
 
 	for (u32 i = 0; i < config->nr_vms; i++) {
 		sharers += !config->vm[i].memory;
-		if (__builtin_add_overflow(kept, config->vm[i].memory, &kept))
-			kept = ~0ul;
+		if (__builtin_add_overflow(kept, config->vm[i].memory, &kept)) kept = ~0ul;
 	}
-	if (!sharers)
-		return;
+	if (!sharers) return;
 	share = kept < free ? align_down((free - kept) / sharers, SHARE_UNIT) : 0;
 	for (u32 i = 0; i < config->nr_vms; i++)
-		if (!config->vm[i].memory)
-			config->vm[i].memory = share;
+		if (!config->vm[i].memory) config->vm[i].memory = share;
 }

@@ -21,8 +21,7 @@ static bool is_vendor(const u32 r[4], const char *name) {
 static void detect_leaf7(void) {
 	u32 r[4];
 
-	if (cpu_features.max_leaf < 7)
-		return;
+	if (cpu_features.max_leaf < 7) return;
 	cpuid(7, 0, r);
 	cpu_features.fsgsbase = r[1] & BIT(0);
 	cpu_features.smep = r[1] & BIT(7);
@@ -33,8 +32,7 @@ static void detect_leaf7(void) {
 static void detect_xsave(void) {
 	u32 r[4];
 
-	if (!cpu_features.xsave || cpu_features.max_leaf < 0xd)
-		return;
+	if (!cpu_features.xsave || cpu_features.max_leaf < 0xd) return;
 	cpuid(0xd, 0, r);
 	cpu_features.xcr0 = (u64)r[3] << 32 | r[0];
 	cpu_features.xsave_size = r[2];
@@ -94,8 +92,7 @@ struct cpu *cpu_area_create(u32 slot, u32 id, u32 apic_id) {
 	u64 base = CPU_AREA_BASE + (u64)slot * CPU_AREA_SIZE;
 	struct cpu *cpu = (struct cpu *)base;
 
-	if (!map_area(base))
-		return NULL;
+	if (!map_area(base)) return NULL;
 	cpu->id = id;
 	cpu->apic_id = apic_id;
 	cpu->programmed = TIMER_NEVER;
@@ -161,6 +158,5 @@ void cpu_init_this(void) {
 	cr4 |= f->xcr0 ? X86_CR4_OSXSAVE : 0;
 	write_cr4(cr4);
 	write_cr0(X86_CR0_PE | X86_CR0_MP | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_PG);
-	if (f->xcr0)
-		xsetbv(0, f->xcr0);
+	if (f->xcr0) xsetbv(0, f->xcr0);
 }

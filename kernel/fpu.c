@@ -30,8 +30,7 @@ void fpu_check(void) {
 	u8 *const header = image + FXSAVE_SIZE, *const ymm = header + XSAVE_HEADER;
 	const u32 avx = 4;
 
-	if (!cpu_features.xsavec || !(cpu_features.xcr0 & avx))
-		return;
+	if (!cpu_features.xsavec || !(cpu_features.xcr0 & avx)) return;
 	memcpy(header, &avx, sizeof(avx));
 	*ymm = 1;
 	__asm__ volatile("xrstor64 %0" : : "m"(image), "a"(avx), "d"(0));
@@ -45,15 +44,13 @@ static u64 image_size(void) {
 }
 
 int fpu_create(struct guest_fpu *fpu) {
-	if (image_size() > MAX_XSAVE)
-		return E_NOSUPP;
+	if (image_size() > MAX_XSAVE) return E_NOSUPP;
 	fpu->image = page_alloc(image_size());
 	return fpu->image ? 0 : E_NOMEM;
 }
 
 void fpu_destroy(struct guest_fpu *fpu) {
-	if (fpu->image)
-		page_free(fpu->image, image_size());
+	if (fpu->image) page_free(fpu->image, image_size());
 	fpu->image = NULL;
 }
 
@@ -91,8 +88,7 @@ static void forget_x87_pointers(void) {
 }
 
 static void restore_image(const void *image) {
-	if (cpu_features.x87_leak)
-		forget_x87_pointers();
+	if (cpu_features.x87_leak) forget_x87_pointers();
 	if (cpu_features.xcr0)
 		__asm__ volatile("xrstor64 (%0)" : : "r"(image), "a"(~0u), "d"(~0u) : "memory");
 	else
@@ -107,21 +103,17 @@ static void load_debug_registers(const struct guest_fpu *fpu) {
 }
 
 void fpu_load(struct guest_fpu *fpu) {
-	if (cpu_features.xcr0)
-		xsetbv(0, cpu_features.xcr0);
+	if (cpu_features.xcr0) xsetbv(0, cpu_features.xcr0);
 	restore_image(fpu->image);
-	if (cpu_features.xcr0)
-		xsetbv(0, fpu->xcr0);
+	if (cpu_features.xcr0) xsetbv(0, fpu->xcr0);
 	load_debug_registers(fpu);
-	if (cpu_features.rdtscp)
-		wrmsr(X86_MSR_TSC_AUX, fpu->tsc_aux);
+	if (cpu_features.rdtscp) wrmsr(X86_MSR_TSC_AUX, fpu->tsc_aux);
 	fpu->loaded = true;
 }
 
 void fpu_put(struct guest_fpu *fpu) {
 	fpu->loaded = false;
-	if (cpu_features.rdtscp)
-		fpu->tsc_aux = rdmsr(X86_MSR_TSC_AUX);
+	if (cpu_features.rdtscp) fpu->tsc_aux = rdmsr(X86_MSR_TSC_AUX);
 	fpu->dr[0] = read_dr0();
 	fpu->dr[1] = read_dr1();
 	fpu->dr[2] = read_dr2();
@@ -136,8 +128,7 @@ void fpu_put(struct guest_fpu *fpu) {
 
 void fpu_clear_debug(struct guest_fpu *fpu) {
 	memset(fpu->dr, 0, sizeof(fpu->dr));
-	if (fpu->loaded)
-		load_debug_registers(fpu);
+	if (fpu->loaded) load_debug_registers(fpu);
 }
 
 u64 fpu_tsc_aux(const struct guest_fpu *fpu) {
@@ -146,8 +137,7 @@ u64 fpu_tsc_aux(const struct guest_fpu *fpu) {
 
 void fpu_set_tsc_aux(struct guest_fpu *fpu, u64 value) {
 	fpu->tsc_aux = value;
-	if (fpu->loaded && cpu_features.rdtscp)
-		wrmsr(X86_MSR_TSC_AUX, value);
+	if (fpu->loaded && cpu_features.rdtscp) wrmsr(X86_MSR_TSC_AUX, value);
 }
 
 u64 fpu_xcr0(const struct guest_fpu *fpu) {
@@ -156,6 +146,5 @@ u64 fpu_xcr0(const struct guest_fpu *fpu) {
 
 void fpu_set_xcr0(struct guest_fpu *fpu, u64 value) {
 	fpu->xcr0 = value;
-	if (fpu->loaded && cpu_features.xcr0)
-		xsetbv(0, value);
+	if (fpu->loaded && cpu_features.xcr0) xsetbv(0, value);
 }

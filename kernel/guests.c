@@ -99,8 +99,7 @@ static int create_vcpu(struct vm *vm, u32 id) {
 	struct vcpu_block *block = page_alloc(2 * PAGE_SIZE);
 	struct vcpu *vcpu;
 
-	if (!block)
-		return E_NOMEM;
+	if (!block) return E_NOMEM;
 	vcpu = &block->vcpu;
 	vcpu->vm = vm;
 	vcpu->id = id;
@@ -151,8 +150,7 @@ static int add_memory(struct guest *g) {
 	int err = gmem_create(&g->gmem, backend->pt_format, &gmem);
 
 	g->vm.gmem = &g->gmem;
-	for (u32 i = 0; i < n && !err; i++)
-		err = gmem_add_ram(&g->gmem, ram[i].base, ram[i].size);
+	for (u32 i = 0; i < n && !err; i++) err = gmem_add_ram(&g->gmem, ram[i].base, ram[i].size);
 	return err;
 }
 
@@ -165,11 +163,9 @@ static int build(struct guest *g) {
 	};
 	int err = add_memory(g);
 
-	if (!err)
-		err = build_model(g);
+	if (!err) err = build_model(g);
 	options.phys_bits = g->model.phys_bits;
-	for (u32 i = 0; i < g->config->cpus && !err; i++)
-		err = create_vcpu(vm, i);
+	for (u32 i = 0; i < g->config->cpus && !err; i++) err = create_vcpu(vm, i);
 	return err ? err : platform_create(vm, &options);
 }
 
@@ -194,11 +190,9 @@ static struct guest *create(const struct vm_config *c) {
 		str_copy(g->vm.name, sizeof(g->vm.name), c->name);
 		err = build(g);
 	}
-	if (!err)
-		return g;
+	if (!err) return g;
 	report_build(c, err);
-	if (g)
-		destroy(g);
+	if (g) destroy(g);
 	return NULL;
 }
 
@@ -227,8 +221,7 @@ static void fill_spec(const struct guest *g, struct load_spec *spec, struct load
 		return;
 	}
 	set_blob(&spec->kernel, c->kernel);
-	if (c->initrd)
-		set_blob(&spec->initrd, c->initrd);
+	if (c->initrd) set_blob(&spec->initrd, c->initrd);
 	spec->nr_modules = c->nr_modules;
 	for (u32 i = 0; i < c->nr_modules; i++) {
 		set_blob(&modules[i].blob, c->modules[i].module);
@@ -241,8 +234,7 @@ static int clear_memory(struct guest *g) {
 	u32 n = layout_ram(g->config->memory, ram);
 
 	for (u32 i = 0; i < n; i++)
-		if (gmem_fill(&g->gmem, ram[i].base, 0, ram[i].size))
-			return E_FAULT;
+		if (gmem_fill(&g->gmem, ram[i].base, 0, ram[i].size)) return E_FAULT;
 	return 0;
 }
 
@@ -271,8 +263,7 @@ static bool start(struct guest *g) {
 	struct load_spec spec;
 
 	fill_spec(g, &spec, modules);
-	if (g->restarted && clear_memory(g))
-		return false;
+	if (g->restarted && clear_memory(g)) return false;
 	g->restarted = true;
 	platform_reset(vm);
 	reset_vcpus(vm);
@@ -299,14 +290,11 @@ void vm_end(struct vm *vm, enum vm_end how) {
 
 	spin_lock(&vm->lock);
 	first = vm->end == VM_END_NONE;
-	if (first)
-		vm->end = how;
+	if (first) vm->end = how;
 	spin_unlock(&vm->lock);
-	if (!first)
-		return;
+	if (!first) return;
 	atomic_store(&vm->state, VM_STOPPED);
-	for_each_vcpu(vcpu, vm)
-		vcpu_request(vcpu, REQ_STOP);
+	for_each_vcpu(vcpu, vm) vcpu_request(vcpu, REQ_STOP);
 }
 
 static void report_crash(const struct vm *vm) {
@@ -329,8 +317,7 @@ static void report_exits(const struct vm *vm) {
 	for (u32 reason = 0; reason < backend->nr_exit_reasons; reason++) {
 		u64 count = 0;
 
-		for (u32 v = 0; v < vm->nr_vcpus; v++)
-			count += vm->vcpus[v]->exit_counts[reason];
+		for (u32 v = 0; v < vm->nr_vcpus; v++) count += vm->vcpus[v]->exit_counts[reason];
 		if (count)
 			log_debug("vm %s: %lu exits: %s", vm->name, count,
 				  backend->exit_name(reason));
@@ -348,8 +335,7 @@ static void report_end(struct vm *vm) {
 		log_info("vm %s: debug exit %u", vm->name, vm->debug_exit_value);
 		break;
 	case VM_END_RESET:
-		if (log_allowed(&resets))
-			log_info("vm %s: reset", vm->name);
+		if (log_allowed(&resets)) log_info("vm %s: reset", vm->name);
 		break;
 	default:
 		any_crash = true;
@@ -360,10 +346,8 @@ static void report_end(struct vm *vm) {
 
 /* Nothing runs and nothing will: what the command line wants then. */
 static void idle(void) {
-	if (on_idle == IDLE_POWEROFF)
-		power_off();
-	if (on_idle == IDLE_REBOOT)
-		power_reboot();
+	if (on_idle == IDLE_POWEROFF) power_off();
+	if (on_idle == IDLE_REBOOT) power_reboot();
 	host_io_attach(NULL);
 	shell_prompt();
 }
@@ -380,14 +364,12 @@ static void on_ended(struct vm *vm) {
 
 	report_end(vm);
 	if (vm->end == VM_END_RESET) {
-		if (start(g))
-			return;
+		if (start(g)) return;
 		any_crash = true;
 	}
 	/* No timer of its devices may fire for a VM that is off. */
 	platform_reset(vm);
-	if (atomic_fetch_sub(&nr_alive, 1) == 1)
-		all_ended();
+	if (atomic_fetch_sub(&nr_alive, 1) == 1) all_ended();
 }
 
 /* ---- start-up ---- */
@@ -446,11 +428,9 @@ static void start_all(void) {
 		}
 		log_info("vm %s: started, %lu MiB, %u vCPUs", g->vm.name, g->config->memory >> 20,
 			 g->vm.nr_vcpus);
-		if (!started++)
-			host_io_attach(&g->vm);
+		if (!started++) host_io_attach(&g->vm);
 	}
-	if (atomic_fetch_sub(&nr_alive, 1) == 1)
-		all_ended();
+	if (atomic_fetch_sub(&nr_alive, 1) == 1) all_ended();
 }
 
 void guests_init(const struct boot_info *info, const struct options *options) {
@@ -458,8 +438,7 @@ void guests_init(const struct boot_info *info, const struct options *options) {
 	u32 bad_msr;
 
 	bad_msr = msr_table_check(msr_table, msr_table_len);
-	if (bad_msr)
-		panic("entry %u of the MSR table is out of order", bad_msr);
+	if (bad_msr) panic("entry %u of the MSR table is out of order", bad_msr);
 	boot = info;
 	on_idle = options->on_idle;
 	sched_vm_ended = on_ended;
@@ -470,11 +449,9 @@ void guests_init(const struct boot_info *info, const struct options *options) {
 	frame_stats(&stats);
 	read_config(stats.free << PAGE_SHIFT);
 	for (u32 i = 0; i < config.nr_vms; i++) {
-		if (!config.vm[i].cpus)
-			config.vm[i].cpus = (u32)min_u64(nr_cpus, VM_MAX_VCPUS);
+		if (!config.vm[i].cpus) config.vm[i].cpus = (u32)min_u64(nr_cpus, VM_MAX_VCPUS);
 		add(&config.vm[i], false);
 	}
-	if (!boot->nr_modules)
-		add_demo();
+	if (!boot->nr_modules) add_demo();
 	start_all();
 }

@@ -47,8 +47,7 @@ static void serial_console_write(const char *text, size_t len) {
 	size_t start = 0;
 
 	for (size_t i = 0; i < len; i++) {
-		if (text[i] != '\n')
-			continue;
+		if (text[i] != '\n') continue;
 		serial_write(text + start, i - start);
 		serial_write("\r\n", 2);
 		start = i + 1;
@@ -60,8 +59,7 @@ static const struct console serial_console = {"serial", serial_console_write};
 static const struct console screen_console = {"screen", screen_write};
 
 static void add_console(const struct console *console) {
-	if (log_add_console(console))
-		log_warn("no room for the %s console", console->name);
+	if (log_add_console(console)) log_warn("no room for the %s console", console->name);
 }
 
 void host_consoles_early(const struct acpi_info *acpi, const struct options *options) {
@@ -69,14 +67,12 @@ void host_consoles_early(const struct acpi_info *acpi, const struct options *opt
 	u32 baud = options->console_baud;
 
 	port = options->console_port;
-	if (!options->console_serial)
-		return;
+	if (!options->console_serial) return;
 	if (!port && spcr->present && spcr->reg.space == ACPI_SPACE_IO) {
 		port = (u16)spcr->reg.address;
 		baud = spcr->baud;
 	}
-	if (!port)
-		port = COM1;
+	if (!port) port = COM1;
 	if (serial_init(port, baud) == 0)
 		add_console(&serial_console);
 	else
@@ -86,8 +82,7 @@ void host_consoles_early(const struct acpi_info *acpi, const struct options *opt
 void host_consoles_late(const struct boot_info *boot, const struct acpi_info *acpi,
 			const struct options *options) {
 	use_keyboard = options->console_screen && acpi->has_8042;
-	if (!options->console_screen)
-		return;
+	if (!options->console_screen) return;
 	if (!fb_init(&boot->fb) || !vga_init(boot, acpi))
 		add_console(&screen_console);
 	else if (boot->fb.type != FB_NONE)
@@ -112,8 +107,7 @@ static void on_byte(u8 byte) {
 	}
 	spin_lock(&input_lock);
 	/* Full: the guest does not read; what comes now is lost, as on a real line. */
-	if (input_head - input_tail < INPUT_SIZE)
-		input[input_head++ % INPUT_SIZE] = byte;
+	if (input_head - input_tail < INPUT_SIZE) input[input_head++ % INPUT_SIZE] = byte;
 	spin_unlock(&input_lock);
 	feed(vm);
 }
@@ -149,13 +143,11 @@ void host_io_init(const struct acpi_info *acpi) {
 
 	if (serial_present()) {
 		interrupts = irq && route(&acpi->irq[irq], VEC_SERIAL, on_serial);
-		if (interrupts)
-			serial_enable_irq();
+		if (interrupts) serial_enable_irq();
 	}
 	if (use_keyboard && !ps2_init())
 		interrupts &= route(&acpi->irq[KEYBOARD_IRQ], VEC_KEYBOARD, on_keyboard);
-	if (interrupts)
-		return;
+	if (interrupts) return;
 	log_info("the console's input has no interrupt: polled");
 	timer_init(&poll_timer, on_poll, cpus[0]->id);
 	on_poll(&poll_timer);

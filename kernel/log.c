@@ -30,11 +30,9 @@ int log_add_console(const struct console *console) {
 	u64 next;
 
 	spin_guard_if(!unlocked, &lock);
-	if (nr_consoles == MAX_CONSOLES)
-		return E_NOMEM;
+	if (nr_consoles == MAX_CONSOLES) return E_NOMEM;
 	next = ring_head % RING_SIZE;
-	if (ring_head >= RING_SIZE)
-		console->write(&ring[next], RING_SIZE - next);
+	if (ring_head >= RING_SIZE) console->write(&ring[next], RING_SIZE - next);
 	console->write(ring, next);
 	consoles[nr_consoles++] = console;
 	return 0;
@@ -42,10 +40,8 @@ int log_add_console(const struct console *console) {
 
 void log_write(const char *text, size_t len) {
 	spin_guard_if(!unlocked, &lock);
-	for (size_t i = 0; i < len; i++)
-		ring[ring_head++ % RING_SIZE] = text[i];
-	for (unsigned i = 0; i < nr_consoles; i++)
-		consoles[i]->write(text, len);
+	for (size_t i = 0; i < len; i++) ring[ring_head++ % RING_SIZE] = text[i];
+	for (unsigned i = 0; i < nr_consoles; i++) consoles[i]->write(text, len);
 }
 
 void log_raw(const char *fmt, ...) {
@@ -56,8 +52,7 @@ void log_raw(const char *fmt, ...) {
 	va_start(ap, fmt);
 	len = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (len > 0)
-		log_write(text, min_u64((u64)len, sizeof(text) - 1));
+	if (len > 0) log_write(text, min_u64((u64)len, sizeof(text) - 1));
 }
 
 void log_msg(enum log_level level, const char *fmt, ...) {
@@ -67,22 +62,19 @@ void log_msg(enum log_level level, const char *fmt, ...) {
 	size_t len;
 	int n;
 
-	if (level > shown)
-		return;
+	if (level > shown) return;
 	len = (size_t)snprintf(text, sizeof(text), "[roost] %s", prefix[level]);
 	va_start(ap, fmt);
 	n = vsnprintf(text + len, sizeof(text) - 1 - len, fmt, ap);
 	va_end(ap);
-	if (n > 0)
-		len = min_u64(len + (u64)n, sizeof(text) - 2);
+	if (n > 0) len = min_u64(len + (u64)n, sizeof(text) - 2);
 	text[len++] = '\n';
 	log_write(text, len);
 }
 
 bool log_allowed(struct log_limit *limit) {
 	spin_guard_if(!unlocked, &lock);
-	if (limit->count >= limit->max)
-		return false;
+	if (limit->count >= limit->max) return false;
 	limit->count++;
 	return true;
 }

@@ -61,15 +61,13 @@ static void init_lapic(void) {
 	hpa_t page = acpi.lapic ? acpi.lapic : LAPIC_DEFAULT;
 	volatile void *regs = x2apic ? NULL : mmio_map(page, PAGE_SIZE);
 
-	if (!x2apic && !regs)
-		panic("no room to map the local APIC");
+	if (!x2apic && !regs) panic("no room to map the local APIC");
 	lapic_init_host(regs);
 	pic_disable_host();
 	for (u32 i = 0; i < acpi.nr_ioapics; i++) {
 		volatile void *ioapic = mmio_map(acpi.ioapics[i].address, PAGE_SIZE);
 
-		if (ioapic)
-			ioapic_add_host(ioapic, acpi.ioapics[i].gsi_base);
+		if (ioapic) ioapic_add_host(ioapic, acpi.ioapics[i].gsi_base);
 	}
 }
 
@@ -81,8 +79,7 @@ static bool find_backend(void) {
 }
 
 static bool ap_ready(void) {
-	if (!backend || !backend->cpu_on(this_cpu()))
-		return true;
+	if (!backend || !backend->cpu_on(this_cpu())) return true;
 	log_error("CPU %u cannot run guests", this_cpu()->id);
 	return false;
 }
@@ -118,16 +115,14 @@ void kernel_start(u32 magic, u32 info_address) {
 	read_boot_info(magic, info_address);
 	options_parse(&boot, &options);
 	log_set_level(options.log_level);
-	if (acpi_parse(&boot, &acpi))
-		log_warn("no ACPI tables: one CPU, no power-off");
+	if (acpi_parse(&boot, &acpi)) log_warn("no ACPI tables: one CPU, no power-off");
 	host_consoles_early(&acpi, &options);
 	log_info("Roost " ROOST_VERSION ", loaded by %s",
 		 boot.loader[0] ? boot.loader : "an unnamed loader");
 	space_init(&boot);
 	host_consoles_late(&boot, &acpi, &options);
 	cpu = cpu_area_create(0, 0, 0);
-	if (!cpu)
-		panic("no memory for the boot processor");
+	if (!cpu) panic("no memory for the boot processor");
 	cpus[0] = cpu;
 	call_on_stack((u64)cpu + CPU_AREA_SIZE, start_on_own_stack);
 }

@@ -25,14 +25,12 @@ const char *symbol_name(u64 address, u64 *offset, unsigned *length) {
 	const u8 *p = symbol_table;
 	const char *name = NULL;
 
-	if (address < (u64)text_start || address >= (u64)text_end)
-		return NULL;
+	if (address < (u64)text_start || address >= (u64)text_end) return NULL;
 	/* Entries: u32 offset, u8 length, the name; in ascending order. */
 	while (p < symbol_table_end) {
 		u32 start = (u32)(p[0] | p[1] << 8 | p[2] << 16) | (u32)p[3] << 24;
 
-		if ((u64)text_start + start > address)
-			break;
+		if ((u64)text_start + start > address) break;
 		*offset = address - (u64)text_start - start;
 		*length = p[4];
 		name = (const char *)p + 5;
@@ -77,8 +75,7 @@ static void print_vcpu(const struct vcpu *vcpu) {
 	for (unsigned i = 0; i < VCPU_TRACE; i++) {
 		const struct vcpu_trace *t = &vcpu->trace[(vcpu->nr_exits - 1 - i) % VCPU_TRACE];
 
-		if (i >= vcpu->nr_exits)
-			break;
+		if (i >= vcpu->nr_exits) break;
 		log_raw("  exit -%u: %s at %016lx\n", i, vcpu->backend->exit_name(t->reason),
 			t->rip);
 	}
@@ -94,8 +91,7 @@ static void print_frame(const struct trap_frame *f) {
 }
 
 static void __noreturn halt_cpu(void) {
-	for (;;)
-		__asm__ volatile("cli; hlt");
+	for (;;) __asm__ volatile("cli; hlt");
 }
 
 /* The first CPU to come here reports; a second one, or a panic within the report, stops at once. */
@@ -103,8 +99,7 @@ static void begin(const struct cpu *cpu) {
 	u32 nobody = 0;
 
 	cpu_cli();
-	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1))
-		halt_cpu();
+	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1)) halt_cpu();
 	log_panic_mode();
 	screen_panic_mode();
 	serial_panic_mode();
@@ -112,8 +107,7 @@ static void begin(const struct cpu *cpu) {
 }
 
 static void __noreturn finish(const struct cpu *cpu) {
-	if (cpu->running)
-		print_vcpu(cpu->running);
+	if (cpu->running) print_vcpu(cpu->running);
 	log_raw("Roost has stopped.\n");
 	power_debug_exit(0x7f);
 	halt_cpu();
@@ -148,8 +142,7 @@ void panic_trap(const struct trap_frame *frame) {
 }
 
 bool panic_nmi(void) {
-	if (atomic_load(&panicking))
-		halt_cpu();
+	if (atomic_load(&panicking)) halt_cpu();
 	/* What it interrupted may hold the log's lock. */
 	this_cpu()->nmis++;
 	return true;
@@ -158,8 +151,7 @@ bool panic_nmi(void) {
 void panic_report_nmis(struct cpu *cpu) {
 	u32 nmis = __atomic_load_n(&cpu->nmis, __ATOMIC_RELAXED);
 
-	if (likely(nmis == cpu->nmis_reported))
-		return;
+	if (likely(nmis == cpu->nmis_reported)) return;
 	cpu->nmis_reported = nmis;
 	log_warn("CPU %u: NMI from the machine, ignored; %u so far", cpu->id, nmis);
 }

@@ -35,8 +35,7 @@ void power_init(const struct acpi_info *acpi, u16 debug_exit) {
 
 void power_debug_exit(u32 value) {
 	serial_drain();
-	if (exit_port)
-		outl(exit_port, value);
+	if (exit_port) outl(exit_port, value);
 }
 
 static bool io_reg(const struct acpi_reg *reg) {
@@ -47,11 +46,9 @@ static bool io_reg(const struct acpi_reg *reg) {
 static void enter_acpi_mode(void) {
 	u64 limit = rdtsc() + ACPI_ENABLE_MS * tsc_khz;
 
-	if (!smi_port || !acpi_enable || (inw((u16)pm1a.address) & PM1_SCI_EN))
-		return;
+	if (!smi_port || !acpi_enable || (inw((u16)pm1a.address) & PM1_SCI_EN)) return;
 	outb(smi_port, acpi_enable);
-	while (!(inw((u16)pm1a.address) & PM1_SCI_EN) && rdtsc() < limit)
-		cpu_pause();
+	while (!(inw((u16)pm1a.address) & PM1_SCI_EN) && rdtsc() < limit) cpu_pause();
 }
 
 static void sleep(const struct acpi_reg *reg, u8 type) {
@@ -63,8 +60,7 @@ static void sleep(const struct acpi_reg *reg, u8 type) {
 
 static void __noreturn halt(void) {
 	serial_drain();
-	for (;;)
-		__asm__ volatile("cli; hlt");
+	for (;;) __asm__ volatile("cli; hlt");
 }
 
 void power_off(void) {
@@ -93,8 +89,7 @@ void power_reboot(void) {
 	outb(RESET_CF9, 0x02);
 	outb(RESET_CF9, 0x06);
 	time_delay_us(SETTLE_US);
-	if (has_8042)
-		outb(0x64, 0xfe);
+	if (has_8042) outb(0x64, 0xfe);
 	time_delay_us(SETTLE_US);
 	__asm__ volatile("lidt %0; int3" : : "m"(no_idt));
 	halt();

@@ -38,8 +38,7 @@ int sched_add(struct vcpu *vcpu) {
 }
 
 static void remove_at(struct cpu *cpu, u32 index) {
-	for (u32 i = index; i + 1 < cpu->nr_queue; i++)
-		cpu->queue[i] = cpu->queue[i + 1];
+	for (u32 i = index; i + 1 < cpu->nr_queue; i++) cpu->queue[i] = cpu->queue[i + 1];
 	cpu->nr_queue--;
 }
 
@@ -53,8 +52,7 @@ static void retire(struct cpu *cpu, struct vcpu *vcpu) {
 		vcpu->backend->put(vcpu);
 		cpu->loaded = NULL;
 	}
-	if (atomic_fetch_sub(&vm->active, 1) == 1)
-		sched_vm_ended(vm);
+	if (atomic_fetch_sub(&vm->active, 1) == 1) sched_vm_ended(vm);
 }
 
 /* The next vCPU that can run, in turn; NULL when all sleep. Retires those of stopped VMs. */
@@ -84,10 +82,8 @@ static struct vcpu *pick(struct cpu *cpu) {
 }
 
 static void switch_to(struct cpu *cpu, struct vcpu *vcpu) {
-	if (cpu->loaded == vcpu)
-		return;
-	if (cpu->loaded)
-		cpu->loaded->backend->put(cpu->loaded);
+	if (cpu->loaded == vcpu) return;
+	if (cpu->loaded) cpu->loaded->backend->put(cpu->loaded);
 	vcpu->backend->load(vcpu);
 	cpu->loaded = vcpu;
 }
@@ -98,14 +94,12 @@ static void run(struct cpu *cpu, struct vcpu *vcpu) {
 	/* In this order: a vCPU that is added meanwhile is counted, or sets it again. */
 	set_resched(cpu, false);
 	shared = __atomic_load_n(&cpu->nr_queue, __ATOMIC_SEQ_CST) > 1;
-	if (shared)
-		timer_arm(&cpu->slice, time_tsc() + ns_to_tsc(SLICE_NS));
+	if (shared) timer_arm(&cpu->slice, time_tsc() + ns_to_tsc(SLICE_NS));
 	switch_to(cpu, vcpu);
 	cpu->running = vcpu;
 	vcpu_run(vcpu, &cpu->resched);
 	cpu->running = NULL;
-	if (shared)
-		timer_cancel(&cpu->slice);
+	if (shared) timer_cancel(&cpu->slice);
 }
 
 void sched_loop(void) {

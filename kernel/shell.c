@@ -73,8 +73,7 @@ void shell_prompt(void) { log_raw("roost> "); }
 static void run_line(void) {
 	line[length] = 0;
 	length = 0;
-	if (!line[0])
-		return;
+	if (!line[0]) return;
 	for (u32 i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!strcmp(line, commands[i].name)) {
 			commands[i].run();

@@ -28,8 +28,7 @@ static void on_kick(void) { /* Leaving the guest or idle was all. */
 }
 
 void smp_kick(struct cpu *cpu) {
-	if (cpu != this_cpu())
-		lapic_send_ipi(cpu->apic_id, VEC_KICK);
+	if (cpu != this_cpu()) lapic_send_ipi(cpu->apic_id, VEC_KICK);
 }
 
 void smp_kick_self(void) { lapic_send_ipi(this_cpu()->apic_id, VEC_KICK); }
@@ -45,8 +44,7 @@ void smp_ap_start(void) {
 	cpu_init_this();
 	lapic_init_cpu();
 	time_init_cpu();
-	if (lapic_id_host() != cpu->apic_id || !smp_ap_ready())
-		return;
+	if (lapic_id_host() != cpu->apic_id || !smp_ap_ready()) return;
 	atomic_store(&cpu->online, 1);
 	smp_ap_main();
 }
@@ -66,8 +64,7 @@ static bool wait_online(struct cpu *cpu, u64 ms) {
 	u64 limit = rdtsc() + ms * tsc_khz;
 
 	while (!atomic_load(&cpu->online)) {
-		if (rdtsc() > limit)
-			return false;
+		if (rdtsc() > limit) return false;
 		cpu_pause();
 	}
 	return true;
@@ -78,11 +75,9 @@ static bool start_one(struct cpu *cpu, hpa_t page) {
 	lapic_send_init(cpu->apic_id);
 	time_delay_us(10000);
 	lapic_send_startup(cpu->apic_id, (u8)(page >> 12));
-	if (wait_online(cpu, 2))
-		return true;
+	if (wait_online(cpu, 2)) return true;
 	lapic_send_startup(cpu->apic_id, (u8)(page >> 12));
-	if (wait_online(cpu, START_TIMEOUT_MS))
-		return true;
+	if (wait_online(cpu, START_TIMEOUT_MS)) return true;
 	/* It waits for a start-up IPI again, instead of coming when another one is expected. */
 	lapic_send_init(cpu->apic_id);
 	return false;
@@ -114,13 +109,11 @@ void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus) {
 		log_warn("no free page below 640 KiB: the other CPUs stay off");
 		return;
 	}
-	if (page)
-		prepare_trampoline(page);
+	if (page) prepare_trampoline(page);
 	for (u32 i = 0; i < acpi->nr_cpus && nr_cpus < max_cpus && nr_cpus < MAX_CPUS; i++) {
 		struct cpu *cpu;
 
-		if (!can_start(&acpi->cpus[i]))
-			continue;
+		if (!can_start(&acpi->cpus[i])) continue;
 		cpu = cpu_area_create(slot++, nr_cpus, acpi->cpus[i].apic_id);
 		if (!cpu) {
 			log_warn("no memory for more than %u CPUs", nr_cpus);

@@ -45,8 +45,7 @@ static void add_frames(const struct memmap *map, u64 from, u64 to) {
 static void map_or_panic(u64 va, hpa_t pa, u64 size, u32 attrs) {
 	int err = pt_map(&host, va, pa, size, attrs);
 
-	if (err)
-		panic("cannot map %lx: error %d", va, err);
+	if (err) panic("cannot map %lx: error %d", va, err);
 }
 
 /*
@@ -58,8 +57,7 @@ static void map_direct(const struct memmap *map) {
 		u64 base = map->range[i].base;
 		u64 end = base + map->range[i].length;
 
-		if (!is_ram(map->range[i++].type))
-			continue;
+		if (!is_ram(map->range[i++].type)) continue;
 		while (i < map->count && map->range[i].base == end && is_ram(map->range[i].type))
 			end += map->range[i++].length;
 		if (end > DIRECT_SIZE)
@@ -79,8 +77,7 @@ static void map_image(char *start, char *end, u32 attrs) {
 
 void space_load(void) {
 	wrmsr(X86_MSR_PAT, PT_PAT);
-	if (cpu_features.nx)
-		wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_NXE);
+	if (cpu_features.nx) wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_NXE);
 	write_cr3(host.root);
 }
 
@@ -103,10 +100,8 @@ int space_map_new(u64 va, u64 size) {
 		pfn_t pfn;
 		int err = frame_alloc(0, FRAME_ZERO, &pfn);
 
-		if (!err)
-			err = pt_map(&host, va + at, pfn << PAGE_SHIFT, PAGE_SIZE, RW);
-		if (err)
-			return err;
+		if (!err) err = pt_map(&host, va + at, pfn << PAGE_SHIFT, PAGE_SIZE, RW);
+		if (err) return err;
 	}
 	return 0;
 }
@@ -120,8 +115,7 @@ static volatile void *map_device(hpa_t hpa, u64 size, u32 type) {
 	va = mmio_next;
 	mmio_next += bytes;
 	spin_unlock(&mmio_lock);
-	if (pt_map(&host, va, hpa - offset, bytes, RW | type))
-		return NULL;
+	if (pt_map(&host, va, hpa - offset, bytes, RW | type)) return NULL;
 	return (volatile void *)(va + offset);
 }
 

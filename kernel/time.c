@@ -49,11 +49,9 @@ static void set_frequency(u64 khz) {
 static u64 cpuid_khz(void) {
 	u32 r[4];
 
-	if (cpu_features.max_leaf < 0x15)
-		return 0;
+	if (cpu_features.max_leaf < 0x15) return 0;
 	cpuid(0x15, 0, r);
-	if (!r[0] || !r[1] || !r[2])
-		return 0;
+	if (!r[0] || !r[1] || !r[2]) return 0;
 	return (u64)r[2] * r[1] / r[0] / 1000;
 }
 
@@ -91,8 +89,7 @@ static void program(struct cpu *cpu) {
 	u64 deadline = cpu->timers ? cpu->timers->deadline : TIMER_NEVER;
 	u64 now, count;
 
-	if (deadline == cpu->programmed)
-		return;
+	if (deadline == cpu->programmed) return;
 	cpu->programmed = deadline;
 	if (use_deadline) {
 		/* 0 would stop the timer instead of firing at once. */
@@ -120,10 +117,8 @@ void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu) {
 static void unlink_timer(struct cpu *cpu, struct timer *timer) {
 	struct timer **at = &cpu->timers;
 
-	while (*at && *at != timer)
-		at = &(*at)->next;
-	if (*at)
-		*at = timer->next;
+	while (*at && *at != timer) at = &(*at)->next;
+	if (*at) *at = timer->next;
 	timer->queued = false;
 	timer->deadline = TIMER_NEVER;
 }
@@ -131,8 +126,7 @@ static void unlink_timer(struct cpu *cpu, struct timer *timer) {
 static void link_timer(struct cpu *cpu, struct timer *timer, u64 deadline) {
 	struct timer **at = &cpu->timers;
 
-	while (*at && (*at)->deadline <= deadline)
-		at = &(*at)->next;
+	while (*at && (*at)->deadline <= deadline) at = &(*at)->next;
 	timer->deadline = deadline;
 	timer->next = *at;
 	timer->queued = true;
@@ -144,24 +138,20 @@ void timer_arm(struct timer *timer, u64 deadline) {
 	bool first;
 
 	spin_lock(&cpu->timer_lock);
-	if (timer->queued)
-		unlink_timer(cpu, timer);
+	if (timer->queued) unlink_timer(cpu, timer);
 	link_timer(cpu, timer, deadline);
 	first = cpu->timers == timer;
-	if (cpu == this_cpu())
-		program(cpu);
+	if (cpu == this_cpu()) program(cpu);
 	spin_unlock(&cpu->timer_lock);
 	/* Its owner sets the hardware when it comes by. */
-	if (first && cpu != this_cpu())
-		smp_kick(cpu);
+	if (first && cpu != this_cpu()) smp_kick(cpu);
 }
 
 void timer_cancel(struct timer *timer) {
 	struct cpu *cpu = cpus[timer->cpu];
 
 	spin_lock(&cpu->timer_lock);
-	if (timer->queued)
-		unlink_timer(cpu, timer);
+	if (timer->queued) unlink_timer(cpu, timer);
 	/* The hardware may fire once for nothing: cheaper than setting it now. */
 	spin_unlock(&cpu->timer_lock);
 }
@@ -207,6 +197,5 @@ void timer_interrupt(void) { this_cpu()->programmed = TIMER_NEVER; }
 void time_delay_us(u64 us) {
 	u64 end = rdtsc() + ns_to_tsc(us * 1000);
 
-	while (rdtsc() < end)
-		cpu_pause();
+	while (rdtsc() < end) cpu_pause();
 }

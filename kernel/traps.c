@@ -59,13 +59,10 @@ void trap_dispatch(struct trap_frame *frame) {
 	if (vector >= 32) {
 		this_cpu()->irq_count++;
 		panic_report_nmis(this_cpu());
-		if (vector != VEC_SPURIOUS)
-			lapic_eoi_host();
-		if (irq_handlers[vector])
-			irq_handlers[vector]();
+		if (vector != VEC_SPURIOUS) lapic_eoi_host();
+		if (irq_handlers[vector]) irq_handlers[vector]();
 		return;
 	}
-	if (vector == X86_NMI && panic_nmi())
-		return;
+	if (vector == X86_NMI && panic_nmi()) return;
 	panic_trap(frame);
 }

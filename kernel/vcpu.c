@@ -57,8 +57,7 @@ static enum outcome queue_exception(struct vcpu *vcpu, u8 vector, bool has_error
 	if (e->pending) {
 		bool second = contributory(vector) || vector == X86_PF;
 
-		if (e->vector == X86_DF && second)
-			return vcpu_triple_fault(vcpu);
+		if (e->vector == X86_DF && second) return vcpu_triple_fault(vcpu);
 		if ((contributory(e->vector) && contributory(vector)) ||
 		    (e->vector == X86_PF && second)) {
 			vector = X86_DF;
@@ -111,15 +110,13 @@ enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 }
 
 enum outcome vcpu_triple_fault(struct vcpu *vcpu) {
-	if (l1_takes(vcpu, &(struct event){.type = EVENT_SHUTDOWN}))
-		return RESUME;
+	if (l1_takes(vcpu, &(struct event){.type = EVENT_SHUTDOWN})) return RESUME;
 	return vcpu_stop_reason(vcpu, "triple fault at rip %lx", vcpu->rip);
 }
 
 void vcpu_end_instruction(struct vcpu *vcpu) {
 	vcpu->rflags &= ~X86_RFLAGS_RF;
-	if (!(vcpu->rflags & X86_RFLAGS_TF))
-		return;
+	if (!(vcpu->rflags & X86_RFLAGS_TF)) return;
 	vcpu_set_reg(vcpu, VREG_DR6, vcpu_reg(vcpu, VREG_DR6) | BIT(14));
 	inject_exception(vcpu, X86_DB);
 }
@@ -127,12 +124,9 @@ void vcpu_end_instruction(struct vcpu *vcpu) {
 /* An event is there that can be delivered now; HLT itself may have trapped (RFLAGS.TF). */
 static bool can_wake(struct vcpu *vcpu) {
 	guest_before_events(vcpu);
-	if (vcpu->exception.pending)
-		return true;
-	if (atomic_load(&vcpu->nmi_pending) && vcpu->backend->nmi_allowed(vcpu))
-		return true;
-	if (irq_next(vcpu) >= 0 && vcpu->backend->interrupt_allowed(vcpu))
-		return true;
+	if (vcpu->exception.pending) return true;
+	if (atomic_load(&vcpu->nmi_pending) && vcpu->backend->nmi_allowed(vcpu)) return true;
+	if (irq_next(vcpu) >= 0 && vcpu->backend->interrupt_allowed(vcpu)) return true;
 	return guest_take_kick(vcpu);
 }
 
@@ -150,18 +144,14 @@ void vcpu_halt(struct vcpu *vcpu) {
 bool vcpu_runnable(struct vcpu *vcpu) {
 	u64 requests = atomic_load(&vcpu->requests);
 
-	if (atomic_load(&vcpu->vm->state) != VM_RUNNING)
-		return false;
-	if (requests & (REQ_INIT | REQ_SIPI))
-		return true;
+	if (atomic_load(&vcpu->vm->state) != VM_RUNNING) return false;
+	if (requests & (REQ_INIT | REQ_SIPI)) return true;
 	switch (atomic_load(&vcpu->mp_state)) {
 	case MP_RUNNING: return true;
 	case MP_HALTED:
-		if (!(requests & (REQ_EVENT | REQ_NMI)))
-			return false;
+		if (!(requests & (REQ_EVENT | REQ_NMI))) return false;
 		atomic_fetch_and(&vcpu->requests, ~(REQ_EVENT | REQ_NMI));
-		if (!can_wake(vcpu))
-			return false;
+		if (!can_wake(vcpu)) return false;
 		atomic_store(&vcpu->mp_state, MP_RUNNING);
 		vcpu_request_self(vcpu, REQ_EVENT);
 		return true;
@@ -173,8 +163,7 @@ static bool deliver_exception(struct vcpu *vcpu) {
 	struct vcpu_exception *e = &vcpu->exception;
 	struct event event;
 
-	if (!e->pending)
-		return false;
+	if (!e->pending) return false;
 	event = (struct event){
 		.type = EVENT_EXCEPTION,
 		.vector = e->vector,
@@ -184,15 +173,12 @@ static bool deliver_exception(struct vcpu *vcpu) {
 	};
 	e->pending = false;
 	/* Real mode has no error codes (APM 2 8.2). */
-	if (!(vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PE))
-		event.has_error = false;
+	if (!(vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PE)) event.has_error = false;
 	/* #DB ends general detection: its handler needs the debug registers (APM 2 13.1.1). */
 	if (e->vector == X86_DB)
 		vcpu_set_reg(vcpu, VREG_DR7, vcpu_reg(vcpu, VREG_DR7) & ~X86_DR7_GD);
-	if (!e->again && l1_takes(vcpu, &event))
-		return true;
-	if (e->vector == X86_PF)
-		vcpu_set_reg(vcpu, VREG_CR2, e->address);
+	if (!e->again && l1_takes(vcpu, &event)) return true;
+	if (e->vector == X86_PF) vcpu_set_reg(vcpu, VREG_CR2, e->address);
 	vcpu->backend->inject(vcpu, &event);
 	return true;
 }
@@ -200,10 +186,8 @@ static bool deliver_exception(struct vcpu *vcpu) {
 static bool deliver_nmi(struct vcpu *vcpu) {
 	static const struct event nmi = {.type = EVENT_NMI, .vector = X86_NMI};
 
-	if (!vcpu->backend->nmi_allowed(vcpu))
-		return false;
-	if (l1_takes(vcpu, &nmi))
-		return true;
+	if (!vcpu->backend->nmi_allowed(vcpu)) return false;
+	if (l1_takes(vcpu, &nmi)) return true;
 	atomic_fetch_sub(&vcpu->nmi_pending, 1);
 	vcpu->backend->inject(vcpu, &nmi);
 	return true;
@@ -213,13 +197,10 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
 	struct event event = {.type = EVENT_INTERRUPT};
 	int vector;
 
-	if (!vcpu->backend->interrupt_allowed(vcpu))
-		return false;
-	if (l1_takes(vcpu, &event))
-		return true;
+	if (!vcpu->backend->interrupt_allowed(vcpu)) return false;
+	if (l1_takes(vcpu, &event)) return true;
 	vector = irq_accept(vcpu);
-	if (vector < 0)
-		return false;
+	if (vector < 0) return false;
 	event.vector = (u8)vector;
 	vcpu->backend->inject(vcpu, &event);
 	guest_after_accept(vcpu);
@@ -237,28 +218,21 @@ static void deliver_events(struct vcpu *vcpu) {
 	guest_before_events(vcpu);
 	busy = deliver_exception(vcpu) || busy;
 	if (unlikely(atomic_load(&vcpu->nmi_pending))) {
-		if (busy || !deliver_nmi(vcpu))
-			vcpu->backend->nmi_window(vcpu);
+		if (busy || !deliver_nmi(vcpu)) vcpu->backend->nmi_window(vcpu);
 		busy = true;
 	}
-	if (irq_next(vcpu) < 0)
-		return;
-	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0)
-		return;
+	if (irq_next(vcpu) < 0) return;
+	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0) return;
 	vcpu->backend->interrupt_window(vcpu, true);
 }
 
 bool vcpu_prepare(struct vcpu *vcpu) {
 	u64 requests = atomic_load_explicit(&vcpu->requests, memory_order_relaxed);
 
-	if (requests & ~REQ_LOCAL)
-		return false;
-	if (requests)
-		requests = atomic_fetch_and(&vcpu->requests, ~REQ_LOCAL);
-	if (requests & REQ_TLB_FLUSH)
-		vcpu->backend->tlb_flush(vcpu);
-	if (requests & REQ_CLOCK)
-		guest_clock_update(vcpu);
+	if (requests & ~REQ_LOCAL) return false;
+	if (requests) requests = atomic_fetch_and(&vcpu->requests, ~REQ_LOCAL);
+	if (requests & REQ_TLB_FLUSH) vcpu->backend->tlb_flush(vcpu);
+	if (requests & REQ_CLOCK) guest_clock_update(vcpu);
 	deliver_events(vcpu);
 	return true;
 }
@@ -328,8 +302,7 @@ static void start_up(struct vcpu *vcpu) {
 	u32 page = atomic_load(&vcpu->sipi_vector) & 0xff;
 	struct segment cs;
 
-	if (atomic_load(&vcpu->mp_state) != MP_WAIT_SIPI)
-		return;
+	if (atomic_load(&vcpu->mp_state) != MP_WAIT_SIPI) return;
 	vcpu_segment(vcpu, SEG_CS, &cs);
 	cs.selector = (u16)(page << 8);
 	cs.base = (u64)page << 12;
@@ -341,8 +314,7 @@ static void start_up(struct vcpu *vcpu) {
 static void take_init(struct vcpu *vcpu) {
 	static const struct event init = {.type = EVENT_INIT};
 
-	if (vcpu->backend->nested_event && vcpu->backend->nested_event(vcpu, &init))
-		return;
+	if (vcpu->backend->nested_event && vcpu->backend->nested_event(vcpu, &init)) return;
 	vcpu_reset(vcpu, true);
 	guest_vcpu_init(vcpu);
 	atomic_store(&vcpu->nmi_pending, 0);
@@ -356,14 +328,10 @@ static void take_init(struct vcpu *vcpu) {
 static bool serve_requests(struct vcpu *vcpu) {
 	u64 requests = atomic_load(&vcpu->requests);
 
-	if (requests & ~REQ_LOCAL)
-		requests = atomic_fetch_and(&vcpu->requests, REQ_LOCAL);
-	if (requests & REQ_INIT)
-		take_init(vcpu);
-	if (requests & REQ_SIPI)
-		start_up(vcpu);
-	if (requests & REQ_STOP)
-		return false;
+	if (requests & ~REQ_LOCAL) requests = atomic_fetch_and(&vcpu->requests, REQ_LOCAL);
+	if (requests & REQ_INIT) take_init(vcpu);
+	if (requests & REQ_SIPI) start_up(vcpu);
+	if (requests & REQ_STOP) return false;
 	return atomic_load(&vcpu->mp_state) == MP_RUNNING;
 }
 
@@ -371,8 +339,7 @@ void vcpu_run(struct vcpu *vcpu, const bool *resched) {
 	for (;;) {
 		cpu_irq_window();
 		timers_run();
-		if (!serve_requests(vcpu) || __atomic_load_n(resched, __ATOMIC_RELAXED))
-			return;
+		if (!serve_requests(vcpu) || __atomic_load_n(resched, __ATOMIC_RELAXED)) return;
 		vcpu->backend->run(vcpu);
 	}
 }

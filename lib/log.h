@@ -27,9 +27,8 @@ bool log_allowed(struct log_limit *limit);
 
 /* For what a guest can provoke: each place writes at most 16 messages in the life of the machine.
  */
-#define log_guest(...)                                    \
-	do {                                              \
-		static struct log_limit limit_ = {0, 16}; \
-		if (log_allowed(&limit_))                 \
-			log_msg(LOG_WARN, __VA_ARGS__);   \
+#define log_guest(...)                                                    \
+	do {                                                              \
+		static struct log_limit limit_ = {0, 16};                 \
+		if (log_allowed(&limit_)) log_msg(LOG_WARN, __VA_ARGS__); \
 	} while (0)

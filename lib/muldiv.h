@@ -8,8 +8,7 @@ static inline u64 mul_div(u64 value, u64 mul, u64 div) {
 	unsigned __int128 product = (unsigned __int128)value * mul;
 	u64 low = (u64)product, high = (u64)(product >> 64);
 
-	if (high >= div)
-		return ~0ul;
+	if (high >= div) return ~0ul;
 	__asm__("divq %2" : "+a"(low), "+d"(high) : "rm"(div) : "cc");
 	return low;
 }

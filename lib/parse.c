@@ -19,10 +19,8 @@ bool text_is(struct text text, const char *string) {
 }
 
 struct text text_trim(struct text text) {
-	while (text.len && is_blank(text.at[0]))
-		text = skip(text, 1);
-	while (text.len && is_blank(text.at[text.len - 1]))
-		text.len--;
+	while (text.len && is_blank(text.at[0])) text = skip(text, 1);
+	while (text.len && is_blank(text.at[text.len - 1])) text.len--;
 	return text;
 }
 
@@ -30,26 +28,22 @@ bool text_next_word(struct text *rest, struct text *word) {
 	*rest = text_trim(*rest);
 	*word = *rest;
 	word->len = 0;
-	while (word->len < rest->len && !is_blank(rest->at[word->len]))
-		word->len++;
+	while (word->len < rest->len && !is_blank(rest->at[word->len])) word->len++;
 	*rest = skip(*rest, word->len);
 	return word->len > 0;
 }
 
 bool text_next_line(struct text *rest, struct text *line) {
-	if (rest->len == 0)
-		return false;
+	if (rest->len == 0) return false;
 	text_split(*rest, '\n', line, rest);
-	if (line->len && line->at[line->len - 1] == '\r')
-		line->len--;
+	if (line->len && line->at[line->len - 1] == '\r') line->len--;
 	return true;
 }
 
 bool text_split(struct text text, char separator, struct text *before, struct text *after) {
 	size_t i = 0;
 
-	while (i < text.len && text.at[i] != separator)
-		i++;
+	while (i < text.len && text.at[i] != separator) i++;
 	*before = (struct text){text.at, i};
 	*after = skip(text, i < text.len ? i + 1 : i);
 	return i < text.len;
@@ -57,12 +51,9 @@ bool text_split(struct text text, char separator, struct text *before, struct te
 
 /* The value of a digit, or 16 when it is none. */
 static u32 digit_value(char c) {
-	if (c >= '0' && c <= '9')
-		return (u32)(c - '0');
-	if (c >= 'a' && c <= 'f')
-		return (u32)(c - 'a') + 10;
-	if (c >= 'A' && c <= 'F')
-		return (u32)(c - 'A') + 10;
+	if (c >= '0' && c <= '9') return (u32)(c - '0');
+	if (c >= 'a' && c <= 'f') return (u32)(c - 'a') + 10;
+	if (c >= 'A' && c <= 'F') return (u32)(c - 'A') + 10;
 	return 16;
 }
 
@@ -72,20 +63,16 @@ int text_to_u64(struct text text, u64 *out) {
 	bool overflow = false;
 	u64 value = 0;
 
-	if (hex)
-		text = skip(text, 2);
-	if (text.len == 0)
-		return E_INVAL;
+	if (hex) text = skip(text, 2);
+	if (text.len == 0) return E_INVAL;
 	for (size_t i = 0; i < text.len; i++) {
 		u32 digit = digit_value(text.at[i]);
 
-		if (digit >= base)
-			return E_INVAL;
+		if (digit >= base) return E_INVAL;
 		overflow |= __builtin_mul_overflow(value, base, &value);
 		overflow |= __builtin_add_overflow(value, digit, &value);
 	}
-	if (overflow)
-		return E_RANGE;
+	if (overflow) return E_RANGE;
 	*out = value;
 	return 0;
 }
@@ -97,15 +84,11 @@ int text_to_size(struct text text, u64 *out) {
 	int err;
 
 	for (unsigned i = 0; text.len && units[i]; i++)
-		if ((text.at[text.len - 1] & ~0x20) == units[i])
-			shift = 10 * (i + 1);
-	if (shift)
-		text.len--;
+		if ((text.at[text.len - 1] & ~0x20) == units[i]) shift = 10 * (i + 1);
+	if (shift) text.len--;
 	err = text_to_u64(text, &value);
-	if (err)
-		return err;
-	if (value > ~0ul >> shift)
-		return E_RANGE;
+	if (err) return err;
+	if (value > ~0ul >> shift) return E_RANGE;
 	*out = value << shift;
 	return 0;
 }

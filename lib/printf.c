@@ -25,14 +25,12 @@ struct spec {
 #define WIDTH_MAX 4096
 
 static void put(struct out *out, char c) {
-	if (out->len + 1 < out->size)
-		out->buf[out->len] = c;
+	if (out->len + 1 < out->size) out->buf[out->len] = c;
 	out->len++;
 }
 
 static void put_text(struct out *out, const char *text, size_t len) {
-	while (len--)
-		put(out, *text++);
+	while (len--) put(out, *text++);
 }
 
 /* prefix and body as one field of the wanted width. */
@@ -41,14 +39,11 @@ static void put_field(struct out *out, const struct spec *spec, const char *pref
 	bool zero = spec->zero && !spec->left;
 	size_t prefix_len = strlen(prefix), at = prefix_len + len;
 
-	for (size_t i = at; !spec->left && !zero && i < spec->width; i++)
-		put(out, ' ');
+	for (size_t i = at; !spec->left && !zero && i < spec->width; i++) put(out, ' ');
 	put_text(out, prefix, prefix_len);
-	for (size_t i = at; zero && i < spec->width; i++)
-		put(out, '0');
+	for (size_t i = at; zero && i < spec->width; i++) put(out, '0');
 	put_text(out, body, len);
-	for (size_t i = at; spec->left && i < spec->width; i++)
-		put(out, ' ');
+	for (size_t i = at; spec->left && i < spec->width; i++) put(out, ' ');
 }
 
 static void put_number(struct out *out, const struct spec *spec, u64 value, u32 base,
@@ -145,14 +140,12 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list args) {
 			continue;
 		}
 		fmt = parse_spec(fmt, &spec, &rest);
-		if (*fmt)
-			fmt++;
+		if (*fmt) fmt++;
 		if (!convert(&out, &spec, fmt[-1], &rest))
 			put_text(&out, start, (size_t)(fmt - start));
 	}
 	va_end(rest);
-	if (size)
-		buf[out.len < size ? out.len : size - 1] = 0;
+	if (size) buf[out.len < size ? out.len : size - 1] = 0;
 	return out.len > INT32_MAX ? INT32_MAX : (int)out.len;
 }
 

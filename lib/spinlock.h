@@ -29,8 +29,7 @@ static inline struct spinlock *spin_acquire(struct spinlock *lock) {
 }
 
 static inline void spin_release(struct spinlock *const *lock) {
-	if (*lock)
-		spin_unlock(*lock);
+	if (*lock) spin_unlock(*lock);
 }
 
 #define SPIN_GUARD __attribute__((cleanup(spin_release), unused)) struct spinlock *const guard_

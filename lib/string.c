@@ -35,8 +35,7 @@ void *memmove(void *to, const void *from, size_t len) {
 	const char *s = (const char *)from + len - 1;
 	size_t bytes = len % 8;
 
-	if ((u64)to - (u64)from >= len)
-		return memcpy(to, from, len);
+	if ((u64)to - (u64)from >= len) return memcpy(to, from, len);
 
 	/* The end of `from` lies in `to`: backwards, odd bytes at the end first. */
 	__asm__ volatile("std\n\t"
@@ -68,16 +67,14 @@ int memcmp(const void *a, const void *b, size_t len) {
 	const u8 *y = b;
 
 	for (size_t i = 0; i < len; i++)
-		if (x[i] != y[i])
-			return x[i] < y[i] ? -1 : 1;
+		if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
 	return 0;
 }
 
 size_t strnlen(const char *s, size_t max) {
 	size_t len = 0;
 
-	while (len < max && s[len])
-		len++;
+	while (len < max && s[len]) len++;
 	return len;
 }
 
@@ -96,10 +93,8 @@ int strcmp(const char *a, const char *b) {
 bool str_copy(char *dst, size_t size, const char *src) {
 	size_t len = strnlen(src, size);
 
-	if (size == 0)
-		return src[0] != 0;
-	if (len == size)
-		len = size - 1;
+	if (size == 0) return src[0] != 0;
+	if (len == size) len = size - 1;
 	memcpy(dst, src, len);
 	dst[len] = 0;
 	return src[len] != 0;

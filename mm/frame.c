@@ -117,8 +117,7 @@ void frame_init(void) {
 	nr_ranges = 0;
 	memset(&stats_now, 0, sizeof(stats_now));
 	atomic_store(&zero_frames, 0);
-	for (unsigned order = 0; order <= FRAME_MAX_ORDER; order++)
-		list_init(&free_lists[order]);
+	for (unsigned order = 0; order <= FRAME_MAX_ORDER; order++) list_init(&free_lists[order]);
 }
 
 /* How well a frame number is aligned, as an order. */
@@ -152,8 +151,7 @@ static void release_all(struct range *range) {
 	while (pfn < end) {
 		unsigned order = alignment(pfn);
 
-		while (1ul << order > end - pfn)
-			order--;
+		while (1ul << order > end - pfn) order--;
 		list_block(range, pfn, order);
 		pfn += 1ul << order;
 	}
@@ -165,10 +163,8 @@ static int add_locked(pfn_t first, u64 count) {
 	struct range *below = range_below(first + count - 1);
 	u32 at = below ? (u32)(below - ranges) + 1 : 0;
 
-	if (below && below->outer_first + below->outer_count > first)
-		return E_EXIST;
-	if (nr_ranges == FRAME_MAX_RANGES)
-		return E_NOMEM;
+	if (below && below->outer_first + below->outer_count > first) return E_EXIST;
+	if (nr_ranges == FRAME_MAX_RANGES) return E_NOMEM;
 	memmove(&ranges[at + 1], &ranges[at], (nr_ranges - at) * sizeof(ranges[0]));
 	nr_ranges++;
 	ranges[at] = lay_out(first, count);
@@ -203,8 +199,7 @@ static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, u8 **meta) {
 		struct list *head = &free_lists[o];
 		struct range *range;
 
-		if (list_empty(head))
-			continue;
+		if (list_empty(head)) continue;
 		*out = virt_to_phys(want_zero ? head->prev : head->next) >> PAGE_SHIFT;
 		range = range_below(*out);
 		unlist_block(range, *out, o);
@@ -225,21 +220,18 @@ static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero) {
 		else if (want_zero)
 			memzero_page(phys_to_virt((pfn + i) << PAGE_SHIFT));
 	}
-	if (known)
-		atomic_fetch_sub_explicit(&zero_frames, known, memory_order_relaxed);
+	if (known) atomic_fetch_sub_explicit(&zero_frames, known, memory_order_relaxed);
 }
 
 int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	u8 *meta;
 	int err;
 
-	if (order > FRAME_MAX_ORDER)
-		return E_INVAL;
+	if (order > FRAME_MAX_ORDER) return E_INVAL;
 	spin_lock(&lock);
 	err = alloc_locked(order, flags & FRAME_ZERO, out, &meta);
 	spin_unlock(&lock);
-	if (!err)
-		prepare(*out, order, meta, flags & FRAME_ZERO);
+	if (!err) prepare(*out, order, meta, flags & FRAME_ZERO);
 	return err;
 }
 
@@ -250,8 +242,7 @@ static int free_locked(pfn_t pfn, unsigned order, bool zero) {
 	    (*meta_of(range, pfn) & (u8)~META_ZERO) != (order | META_HEAD))
 		return E_INVAL;
 	memset(meta_of(range, pfn), zero ? META_ZERO : 0, 1ul << order);
-	if (zero)
-		atomic_fetch_add_explicit(&zero_frames, 1ul << order, memory_order_relaxed);
+	if (zero) atomic_fetch_add_explicit(&zero_frames, 1ul << order, memory_order_relaxed);
 	insert_block(range, pfn, order);
 	return 0;
 }
@@ -259,8 +250,7 @@ static int free_locked(pfn_t pfn, unsigned order, bool zero) {
 int frame_free(pfn_t pfn, unsigned order, u32 flags) {
 	int err;
 
-	if (order > FRAME_MAX_ORDER)
-		return E_INVAL;
+	if (order > FRAME_MAX_ORDER) return E_INVAL;
 	spin_lock(&lock);
 	err = free_locked(pfn, order, flags & FRAME_SCRUBBED);
 	spin_unlock(&lock);

@@ -58,8 +58,7 @@ void frame_scrub(pfn_t pfn, unsigned order);
 static inline unsigned frame_order(u64 size) {
 	unsigned order = 0;
 
-	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << order) < size)
-		order++;
+	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << order) < size) order++;
 	return order;
 }
 
@@ -72,6 +71,5 @@ static inline void *frame_block(unsigned order) {
 
 /* Gives it back; NULL is none. */
 static inline void frame_block_free(const void *block, unsigned order) {
-	if (block)
-		(void)frame_free(virt_to_phys(block) >> PAGE_SHIFT, order, 0);
+	if (block) (void)frame_free(virt_to_phys(block) >> PAGE_SHIFT, order, 0);
 }

@@ -50,8 +50,7 @@ static inline const struct gmem_run *find_run(struct gmem *gm, gpa_t gpa) {
 static inline hpa_t run_address(const struct gmem_run *run, gpa_t gpa) {
 	u64 offset = gpa - run->gpa;
 
-	if (!run->blocks)
-		return run->first + offset;
+	if (!run->blocks) return run->first + offset;
 	return run->blocks[offset >> run->shift] | (offset & ~(~0ul << run->shift));
 }
 
@@ -69,8 +68,7 @@ static _Atomic u64 *log_word(struct gmem *gm, const struct gmem_run *run, gfn_t 
 
 /* Notes the pages of [gpa, gpa + len), all in this run, as written. */
 static inline void mark(struct gmem *gm, const struct gmem_run *run, gpa_t gpa, u64 len) {
-	if (likely(!gm->logging))
-		return;
+	if (likely(!gm->logging)) return;
 	for (gfn_t gfn = gpa >> PAGE_SHIFT; gfn <= (gpa + len - 1) >> PAGE_SHIFT; gfn++)
 		atomic_fetch_or(log_word(gm, run, gfn), BIT(gfn % 64));
 }
@@ -78,10 +76,8 @@ static inline void mark(struct gmem *gm, const struct gmem_run *run, gpa_t gpa, 
 static inline void *pointer(struct gmem *gm, gpa_t gpa, size_t len, bool write) {
 	const struct gmem_run *run = find_run(gm, gpa);
 
-	if (unlikely(!run) || len > PAGE_SIZE - (gpa & ~PAGE_MASK))
-		return NULL;
-	if (write)
-		mark(gm, run, gpa, 1);
+	if (unlikely(!run) || len > PAGE_SIZE - (gpa & ~PAGE_MASK)) return NULL;
+	if (write) mark(gm, run, gpa, 1);
 	return phys_to_virt(run_address(run, gpa));
 }
 
@@ -94,8 +90,7 @@ void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) { return pointer(gm
 bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift) {
 	const struct gmem_run *run = find_run(gm, gpa);
 
-	if (unlikely(!run))
-		return false;
+	if (unlikely(!run)) return false;
 	*hpa = run_address(run, gpa);
 	*shift = run->shift;
 	return true;
@@ -106,11 +101,9 @@ static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len) {
 		const struct gmem_run *run = find_run(gm, gpa);
 		u64 rest;
 
-		if (!run)
-			return false;
+		if (!run) return false;
 		rest = run->size - (gpa - run->gpa);
-		if (rest >= len)
-			return true;
+		if (rest >= len) return true;
 		gpa += rest;
 		len -= rest;
 	}
@@ -121,8 +114,7 @@ static bool is_ram(struct gmem *gm, gpa_t gpa, u64 len) {
 static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 value, size_t len) {
 	size_t piece;
 
-	if (!is_ram(gm, gpa, len))
-		return E_FAULT;
+	if (!is_ram(gm, gpa, len)) return E_FAULT;
 	for (size_t done = 0; done < len; done += piece) {
 		const struct gmem_run *run = find_run(gm, gpa + done);
 		void *ram = phys_to_virt(run_address(run, gpa + done));
@@ -135,8 +127,7 @@ static inline int access(struct gmem *gm, gpa_t gpa, u8 *to, const u8 *from, u8 
 		else
 			memset(ram, value, piece);
 		/* Afterwards: who takes the bit from the log finds what was written. */
-		if (!to)
-			mark(gm, run, gpa + done, piece);
+		if (!to) mark(gm, run, gpa + done, piece);
 	}
 	return 0;
 }
@@ -156,13 +147,11 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config) {
 	int err;
 
-	if (config->max_leaf_order % 9 || config->max_leaf_order > FRAME_MAX_ORDER)
-		return E_INVAL;
+	if (config->max_leaf_order % 9 || config->max_leaf_order > FRAME_MAX_ORDER) return E_INVAL;
 	memset(gm, 0, sizeof(*gm));
 	gm->config = *config;
 	gm->runs = frame_block(0);
-	if (!gm->runs)
-		return E_NOMEM;
+	if (!gm->runs) return E_NOMEM;
 	gm->last_run = gm->runs;
 	err = pt_init(&gm->pt, format, &pt_alloc_frames, (u8)(config->max_leaf_order / 9));
 	if (err) {
@@ -178,22 +167,18 @@ static void free_run(struct gmem_run *run, bool scrubbed) {
 	for (u32 i = 0; i < run->count; i++) {
 		pfn_t pfn = (run->blocks ? run->blocks[i] : run->first) >> PAGE_SHIFT;
 
-		if (!scrubbed)
-			frame_scrub(pfn, order);
+		if (!scrubbed) frame_scrub(pfn, order);
 		(void)frame_free(pfn, order, FRAME_SCRUBBED);
 	}
-	if (run->blocks)
-		frame_block_free(run->blocks, 0);
+	if (run->blocks) frame_block_free(run->blocks, 0);
 }
 
 void gmem_destroy(struct gmem *gm) {
-	if (!gm->runs)
-		return;
+	if (!gm->runs) return;
 	shadow_destroy(gm->shadow);
 	frame_block_free((void *)gm->log, gm->log_order);
 	pt_destroy(&gm->pt);
-	for (u32 i = 0; i < gm->nr_runs; i++)
-		free_run(&gm->runs[i], false);
+	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i], false);
 	frame_block_free(gm->runs, gm->runs_order);
 	memset(gm, 0, sizeof(*gm));
 }
@@ -202,8 +187,7 @@ void gmem_destroy(struct gmem *gm) {
 static u32 run_index(const struct gmem *gm, gpa_t gpa) {
 	u32 at = gm->nr_runs;
 
-	while (at > 0 && gm->runs[at - 1].gpa > gpa)
-		at--;
+	while (at > 0 && gm->runs[at - 1].gpa > gpa) at--;
 	return at;
 }
 
@@ -211,11 +195,9 @@ static u32 run_index(const struct gmem *gm, gpa_t gpa) {
 static int grow_runs(struct gmem *gm) {
 	struct gmem_run *larger;
 
-	if ((gm->nr_runs + 1) * sizeof(*larger) <= PAGE_SIZE << gm->runs_order)
-		return 0;
+	if ((gm->nr_runs + 1) * sizeof(*larger) <= PAGE_SIZE << gm->runs_order) return 0;
 	larger = gm->runs_order < FRAME_MAX_ORDER ? frame_block(gm->runs_order + 1) : NULL;
-	if (!larger)
-		return E_NOMEM;
+	if (!larger) return E_NOMEM;
 	memcpy(larger, gm->runs, gm->nr_runs * sizeof(*larger));
 	frame_block_free(gm->runs, gm->runs_order);
 	gm->runs = larger;
@@ -227,8 +209,7 @@ static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order) {
 	u32 at = run_index(gm, gpa);
 	int err = grow_runs(gm);
 
-	if (err)
-		return err;
+	if (err) return err;
 	memmove(&gm->runs[at + 1], &gm->runs[at], (gm->nr_runs - at) * sizeof(gm->runs[0]));
 	gm->runs[at] = (struct gmem_run){
 		.gpa = gpa,
@@ -246,15 +227,13 @@ static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsign
 	u32 at = run_index(gm, gpa);
 	struct gmem_run *run;
 
-	if (at == 0)
-		return new_run(gm, gpa, block, order);
+	if (at == 0) return new_run(gm, gpa, block, order);
 	run = &gm->runs[at - 1];
 	if (run->gpa < slot || run->shift != PAGE_SHIFT + order || run->count == GMEM_RUN_BLOCKS)
 		return new_run(gm, gpa, block, order);
 	if (!run->blocks) {
 		run->blocks = frame_block(0);
-		if (!run->blocks)
-			return E_NOMEM;
+		if (!run->blocks) return E_NOMEM;
 		run->blocks[0] = run->first;
 	}
 	run->blocks[run->count++] = block;
@@ -266,8 +245,7 @@ static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsign
 static unsigned best_order(gpa_t gpa, u64 size) {
 	unsigned order = FRAME_MAX_ORDER;
 
-	while (order > 0 && (gpa % (PAGE_SIZE << order) || size < PAGE_SIZE << order))
-		order--;
+	while (order > 0 && (gpa % (PAGE_SIZE << order) || size < PAGE_SIZE << order)) order--;
 	return order;
 }
 
@@ -280,15 +258,13 @@ static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 		unsigned order = best_order(gpa + done, size - done);
 		pfn_t pfn;
 
-		if (order > limit)
-			order = limit;
+		if (order > limit) order = limit;
 		err = frame_alloc(order, FRAME_ZERO, &pfn);
 		if (err && order > 0) {
 			limit = order - 1;
 			continue;
 		}
-		if (err)
-			return err;
+		if (err) return err;
 		err = add_block(gm, gpa, gpa + done, pfn << PAGE_SHIFT, order);
 		if (err) {
 			(void)frame_free(pfn, order, FRAME_SCRUBBED);
@@ -303,8 +279,7 @@ static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 static void remove_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 	u32 first = run_index(gm, gpa), last;
 
-	if (first > 0 && gm->runs[first - 1].gpa == gpa)
-		first--;
+	if (first > 0 && gm->runs[first - 1].gpa == gpa) first--;
 	last = first;
 	for (; last < gm->nr_runs && gm->runs[last].gpa - gpa < size; last++)
 		free_run(&gm->runs[last], true);
@@ -327,10 +302,8 @@ static int map_slot(struct gmem *gm, gpa_t gpa, u64 size) {
 	int err = 0;
 
 	for (u32 i = 0; !err && i < gm->nr_runs; i++)
-		if (gm->runs[i].gpa - gpa < size)
-			err = map_run(gm, &gm->runs[i]);
-	if (err && pt_unmap(&gm->pt, gpa, size) >= 0)
-		pt_reclaim(&gm->pt, pt_generation(&gm->pt));
+		if (gm->runs[i].gpa - gpa < size) err = map_run(gm, &gm->runs[i]);
+	if (err && pt_unmap(&gm->pt, gpa, size) >= 0) pt_reclaim(&gm->pt, pt_generation(&gm->pt));
 	return err;
 }
 
@@ -338,8 +311,7 @@ static int map_slot(struct gmem *gm, gpa_t gpa, u64 size) {
 static int slot_index(const struct gmem *gm, gpa_t gpa, u64 size, u32 *out) {
 	u32 at = 0;
 
-	while (at < gm->nr_slots && gm->slots[at].gpa + gm->slots[at].size <= gpa)
-		at++;
+	while (at < gm->nr_slots && gm->slots[at].gpa + gm->slots[at].size <= gpa) at++;
 	*out = at;
 	return at < gm->nr_slots && gm->slots[at].gpa < gpa + size ? E_EXIST : 0;
 }
@@ -359,18 +331,13 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	int err = check_slot(gm, gpa, size);
 	u32 at;
 
-	if (!err)
-		err = slot_index(gm, gpa, size, &at);
-	if (err)
-		return err;
+	if (!err) err = slot_index(gm, gpa, size, &at);
+	if (err) return err;
 	err = add_blocks(gm, gpa, size);
-	if (!err && !gm->config.lazy)
-		err = map_slot(gm, gpa, size);
-	if (err)
-		remove_blocks(gm, gpa, size);
+	if (!err && !gm->config.lazy) err = map_slot(gm, gpa, size);
+	if (err) remove_blocks(gm, gpa, size);
 	gm->last_run = gm->runs; /* runs have moved */
-	if (err)
-		return err;
+	if (err) return err;
 	memmove(&gm->slots[at + 1], &gm->slots[at], (gm->nr_slots - at) * sizeof(gm->slots[0]));
 	gm->slots[at] = (struct gmem_slot){gpa, size};
 	gm->nr_slots++;
@@ -386,10 +353,8 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	struct pt_mapping m;
 	int err;
 
-	if (!run)
-		return E_FAULT;
-	while (pt_level_shift(level) > run->shift)
-		level--;
+	if (!run) return E_FAULT;
+	while (pt_level_shift(level) > run->shift) level--;
 	do {
 		bool logging = gm->logging;
 		u64 size = pt_level_size(level);
@@ -402,18 +367,14 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 			mark(gm, run, page, size);
 			return 0;
 		}
-		if (err == E_EXIST && pt_walk(&gm->pt, gpa, &m))
-			err = 0;
+		if (err == E_EXIST && pt_walk(&gm->pt, gpa, &m)) err = 0;
 	} while (err == E_EXIST && level-- > 0);
-	if (err == E_EXIST)
-		return 0; /* mapped and unmapped meanwhile: the guest tries again */
+	if (err == E_EXIST) return 0; /* mapped and unmapped meanwhile: the guest tries again */
 	need &= ~m.attrs;
-	if (err || !(need & PT_WRITE))
-		return err ? err : need ? E_FAULT : 0;
+	if (err || !(need & PT_WRITE)) return err ? err : need ? E_FAULT : 0;
 	/* In this order: a page that is writable is in the log, or will be. */
 	err = pt_protect(&gm->pt, gpa & PAGE_MASK, PAGE_SIZE, GMEM_ATTRS);
-	if (err >= 0)
-		mark(gm, run, gpa, 1);
+	if (err >= 0) mark(gm, run, gpa, 1);
 	return err < 0 ? err : 0;
 }
 
@@ -428,35 +389,30 @@ static int protect_all(struct gmem *gm, u32 attrs) {
 
 			if (ret >= 0 && attrs & PT_WRITE)
 				ret = pt_merge(&gm->pt, run->gpa + at, step);
-			if (ret < 0)
-				return ret;
+			if (ret < 0) return ret;
 		}
 	}
-	if (gm->shadow)
-		shadow_forget_all(gm->shadow);
+	if (gm->shadow) shadow_forget_all(gm->shadow);
 	return 0;
 }
 
 int gmem_log_start(struct gmem *gm) {
 	u64 words = 0;
 
-	if (gm->logging)
-		return E_BUSY;
+	if (gm->logging) return E_BUSY;
 	for (u32 i = 0; i < gm->nr_runs; i++) {
 		u64 first = gm->runs[i].gpa >> WORD_SHIFT;
 
 		gm->runs[i].log = words - first;
 		words += ((gm->runs[i].gpa + gm->runs[i].size - 1) >> WORD_SHIFT) - first + 1;
 	}
-	if (words * sizeof(u64) > PAGE_SIZE << FRAME_MAX_ORDER)
-		return E_NOMEM;
+	if (words * sizeof(u64) > PAGE_SIZE << FRAME_MAX_ORDER) return E_NOMEM;
 	/* Kept when the log ends, for those who have seen it on. */
 	if (!gm->log) {
 		gm->log_order = frame_order(words * sizeof(u64));
 		gm->log = frame_block(gm->log_order);
 	}
-	if (!gm->log)
-		return E_NOMEM;
+	if (!gm->log) return E_NOMEM;
 	memset((void *)gm->log, 0, words * sizeof(u64));
 	gm->logging = true;
 	return protect_all(gm, GMEM_LOGGED);
@@ -485,18 +441,15 @@ static int take_word(struct gmem *gm, _Atomic u64 *word, gfn_t gfn, u64 *out) {
 			*out |= bits ^ left;
 			return ret;
 		}
-		if (gm->shadow)
-			shadow_forget(gm->shadow, page, 1);
+		if (gm->shadow) shadow_forget(gm->shadow, page, 1);
 	}
 	*out |= bits;
 	return 0;
 }
 
 int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 npages, u64 *bitmap) {
-	if (!gm->logging)
-		return E_BUSY;
-	if (gfn % 64 || npages % 64 || !range_within(gfn, npages, 1ul << 40))
-		return E_INVAL;
+	if (!gm->logging) return E_BUSY;
+	if (gfn % 64 || npages % 64 || !range_within(gfn, npages, 1ul << 40)) return E_INVAL;
 	memset(bitmap, 0, npages / 8);
 	for (u32 i = 0; i < gm->nr_runs; i++) {
 		const struct gmem_run *run = &gm->runs[i];
@@ -505,8 +458,7 @@ int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 npages, u64 *bitmap) {
 
 		for (int err = 0; at < end; at += 64) {
 			err = take_word(gm, log_word(gm, run, at), at, &bitmap[(at - gfn) / 64]);
-			if (err)
-				return err;
+			if (err) return err;
 		}
 	}
 	return 0;

@@ -34,8 +34,7 @@ static bool replace(entry_t *slot, u64 old, u64 new) {
 	bool done = atomic_compare_exchange_strong(slot, &old, new);
 
 #ifdef UNIT_TEST
-	if (done && pt_store_hook)
-		pt_store_hook();
+	if (done && pt_store_hook) pt_store_hook();
 #endif
 	return done;
 }
@@ -62,8 +61,7 @@ static u32 decode(const struct pt_format *f, u64 entry, unsigned level) {
 	u32 attrs = PT_READ;
 	u32 i = 0;
 
-	while (i < PT_NR_TYPES - 1 && types[i] != type)
-		i++;
+	while (i < PT_NR_TYPES - 1 && types[i] != type) i++;
 	attrs |= i << PT_TYPE_SHIFT;
 	attrs |= entry & write ? PT_WRITE : 0;
 	attrs |= exec ? PT_EXEC : 0;
@@ -77,16 +75,14 @@ static u64 leaf_address(u64 entry, unsigned level) {
 
 /* True when the format can address va. */
 static bool is_valid_address(const struct pt_format *f, u64 va) {
-	if (f->canonical)
-		return (u64)((s64)(va << (64 - f->va_bits)) >> (64 - f->va_bits)) == va;
+	if (f->canonical) return (u64)((s64)(va << (64 - f->va_bits)) >> (64 - f->va_bits)) == va;
 	return va >> f->va_bits == 0;
 }
 
 static bool is_valid_range(const struct pt_format *f, u64 va, u64 size) {
 	u64 last = va + (size - 1);
 
-	if (size == 0 || (va | size) & ~PAGE_MASK || last < va)
-		return false;
+	if (size == 0 || (va | size) & ~PAGE_MASK || last < va) return false;
 	/* The first and the last address in the same half: nothing between them is a hole. */
 	return is_valid_address(f, va) && is_valid_address(f, last) && (s64)(va ^ last) >= 0;
 }
@@ -127,8 +123,7 @@ static int log_reserve(struct ptable *pt) {
 		hpa_t page;
 		int err = pt->alloc->alloc(pt->alloc->ctx, &page);
 
-		if (err)
-			return err;
+		if (err) return err;
 		add_spare(pt, page);
 		pt->log_pages++;
 	}
@@ -160,8 +155,7 @@ static void note_change(struct ptable *pt) {
 static int new_table(struct ptable *pt, hpa_t *table) {
 	int err = log_reserve(pt) ?: pt->alloc->alloc(pt->alloc->ctx, table);
 
-	if (!err)
-		pt->nr_tables++;
+	if (!err) pt->nr_tables++;
 	return err;
 }
 
@@ -188,8 +182,7 @@ static u32 free_tree(struct ptable *pt, hpa_t table, unsigned level) {
 			continue;
 		}
 		entry = load(table_at(tables[l]) + next[l]++);
-		if (!is_present(pt->format, entry) || is_leaf(pt->format, entry, l))
-			continue;
+		if (!is_present(pt->format, entry) || is_leaf(pt->format, entry, l)) continue;
 		l--;
 		tables[l] = entry & ADDR_MASK;
 		next[l] = 0;
@@ -203,8 +196,7 @@ int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_a
 	pt->format = format;
 	pt->alloc = alloc;
 	pt->max_leaf = max_leaf < format->max_leaf ? max_leaf : format->max_leaf;
-	if (new_table(pt, &pt->root) == 0)
-		return 0;
+	if (new_table(pt, &pt->root) == 0) return 0;
 	pt->root = 0;
 	pt_destroy(pt);
 	return E_NOMEM;
@@ -233,10 +225,8 @@ u32 pt_reclaim(struct ptable *pt, u64 flushed) {
 	u32 freed = 0;
 
 	spin_guard(&pt->lock);
-	if (flushed >= waiting->generation)
-		freed += free_logged(pt, waiting);
-	if (flushed >= now->generation)
-		freed += free_logged(pt, now);
+	if (flushed >= waiting->generation) freed += free_logged(pt, waiting);
+	if (flushed >= now->generation) freed += free_logged(pt, now);
 	/* However fast tables are unlinked, those that wait now need no newer flush than this. */
 	if (!waiting->pages) {
 		*waiting = *now;
@@ -246,13 +236,11 @@ u32 pt_reclaim(struct ptable *pt, u64 flushed) {
 }
 
 void pt_destroy(struct ptable *pt) {
-	if (pt->root)
-		free_tree(pt, pt->root, pt->format->levels - 1u);
+	if (pt->root) free_tree(pt, pt->root, pt->format->levels - 1u);
 	pt->root = 0;
 	free_logged(pt, &pt->log[LOG_NOW]);
 	free_logged(pt, &pt->log[LOG_WAITING]);
-	while (pt->spare)
-		pt->alloc->free(pt->alloc->ctx, take_spare(pt));
+	while (pt->spare) pt->alloc->free(pt->alloc->ctx, take_spare(pt));
 	pt->log_pages = 0;
 }
 
@@ -260,13 +248,11 @@ bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 
-	if (!is_valid_address(f, va))
-		return false;
+	if (!is_valid_address(f, va)) return false;
 	for (unsigned level = f->levels - 1u;; level--) {
 		u64 entry = load(slot_of(table, va, level));
 
-		if (!is_present(f, entry))
-			return false;
+		if (!is_present(f, entry)) return false;
 		if (is_leaf(f, entry, level)) {
 			out->pa = leaf_address(entry, level) | (va & (pt_level_size(level) - 1));
 			out->attrs = decode(f, entry, level);
@@ -288,8 +274,7 @@ static int split(struct ptable *pt, entry_t *slot, unsigned level) {
 	u64 entry;
 	int err = new_table(pt, &table);
 
-	if (err)
-		return err;
+	if (err) return err;
 	do {
 		entry = load(slot);
 		for (u64 i = 0; i < ENTRIES; i++)
@@ -311,13 +296,11 @@ static int split_across(struct ptable *pt, u64 va) {
 	for (unsigned level = f->levels - 1u; level > 0; level--) {
 		entry_t *slot = slot_of(table, va, level);
 
-		if (va % pt_level_size(level) == 0 || !is_present(f, load(slot)))
-			return 0;
+		if (va % pt_level_size(level) == 0 || !is_present(f, load(slot))) return 0;
 		if (is_leaf(f, load(slot), level)) {
 			int err = split(pt, slot, level);
 
-			if (err)
-				return err;
+			if (err) return err;
 		}
 		table = load(slot) & ADDR_MASK;
 	}
@@ -326,8 +309,7 @@ static int split_across(struct ptable *pt, u64 va) {
 
 static bool is_empty(const struct pt_format *f, hpa_t table) {
 	for (u32 i = 0; i < ENTRIES; i++)
-		if (is_present(f, load(table_at(table) + i)))
-			return false;
+		if (is_present(f, load(table_at(table) + i))) return false;
 	return true;
 }
 
@@ -344,17 +326,14 @@ static bool prune(struct ptable *pt, u64 va) {
 
 		slots[level] = slot_of(table, va, level);
 		entry = load(slots[level]);
-		if (!is_present(f, entry))
-			break;
-		if (is_leaf(f, entry, level))
-			return false;
+		if (!is_present(f, entry)) break;
+		if (is_leaf(f, entry, level)) return false;
 		table = entry & ADDR_MASK;
 	}
 	for (level++; level < f->levels; level++) {
 		u64 entry = load(slots[level]);
 
-		if (!is_empty(f, entry & ADDR_MASK))
-			break;
+		if (!is_empty(f, entry & ADDR_MASK)) break;
 		replace(slots[level], entry, 0);
 		unlink_table(pt, entry & ADDR_MASK, level - 1);
 		changed = true;
@@ -382,13 +361,10 @@ static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level
 		entry = load(slot);
 		new = encode(f, c->attrs, level) | (entry & f->accessed_dirty) |
 		      leaf_address(entry, level);
-		if (c->remove)
-			new = 0;
-		if (new == entry)
-			return;
+		if (c->remove) new = 0;
+		if (new == entry) return;
 	} while (!replace(slot, entry, new));
-	if (c->remove || is_less(decode(f, entry, level), c->attrs))
-		c->changed = true;
+	if (c->remove || is_less(decode(f, entry, level), c->attrs)) c->changed = true;
 }
 
 /*
@@ -404,8 +380,7 @@ static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c) {
 		entry_t *slot = slot_of(table, va, level);
 		u64 entry = load(slot);
 
-		if (!is_present(f, entry))
-			return size - va % size;
+		if (!is_present(f, entry)) return size - va % size;
 		if (is_leaf(f, entry, level)) {
 			change_leaf(f, slot, level, c);
 			return size - va % size;
@@ -430,8 +405,7 @@ static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c) {
 		pruned = prune(pt, va);
 		pruned |= prune(pt, va + (size - 1));
 	}
-	if (c->changed || pruned)
-		note_change(pt);
+	if (c->changed || pruned) note_change(pt);
 	return c->changed;
 }
 
@@ -440,8 +414,7 @@ static bool apply(struct ptable *pt, u64 va, u64 size, struct change *c) {
  * is aligned to everything.
  */
 static int change_mappings(struct ptable *pt, u64 va, u64 size, struct change *c) {
-	if (!is_valid_range(pt->format, va, size))
-		return E_INVAL;
+	if (!is_valid_range(pt->format, va, size)) return E_INVAL;
 	spin_guard(&pt->lock);
 	return split_across(pt, va) ?: split_across(pt, va + size) ?: apply(pt, va, size, c);
 }
@@ -470,13 +443,11 @@ static int make_slot(struct ptable *pt, u64 va, unsigned level, entry_t **slot) 
 		if (!is_present(f, entry)) {
 			int err = new_table(pt, &table);
 
-			if (err)
-				return err;
+			if (err) return err;
 			replace(up, entry, table | f->table);
 			continue;
 		}
-		if (is_leaf(f, entry, l))
-			return E_EXIST;
+		if (is_leaf(f, entry, l)) return E_EXIST;
 		table = entry & ADDR_MASK;
 	}
 	*slot = slot_of(table, va, level);
@@ -528,10 +499,8 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) {
 	if (err) {
 		struct change c = {.remove = true};
 
-		if (mapped)
-			apply(pt, va, mapped, &c);
-		if (prune(pt, va + mapped))
-			note_change(pt);
+		if (mapped) apply(pt, va, mapped, &c);
+		if (prune(pt, va + mapped)) note_change(pt);
 	}
 	return err;
 }
@@ -547,15 +516,12 @@ static bool merge_table(struct ptable *pt, u64 va, unsigned level) {
 	for (;; l--) {
 		slot = slot_of(table, va, l);
 		entry = load(slot);
-		if (!is_present(f, entry) || is_leaf(f, entry, l))
-			return false;
+		if (!is_present(f, entry) || is_leaf(f, entry, l)) return false;
 		table = entry & ADDR_MASK;
-		if (l == level)
-			break;
+		if (l == level) break;
 	}
 	first = load(table_at(table)) & ~f->accessed_dirty;
-	if (leaf_address(first, level - 1) % pt_level_size(level))
-		return false;
+	if (leaf_address(first, level - 1) % pt_level_size(level)) return false;
 	for (u64 i = 0; i < ENTRIES; i++) {
 		u64 e = load(table_at(table) + i);
 
@@ -576,8 +542,7 @@ static bool merge_table(struct ptable *pt, u64 va, unsigned level) {
 int pt_merge(struct ptable *pt, u64 va, u64 size) {
 	bool changed = false;
 
-	if (!is_valid_range(pt->format, va, size))
-		return E_INVAL;
+	if (!is_valid_range(pt->format, va, size)) return E_INVAL;
 	spin_guard(&pt->lock);
 	for (unsigned level = 1; level <= pt->max_leaf; level++) {
 		u64 step = pt_level_size(level);
@@ -593,8 +558,7 @@ static int alloc_frame(void *ctx __unused, hpa_t *page) {
 	pfn_t pfn;
 	int err = frame_alloc(0, FRAME_ZERO, &pfn);
 
-	if (!err)
-		*page = pfn << PAGE_SHIFT;
+	if (!err) *page = pfn << PAGE_SHIFT;
 	return err;
 }
 

@@ -158,10 +158,8 @@ static inline bool is_reserved(const struct shadow *sh, const struct format *f, 
 	u64 bits = f->reserved | sh->high_bits | (level == 2 ? f->pdpte : 0);
 
 	/* Bit 2 alone is no right of NPT's: the entry would be absent. */
-	if ((f->bad_rights | sh->bad_rights) >> (entry & 7) & 1)
-		return true;
-	if (!leaf)
-		return entry & (bits | f->reserved_table);
+	if ((f->bad_rights | sh->bad_rights) >> (entry & 7) & 1) return true;
+	if (!leaf) return entry & (bits | f->reserved_table);
 	if (level && (level > sh->max_large || leaf_address(f, entry, level) & sh->high_bits))
 		return true;
 	bits |= f->reserved_large & ~(~0ul << shift_of(f, level));
@@ -190,8 +188,7 @@ static enum shadow_answer walk_table(struct shadow *sh, const struct shadow_page
 	u64 rights = ~0ul;
 
 	*w = (struct walk){.base = {NOWHERE, NOWHERE, NOWHERE, NOWHERE}, .write = write};
-	if (gpa2 >> f->va_bits)
-		return refuse(f, 0, f->top, SHADOW_ABSENT, found);
+	if (gpa2 >> f->va_bits) return refuse(f, 0, f->top, SHADOW_ABSENT, found);
 	for (unsigned level = f->top;; level--) {
 		u64 pdpte = level == 2 ? f->pdpte : 0, bits = pdpte ? 0 : f->accessed;
 		unsigned shift = shift_of(f, level);
@@ -199,15 +196,13 @@ static enum shadow_answer walk_table(struct shadow *sh, const struct shadow_page
 		u64 entry = read_entry(f, gmem_ptr(sh->gmem, at, f->size), 0);
 		bool leaf = level == 0 || entry & f->large;
 
-		if (!(entry & f->present))
-			return refuse(f, 0, level, SHADOW_ABSENT, found);
+		if (!(entry & f->present)) return refuse(f, 0, level, SHADOW_ABSENT, found);
 		rights &= (entry ^ f->invert) | pdpte;
 		if (is_reserved(sh, f, entry, level, leaf))
 			return refuse(f, rights, level, SHADOW_RESERVED, found);
 		if (leaf && (rights & need) != need)
 			return refuse(f, rights, level, SHADOW_RIGHTS, found);
-		if (leaf && write)
-			bits |= f->dirty;
+		if (leaf && write) bits |= f->dirty;
 		if ((entry & bits) != bits && !set_bits(sh, f, at, &entry, bits))
 			return SHADOW_RETRY;
 		w->base[level] = at - (index_of(gpa2, level) >> scale_of(f, level)) * f->size;
@@ -258,16 +253,14 @@ static void link_leaf(struct shadow *sh, struct shadow_page *page, u64 i) {
 
 	page->link[i].prev = 0;
 	page->link[i].next = *head;
-	if (*head)
-		sh->pages[*head / ENTRIES]->link[*head % ENTRIES].prev = ref;
+	if (*head) sh->pages[*head / ENTRIES]->link[*head % ENTRIES].prev = ref;
 	*head = ref;
 }
 
 static void unlink_leaf(struct shadow *sh, const struct shadow_page *page, u64 i) {
 	u32 next = page->link[i].next, prev = page->link[i].prev;
 
-	if (next)
-		sh->pages[next / ENTRIES]->link[next % ENTRIES].prev = prev;
+	if (next) sh->pages[next / ENTRIES]->link[next % ENTRIES].prev = prev;
 	if (prev)
 		sh->pages[prev / ENTRIES]->link[prev % ENTRIES].next = next;
 	else
@@ -290,8 +283,7 @@ static void bury(struct shadow *sh, struct shadow_page *page) {
 static void drop_entry(struct shadow *sh, struct shadow_page *page, u64 i) {
 	bool leaf = is_leaf(page, i);
 
-	if (leaf)
-		unlink_leaf(sh, page, i);
+	if (leaf) unlink_leaf(sh, page, i);
 	set_entry(page, i, 0, 0);
 	if (leaf) {
 		atomic_fetch_add(&sh->generation, 1);
@@ -321,8 +313,7 @@ u64 shadow_laggards(struct shadow *sh) { return walkers_before(sh, sh->generatio
 static bool exhume(struct shadow *sh) {
 	struct shadow_page *page = container_of(sh->dead.next, struct shadow_page, node);
 
-	if (list_empty(&sh->dead) || walkers_before(sh, page->dead_at))
-		return false;
+	if (list_empty(&sh->dead) || walkers_before(sh, page->dead_at)) return false;
 	list_remove(&page->node);
 	for_each_used(i, page) {
 		if (is_table(page, i)) {
@@ -346,11 +337,9 @@ static bool exhume(struct shadow *sh) {
 static bool grow(struct shadow *sh) {
 	struct shadow_page *page;
 
-	if (sh->nr_pages >= sh->max_pages)
-		return false;
+	if (sh->nr_pages >= sh->max_pages) return false;
 	page = frame_block(PAGE_ORDER);
-	if (!page)
-		return false;
+	if (!page) return false;
 	page->number = ++sh->nr_pages;
 	sh->pages[page->number] = page;
 	list_add_head(&sh->free, &page->node);
@@ -366,8 +355,7 @@ static bool evict(struct shadow *sh) {
 
 		sh->hand = sh->hand % sh->nr_pages + 1;
 		page = sh->pages[sh->hand];
-		if (!page->parent)
-			continue;
+		if (!page->parent) continue;
 		parent = sh->pages[page->parent / ENTRIES];
 		accessed = formats[page->role].ept ? EPT_A : X86_PTE_A;
 		if (n < MAX_CHANCES && n < sh->nr_pages &&
@@ -382,8 +370,7 @@ static bool evict(struct shadow *sh) {
 /* Sees to it that so many pages are free. False: vCPUs have to flush first. */
 static bool reserve(struct shadow *sh, u32 pages) {
 	while (sh->nr_free < pages)
-		if (!exhume(sh) && !grow(sh) && !(list_empty(&sh->dead) && evict(sh)))
-			return false;
+		if (!exhume(sh) && !grow(sh) && !(list_empty(&sh->dead) && evict(sh))) return false;
 	return true;
 }
 
@@ -407,8 +394,7 @@ static struct shadow_page *make_child(struct shadow *sh, struct shadow_page *pag
 	struct shadow_page *child = take_page(sh, level - 1, page->role, w->base[level - 1]);
 	u64 bits = formats[page->role].ept ? EPT_RWX : X86_PTE_P | X86_PTE_W | X86_PTE_U;
 
-	if (load(page, i))
-		drop_entry(sh, page, i);
+	if (load(page, i)) drop_entry(sh, page, i);
 	child->parent = page->number * ENTRIES + (u32)i;
 	page->link[i].next = child->number;
 	page->nr_tables++;
@@ -451,19 +437,15 @@ static enum shadow_answer install(struct shadow *sh, struct shadow_page *page, g
 	hpa_t hpa;
 	u64 i;
 
-	if (!gmem_find(sh->gmem, gpa1, &hpa, &block_shift))
-		return SHADOW_DEVICE;
-	while (pt_level_shift(level) > block_shift)
-		level--;
+	if (!gmem_find(sh->gmem, gpa1, &hpa, &block_shift)) return SHADOW_DEVICE;
+	while (pt_level_shift(level) > block_shift) level--;
 	/* The dirty log sees each page's first write. */
 	if (sh->gmem->logging) {
 		writable &= w->write;
 		level = w->write ? 0 : level;
 	}
-	if (!reserve(sh, TOP - level))
-		return SHADOW_RETRY;
-	if (w->write)
-		(void)gmem_ptr_write(sh->gmem, gpa1, 1);
+	if (!reserve(sh, TOP - level)) return SHADOW_RETRY;
+	if (w->write) (void)gmem_ptr_write(sh->gmem, gpa1, 1);
 	for (;;) {
 		i = index_of(gpa2, page->level);
 		if (is_table(page, i) && page->seen[i] == w->entry[page->level])
@@ -483,8 +465,7 @@ enum shadow_answer shadow_translate(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32
 	struct walk w;
 
 	answer = walk_table(sh, sh->vcpus[vcpu].root, gpa2, access, &w, found);
-	if (answer == SHADOW_FIXED && !gmem_ptr(sh->gmem, found->gpa1, 1))
-		return SHADOW_DEVICE;
+	if (answer == SHADOW_FIXED && !gmem_ptr(sh->gmem, found->gpa1, 1)) return SHADOW_DEVICE;
 	return answer;
 }
 
@@ -509,13 +490,11 @@ static void sync_page(struct shadow *sh, struct shadow_page *page) {
 	unsigned scale = scale_of(f, page->level);
 	u64 harmless = f->accessed | f->dirty;
 
-	if (page->base == NOWHERE)
-		return;
+	if (page->base == NOWHERE) return;
 	for_each_used(i, page) {
 		u64 now = read_entry(f, table12, i >> scale);
 
-		if ((now ^ page->seen[i]) & ~(now & harmless))
-			drop_entry(sh, page, i);
+		if ((now ^ page->seen[i]) & ~(now & harmless)) drop_entry(sh, page, i);
 	}
 }
 
@@ -528,21 +507,17 @@ static bool sync_step(struct shadow *sh, struct shadow_page *page, u64 *at) {
 		u64 size = pt_level_size(page->level), first = index_of(*at, page->level);
 		u64 i = page->nr_tables ? first : ENTRIES;
 
-		if (*at % (size * ENTRIES) == 0)
-			sync_page(sh, page);
+		if (*at % (size * ENTRIES) == 0) sync_page(sh, page);
 		while (i < ENTRIES && !is_table(page, i))
 			i += page->used[i / 64] >> i % 64 ? 1 : 64 - i % 64;
-		if (i != first)
-			*at = align_down(*at, size * ENTRIES) + i * size;
-		if (i == ENTRIES)
-			return *at < GPA2_LIMIT;
+		if (i != first) *at = align_down(*at, size * ENTRIES) + i * size;
+		if (i == ENTRIES) return *at < GPA2_LIMIT;
 		page = child_of(sh, page, i);
 	}
 }
 
 static void drop_all(struct shadow *sh, struct shadow_page *root) {
-	for_each_used(i, root)
-		drop_entry(sh, root, i);
+	for_each_used(i, root) drop_entry(sh, root, i);
 }
 
 /* Carries out the flushes that have been asked for. What is too much to compare goes as a whole. */
@@ -553,10 +528,8 @@ static void sync_root(struct shadow *sh, struct shadow_page *root) {
 	for (u32 steps = 0; more; steps++) {
 		spin_guard(&sh->lock);
 		more = steps < MAX_STEPS && sync_step(sh, root, &at);
-		if (steps == MAX_STEPS)
-			drop_all(sh, root);
-		if (!more)
-			root->done = max_u64(root->done, wanted);
+		if (steps == MAX_STEPS) drop_all(sh, root);
+		if (!more) root->done = max_u64(root->done, wanted);
 	}
 }
 
@@ -567,8 +540,7 @@ static void sync_root(struct shadow *sh, struct shadow_page *root) {
 
 static bool is_pinned(const struct shadow *sh, const struct shadow_page *root) {
 	for (u32 i = 0; i < sh->nr_vcpus; i++)
-		if (sh->vcpus[i].root == root)
-			return true;
+		if (sh->vcpus[i].root == root) return true;
 	return false;
 }
 
@@ -592,8 +564,7 @@ static struct shadow_page *find_root(struct shadow *sh, u64 key) {
 		list_remove(&idle->node);
 		bury(sh, idle);
 	}
-	if (!reserve(sh, 1))
-		return NULL;
+	if (!reserve(sh, 1)) return NULL;
 	root = take_page(sh, TOP, role, formats[role].top == TOP ? key & ADDR : NOWHERE);
 	root->key = key;
 	list_add_head(&sh->roots, &root->node);
@@ -612,8 +583,7 @@ int shadow_use(struct shadow *sh, u32 vcpu, enum shadow_role role, u64 reg, hpa_
 		found = find_root(sh, key);
 		v->root = found ? found : v->root;
 		spin_unlock(&sh->lock);
-		if (!found)
-			return E_BUSY;
+		if (!found) return E_BUSY;
 	}
 	sync_root(sh, v->root);
 	*root = virt_to_phys(v->root);
@@ -641,8 +611,7 @@ static void forget_page(struct shadow *sh, hpa_t hpa, unsigned level) {
 		u64 i = ref % ENTRIES;
 
 		next = page->link[i].next;
-		if (page->level == level && (load(page, i) & ADDR) == hpa)
-			drop_entry(sh, page, i);
+		if (page->level == level && (load(page, i) & ADDR) == hpa) drop_entry(sh, page, i);
 	}
 }
 
@@ -651,8 +620,7 @@ void shadow_forget(struct shadow *sh, gfn_t gfn, u64 npages) {
 		unsigned block_shift;
 		hpa_t hpa;
 
-		if (!gmem_find(sh->gmem, (gfn + i) << PAGE_SHIFT, &hpa, &block_shift))
-			continue;
+		if (!gmem_find(sh->gmem, (gfn + i) << PAGE_SHIFT, &hpa, &block_shift)) continue;
 		spin_guard(&sh->lock);
 		for (unsigned level = 0; level < TOP; level++)
 			forget_page(sh, align_down(hpa, pt_level_size(level)), level);
@@ -663,8 +631,7 @@ void shadow_forget_all(struct shadow *sh) {
 	struct shadow_page *root;
 
 	spin_guard(&sh->lock);
-	for_each_root(root, sh)
-		drop_all(sh, root);
+	for_each_root(root, sh) drop_all(sh, root);
 }
 
 /* ---- the whole ---- */
@@ -672,11 +639,9 @@ void shadow_forget_all(struct shadow *sh) {
 int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 	struct shadow *none = NULL, *sh;
 
-	if (gm->shadow)
-		return 0;
+	if (gm->shadow) return 0;
 	sh = frame_block(SHADOW_ORDER);
-	if (!sh)
-		return E_NOMEM;
+	if (!sh) return E_NOMEM;
 	sh->gmem = gm;
 	sh->nr_vcpus = config->nr_vcpus;
 	sh->high_bits = ~0ul << config->phys_bits & ADDR;
@@ -691,8 +656,7 @@ int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 	list_init(&sh->free);
 	list_init(&sh->dead);
 	list_init(&sh->roots);
-	for (u32 i = 0; i < config->nr_vcpus; i++)
-		sh->vcpus[i].walking = SHADOW_OUT;
+	for (u32 i = 0; i < config->nr_vcpus; i++) sh->vcpus[i].walking = SHADOW_OUT;
 	/* As many as there have to be so that one can always be recycled. Another may be faster. */
 	if (sh->pages && sh->heads && reserve(sh, config->nr_vcpus + TOP) &&
 	    atomic_compare_exchange_strong(&gm->shadow, &none, sh))
@@ -702,10 +666,8 @@ int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 }
 
 void shadow_destroy(struct shadow *sh) {
-	if (!sh)
-		return;
-	for (u32 i = 1; i <= sh->nr_pages; i++)
-		frame_block_free(sh->pages[i], PAGE_ORDER);
+	if (!sh) return;
+	for (u32 i = 1; i <= sh->nr_pages; i++) frame_block_free(sh->pages[i], PAGE_ORDER);
 	frame_block_free(sh->pages, sh->pages_order);
 	frame_block_free(sh->heads, sh->heads_order);
 	frame_block_free(sh, SHADOW_ORDER);

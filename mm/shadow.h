@@ -167,8 +167,7 @@ static inline bool shadow_enter(struct shadow *sh, u32 vcpu) {
 	/* Said before the generation is looked at: what is recycled from here on is not walked. */
 	atomic_exchange(&v->walking, v->flushed);
 	now = atomic_load(&sh->generation);
-	if (likely(v->flushed == now && v->tagged == v->root))
-		return false;
+	if (likely(v->flushed == now && v->tagged == v->root)) return false;
 	v->flushed = now;
 	v->tagged = v->root;
 	atomic_store_explicit(&v->walking, now, memory_order_release);

@@ -141,8 +141,7 @@ static void seal_table(struct acpi_header *header) {
 }
 
 int acpi_tables_build(u32 nr_vcpus, const void **out) {
-	if (!nr_vcpus || nr_vcpus > VM_MAX_VCPUS)
-		return E_INVAL;
+	if (!nr_vcpus || nr_vcpus > VM_MAX_VCPUS) return E_INVAL;
 	for (u32 i = 0; i < nr_vcpus; i++)
 		tables.madt.lapic[i] = (struct madt_lapic){ENTRY(MADT_LAPIC, lapic[0]), (u8)i,
 							   (u8)i, MADT_CPU_ENABLED};

@@ -27,16 +27,11 @@ static void fill_hints(struct bus *bus) {
 static int insert(struct bus_table *table, const struct bus_range *range, void *dev) {
 	u32 at = 0;
 
-	if (range->first > range->last || !range->read || !range->write)
-		return E_INVAL;
-	if (table->count == BUS_MAX_RANGES)
-		return E_NOMEM;
-	while (at < table->count && table->range[at].last < range->first)
-		at++;
-	if (at < table->count && table->range[at].first <= range->last)
-		return E_EXIST;
-	for (u32 i = table->count++; i > at; i--)
-		table->range[i] = table->range[i - 1];
+	if (range->first > range->last || !range->read || !range->write) return E_INVAL;
+	if (table->count == BUS_MAX_RANGES) return E_NOMEM;
+	while (at < table->count && table->range[at].last < range->first) at++;
+	if (at < table->count && table->range[at].first <= range->last) return E_EXIST;
+	for (u32 i = table->count++; i > at; i--) table->range[i] = table->range[i - 1];
 	table->range[at] = *range;
 	table->range[at].dev = dev;
 	return 0;
@@ -46,8 +41,7 @@ int bus_add(struct bus *bus, enum bus_space space, void *dev, const struct bus_r
 	    u32 nr) {
 	int error = 0;
 
-	for (u32 i = 0; i < nr && !error; i++)
-		error = insert(&bus->table[space], &ranges[i], dev);
+	for (u32 i = 0; i < nr && !error; i++) error = insert(&bus->table[space], &ranges[i], dev);
 	fill_hints(bus);
 	return error;
 }
@@ -74,8 +68,7 @@ static const struct bus_range *find_io(const struct bus *bus, u16 port) {
 	const struct bus_table *io = &bus->table[BUS_IO];
 	const struct bus_range *range = &io->range[bus->io_hint[port_hint(port)]];
 
-	if (likely(port >= range->first && port <= range->last && range->read))
-		return range;
+	if (likely(port >= range->first && port <= range->last && range->read)) return range;
 	return search(io, port);
 }
 
@@ -83,8 +76,7 @@ static const struct bus_range *find_io(const struct bus *bus, u16 port) {
 static __noinline u32 read_bytes(struct bus *bus, u16 port, unsigned size) {
 	u32 value = 0;
 
-	for (unsigned i = 0; i < size; i++)
-		value |= bus_io_read(bus, (u16)(port + i), 1) << 8 * i;
+	for (unsigned i = 0; i < size; i++) value |= bus_io_read(bus, (u16)(port + i), 1) << 8 * i;
 	return value;
 }
 
@@ -97,8 +89,7 @@ u32 bus_io_read(struct bus *bus, u16 port, unsigned size) {
 	const struct bus_range *range = find_io(bus, port);
 	u64 value;
 
-	if (unlikely(!valid_size(size, 4)))
-		return ~0u;
+	if (unlikely(!valid_size(size, 4))) return ~0u;
 	if (unlikely(size > 1 && range && range->bytes))
 		value = read_bytes(bus, port, size);
 	else if (likely(range))
@@ -111,8 +102,7 @@ u32 bus_io_read(struct bus *bus, u16 port, unsigned size) {
 void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 	const struct bus_range *range = find_io(bus, port);
 
-	if (unlikely(!valid_size(size, 4)))
-		return;
+	if (unlikely(!valid_size(size, 4))) return;
 	value &= (u32)ones(size);
 	if (unlikely(size > 1 && range && range->bytes))
 		write_bytes(bus, port, size, value);
@@ -126,8 +116,7 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) 
 	const struct bus_range *range;
 	u64 value;
 
-	if (unlikely(!valid_size(size, 8)))
-		return ~0ul;
+	if (unlikely(!valid_size(size, 8))) return ~0ul;
 	if (lapic_claims(vcpu, gpa))
 		return lapic_mmio_read(vcpu, (u32)(gpa & ~PAGE_MASK), size) & ones(size);
 	range = search(&bus->table[BUS_MMIO], gpa);
@@ -141,8 +130,7 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) 
 void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
 	const struct bus_range *range;
 
-	if (unlikely(!valid_size(size, 8)))
-		return;
+	if (unlikely(!valid_size(size, 8))) return;
 	value &= ones(size);
 	if (lapic_claims(vcpu, gpa)) {
 		lapic_mmio_write(vcpu, (u32)(gpa & ~PAGE_MASK), size, value);

@@ -193,8 +193,7 @@ static void host_leaf(const struct builder *b, u32 leaf, u32 subleaf, u32 out[4]
 	u32 max = leaf >= CPUID_EXT ? b->host_max_ext : b->host_max_basic;
 
 	__builtin_memset(out, 0, 4 * sizeof(*out));
-	if (leaf <= max)
-		b->host->host_cpuid(leaf, subleaf, out);
+	if (leaf <= max) b->host->host_cpuid(leaf, subleaf, out);
 }
 
 static void read_host_limits(struct builder *b) {
@@ -210,10 +209,8 @@ static u32 host_word(const struct builder *b, enum word w) {
 	u32 out[4];
 
 	host_leaf(b, words[w].leaf, 0, out);
-	if (words[w].leaf == 7 && words[w].subleaf > out[EAX])
-		return 0;
-	if (words[w].subleaf)
-		host_leaf(b, words[w].leaf, words[w].subleaf, out);
+	if (words[w].leaf == 7 && words[w].subleaf > out[EAX]) return 0;
+	if (words[w].subleaf) host_leaf(b, words[w].leaf, words[w].subleaf, out);
 	return out[words[w].reg];
 }
 
@@ -250,25 +247,19 @@ static void build_xcr0(struct builder *b) {
 	xcr0 = b->host->host_xcr0 & known & out[EAX];
 	if ((xcr0 & XCR0_LEGACY) != XCR0_LEGACY || !(host_word(b, W1_ECX) >> W1_ECX_XSAVE & 1))
 		xcr0 = 0;
-	if (!(host_word(b, W7_ECX) >> W7_ECX_PKU & 1))
-		xcr0 &= ~(u64)XCR0_PKRU;
+	if (!(host_word(b, W7_ECX) >> W7_ECX_PKU & 1)) xcr0 &= ~(u64)XCR0_PKRU;
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++)
-		if ((xcr0 & BIT(i)) && !read_component(b, i))
-			xcr0 &= ~BIT(i);
-	if (!(xcr0 & XCR0_AVX) || (xcr0 & XCR0_AVX512) != XCR0_AVX512)
-		xcr0 &= ~(u64)XCR0_AVX512;
+		if ((xcr0 & BIT(i)) && !read_component(b, i)) xcr0 &= ~BIT(i);
+	if (!(xcr0 & XCR0_AVX) || (xcr0 & XCR0_AVX512) != XCR0_AVX512) xcr0 &= ~(u64)XCR0_AVX512;
 	b->model->xcr0_allowed = xcr0;
 	b->model->xsave_size = cpu_model_xsave_size(b->model, xcr0, XSAVE_STANDARD);
 }
 
 /* Those of the row that the guest gets. */
 static u32 features_offered(const struct builder *b, const struct features *f, u32 host) {
-	if (f->source != HOST && f->source != EMULATED && !b->host->is_amd)
-		return 0;
-	if ((b->model->xcr0_allowed & f->needs) != f->needs)
-		return 0;
-	if (f->source == NESTED_AMD && !b->config->nested)
-		return 0;
+	if (f->source != HOST && f->source != EMULATED && !b->host->is_amd) return 0;
+	if ((b->model->xcr0_allowed & f->needs) != f->needs) return 0;
+	if (f->source == NESTED_AMD && !b->config->nested) return 0;
 	return f->source == HOST || f->source == HOST_AMD ? f->bits & host : f->bits;
 }
 
@@ -278,16 +269,13 @@ static void build_features(struct builder *b) {
 
 		b->word[f->word] |= features_offered(b, f, host_word(b, (enum word)f->word));
 	}
-	if (b->host->no_xsavec)
-		drop(b, WD1_EAX, WD1_EAX_XSAVEC);
-	if (!has(b, WD1_EAX, WD1_EAX_XSAVEC))
-		drop(b, WD1_EAX, WD1_EAX_XSAVES);
+	if (b->host->no_xsavec) drop(b, WD1_EAX, WD1_EAX_XSAVEC);
+	if (!has(b, WD1_EAX, WD1_EAX_XSAVEC)) drop(b, WD1_EAX, WD1_EAX_XSAVES);
 	if (b->host_max_ext < CPUID_EXT + 0x1e)
 		drop(b, WX1_ECX, WX1_ECX_TOPOEXT); /* its leaves are missing */
 	if (b->config->nr_vcpus > 1) {
 		b->word[W1_EDX] |= 1u << W1_EDX_HTT;
-		if (b->host->is_amd)
-			b->word[WX1_ECX] |= 1u << WX1_ECX_CMP_LEGACY;
+		if (b->host->is_amd) b->word[WX1_ECX] |= 1u << WX1_ECX_CMP_LEGACY;
 	}
 }
 
@@ -297,10 +285,8 @@ static u8 build_phys_bits(const struct builder *b) {
 
 	host_leaf(b, CPUID_EXT + 8, 0, out);
 	bits = out[EAX] & 0xff;
-	if (bits < 36 || bits > 52)
-		bits = 36;
-	if (b->host->gpa_bits && bits > b->host->gpa_bits)
-		bits = b->host->gpa_bits;
+	if (bits < 36 || bits > 52) bits = 36;
+	if (b->host->gpa_bits && bits > b->host->gpa_bits) bits = b->host->gpa_bits;
 	return (u8)bits;
 }
 
@@ -315,14 +301,11 @@ static void build_reserved_bits(struct builder *b) {
 	m->cr0_reserved = GENMASK(63, 32); /* others are ignored, not refused: APM 2 3.1.1 */
 
 	m->efer_allowed = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA;
-	if (has(b, WX1_EDX, WX1_EDX_NX))
-		m->efer_allowed |= X86_EFER_NXE;
-	if (has(b, WX1_EDX, WX1_EDX_FFXSR))
-		m->efer_allowed |= X86_EFER_FFXSR;
+	if (has(b, WX1_EDX, WX1_EDX_NX)) m->efer_allowed |= X86_EFER_NXE;
+	if (has(b, WX1_EDX, WX1_EDX_FFXSR)) m->efer_allowed |= X86_EFER_FFXSR;
 
 	m->has_svm = has(b, WX1_ECX, WX1_ECX_SVM);
-	if (m->has_svm)
-		m->efer_allowed |= X86_EFER_SVME;
+	if (m->has_svm) m->efer_allowed |= X86_EFER_SVME;
 	m->has_rdtscp = has(b, WX1_EDX, WX1_EDX_RDTSCP) || has(b, W7_ECX, W7_ECX_RDPID);
 	m->has_xsaves = has(b, WD1_EAX, WD1_EAX_XSAVES);
 	m->has_pcid = has(b, W1_ECX, W1_ECX_PCID);
@@ -371,14 +354,12 @@ static void add_caches(struct builder *b, u32 leaf) {
 		u32 r[4];
 
 		host_leaf(b, leaf, sub, r);
-		if (!(r[EAX] & 0x1f))
-			break;
+		if (!(r[EAX] & 0x1f)) break;
 		if ((r[EAX] >> 5 & 7) >= 3)
 			r[EAX] = (r[EAX] & 0x3fff) | (ids - 1) << 14;
 		else
 			r[EAX] &= 0x3fff;
-		if (!b->host->is_amd)
-			r[EAX] |= ((1u << b->core_bits) - 1) << 26;
+		if (!b->host->is_amd) r[EAX] |= ((1u << b->core_bits) - 1) << 26;
 		add_sub(b, leaf, sub, r);
 	}
 }
@@ -403,8 +384,7 @@ static void add_leaf_7(struct builder *b) {
 	u32 r1[4] = {b->word[W71_EAX], 0, 0, 0};
 
 	add_sub(b, 7, 0, r0)->live = CPUID_LEAF7;
-	if (more)
-		add_sub(b, 7, 1, r1);
+	if (more) add_sub(b, 7, 1, r1);
 }
 
 static void add_leaf_d(struct builder *b) {
@@ -412,8 +392,7 @@ static void add_leaf_d(struct builder *b) {
 	u32 r0[4] = {(u32)m->xcr0_allowed, 0, m->xsave_size, (u32)(m->xcr0_allowed >> 32)};
 	u32 r1[4] = {b->word[WD1_EAX], 0, 0, 0};
 
-	if (!m->xcr0_allowed)
-		return;
+	if (!m->xcr0_allowed) return;
 	add_sub(b, 0xd, 0, r0)->live = CPUID_XSAVE;
 	/* EBX counts only where XSAVEC or XSAVES exist (SDM 2A CPUID, 0DH). */
 	add_sub(b, 0xd, 1, r1)->live =
@@ -422,15 +401,13 @@ static void add_leaf_d(struct builder *b) {
 		const struct xsave_component *c = &m->component[i];
 		u32 r[4] = {c->size, c->offset, c->align64 ? 2 : 0, 0};
 
-		if (m->xcr0_allowed & BIT(i))
-			add_sub(b, 0xd, i, r);
+		if (m->xcr0_allowed & BIT(i)) add_sub(b, 0xd, i, r);
 	}
 }
 
 /* The highest basic leaf: as the host, but at least what Roost provides itself. */
 static u32 max_basic(const struct builder *b) {
-	if (b->host->is_amd)
-		return b->model->xcr0_allowed ? 0xd : 0xb;
+	if (b->host->is_amd) return b->model->xcr0_allowed ? 0xd : 0xb;
 	return b->host_max_basic >= 0x1f ? 0x1f : 0x16;
 }
 
@@ -463,8 +440,7 @@ static void add_basic_leaves(struct builder *b) {
 	add_leaf_d(b);
 	if (!b->host->is_amd) {
 		add_intel_frequencies(b);
-		if (max_basic(b) >= 0x1f)
-			add_topology(b, 0x1f);
+		if (max_basic(b) >= 0x1f) add_topology(b, 0x1f);
 	}
 }
 
@@ -482,8 +458,7 @@ static u32 max_ext(const struct builder *b) {
 static void add_amd_leaves(struct builder *b) {
 	u32 max = max_ext(b);
 
-	if (b->model->has_svm)
-		add(b, CPUID_EXT + 0xa, 1, NESTED_ASIDS, 0, b->word[WXA_EDX]);
+	if (b->model->has_svm) add(b, CPUID_EXT + 0xa, 1, NESTED_ASIDS, 0, b->word[WXA_EDX]);
 	if (max >= CPUID_EXT + 0x19)
 		add_masked(b, CPUID_EXT + 0x19, ~0u, ~0u, 0, 0); /* 1 GiB TLBs */
 	if (max >= CPUID_EXT + 0x1a)
@@ -492,8 +467,7 @@ static void add_amd_leaves(struct builder *b) {
 		add_caches(b, CPUID_EXT + 0x1d);
 		add(b, CPUID_EXT + 0x1e, 0, 0, 0, 0)->live = CPUID_AMD_TOPO;
 	}
-	if (max >= CPUID_EXT + 0x21)
-		add(b, CPUID_EXT + 0x21, b->word[WX21_EAX], 0, 0, 0);
+	if (max >= CPUID_EXT + 0x21) add(b, CPUID_EXT + 0x21, b->word[WX21_EAX], 0, 0, 0);
 }
 
 static void add_extended_leaves(struct builder *b) {
@@ -512,18 +486,14 @@ static void add_extended_leaves(struct builder *b) {
 	add(b, CPUID_EXT + 7, 0, 0, 0, 1 << 8); /* invariant TSC */
 	add(b, CPUID_EXT + 8, 48u << 8 | b->model->phys_bits, b->word[WX8_EBX],
 	    amd ? b->core_bits << 12 | (b->config->nr_vcpus - 1) : 0, 0);
-	if (amd)
-		add_amd_leaves(b);
+	if (amd) add_amd_leaves(b);
 }
 
 /* Where the index of a leaf is kept, or NULL when the tables do not reach so far. */
 static u8 *leaf_slot(struct cpu_model *m, u32 leaf) {
-	if (leaf < CPUID_BASIC_SLOTS)
-		return &m->basic[leaf];
-	if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
-		return &m->ext[leaf - CPUID_EXT];
-	if (leaf - CPUID_HV < CPUID_HV_SLOTS)
-		return &m->hv[leaf - CPUID_HV];
+	if (leaf < CPUID_BASIC_SLOTS) return &m->basic[leaf];
+	if (leaf - CPUID_EXT < CPUID_EXT_SLOTS) return &m->ext[leaf - CPUID_EXT];
+	if (leaf - CPUID_HV < CPUID_HV_SLOTS) return &m->hv[leaf - CPUID_HV];
 	return NULL;
 }
 
@@ -535,15 +505,12 @@ static void build_index(struct builder *b) {
 	for (u32 i = m->nr_leaves - 1; i > 0; i--) {
 		u8 *slot = leaf_slot(m, m->leaves[i].leaf);
 
-		if (slot)
-			*slot = (u8)i;
+		if (slot) *slot = (u8)i;
 	}
 	if (!b->host->is_amd) /* SDM 2A CPUID: the data of the highest basic leaf */
 		m->beyond = m->basic[top_basic];
-	for (u32 leaf = top_basic + 1; leaf < CPUID_BASIC_SLOTS; leaf++)
-		m->basic[leaf] = m->beyond;
-	for (u32 leaf = top_ext + 1; leaf < CPUID_EXT_SLOTS; leaf++)
-		m->ext[leaf] = m->beyond;
+	for (u32 leaf = top_basic + 1; leaf < CPUID_BASIC_SLOTS; leaf++) m->basic[leaf] = m->beyond;
+	for (u32 leaf = top_ext + 1; leaf < CPUID_EXT_SLOTS; leaf++) m->ext[leaf] = m->beyond;
 }
 
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
@@ -557,8 +524,7 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 				    .nr_vcpus = config->nr_vcpus,
 				    .tsc_khz = config->tsc_khz,
 				    .is_amd = host->is_amd};
-	while (1u << b.core_bits < config->nr_vcpus)
-		b.core_bits++;
+	while (1u << b.core_bits < config->nr_vcpus) b.core_bits++;
 	read_host_limits(&b);
 	model->phys_bits = build_phys_bits(&b);
 	build_xcr0(&b);
@@ -570,8 +536,7 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 	add_basic_leaves(&b);
 	add_hypervisor_leaves(&b);
 	add_extended_leaves(&b);
-	if (b.full)
-		return E_NOMEM;
+	if (b.full) return E_NOMEM;
 	build_index(&b);
 	return cpu_model_check(model);
 }
@@ -582,13 +547,11 @@ int cpu_model_check(const struct cpu_model *m) {
 	for (u32 i = 1; i < m->nr_leaves; i++) {
 		const struct cpuid_leaf *l = &m->leaves[i], *before = l - 1;
 
-		if (i > 1 && before->leaf > l->leaf)
-			return E_FORMAT;
+		if (i > 1 && before->leaf > l->leaf) return E_FORMAT;
 		if (i > 1 && before->leaf == l->leaf &&
 		    (before->subleaf >= l->subleaf || !(before->flags & CPUID_SUBLEAVES)))
 			return E_FORMAT;
-		if (cpu_model_leaf(m, l->leaf, l->subleaf) != l)
-			return E_FORMAT;
+		if (cpu_model_leaf(m, l->leaf, l->subleaf) != l) return E_FORMAT;
 	}
 	return 0;
 }
@@ -608,8 +571,7 @@ u32 cpu_model_xsave_size(const struct cpu_model *m, u64 xcr0, enum xsave_format 
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
 		const struct xsave_component *c = &m->component[i];
 
-		if (!(xcr0 & BIT(i)))
-			continue;
+		if (!(xcr0 & BIT(i))) continue;
 		if (format == XSAVE_COMPACTED)
 			size = (u32)align_up(size, c->align64 ? 64 : 1) + c->size;
 		else

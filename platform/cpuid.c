@@ -15,16 +15,14 @@
 
 /* The APIC bit follows the enable bit of IA32_APIC_BASE (APM 2 16.3.1). */
 static u64 without_disabled_apic(struct vcpu *vcpu, u64 edx) {
-	if (unlikely(lapic_mode(vcpu) == LAPIC_DISABLED))
-		edx &= ~(u64)LEAF1_EDX_APIC;
+	if (unlikely(lapic_mode(vcpu) == LAPIC_DISABLED)) edx &= ~(u64)LEAF1_EDX_APIC;
 	return edx;
 }
 
 static void leaf1(struct vcpu *vcpu) {
 	vcpu->gpr[RBX] |= (u64)(vcpu->id & 0xff) << 24;
 	vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]);
-	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE)
-		vcpu->gpr[RCX] |= LEAF1_ECX_OSXSAVE;
+	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE) vcpu->gpr[RCX] |= LEAF1_ECX_OSXSAVE;
 }
 
 /* Out of line, so that the leaves that are the same for all pay one comparison. */
@@ -35,8 +33,7 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live
 	case CPUID_STATIC: break;
 	case CPUID_LEAF1: leaf1(vcpu); break;
 	case CPUID_LEAF7:
-		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE)
-			vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
+		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE) vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
 		break;
 	case CPUID_TOPO_END:
 		vcpu->gpr[RCX] = subleaf & 0xff;
@@ -67,7 +64,6 @@ enum outcome cpuid_exit(struct vcpu *vcpu) {
 	vcpu->gpr[RBX] = l->ebx;
 	vcpu->gpr[RCX] = l->ecx;
 	vcpu->gpr[RDX] = l->edx;
-	if (unlikely(l->live))
-		return show_live(vcpu, (enum cpuid_live)l->live, subleaf);
+	if (unlikely(l->live)) return show_live(vcpu, (enum cpuid_live)l->live, subleaf);
 	return ADVANCE;
 }

@@ -36,22 +36,19 @@ static bool cs_is_long(struct vcpu *vcpu) {
 /* ---- CR0 ---- */
 
 static bool cr0_consistent(u64 cr0) {
-	if ((cr0 & X86_CR0_NW) && !(cr0 & X86_CR0_CD))
-		return false;
+	if ((cr0 & X86_CR0_NW) && !(cr0 & X86_CR0_CD)) return false;
 	return !(cr0 & X86_CR0_PG) || (cr0 & X86_CR0_PE);
 }
 
 /* Turning paging on activates long mode when LME says so (APM 2 14.6.2). */
 static bool may_enable_paging(struct vcpu *vcpu) {
-	if (!(vcpu_reg(vcpu, VREG_EFER) & X86_EFER_LME))
-		return true;
+	if (!(vcpu_reg(vcpu, VREG_EFER) & X86_EFER_LME)) return true;
 	return (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PAE) && !cs_is_long(vcpu);
 }
 
 /* Not from 64-bit mode (only compatibility mode may leave), and not with PCIDs on. */
 static bool may_disable_paging(struct vcpu *vcpu) {
-	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PCIDE)
-		return false;
+	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PCIDE) return false;
 	return !(long_mode_active(vcpu) && cs_is_long(vcpu));
 }
 
@@ -67,8 +64,7 @@ static enum outcome set_cr0(struct vcpu *vcpu, u64 value) {
 			return inject_gp(vcpu, 0);
 		vcpu_request(vcpu, REQ_TLB_FLUSH);
 	}
-	if (changed)
-		vcpu_set_reg(vcpu, VREG_CR0, value);
+	if (changed) vcpu_set_reg(vcpu, VREG_CR0, value);
 	return ADVANCE;
 }
 
@@ -87,13 +83,11 @@ static enum outcome set_cr3(struct vcpu *vcpu, u64 value) {
 		value &= ~CR3_NO_FLUSH;
 	}
 	if (value >> vcpu->vm->cpu_model->phys_bits) {
-		if (long_mode_active(vcpu))
-			return inject_gp(vcpu, 0);
+		if (long_mode_active(vcpu)) return inject_gp(vcpu, 0);
 		value &= UINT32_MAX;
 	}
 	vcpu_set_reg(vcpu, VREG_CR3, value);
-	if (!keep)
-		vcpu_request(vcpu, REQ_TLB_FLUSH);
+	if (!keep) vcpu_request(vcpu, REQ_TLB_FLUSH);
 	return ADVANCE;
 }
 
@@ -102,10 +96,8 @@ static enum outcome set_cr3(struct vcpu *vcpu, u64 value) {
 static bool cr4_change_legal(struct vcpu *vcpu, u64 old, u64 value) {
 	bool long_mode = long_mode_active(vcpu);
 
-	if (long_mode && !(value & X86_CR4_PAE))
-		return false;
-	if (!(value & ~old & X86_CR4_PCIDE))
-		return true;
+	if (long_mode && !(value & X86_CR4_PAE)) return false;
+	if (!(value & ~old & X86_CR4_PCIDE)) return true;
 	return long_mode && !(vcpu_reg(vcpu, VREG_CR3) & CR3_PCID);
 }
 
@@ -114,11 +106,9 @@ static enum outcome set_cr4(struct vcpu *vcpu, u64 value) {
 
 	if ((value & vcpu->vm->cpu_model->cr4_reserved) || !cr4_change_legal(vcpu, old, value))
 		return inject_gp(vcpu, 0);
-	if (old == value)
-		return ADVANCE;
+	if (old == value) return ADVANCE;
 	vcpu_set_reg(vcpu, VREG_CR4, value);
-	if ((old ^ value) & CR4_FLUSH)
-		vcpu_request(vcpu, REQ_TLB_FLUSH);
+	if ((old ^ value) & CR4_FLUSH) vcpu_request(vcpu, REQ_TLB_FLUSH);
 	return ADVANCE;
 }
 
@@ -131,8 +121,7 @@ enum outcome cr_write(struct vcpu *vcpu, unsigned nr, u64 value) {
 	case 3: return set_cr3(vcpu, value);
 	case 4: return set_cr4(vcpu, value);
 	case 8:
-		if (value > 15)
-			return inject_gp(vcpu, 0);
+		if (value > 15) return inject_gp(vcpu, 0);
 		lapic_set_tpr(vcpu, (u8)(value << 4));
 		return ADVANCE;
 	default: return inject_ud(vcpu);
@@ -172,19 +161,14 @@ int efer_set(struct vcpu *vcpu, u64 value) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
 	u64 old = vcpu_reg(vcpu, VREG_EFER);
 
-	if (!model->is_amd)
-		value = (value & ~X86_EFER_LMA) | (old & X86_EFER_LMA);
-	if ((value & ~model->efer_allowed) || ((value ^ old) & X86_EFER_LMA))
-		return E_INVAL;
+	if (!model->is_amd) value = (value & ~X86_EFER_LMA) | (old & X86_EFER_LMA);
+	if ((value & ~model->efer_allowed) || ((value ^ old) & X86_EFER_LMA)) return E_INVAL;
 	if (((value ^ old) & X86_EFER_LME) && (vcpu_reg(vcpu, VREG_CR0) & X86_CR0_PG))
 		return E_INVAL;
-	if ((value & X86_EFER_SVME) && (vcpu->msrs->vm_cr & VM_CR_SVMDIS))
-		return E_INVAL;
-	if (value == old)
-		return 0;
+	if ((value & X86_EFER_SVME) && (vcpu->msrs->vm_cr & VM_CR_SVMDIS)) return E_INVAL;
+	if (value == old) return 0;
 	vcpu_set_reg(vcpu, VREG_EFER, value);
-	if ((value ^ old) & X86_EFER_NXE)
-		vcpu_request(vcpu, REQ_TLB_FLUSH);
+	if ((value ^ old) & X86_EFER_NXE) vcpu_request(vcpu, REQ_TLB_FLUSH);
 	return 0;
 }
 
@@ -192,18 +176,15 @@ int efer_set(struct vcpu *vcpu, u64 value) {
 static bool xcr0_valid(struct vcpu *vcpu, u64 value) {
 	u64 avx512 = value & XCR0_AVX512;
 
-	if (!(value & XCR0_X87) || (value & ~vcpu->vm->cpu_model->xcr0_allowed))
-		return false;
-	if ((value & XCR0_AVX) && !(value & XCR0_SSE))
-		return false;
+	if (!(value & XCR0_X87) || (value & ~vcpu->vm->cpu_model->xcr0_allowed)) return false;
+	if ((value & XCR0_AVX) && !(value & XCR0_SSE)) return false;
 	return !avx512 || (avx512 == XCR0_AVX512 && (value & XCR0_AVX));
 }
 
 enum outcome xsetbv_exit(struct vcpu *vcpu) {
 	u64 value = vcpu->gpr[RDX] << 32 | (u32)vcpu->gpr[RAX];
 
-	if (!(vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE))
-		return inject_ud(vcpu);
+	if (!(vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE)) return inject_ud(vcpu);
 	if (vcpu_cpl(vcpu) || (u32)vcpu->gpr[RCX] || !xcr0_valid(vcpu, value))
 		return inject_gp(vcpu, 0);
 	vcpu_set_reg(vcpu, VREG_XCR0, value);

@@ -14,10 +14,8 @@ struct cursor {
 
 /* True when the next n bytes are there. Once some were not, what is decoded has no meaning. */
 static inline bool has(struct cursor *c, unsigned n) {
-	if (likely(c->at + n <= c->len))
-		return true;
-	if (!c->wanted)
-		c->wanted = c->at + n;
+	if (likely(c->at + n <= c->len)) return true;
+	if (!c->wanted) c->wanted = c->at + n;
 	return false;
 }
 
@@ -28,8 +26,7 @@ static inline u64 take(struct cursor *c, unsigned size) {
 	s32 value32;
 	u64 value64;
 
-	if (!has(c, size))
-		return 0;
+	if (!has(c, size)) return 0;
 	c->at += size;
 	switch (size) {
 	case 1: return (u64)(s64)(s8)*from;
@@ -49,8 +46,7 @@ static void legacy_prefix(struct insn *insn, u8 byte, enum cpu_mode mode) {
 	case 0x2e:
 	case 0x36:
 	case 0x3e:
-		if (mode != MODE_64)
-			insn->seg = byte >> 3 & 3;
+		if (mode != MODE_64) insn->seg = byte >> 3 & 3;
 		break;
 	case 0x64:
 	case 0x65: insn->seg = byte == 0x64 ? SEG_FS : SEG_GS; break;
@@ -104,8 +100,7 @@ static u16 vector_attr(const struct insn *insn) {
 
 /* True when the map number exists in this encoding. */
 static bool vector_map_valid(const struct insn *insn) {
-	if (insn->encoding == ENC_XOP)
-		return insn->map >= MAP_XOP8 && insn->map <= MAP_XOPA;
+	if (insn->encoding == ENC_XOP) return insn->map >= MAP_XOP8 && insn->map <= MAP_XOPA;
 	if (insn->encoding == ENC_EVEX && (insn->map == MAP_EVEX5 || insn->map == MAP_EVEX6))
 		return true;
 	return insn->map >= MAP_0F && insn->map <= MAP_0F3A;
@@ -120,11 +115,9 @@ static u16 take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn) 
 	static const u8 pp_prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
 	u8 first, last;
 
-	if (insn->rex || insn->prefixes & ~PFX_ADDRSIZE)
-		return A_UNDEF;
+	if (insn->rex || insn->prefixes & ~PFX_ADDRSIZE) return A_UNDEF;
 	insn->encoding = insn->opcode == 0x62 ? ENC_EVEX : insn->opcode == 0x8f ? ENC_XOP : ENC_VEX;
-	if (!has(c, insn->opcode == 0xc5 ? 2 : insn->opcode == 0x62 ? 4 : 3))
-		return A_UNDEF;
+	if (!has(c, insn->opcode == 0xc5 ? 2 : insn->opcode == 0x62 ? 4 : 3)) return A_UNDEF;
 	first = take_byte(c);
 	if (insn->opcode == 0xc5) {
 		insn->map = MAP_0F;
@@ -135,10 +128,8 @@ static u16 take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn) 
 		insn->map = first & (insn->encoding == ENC_EVEX ? 0x07 : 0x1f);
 		insn->rex = (u8)(((u32)(first ^ 0xff) >> 5) | (last >> 4 & REX_W));
 	}
-	if (insn->encoding == ENC_EVEX)
-		c->at++;
-	if (mode != MODE_64)
-		insn->rex &= REX_W;
+	if (insn->encoding == ENC_EVEX) c->at++;
+	if (mode != MODE_64) insn->rex &= REX_W;
 	insn->prefixes |= pp_prefix[last & 3];
 	insn->opcode = take_byte(c);
 	return vector_map_valid(insn) ? vector_attr(insn) : A_UNDEF;
@@ -146,8 +137,7 @@ static u16 take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn) 
 
 /* True when an escape of the one-byte map is a vector prefix here, not LES, LDS, BOUND or POP. */
 static bool starts_vector(u8 opcode, u8 next, enum cpu_mode mode) {
-	if (opcode == 0x8f)
-		return (next & 0x1f) >= MAP_XOP8;
+	if (opcode == 0x8f) return (next & 0x1f) >= MAP_XOP8;
 	return mode == MODE_64 || next >= 0xc0;
 }
 
@@ -163,8 +153,7 @@ static u16 take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, 
 	if (insn->opcode == 0x78 && insn->prefixes & (PFX_OPSIZE | PFX_REPNE))
 		return A_MODRM | A_IMM16; /* EXTRQ, INSERTQ: two bytes, taken as one */
 	attr = decode_map_0f[insn->opcode];
-	if (likely(!(attr & A_ESCAPE)))
-		return attr;
+	if (likely(!(attr & A_ESCAPE))) return attr;
 	insn->map = insn->opcode == 0x38 ? MAP_0F38 : MAP_0F3A;
 	insn->opcode = take_byte(c);
 	return insn->map == MAP_0F38 ? A_MODRM : A_MODRM | A_IMM8;
@@ -182,8 +171,7 @@ static const struct {
 static unsigned memory16(struct insn *insn) {
 	u8 rm = insn->rm & 7;
 
-	if (insn->mod == 0 && rm == 6)
-		return 2;
+	if (insn->mod == 0 && rm == 6) return 2;
 	insn->base = address16[rm].base;
 	insn->index = address16[rm].index;
 	return insn->mod;
@@ -205,10 +193,8 @@ static unsigned memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn
 	sib = take_byte(c);
 	insn->scale = sib >> 6;
 	insn->index = (u8)((sib >> 3 & 7) | (insn->rex & REX_X) << 2);
-	if (insn->index == RSP)
-		insn->index = REG_NONE;
-	if (insn->mod == 0 && (sib & 7) == 5)
-		return 4;
+	if (insn->index == RSP) insn->index = REG_NONE;
+	if (insn->mod == 0 && (sib & 7) == 5) return 4;
 	insn->base = (u8)((sib & 7) | (insn->rex & REX_B) << 3);
 	return disp_size[insn->mod];
 }
@@ -220,11 +206,9 @@ static void take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, 
 	insn->mod = attr & A_REGS ? 3 : byte >> 6;
 	insn->reg = (u8)((byte >> 3 & 7) | (insn->rex & REX_R) << 1);
 	insn->rm = (u8)((byte & 7) | (insn->rex & REX_B) << 3);
-	if (insn->mod == 3)
-		return;
+	if (insn->mod == 3) return;
 	size = insn->addr_size == 2 ? memory16(insn) : memory32(c, mode, insn);
-	if (size)
-		insn->disp = (s32)take(c, size);
+	if (size) insn->disp = (s32)take(c, size);
 }
 
 /* Bytes of the first immediate; XOP's one is 4 bytes whatever the operand size. */
@@ -244,30 +228,22 @@ static void take_immediates(struct cursor *c, struct insn *insn, u16 attr) {
 	unsigned first = immediate_size(insn, kind);
 	unsigned second = kind == A_FAR ? 2 : kind == A_IMM16_8;
 
-	if ((attr & A_GROUP3 && (insn->reg & 7) > 1) || !has(c, first + second))
-		return;
+	if ((attr & A_GROUP3 && (insn->reg & 7) > 1) || !has(c, first + second)) return;
 	insn->imm = take(c, first);
-	if (kind < A_IMM16)
-		return;
+	if (kind < A_IMM16) return;
 	/* Addresses and the sizes that RET and ENTER have are not signed. */
-	if (first < 8)
-		insn->imm &= (1ul << (8 * first)) - 1;
-	if (second)
-		insn->imm2 = (u16)(take(c, second) & (second == 1 ? 0xff : 0xffff));
+	if (first < 8) insn->imm &= (1ul << (8 * first)) - 1;
+	if (second) insn->imm2 = (u16)(take(c, second) & (second == 1 ? 0xff : 0xffff));
 }
 
 /* Operand size by mode, prefixes and the opcode's own rules (APM 3 1.2.2 and 2.5). */
 static u8 operand_size(const struct insn *insn, enum cpu_mode mode, u16 attr) {
 	bool prefixed = insn->prefixes & PFX_OPSIZE;
 
-	if (attr & A_BYTE)
-		return 1;
-	if (mode != MODE_64)
-		return attr & A_REGS ? 4 : (mode == MODE_32) != prefixed ? 4 : 2;
-	if (attr & A_REGS || insn->rex & REX_W)
-		return 8;
-	if (prefixed)
-		return 2;
+	if (attr & A_BYTE) return 1;
+	if (mode != MODE_64) return attr & A_REGS ? 4 : (mode == MODE_32) != prefixed ? 4 : 2;
+	if (attr & A_REGS || insn->rex & REX_W) return 8;
+	if (prefixed) return 2;
 	return attr & A_D64 ? 8 : 4;
 }
 
@@ -283,8 +259,7 @@ int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) 
 
 	*out = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
 	attr = take_prefixes(&c, mode, out);
-	if (unlikely(attr & A_ESCAPE))
-		attr = take_opcode(&c, mode, out, attr);
+	if (unlikely(attr & A_ESCAPE)) attr = take_opcode(&c, mode, out, attr);
 	if (unlikely(attr & A_UNDEF || (attr & A_NO64 && mode == MODE_64)) && !c.wanted)
 		return E_NOSUPP;
 	out->attr = attr & INSN_MODRM;
@@ -297,8 +272,7 @@ int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) 
 			attr |= A_D64;
 	}
 	out->op_size = operand_size(out, mode, attr);
-	if (attr & A_IMM)
-		take_immediates(&c, out, attr);
+	if (attr & A_IMM) take_immediates(&c, out, attr);
 	if (unlikely(c.wanted)) /* too long for any processor, or just not given */
 		return c.wanted > INSN_MAX_LEN ? E_INVAL : E_TRUNC;
 	out->length = (u8)c.at;

@@ -31,15 +31,13 @@ int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
 	const struct elf_class *class;
 	u64 offset;
 
-	if (size < E_ENTRY)
-		return E_TRUNC;
+	if (size < E_ENTRY) return E_TRUNC;
 	class = data[E_CLASS] < ARRAY_SIZE(classes) ? &classes[data[E_CLASS]] : &classes[0];
 	if (load_field(data, 4) != MAGIC || data[E_DATA] != LITTLE_ENDIAN ||
 	    load_field(data + E_TYPE, 2) != TYPE_EXEC ||
 	    load_field(data + E_MACHINE, 2) != class->machine || !class->word_size)
 		return E_FORMAT;
-	if (size < class->header_size)
-		return E_TRUNC;
+	if (size < class->header_size) return E_TRUNC;
 	offset = load_field(data + E_ENTRY + class->word_size, class->word_size);
 	*elf = (struct elf_image){
 		.entry = load_field(data + E_ENTRY, class->word_size),
@@ -47,10 +45,8 @@ int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
 		.nr_headers = (u32)load_field(data + class->phentsize + 2, 2),
 		.word_size = class->word_size,
 	};
-	if (elf->header_size < class->program_size)
-		return E_FORMAT;
-	if (!range_within(offset, (u64)elf->nr_headers * elf->header_size, size))
-		return E_TRUNC;
+	if (elf->header_size < class->program_size) return E_FORMAT;
+	if (!range_within(offset, (u64)elf->nr_headers * elf->header_size, size)) return E_TRUNC;
 	elf->headers = data + offset;
 	return 0;
 }

@@ -9,8 +9,7 @@
 
 static enum cpu_mode code_mode(const struct gwalk *walk, const struct segment *cs) {
 	/* Four or five levels mean EFER.LMA. */
-	if (walk->levels >= 4 && cs->attr & SEG_ATTR_L)
-		return MODE_64;
+	if (walk->levels >= 4 && cs->attr & SEG_ATTR_L) return MODE_64;
 	return cs->attr & SEG_ATTR_DB ? MODE_32 : MODE_16;
 }
 
@@ -31,10 +30,8 @@ static int start(struct emul *e) {
 	}
 	e->real = !(e->walk.cr0 & X86_CR0_PE) || vcpu->rflags & RFLAGS_VM;
 	e->fetch_at = (u32)(cs.base + ip);
-	if (ip > cs.limit)
-		return emul_fault(e, X86_GP);
-	if (cs.limit - ip < INSN_MAX_LEN - 1)
-		e->room = (u8)(cs.limit - ip + 1);
+	if (ip > cs.limit) return emul_fault(e, X86_GP);
+	if (cs.limit - ip < INSN_MAX_LEN - 1) e->room = (u8)(cs.limit - ip + 1);
 	return 0;
 }
 
@@ -46,11 +43,9 @@ static int fetch_page(struct emul *e) {
 	gpa_t gpa;
 	int err = gwalk_translate(&e->walk, at, ACCESS_FETCH, &gpa, &e->fault);
 
-	if (err)
-		return err;
+	if (err) return err;
 	from = gmem_ptr(e->walk.gmem, gpa, len);
-	if (!from)
-		return E_RANGE;
+	if (!from) return E_RANGE;
 	__builtin_memcpy(e->bytes + e->nr_bytes, from, len);
 	e->nr_bytes = (u8)(e->nr_bytes + len);
 	return 0;
@@ -60,10 +55,8 @@ static int fetch_page(struct emul *e) {
 static int fetch_next_page(struct emul *e) {
 	gva_t at = e->fetch_at + e->nr_bytes;
 
-	if (!gva_canonical(&e->walk, at, 1))
-		return emul_fault(e, X86_GP);
-	if (e->mode != MODE_64 && at > 0xffffffff)
-		e->fetch_at -= 1ul << 32;
+	if (!gva_canonical(&e->walk, at, 1)) return emul_fault(e, X86_GP);
+	if (e->mode != MODE_64 && at > 0xffffffff) e->fetch_at -= 1ul << 32;
 	return fetch_page(e);
 }
 
@@ -71,8 +64,7 @@ static int fetch_next_page(struct emul *e) {
 static __noinline int decode_more(struct emul *e, int err) {
 	if (err == E_TRUNC && e->nr_bytes < e->room) {
 		err = fetch_next_page(e);
-		if (err)
-			return err;
+		if (err) return err;
 		err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
 	}
 	/* It reaches past the segment's limit, or is longer than any instruction may be. */
@@ -83,10 +75,8 @@ static __noinline int decode_more(struct emul *e, int err) {
 static __noinline int begin_by_walk(struct emul *e) {
 	int err = start(e);
 
-	if (!err)
-		err = fetch_page(e);
-	if (err)
-		return err;
+	if (!err) err = fetch_page(e);
+	if (err) return err;
 	if (e->mode == MODE_64 && e->walk.levels == FETCH_LEVELS)
 		fetch_remember(e->vcpu, e->vcpu->rip, vcpu_reg(e->vcpu, VREG_CR3));
 	err = decode(e->bytes, e->nr_bytes, e->mode, &e->insn);
@@ -102,8 +92,7 @@ static inline bool take_known_code(struct emul *e) {
 	if (!(vcpu_privilege(vcpu) & PRIV_64BIT) || (rip & ~PAGE_MASK) > PAGE_SIZE - INSN_MAX_LEN)
 		return false;
 	code = fetch_known(vcpu, rip, vcpu_reg(vcpu, VREG_CR3));
-	if (!code)
-		return false;
+	if (!code) return false;
 	__builtin_memcpy(e->bytes, code, INSN_MAX_LEN);
 	e->nr_bytes = e->room = INSN_MAX_LEN;
 	e->fetch_at = rip;
@@ -148,13 +137,11 @@ int emul_begin(struct emul *e, struct vcpu *vcpu) { return begin(e, vcpu); }
 static enum outcome unsupported(struct emul *e, int err) {
 	char text[2 * INSN_MAX_LEN + 1] = "";
 
-	if (e->vcpu->l2)
-		return inject_ud(e->vcpu);
+	if (e->vcpu->l2) return inject_ud(e->vcpu);
 	if (err == E_RANGE)
 		return vcpu_stop_reason(e->vcpu, "rip %lx (linear %lx) is not in RAM", e->vcpu->rip,
 					e->fetch_at);
-	for (unsigned i = 0; i < e->nr_bytes; i++)
-		snprintf(text + 2 * i, 3, "%02x", e->bytes[i]);
+	for (unsigned i = 0; i < e->nr_bytes; i++) snprintf(text + 2 * i, 3, "%02x", e->bytes[i]);
 	return vcpu_stop_reason(e->vcpu, "cannot emulate the instruction at rip %lx, bytes %s",
 				e->vcpu->rip, text);
 }
@@ -176,8 +163,7 @@ enum outcome emul_finish(struct emul *e, int err) {
 static int execute(struct emul *e) {
 	emul_fn fn = emul_find(&e->insn);
 
-	if (unlikely(!fn))
-		return E_NOSUPP;
+	if (unlikely(!fn)) return E_NOSUPP;
 	return fn(e);
 }
 
@@ -201,8 +187,7 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 	u64 value;
 	int err = start(&e);
 
-	if (!err)
-		err = emul_operand(&e, 0, size, ACCESS_READ, &op);
+	if (!err) err = emul_operand(&e, 0, size, ACCESS_READ, &op);
 	if (err) {
 		*fault = e.fault;
 		return err;
@@ -216,8 +201,7 @@ int decode_current(struct vcpu *vcpu, struct insn *out) {
 	struct emul e;
 	int err = emul_begin(&e, vcpu);
 
-	if (err == E_NOSUPP)
-		err = emul_fault(&e, X86_UD);
+	if (err == E_NOSUPP) err = emul_fault(&e, X86_UD);
 	if (!err)
 		*out = e.insn;
 	else if (err == E_FAULT)

@@ -9,12 +9,9 @@ static u64 result_flags(u64 result, unsigned size) {
 	u64 flags = 0;
 
 	result &= size_mask(size);
-	if (!__builtin_parity((u32)result & 0xff))
-		flags |= RFLAGS_PF;
-	if (!result)
-		flags |= RFLAGS_ZF;
-	if (result >> (8 * size - 1))
-		flags |= RFLAGS_SF;
+	if (!__builtin_parity((u32)result & 0xff)) flags |= RFLAGS_PF;
+	if (!result) flags |= RFLAGS_ZF;
+	if (result >> (8 * size - 1)) flags |= RFLAGS_SF;
 	return flags;
 }
 

@@ -24,8 +24,7 @@ static bool is_high_byte(const struct emul *e, u8 reg, unsigned size) {
 }
 
 u64 emul_reg_read(const struct emul *e, u8 reg, unsigned size) {
-	if (is_high_byte(e, reg, size))
-		return e->vcpu->gpr[reg - 4] >> 8 & 0xff;
+	if (is_high_byte(e, reg, size)) return e->vcpu->gpr[reg - 4] >> 8 & 0xff;
 	return e->vcpu->gpr[reg] & size_mask(size);
 }
 
@@ -52,32 +51,27 @@ static inline u64 operand_offset(const struct emul *e, u64 delta) {
 	const u64 *gpr = e->vcpu->gpr;
 	u64 offset = delta;
 
-	if (!(insn->attr & INSN_MODRM))
-		return (offset + insn->imm) & size_mask(insn->addr_size);
+	if (!(insn->attr & INSN_MODRM)) return (offset + insn->imm) & size_mask(insn->addr_size);
 	offset += (u64)(s64)insn->disp;
 	if (insn->base < NR_GPRS)
 		offset += gpr[insn->base];
 	else if (insn->base == REG_RIP)
 		offset += e->vcpu->rip + insn->length;
-	if (insn->index < NR_GPRS)
-		offset += gpr[insn->index] << insn->scale;
+	if (insn->index < NR_GPRS) offset += gpr[insn->index] << insn->scale;
 	return offset & size_mask(insn->addr_size);
 }
 
 enum seg emul_data_segment(const struct emul *e) {
 	const struct insn *insn = &e->insn;
 
-	if (insn->seg != REG_NONE)
-		return (enum seg)insn->seg;
+	if (insn->seg != REG_NONE) return (enum seg)insn->seg;
 	return insn->base == RSP || insn->base == RBP ? SEG_SS : SEG_DS;
 }
 
 /* Do the segment's type and presence allow this access? */
 static bool type_allows(const struct segment *seg, u32 access) {
-	if (!(seg->attr & SEG_ATTR_P) || !(seg->attr & SEG_ATTR_S))
-		return false;
-	if (access & ACCESS_WRITE)
-		return (seg->attr & (TYPE_CODE | TYPE_WRITE)) == TYPE_WRITE;
+	if (!(seg->attr & SEG_ATTR_P) || !(seg->attr & SEG_ATTR_S)) return false;
+	if (access & ACCESS_WRITE) return (seg->attr & (TYPE_CODE | TYPE_WRITE)) == TYPE_WRITE;
 	return (seg->attr & (TYPE_CODE | TYPE_WRITE)) != TYPE_CODE;
 }
 
@@ -135,8 +129,7 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
 	}
 	op->first = (u8)first;
 	err = gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
-	if (err)
-		return err;
+	if (err) return err;
 	second = e->mode == MODE_64 ? linear + first : (u32)(linear + first);
 	return gwalk_translate(&e->walk, second, access, &op->gpa[1], &e->fault);
 }
@@ -162,8 +155,7 @@ int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct op
 	u64 offset = operand_offset(e, delta);
 	gva_t linear;
 
-	if (likely(operand_is_device(e, offset, size, access, op)))
-		return 0;
+	if (likely(operand_is_device(e, offset, size, access, op))) return 0;
 	return emul_linear(e, emul_data_segment(e), offset, size, access, &linear)
 		       ?: emul_translate(e, linear, size, access, op);
 }
@@ -175,8 +167,7 @@ static u64 read_part(struct emul *e, gpa_t gpa, unsigned len) {
 	struct vm *vm = e->vcpu->vm;
 	u64 value = 0;
 
-	if (!gmem_read(vm->gmem, gpa, &value, len))
-		return value;
+	if (!gmem_read(vm->gmem, gpa, &value, len)) return value;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);
 		value |= bus_mmio_read(vm_bus(vm), e->vcpu, gpa + done, size) << (8 * done);
@@ -187,8 +178,7 @@ static u64 read_part(struct emul *e, gpa_t gpa, unsigned len) {
 static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value) {
 	struct vm *vm = e->vcpu->vm;
 
-	if (!gmem_write(vm->gmem, gpa, &value, len))
-		return;
+	if (!gmem_write(vm->gmem, gpa, &value, len)) return;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);
 		bus_mmio_write(vm_bus(vm), e->vcpu, gpa + done, size,
@@ -222,8 +212,7 @@ int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bo
 	if (atomic && !op->device && op->first == op->size) {
 		void *at = gmem_ptr_write(e->vcpu->vm->gmem, op->gpa[0], op->size);
 
-		if (at)
-			return cmpxchg(at, op->size, old, value) ? 0 : E_BUSY;
+		if (at) return cmpxchg(at, op->size, old, value) ? 0 : E_BUSY;
 	}
 	emul_write(e, op, value);
 	return 0;

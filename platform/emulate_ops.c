@@ -19,8 +19,7 @@ static int store(struct emul *e, u64 value) {
 	int err = locked(e) ? emul_fault(e, X86_UD)
 			    : emul_operand(e, 0, op_size(e), ACCESS_WRITE, &op);
 
-	if (!err)
-		emul_write(e, &op, value);
+	if (!err) emul_write(e, &op, value);
 	return err;
 }
 
@@ -42,8 +41,7 @@ static int read_operand(struct emul *e, u64 delta, unsigned size, u32 access, st
 	int err = locked(e) && access != ACCESS_WRITE ? emul_fault(e, X86_UD)
 						      : emul_operand(e, delta, size, access, op);
 
-	if (!err)
-		*value = emul_read(e, op);
+	if (!err) *value = emul_read(e, op);
 	return err;
 }
 
@@ -85,8 +83,7 @@ static int mov_extend(struct emul *e) {
 
 /* MOVSXD; the same opcode is ARPL outside 64-bit mode. */
 static int movsxd(struct emul *e) {
-	if (e->mode != MODE_64)
-		return E_NOSUPP;
+	if (e->mode != MODE_64) return E_NOSUPP;
 	return load_to(e, e->insn.reg, op_size(e) == 2 ? 2 : 4, true);
 }
 
@@ -95,8 +92,7 @@ static int cmovcc(struct emul *e) {
 	u64 value;
 	int err = load(e, op_size(e), &value);
 
-	if (err)
-		return err;
+	if (err) return err;
 	if (!alu_condition(e->insn.opcode & 15, e->vcpu->rflags))
 		value = emul_reg_read(e, e->insn.reg, op_size(e));
 	emul_reg_write(e, e->insn.reg, op_size(e), value);
@@ -113,13 +109,11 @@ static int movbe(struct emul *e) {
 	u64 value;
 	int err;
 
-	if (e->insn.prefixes & PFX_REPNE)
-		return E_NOSUPP;
+	if (e->insn.prefixes & PFX_REPNE) return E_NOSUPP;
 	if (e->insn.opcode & 1)
 		return store(e, swap_bytes(emul_reg_read(e, e->insn.reg, size), size));
 	err = load(e, size, &value);
-	if (!err)
-		emul_reg_write(e, e->insn.reg, size, swap_bytes(value, size));
+	if (!err) emul_reg_write(e, e->insn.reg, size, swap_bytes(value, size));
 	return err;
 }
 
@@ -131,13 +125,10 @@ static int modify(struct emul *e, enum alu_op alu, u64 src) {
 	u64 old, new, flags = e->vcpu->rflags;
 	int err = read_operand(e, 0, op_size(e), access, &op, &old);
 
-	if (err)
-		return err;
+	if (err) return err;
 	new = alu_execute(alu, old, src & size_mask(op_size(e)), op_size(e), &flags);
-	if (alu_writes(alu))
-		err = emul_update(e, &op, old, new, locked(e));
-	if (!err)
-		e->vcpu->rflags = flags;
+	if (alu_writes(alu)) err = emul_update(e, &op, old, new, locked(e));
+	if (!err) e->vcpu->rflags = flags;
 	return err;
 }
 
@@ -155,12 +146,10 @@ static int alu_reg_mem(struct emul *e) {
 	enum alu_op alu = alu_of_opcode(e);
 	int err = load(e, op_size(e), &value);
 
-	if (err)
-		return err;
+	if (err) return err;
 	old = emul_reg_read(e, e->insn.reg, op_size(e));
 	result = alu_execute(alu, old, value, op_size(e), &flags);
-	if (alu_writes(alu))
-		emul_reg_write(e, e->insn.reg, op_size(e), result);
+	if (alu_writes(alu)) emul_reg_write(e, e->insn.reg, op_size(e), result);
 	e->vcpu->rflags = flags;
 	return 0;
 }
@@ -192,8 +181,7 @@ static int xchg(struct emul *e) {
 	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old)
 			  ?: emul_update(e, &op, old, emul_reg_read(e, e->insn.reg, size), true);
 
-	if (!err)
-		emul_reg_write(e, e->insn.reg, size, old);
+	if (!err) emul_reg_write(e, e->insn.reg, size, old);
 	return err;
 }
 
@@ -203,12 +191,10 @@ static int xadd(struct emul *e) {
 	u64 old, sum, flags = e->vcpu->rflags;
 	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old);
 
-	if (err)
-		return err;
+	if (err) return err;
 	sum = alu_execute(ALU_ADD, old, emul_reg_read(e, e->insn.reg, size), size, &flags);
 	err = emul_update(e, &op, old, sum, locked(e));
-	if (err)
-		return err;
+	if (err) return err;
 	emul_reg_write(e, e->insn.reg, size, old);
 	e->vcpu->rflags = flags;
 	return 0;
@@ -221,15 +207,12 @@ static int cmp_xchg(struct emul *e) {
 	u64 old, new, flags = e->vcpu->rflags;
 	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old);
 
-	if (err)
-		return err;
+	if (err) return err;
 	alu_execute(ALU_CMP, emul_reg_read(e, RAX, size), old, size, &flags);
 	new = flags &RFLAGS_ZF ? emul_reg_read(e, e->insn.reg, size) : old;
 	err = emul_update(e, &op, old, new, locked(e));
-	if (err)
-		return err;
-	if (!(flags & RFLAGS_ZF))
-		emul_reg_write(e, RAX, size, old);
+	if (err) return err;
+	if (!(flags & RFLAGS_ZF)) emul_reg_write(e, RAX, size, old);
 	e->vcpu->rflags = flags;
 	return 0;
 }
@@ -240,13 +223,10 @@ static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit) {
 	struct operand op;
 	int err = read_operand(e, delta, op_size(e), kind ? ACCESS_WRITE : ACCESS_READ, &op, &old);
 
-	if (err)
-		return err;
+	if (err) return err;
 	new = kind == 1 ? old | mask : kind == 2 ? old & ~mask : old ^ mask;
-	if (kind)
-		err = emul_update(e, &op, old, new, locked(e));
-	if (!err)
-		e->vcpu->rflags = (e->vcpu->rflags & ~RFLAGS_CF) | (old & mask ? RFLAGS_CF : 0);
+	if (kind) err = emul_update(e, &op, old, new, locked(e));
+	if (!err) e->vcpu->rflags = (e->vcpu->rflags & ~RFLAGS_CF) | (old & mask ? RFLAGS_CF : 0);
 	return err;
 }
 
@@ -261,8 +241,7 @@ static int bit_test_reg(struct emul *e) {
 
 /* Group 8: extensions 4 to 7. */
 static int bit_test_imm(struct emul *e) {
-	if (extension(e) < 4)
-		return E_NOSUPP;
+	if (extension(e) < 4) return E_NOSUPP;
 	return bit_test(e, extension(e) & 3, 0, (unsigned)e->insn.imm & (8 * op_size(e) - 1));
 }
 
@@ -271,8 +250,7 @@ static int bit_test_imm(struct emul *e) {
 static unsigned stack_size(struct emul *e) {
 	struct segment ss;
 
-	if (e->mode == MODE_64)
-		return 8;
+	if (e->mode == MODE_64) return 8;
 	vcpu_segment(e->vcpu, SEG_SS, &ss);
 	return ss.attr & SEG_ATTR_DB ? 4 : 2;
 }
@@ -299,13 +277,11 @@ static int push_mem(struct emul *e) {
 	struct operand src, stack;
 	int err;
 
-	if (locked(e))
-		return emul_fault(e, X86_UD);
+	if (locked(e)) return emul_fault(e, X86_UD);
 	e->direct = false;
 	err = emul_operand(e, 0, size, ACCESS_READ, &src)
 		      ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
-	if (err)
-		return err;
+	if (err) return err;
 	emul_write(e, &stack, emul_read(e, &src));
 	set_stack_pointer(e, width, top);
 	return 0;
@@ -318,15 +294,12 @@ static int pop_mem(struct emul *e) {
 	struct operand dst, stack;
 	int err;
 
-	if (extension(e))
-		return E_NOSUPP;
-	if (locked(e))
-		return emul_fault(e, X86_UD);
+	if (extension(e)) return E_NOSUPP;
+	if (locked(e)) return emul_fault(e, X86_UD);
 	e->direct = false;
 	err = stack_operand(e, top, width, ACCESS_READ, &stack)
 		      ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE, &dst);
-	if (err)
-		return err;
+	if (err) return err;
 	emul_write(e, &dst, emul_read(e, &stack));
 	set_stack_pointer(e, width, top + size);
 	return 0;
@@ -382,11 +355,8 @@ static const emul_fn ops_0f[256] = {
 emul_fn emul_find(const struct insn *insn) {
 	if (insn->encoding != ENC_LEGACY || (insn->attr & INSN_MODRM && insn->mod == 3))
 		return NULL;
-	if (likely(insn->map == MAP_1BYTE))
-		return ops_1byte[insn->opcode];
-	if (insn->map == MAP_0F)
-		return ops_0f[insn->opcode];
-	if (insn->map == MAP_0F38 && (insn->opcode & 0xfe) == 0xf0)
-		return movbe;
+	if (likely(insn->map == MAP_1BYTE)) return ops_1byte[insn->opcode];
+	if (insn->map == MAP_0F) return ops_0f[insn->opcode];
+	if (insn->map == MAP_0F38 && (insn->opcode & 0xfe) == 0xf0) return movbe;
 	return NULL;
 }

@@ -45,8 +45,7 @@ static int stream_operand(struct string_op *s, struct stream *stream, struct ope
 	gva_t linear;
 	int err = emul_linear(e, stream->seg, offset, s->size, stream->access, &linear);
 
-	if (err)
-		return err;
+	if (err) return err;
 	if (stream->cached && (linear & PAGE_MASK) == stream->page &&
 	    (linear & ~PAGE_MASK) + s->size <= PAGE_SIZE) {
 		op->gpa[0] = stream->frame | (linear & ~PAGE_MASK);
@@ -94,10 +93,8 @@ static void step_outs(struct string_op *s) {
 static int element(struct string_op *s) {
 	int err = s->src.used ? stream_operand(s, &s->src, &s->from) : 0;
 
-	if (!err && s->dst.used)
-		err = stream_operand(s, &s->dst, &s->to);
-	if (!err)
-		s->step(s);
+	if (!err && s->dst.used) err = stream_operand(s, &s->dst, &s->to);
+	if (!err) s->step(s);
 	return err;
 }
 
@@ -107,10 +104,8 @@ static void advance(struct string_op *s) {
 	u64 delta = e->vcpu->rflags & RFLAGS_DF ? -(u64)s->size : s->size;
 	u8 width = e->insn.addr_size;
 
-	if (s->src.used)
-		emul_address_reg_write(e, RSI, width, e->vcpu->gpr[RSI] + delta);
-	if (s->dst.used)
-		emul_address_reg_write(e, RDI, width, e->vcpu->gpr[RDI] + delta);
+	if (s->src.used) emul_address_reg_write(e, RSI, width, e->vcpu->gpr[RSI] + delta);
+	if (s->dst.used) emul_address_reg_write(e, RDI, width, e->vcpu->gpr[RDI] + delta);
 }
 
 /* After an element: REPE ends on a difference, REPNE on a match. */
@@ -134,21 +129,15 @@ static int run(struct string_op *s) {
 
 	for (unsigned done = 0; done < MAX_ELEMENTS; done++) {
 		left = e->vcpu->gpr[RCX] & size_mask(width);
-		if (s->repeated && !left)
-			return 0;
+		if (s->repeated && !left) return 0;
 		err = element(s);
-		if (err)
-			return err;
+		if (err) return err;
 		advance(s);
-		if (!s->repeated)
-			return 0;
+		if (!s->repeated) return 0;
 		emul_address_reg_write(e, RCX, width, left - 1);
-		if (left == 1 || comparison_ends(s))
-			return 0;
-		if (e->vcpu->rflags & X86_RFLAGS_TF)
-			return step_trap(e);
-		if (atomic_load_explicit(&e->vcpu->requests, memory_order_relaxed))
-			break;
+		if (left == 1 || comparison_ends(s)) return 0;
+		if (e->vcpu->rflags & X86_RFLAGS_TF) return step_trap(e);
+		if (atomic_load_explicit(&e->vcpu->requests, memory_order_relaxed)) break;
 	}
 	return E_BUSY;
 }
@@ -177,8 +166,7 @@ int emul_string(struct emul *e) {
 	unsigned form = (e->insn.opcode - 0xa4u) / 2;
 	struct string_op s = string_op(e, e->insn.op_size);
 
-	if (e->insn.prefixes & PFX_LOCK)
-		return emul_fault(e, X86_UD);
+	if (e->insn.prefixes & PFX_LOCK) return emul_fault(e, X86_UD);
 	/* Two operands, many pages: the address of the nested fault helps with neither. */
 	e->direct = false;
 	s.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE);
@@ -195,8 +183,7 @@ enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool 
 	struct string_op s;
 	int err = emul_begin(&e, vcpu);
 
-	if (err)
-		return emul_finish(&e, err);
+	if (err) return emul_finish(&e, err);
 	/* Another vCPU may have changed the code since the processor looked at it. */
 	if (e.insn.map != MAP_1BYTE || e.insn.encoding != ENC_LEGACY ||
 	    (e.insn.opcode & 0xfe) != (in ? 0x6c : 0x6e))

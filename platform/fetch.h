@@ -51,8 +51,7 @@ static inline bool fetch_same(const struct fetch_page *p, u32 level) {
 static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3) {
 	const struct fetch_page *p = fetch_slot(vcpu, gva);
 
-	if (unlikely(p->page != (gva >> PAGE_SHIFT) + 1 || p->cr3 != cr3))
-		return NULL;
+	if (unlikely(p->page != (gva >> PAGE_SHIFT) + 1 || p->cr3 != cr3)) return NULL;
 	if (unlikely(!fetch_same(p, 0) || !fetch_same(p, 1) || !fetch_same(p, 2) ||
 		     !fetch_same(p, 3)))
 		return NULL;

@@ -19,8 +19,7 @@
 static u64 reserved_bits(const struct gwalk *walk) {
 	u64 high = ~0ul << walk->phys_bits & GENMASK(51, 0);
 
-	if (walk->levels == 3)
-		high |= GENMASK(62, 52);
+	if (walk->levels == 3) high |= GENMASK(62, 52);
 	return walk->nx ? high : high | X86_PTE_NX;
 }
 
@@ -65,8 +64,7 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu) {
 /* The I bit of the error code means something only where a fetch can be refused. */
 static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 		      struct fault *fault) {
-	if (!walk->nx && !(walk->cr4 & X86_CR4_SMEP))
-		access &= ~ACCESS_FETCH;
+	if (!walk->nx && !(walk->cr4 & X86_CR4_SMEP)) access &= ~ACCESS_FETCH;
 	fault->vector = X86_PF;
 	fault->error = (access & (ACCESS_WRITE | ACCESS_USER | ACCESS_FETCH)) | bits;
 	fault->address = gva;
@@ -75,8 +73,7 @@ static int page_fault(const struct gwalk *walk, gva_t gva, u32 access, u32 bits,
 
 /* A supervisor's access to a user page (APM 2 5.6.6, SDM 3A 4.6.1). */
 static bool supervisor_on_user_page(const struct gwalk *walk, u32 access) {
-	if (access & ACCESS_FETCH)
-		return !(walk->cr4 & X86_CR4_SMEP);
+	if (access & ACCESS_FETCH) return !(walk->cr4 & X86_CR4_SMEP);
 	return !(walk->cr4 & X86_CR4_SMAP) || (walk->ac && !(access & ACCESS_IMPLICIT));
 }
 
@@ -87,12 +84,9 @@ static bool supervisor_on_user_page(const struct gwalk *walk, u32 access) {
 static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
 	bool writable = rights & X86_PTE_W, user_page = rights & X86_PTE_U;
 
-	if (access & ACCESS_FETCH && !(rights & X86_PTE_NX))
-		return false;
-	if (access & ACCESS_USER)
-		return user_page && (!(access & ACCESS_WRITE) || writable);
-	if (access & ACCESS_WRITE && !writable && walk->cr0 & X86_CR0_WP)
-		return false;
+	if (access & ACCESS_FETCH && !(rights & X86_PTE_NX)) return false;
+	if (access & ACCESS_USER) return user_page && (!(access & ACCESS_WRITE) || writable);
+	if (access & ACCESS_WRITE && !writable && walk->cr0 & X86_CR0_WP) return false;
 	return !user_page || supervisor_on_user_page(walk, access);
 }
 
@@ -104,16 +98,14 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
 static inline bool set_bits(const struct gwalk *walk, gpa_t at, unsigned size, u64 seen, u64 bits) {
 	void *entry;
 
-	if (likely((seen & bits) == bits))
-		return true;
+	if (likely((seen & bits) == bits)) return true;
 	entry = gmem_ptr_write(walk->gmem, at, size);
 	return entry && cmpxchg(entry, size, seen, seen | bits);
 }
 
 /* Of an L2: *at from its physical address to one of L1's. access: ACCESS_TABLE for an entry. */
 static inline int to_l1(const struct gwalk *walk, gpa_t *at, u32 access, struct fault *fault) {
-	if (likely(!walk->l2))
-		return 0;
+	if (likely(!walk->l2)) return 0;
 	return walk->l2->backend->l2_translate(walk->l2, *at, access, at, fault);
 }
 
@@ -124,8 +116,7 @@ static inline int read_entry(const struct gwalk *walk, gpa_t *at, unsigned size,
 	const void *entry;
 	int err = to_l1(walk, at, ACCESS_TABLE, fault);
 
-	if (unlikely(err))
-		return err;
+	if (unlikely(err)) return err;
 	entry = gmem_ptr(walk->gmem, *at, size);
 	if (size == 4)
 		*pte = entry ? __atomic_load_n((const u32 *)entry, __ATOMIC_RELAXED) : ~0u;
@@ -141,10 +132,8 @@ static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *d
 	u64 pdpte;
 	int err = read_entry(walk, &at, 8, &pdpte, fault);
 
-	if (err)
-		return err;
-	if (!(pdpte & X86_PTE_P))
-		return page_fault(walk, gva, access, 0, fault);
+	if (err) return err;
+	if (!(pdpte & X86_PTE_P)) return page_fault(walk, gva, access, 0, fault);
 	if (pdpte & (walk->reserved | PDPTE_RESERVED))
 		return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
 	*directory = pdpte & X86_PTE_ADDR;
@@ -153,8 +142,7 @@ static int pae_directory(const struct gwalk *walk, gva_t gva, u32 access, u64 *d
 
 /* Where a leaf's page begins. In one of 4 MiB, bits 20:13 are bits 39:32 (APM 2 5.2.1). */
 static inline gpa_t leaf_address(u64 pte, unsigned shift) {
-	if (unlikely(shift == 22))
-		return (pte & GENMASK(31, 22)) | (pte >> 13 & 0xff) << 32;
+	if (unlikely(shift == 22)) return (pte & GENMASK(31, 22)) | (pte >> 13 & 0xff) << 32;
 	return pte & X86_PTE_ADDR & ~(BIT(shift) - 1);
 }
 
@@ -165,8 +153,7 @@ static inline gpa_t leaf_address(u64 pte, unsigned shift) {
 static u64 large_reserved(const struct gwalk *walk, unsigned shift) {
 	u64 reachable = walk->phys_bits > 32 ? GENMASK(walk->phys_bits - 1, 32) : 0;
 
-	if (shift == 22)
-		return BIT(21) | (~reachable >> 32 & 0xff) << 13;
+	if (shift == 22) return BIT(21) | (~reachable >> 32 & 0xff) << 13;
 	return shift > 30 ? ~0ul : (BIT(shift) - 1) & GENMASK(29, 13);
 }
 
@@ -187,13 +174,11 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 		u64 pte, here;
 		int err = read_entry(walk, &at, size, &pte, fault);
 
-		if (unlikely(err))
-			return err;
+		if (unlikely(err)) return err;
 		here = rights & (pte ^ X86_PTE_NX);
 		large = shift > PAGE_SHIFT && pte & X86_PTE_PS && may_be_large;
 		leaf = large || shift == PAGE_SHIFT;
-		if (unlikely(!(pte & X86_PTE_P)))
-			return page_fault(walk, gva, access, 0, fault);
+		if (unlikely(!(pte & X86_PTE_P))) return page_fault(walk, gva, access, 0, fault);
 		if (unlikely(pte & walk->reserved || (large && pte & large_reserved(walk, shift))))
 			return page_fault(walk, gva, access, PF_PRESENT | PF_RESERVED, fault);
 		if (unlikely(leaf && !permitted(walk, here, access)))
@@ -219,8 +204,7 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 	unsigned shift = walk->levels == 5 ? 48 : 39;
 	int err;
 
-	if (!(access & ACCESS_IMPLICIT))
-		access |= walk->user;
+	if (!(access & ACCESS_IMPLICIT)) access |= walk->user;
 	if (unlikely(walk->levels < 4)) {
 		if (!walk->levels) {
 			*gpa = gva;
@@ -228,8 +212,7 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		}
 		shift = walk->levels == 2 ? 22 : 21;
 		err = walk->levels == 2 ? 0 : pae_directory(walk, gva, access, &table, fault);
-		if (err)
-			return err;
+		if (err) return err;
 	}
 	return walk_tables(walk, table, shift, gva, access, gpa, fault);
 }

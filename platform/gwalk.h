@@ -76,8 +76,7 @@ int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 static inline bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len) {
 	u64 first = gva + walk->half, last = first + len - 1;
 
-	if (unlikely(!walk->half))
-		return true;
+	if (unlikely(!walk->half)) return true;
 	return last < 2 * walk->half && first <= last && !((first ^ last) & walk->half);
 }
 

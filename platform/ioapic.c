@@ -31,10 +31,8 @@ static void send(struct ioapic *ioapic, u64 *entry) {
 	};
 
 	/* Remote IRR only for what will be answered by an EOI: fixed and lowest priority. */
-	if (msg.delivery > 1)
-		msg.level = false;
-	if (apic_send(ioapic->vm, &msg) && msg.level)
-		*entry |= ENTRY_REMOTE_IRR;
+	if (msg.delivery > 1) msg.level = false;
+	if (apic_send(ioapic->vm, &msg) && msg.level) *entry |= ENTRY_REMOTE_IRR;
 }
 
 /* Sends for a pin that is level-triggered, asserted, unmasked and not in service. */
@@ -53,8 +51,7 @@ void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
 	spin_guard(&ioapic->lock);
 	old = ioapic->lines;
 	ioapic->lines = level ? old | bit : old & ~bit;
-	if (ioapic->lines == old || !level)
-		return;
+	if (ioapic->lines == old || !level) return;
 	/* An edge on a masked pin is lost, as on the 82093AA. */
 	if (ioapic->entries[pin] & ENTRY_LEVEL)
 		send_level(ioapic, pin);
@@ -67,8 +64,7 @@ void ioapic_eoi(struct ioapic *ioapic, u8 vector) {
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		u64 *entry = &ioapic->entries[pin];
 
-		if ((*entry & ENTRY_VECTOR) != vector || !(*entry & ENTRY_REMOTE_IRR))
-			continue;
+		if ((*entry & ENTRY_VECTOR) != vector || !(*entry & ENTRY_REMOTE_IRR)) continue;
 		*entry &= ~ENTRY_REMOTE_IRR;
 		send_level(ioapic, pin);
 	}
@@ -94,8 +90,7 @@ static void write_entry(struct ioapic *ioapic, unsigned pin, bool high, u32 valu
 
 	*entry = (keep | (u64)value << (high ? 32 : 0)) & ENTRY_WRITABLE;
 	/* Switching to edge ends what was in service: how software does without IOEOI. */
-	if (*entry & ENTRY_LEVEL)
-		*entry |= remote_irr;
+	if (*entry & ENTRY_LEVEL) *entry |= remote_irr;
 	send_level(ioapic, pin);
 }
 
@@ -112,8 +107,7 @@ static u64 mmio_read(void *dev, u64 offset, unsigned size) {
 	struct ioapic *ioapic = dev;
 
 	spin_guard(&ioapic->lock);
-	if (size <= 4 && !(offset & (size - 1)) && offset < 4)
-		return ioapic->select >> offset * 8;
+	if (size <= 4 && !(offset & (size - 1)) && offset < 4) return ioapic->select >> offset * 8;
 	return offset == IOWIN && size == 4 ? read_register(ioapic) : ~0ul;
 }
 
@@ -133,8 +127,7 @@ static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
 
 void ioapic_reset(struct ioapic *ioapic) {
 	spin_guard(&ioapic->lock);
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
-		ioapic->entries[pin] = ENTRY_MASKED;
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) ioapic->entries[pin] = ENTRY_MASKED;
 	ioapic->select = 0;
 	ioapic->id = 0;
 	ioapic->lines = 0;

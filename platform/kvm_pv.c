@@ -60,8 +60,7 @@ static void store_word(_Atomic u32 *word, u32 value) {
 static void publish(_Atomic u32 *to, const u32 *from, unsigned words, u32 version) {
 	store_word(&to[0], version | 1);
 	atomic_thread_fence(memory_order_release);
-	for (unsigned i = 1; i < words; i++)
-		store_word(&to[i], from[i]);
+	for (unsigned i = 1; i < words; i++) store_word(&to[i], from[i]);
 	atomic_store_explicit(&to[0], (version | 1) + 1, memory_order_release);
 }
 
@@ -71,15 +70,13 @@ static bool tscs_agree(struct vm *vm) {
 	struct vcpu *vcpu;
 
 	for_each_vcpu(vcpu, vm)
-		if (__atomic_load_n(&vcpu->tsc_offset, __ATOMIC_RELAXED) != first)
-			return false;
+		if (__atomic_load_n(&vcpu->tsc_offset, __ATOMIC_RELAXED) != first) return false;
 	return true;
 }
 
 /* An address from an MSR with its enable bit; NULL when there is nothing to write to. */
 static void *structure(struct vcpu *vcpu, u64 msr, size_t len) {
-	if (!(msr & ENABLED) || (msr & 2))
-		return NULL;
+	if (!(msr & ENABLED) || (msr & 2)) return NULL;
 	return gmem_ptr_write(vcpu->vm->gmem, msr & ~(u64)ENABLED, len);
 }
 
@@ -96,8 +93,7 @@ void kvm_pv_clock_update(struct vcpu *vcpu) {
 	u32 flags = tscs_agree(vcpu->vm) ? CLOCK_TSC_STABLE : 0;
 	s8 shift;
 
-	if (!to)
-		return;
+	if (!to) return;
 	words[CLOCK_MUL] = clock_factor(vcpu->vm->cpu_model->tsc_khz, &shift);
 	words[CLOCK_SHIFT_FLAGS] = (u8)shift | flags << 8;
 	publish(to, words, CLOCK_WORDS, pv->clock_version);
@@ -108,10 +104,8 @@ void kvm_pv_tsc_changed(struct vcpu *changed) {
 	struct vcpu *vcpu;
 
 	for_each_vcpu(vcpu, changed->vm)
-		if (vcpu != changed)
-			vcpu_request(vcpu, REQ_CLOCK);
-	if (changed->pv->system_time & ENABLED)
-		kvm_pv_clock_update(changed);
+		if (vcpu != changed) vcpu_request(vcpu, REQ_CLOCK);
+	if (changed->pv->system_time & ENABLED) kvm_pv_clock_update(changed);
 }
 
 /* The time of day at which the VM started; the guest adds its clock to it. */
@@ -121,8 +115,7 @@ static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa) {
 	u64 start = platform_wall_clock_ns() - since_start;
 	u32 words[WALL_WORDS] = {0, (u32)(start / 1000000000), (u32)(start % 1000000000)};
 
-	if (to)
-		publish(to, words, WALL_WORDS, atomic_load_explicit(&to[0], memory_order_relaxed));
+	if (to) publish(to, words, WALL_WORDS, atomic_load_explicit(&to[0], memory_order_relaxed));
 }
 
 /* ---- EOI ---- */
@@ -131,11 +124,9 @@ static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa) {
 static bool eoi_is_silent(struct lapic *lapic) {
 	u32 vector = lapic_in_service(lapic);
 
-	if (!vector)
-		return false;
+	if (!vector) return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(lapic->irr); i++)
-		if (atomic_load_explicit(&lapic->irr[i], memory_order_relaxed))
-			return false;
+		if (atomic_load_explicit(&lapic->irr[i], memory_order_relaxed)) return false;
 	return !(atomic_load_explicit(&lapic->tmr[vector / 64], memory_order_relaxed) &
 		 BIT(vector % 64));
 }
@@ -145,11 +136,9 @@ static u8 *eoi_flag(struct vcpu *vcpu) { return structure(vcpu, vcpu->pv->eoi, s
 void kvm_pv_eoi_set(struct vcpu *vcpu) {
 	u8 *flag;
 
-	if (vcpu->pv->eoi_armed || !eoi_is_silent(vcpu->lapic))
-		return;
+	if (vcpu->pv->eoi_armed || !eoi_is_silent(vcpu->lapic)) return;
 	flag = eoi_flag(vcpu);
-	if (!flag)
-		return;
+	if (!flag) return;
 	__atomic_fetch_or(flag, 1, __ATOMIC_RELAXED);
 	vcpu->pv->eoi_armed = true;
 }
@@ -159,8 +148,7 @@ void kvm_pv_eoi_take(struct vcpu *vcpu) {
 	u8 *flag = eoi_flag(vcpu);
 
 	vcpu->pv->eoi_armed = false;
-	if (flag && !(__atomic_fetch_and(flag, 0xfe, __ATOMIC_RELAXED) & 1))
-		lapic_eoi(vcpu);
+	if (flag && !(__atomic_fetch_and(flag, 0xfe, __ATOMIC_RELAXED) & 1)) lapic_eoi(vcpu);
 }
 
 /* ---- MSRs ---- */
@@ -198,8 +186,7 @@ int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 		kvm_pv_clock_update(vcpu);
 		return 0;
 	default:
-		if (value & 2)
-			return E_INVAL;
+		if (value & 2) return E_INVAL;
 		kvm_pv_eoi_sync(vcpu);
 		pv->eoi = value;
 		return 0;
@@ -225,8 +212,7 @@ enum { DELIVERY_FIXED = 0, DELIVERY_NMI = 4 };
 static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id) {
 	struct vcpu *target;
 
-	if (apic_id >= vcpu->vm->nr_vcpus)
-		return 0;
+	if (apic_id >= vcpu->vm->nr_vcpus) return 0;
 	target = vcpu->vm->vcpus[apic_id];
 	atomic_store_explicit(&target->pv->kicked, true, memory_order_release);
 	vcpu_request(target, REQ_EVENT);
@@ -245,17 +231,13 @@ static __noinline s64 send_ipi(struct vcpu *vcpu, u64 mask, unsigned map_bits) {
 	struct apic_msg msg = {.vector = (u8)icr, .delivery = ICR_DELIVERY(icr), .assert = true};
 	s64 taken = 0;
 
-	if (icr & (ICR_LOGICAL | ICR_SHORTHAND))
-		return HC_EINVAL;
-	if (msg.delivery != DELIVERY_FIXED && msg.delivery != DELIVERY_NMI)
-		return HC_EINVAL;
+	if (icr & (ICR_LOGICAL | ICR_SHORTHAND)) return HC_EINVAL;
+	if (msg.delivery != DELIVERY_FIXED && msg.delivery != DELIVERY_NMI) return HC_EINVAL;
 	for (u32 id = first; id < vcpu->vm->nr_vcpus; id++) {
 		u32 bit = id - first;
 
-		if (bit >= 2 * map_bits)
-			break;
-		if (!(map[bit / map_bits] >> bit % map_bits & 1))
-			continue;
+		if (bit >= 2 * map_bits) break;
+		if (!(map[bit / map_bits] >> bit % map_bits & 1)) continue;
 		msg.dest = id;
 		taken += apic_send(vcpu->vm, &msg);
 	}

@@ -69,13 +69,11 @@ void kvm_pv_eoi_set(struct vcpu *vcpu);
 void kvm_pv_eoi_take(struct vcpu *vcpu);
 
 static inline void kvm_pv_eoi_offer(struct vcpu *vcpu) {
-	if (vcpu->pv && (vcpu->pv->eoi & 1))
-		kvm_pv_eoi_set(vcpu);
+	if (vcpu->pv && (vcpu->pv->eoi & 1)) kvm_pv_eoi_set(vcpu);
 }
 
 static inline void kvm_pv_eoi_sync(struct vcpu *vcpu) {
-	if (vcpu->pv && unlikely(vcpu->pv->eoi_armed))
-		kvm_pv_eoi_take(vcpu);
+	if (vcpu->pv && unlikely(vcpu->pv->eoi_armed)) kvm_pv_eoi_take(vcpu);
 }
 
 /* True once after another vCPU kicked this one: HLT ends, or does not begin. */

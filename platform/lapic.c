@@ -48,8 +48,7 @@ static u32 highest_irr(struct lapic *lapic) {
 	for (u32 word = 4; word-- > 0;) {
 		u64 bits = atomic_load_explicit(&lapic->irr[word], memory_order_acquire);
 
-		if (bits)
-			return word * 64 + 63 - (u32)__builtin_clzl(bits);
+		if (bits) return word * 64 + 63 - (u32)__builtin_clzl(bits);
 	}
 	return 0;
 }
@@ -65,10 +64,8 @@ int lapic_pending_vector(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 vector = highest_irr(lapic);
 
-	if (!vector || vector >> 4 <= priority(lapic) >> 4)
-		return -1;
-	if (unlikely(load_relaxed(&lapic->mode) == LAPIC_DISABLED))
-		return -1;
+	if (!vector || vector >> 4 <= priority(lapic) >> 4) return -1;
+	if (unlikely(load_relaxed(&lapic->mode) == LAPIC_DISABLED)) return -1;
 	return (int)vector;
 }
 
@@ -77,8 +74,7 @@ static void look_again(struct lapic *lapic) {
 	u64 any = load_relaxed(&lapic->irr[0]) | load_relaxed(&lapic->irr[1]) |
 		  load_relaxed(&lapic->irr[2]) | load_relaxed(&lapic->irr[3]);
 
-	if (any && lapic_pending_vector(lapic->vcpu) >= 0)
-		vcpu_request(lapic->vcpu, REQ_EVENT);
+	if (any && lapic_pending_vector(lapic->vcpu) >= 0) vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
 void lapic_accept(struct vcpu *vcpu, u8 vector) {
@@ -96,28 +92,23 @@ bool extint_pending(struct vcpu *vcpu) {
 	u32 lvt;
 
 	/* The PIC is wired to the LINT0 of vCPU 0 only. */
-	if (!(load_relaxed(&lapic->lint) & 1))
-		return false;
-	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED)
-		return true;
+	if (!(load_relaxed(&lapic->lint) & 1)) return false;
+	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED) return true;
 	lvt = load_relaxed(&lapic->lvt[LVT_LINT0]);
 	return (lvt & (LVT_MASKED | LVT_DELIVERY)) == DELIVER_EXTINT << 8;
 }
 
 int irq_next(struct vcpu *vcpu) {
-	if (unlikely(extint_pending(vcpu)))
-		return pic_peek(&vcpu->vm->platform->pic);
+	if (unlikely(extint_pending(vcpu))) return pic_peek(&vcpu->vm->platform->pic);
 	return lapic_pending_vector(vcpu);
 }
 
 int irq_accept(struct vcpu *vcpu) {
 	int vector;
 
-	if (unlikely(extint_pending(vcpu)))
-		return pic_accept(&vcpu->vm->platform->pic);
+	if (unlikely(extint_pending(vcpu))) return pic_accept(&vcpu->vm->platform->pic);
 	vector = lapic_pending_vector(vcpu);
-	if (vector >= 0)
-		lapic_accept(vcpu, (u8)vector);
+	if (vector >= 0) lapic_accept(vcpu, (u8)vector);
 	return vector;
 }
 
@@ -136,14 +127,12 @@ void lapic_eoi(struct vcpu *vcpu) {
 	u32 word, bit;
 	u64 rest;
 
-	if (unlikely(!lapic->isr_words))
-		return;
+	if (unlikely(!lapic->isr_words)) return;
 	word = 31 - (u32)__builtin_clz(lapic->isr_words);
 	bit = 63 - (u32)__builtin_clzl(lapic->isr[word]);
 	rest = lapic->isr[word] & ~BIT(bit);
 	lapic->isr[word] = rest;
-	if (!rest)
-		lapic->isr_words &= ~BIT32(word);
+	if (!rest) lapic->isr_words &= ~BIT32(word);
 	if (unlikely(load_relaxed(&lapic->tmr[word]) & BIT(bit)))
 		eoi_level(lapic, (u8)(word * 64 + bit));
 	look_again(lapic);
@@ -156,8 +145,7 @@ void lapic_set_tpr(struct vcpu *vcpu, u8 tpr) {
 	u32 old = lapic->tpr;
 
 	lapic->tpr = tpr;
-	if (tpr < old)
-		look_again(lapic);
+	if (tpr < old) look_again(lapic);
 }
 
 /* ---- local interrupts and errors ---- */
@@ -166,8 +154,7 @@ void lapic_error(struct lapic *lapic, u32 bits) {
 	u32 old = atomic_fetch_or(&lapic->errors, bits);
 	u32 lvt = load_relaxed(&lapic->lvt[LVT_ERROR]);
 
-	if (!(bits & ~old) || lvt & LVT_MASKED || !lapic_enabled(lapic))
-		return;
+	if (!(bits & ~old) || lvt & LVT_MASKED || !lapic_enabled(lapic)) return;
 	/* An illegal vector here is one more error, but must not come round for ever. */
 	if ((lvt & LVT_VECTOR) < 16)
 		atomic_fetch_or(&lapic->errors, ESR_RECEIVE_ILLEGAL);
@@ -187,8 +174,7 @@ void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which) {
 	u32 lvt = load_relaxed(&lapic->lvt[which]);
 	u8 vector = (u8)(lvt & LVT_VECTOR);
 
-	if (lvt & LVT_MASKED || load_relaxed(&lapic->mode) == LAPIC_DISABLED)
-		return;
+	if (lvt & LVT_MASKED || load_relaxed(&lapic->mode) == LAPIC_DISABLED) return;
 	/* SMI finds no SMM and INIT is not allowed here; ExtINT is asked for by level. */
 	switch (lvt >> 8 & 7) {
 	case DELIVER_FIXED:
@@ -207,11 +193,9 @@ void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level) {
 	u32 bit = BIT32(pin & 1);
 	u32 old = level ? atomic_fetch_or(&lapic->lint, bit) : atomic_fetch_and(&lapic->lint, ~bit);
 
-	if (!level || old & bit)
-		return;
+	if (!level || old & bit) return;
 	lapic_deliver_lvt(lapic, pin & 1 ? LVT_LINT1 : LVT_LINT0);
-	if (extint_pending(vcpu))
-		vcpu_request(vcpu, REQ_EVENT);
+	if (extint_pending(vcpu)) vcpu_request(vcpu, REQ_EVENT);
 }
 
 /* ---- reset and modes ---- */
@@ -236,8 +220,7 @@ void lapic_init_reset(struct vcpu *vcpu) {
 	lapic->icr = 0;
 	lapic->esr = 0;
 	atomic_store(&lapic->errors, 0);
-	for (u32 i = 0; i < NR_LVTS; i++)
-		store_relaxed(&lapic->lvt[i], LVT_MASKED);
+	for (u32 i = 0; i < NR_LVTS; i++) store_relaxed(&lapic->lvt[i], LVT_MASKED);
 	store_relaxed(&lapic->svr, SVR_RESET);
 	store_relaxed(&lapic->dfr, ~0u);
 	store_relaxed(&lapic->ldr,
@@ -285,24 +268,19 @@ int lapic_set_base(struct vcpu *vcpu, u64 value) {
 	enum lapic_mode old = load_relaxed(&lapic->mode);
 	bool enable = value & LAPIC_BASE_ENABLE, x2apic = value & LAPIC_BASE_X2APIC;
 
-	if (value & lapic->base_reserved || (x2apic && !enable))
-		return E_INVAL;
+	if (value & lapic->base_reserved || (x2apic && !enable)) return E_INVAL;
 	/* x2APIC is entered from xAPIC only and left by disabling only (SDM 3A 10.12.5). */
-	if (old == LAPIC_DISABLED && x2apic)
-		return E_INVAL;
-	if (old == LAPIC_X2APIC && enable && !x2apic)
-		return E_INVAL;
+	if (old == LAPIC_DISABLED && x2apic) return E_INVAL;
+	if (old == LAPIC_X2APIC && enable && !x2apic) return E_INVAL;
 	apply_base(lapic, value);
-	if (load_relaxed(&lapic->mode) == old)
-		return 0;
+	if (load_relaxed(&lapic->mode) == old) return 0;
 	if (x2apic) {
 		lapic->icr &= 0xffffffff;
 		store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
 	} else {
 		lapic_init_reset(vcpu);
 	}
-	if (extint_pending(vcpu))
-		vcpu_request(vcpu, REQ_EVENT);
+	if (extint_pending(vcpu)) vcpu_request(vcpu, REQ_EVENT);
 	return 0;
 }
 
@@ -343,13 +321,10 @@ static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value) {
 
 	value &= lvt_writable[which];
 	/* Software-disabled: mask bits are set and stay so (SDM 3A 10.4.7.2). */
-	if (!(load_relaxed(&lapic->svr) & SVR_ENABLE))
-		value |= LVT_MASKED;
+	if (!(load_relaxed(&lapic->svr) & SVR_ENABLE)) value |= LVT_MASKED;
 	store_relaxed(&lapic->lvt[which], value);
-	if (which == LVT_TIMER)
-		lapic_timer_lvt_changed(lapic, old);
-	if (which != LVT_LINT0 || !(load_relaxed(&lapic->lint) & 1))
-		return;
+	if (which == LVT_TIMER) lapic_timer_lvt_changed(lapic, old);
+	if (which != LVT_LINT0 || !(load_relaxed(&lapic->lint) & 1)) return;
 	/* The PIC's line is up: what was masked may pass now. */
 	if (extint_pending(lapic->vcpu))
 		vcpu_request(lapic->vcpu, REQ_EVENT);
@@ -359,10 +334,8 @@ static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value) {
 
 static void write_svr(struct lapic *lapic, u32 value) {
 	store_relaxed(&lapic->svr, value & SVR_WRITABLE);
-	if (value & SVR_ENABLE)
-		return;
-	for (u32 i = 0; i < NR_LVTS; i++)
-		write_lvt(lapic, i, load_relaxed(&lapic->lvt[i]));
+	if (value & SVR_ENABLE) return;
+	for (u32 i = 0; i < NR_LVTS; i++) write_lvt(lapic, i, load_relaxed(&lapic->lvt[i]));
 }
 
 /* Registers that both modes write alike; reserved bits have been dealt with. E_INVAL: none such. */
@@ -393,8 +366,7 @@ static u32 xapic_read(struct lapic *lapic, u32 reg) {
 	case REG_ICR_HIGH: return (u32)(lapic->icr >> 32);
 	default:
 		value = read_register(lapic, reg);
-		if (value != NO_REGISTER)
-			return (u32)value;
+		if (value != NO_REGISTER) return (u32)value;
 		lapic_error(lapic, ESR_ILLEGAL_REGISTER);
 		return 0;
 	}
@@ -403,8 +375,7 @@ static u32 xapic_read(struct lapic *lapic, u32 reg) {
 u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size) {
 	kvm_pv_eoi_sync(vcpu);
 	/* Only the first four bytes of each 16 exist; SDM 3A 10.4.1 leaves the rest undefined. */
-	if ((offset & 15) + size > 4)
-		return 0;
+	if ((offset & 15) + size > 4) return 0;
 	return xapic_read(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
 }
 
@@ -412,8 +383,7 @@ void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 low = (u32)value;
 
-	if (size != 4 || offset & 15)
-		return;
+	if (size != 4 || offset & 15) return;
 	kvm_pv_eoi_sync(vcpu);
 	switch (offset >> 4) {
 	case REG_ID ... REG_VERSION:
@@ -442,8 +412,7 @@ int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	struct lapic *lapic = vcpu->lapic;
 
 	kvm_pv_eoi_sync(vcpu);
-	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC)
-		return E_INVAL;
+	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC) return E_INVAL;
 	if (msr == MSR_X2APIC_FIRST + REG_ICR) {
 		*value = lapic->icr;
 		return 0;
@@ -470,8 +439,7 @@ static u32 x2apic_reserved(u32 reg) {
 #define X2APIC_ICR_RESERVED 0xfff32000u
 
 static int write_icr(struct lapic *lapic, u64 value) {
-	if (value & X2APIC_ICR_RESERVED)
-		return E_INVAL;
+	if (value & X2APIC_ICR_RESERVED) return E_INVAL;
 	lapic->icr = value & ~BIT(12);
 	lapic_icr_command(lapic, (u32)value, (u32)(value >> 32));
 	return 0;
@@ -482,18 +450,14 @@ static __noinline int write_msr(struct vcpu *vcpu, u32 reg, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 
 	kvm_pv_eoi_sync(vcpu);
-	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC)
-		return E_INVAL;
-	if (reg == REG_ICR)
-		return write_icr(lapic, value);
-	if (value >> 32)
-		return E_INVAL;
+	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC) return E_INVAL;
+	if (reg == REG_ICR) return write_icr(lapic, value);
+	if (value >> 32) return E_INVAL;
 	if (reg == REG_TIMER_INITIAL) {
 		lapic_timer_set_initial(lapic, (u32)value);
 		return 0;
 	}
-	if ((u32)value & x2apic_reserved(reg))
-		return E_INVAL;
+	if ((u32)value & x2apic_reserved(reg)) return E_INVAL;
 	if (reg == REG_SELF_IPI) {
 		lapic_icr_command(lapic, (u32)value | 1u << 18, 0);
 		return 0;

@@ -93,8 +93,7 @@ int lapic_pending_vector(struct vcpu *vcpu);
 static inline u32 lapic_in_service(const struct lapic *lapic) {
 	u32 word;
 
-	if (!lapic->isr_words)
-		return 0;
+	if (!lapic->isr_words) return 0;
 	word = 31 - (u32)__builtin_clz(lapic->isr_words);
 	return word * 64 + 63 - (u32)__builtin_clzl(lapic->isr[word]);
 }

@@ -44,8 +44,7 @@ static inline void lapic_post(struct lapic *lapic, u8 vector, bool level) {
 		atomic_fetch_or_explicit(&lapic->tmr[word], bit, memory_order_relaxed);
 	else if (load_relaxed(&lapic->tmr[word]) & bit)
 		atomic_fetch_and_explicit(&lapic->tmr[word], ~bit, memory_order_relaxed);
-	if (!(atomic_fetch_or(&lapic->irr[word], bit) & bit))
-		vcpu_request(lapic->vcpu, REQ_EVENT);
+	if (!(atomic_fetch_or(&lapic->irr[word], bit) & bit)) vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
 /* Notes errors in the ESR to be; the first of a kind raises the error interrupt. Any CPU. */

@@ -26,8 +26,7 @@ static bool match_logical(struct lapic *lapic, u32 dest) {
 
 	if (load_relaxed(&lapic->mode) == LAPIC_X2APIC)
 		return dest >> 16 == ldr >> 16 && dest & ldr & 0xffff;
-	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED || dest > 0xff)
-		return false;
+	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED || dest > 0xff) return false;
 	ldr >>= 24;
 	switch (load_relaxed(&lapic->dfr) >> 28) {
 	case 0xf: /* flat */ return dest & ldr;
@@ -42,20 +41,16 @@ static u64 destination_set(const struct vm *vm, u32 dest, bool logical) {
 	u32 first = 0, end = vm->nr_vcpus;
 	u64 set = 0;
 
-	if (dest == DEST_BROADCAST)
-		return all_vcpus(vm);
-	if (!logical)
-		return dest < end ? BIT(dest) : 0;
+	if (dest == DEST_BROADCAST) return all_vcpus(vm);
+	if (!logical) return dest < end ? BIT(dest) : 0;
 	if (dest > 0xff) {
 		/* Only x2APIC clusters: the 16 vCPUs of one (SDM 3A 10.12.10.2). */
-		if (dest >> 16 > (VM_MAX_VCPUS - 1) >> 4)
-			return 0;
+		if (dest >> 16 > (VM_MAX_VCPUS - 1) >> 4) return 0;
 		first = dest >> 16 << 4;
 		end = (u32)min_u64(end, first + 16);
 	}
 	for (u32 id = first; id < end; id++)
-		if (match_logical(vm->vcpus[id]->lapic, dest))
-			set |= BIT(id);
+		if (match_logical(vm->vcpus[id]->lapic, dest)) set |= BIT(id);
 	return set;
 }
 
@@ -70,8 +65,7 @@ static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector) {
 			count++;
 		}
 	}
-	for (u32 nth = count ? vector % count : 0; nth; nth--)
-		able &= able - 1;
+	for (u32 nth = count ? vector % count : 0; nth; nth--) able &= able - 1;
 	return able & -able;
 }
 
@@ -79,13 +73,11 @@ static u64 lowest_priority(const struct vm *vm, u64 set, u8 vector) {
 static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg) {
 	struct lapic *lapic = vcpu->lapic;
 
-	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED)
-		return false;
+	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED) return false;
 	switch (msg->delivery) {
 	case DELIVER_FIXED:
 	case DELIVER_LOWEST:
-		if (!lapic_enabled(lapic))
-			return false;
+		if (!lapic_enabled(lapic)) return false;
 		if (msg->vector < 16) {
 			lapic_error(lapic, ESR_RECEIVE_ILLEGAL);
 			return false;
@@ -109,10 +101,8 @@ static bool deliver(struct vcpu *vcpu, const struct apic_msg *msg) {
 static unsigned deliver_set(struct vm *vm, u64 set, const struct apic_msg *msg) {
 	unsigned count = 0;
 
-	if (msg->delivery == DELIVER_LOWEST)
-		set = lowest_priority(vm, set, msg->vector);
-	for (; set; set &= set - 1)
-		count += deliver(vm->vcpus[__builtin_ctzl(set)], msg);
+	if (msg->delivery == DELIVER_LOWEST) set = lowest_priority(vm, set, msg->vector);
+	for (; set; set &= set - 1) count += deliver(vm->vcpus[__builtin_ctzl(set)], msg);
 	return count;
 }
 
@@ -127,10 +117,8 @@ unsigned apic_send(struct vm *vm, const struct apic_msg *msg) {
 static u64 shorthand_set(struct vcpu *vcpu, enum shorthand shorthand, u32 delivery) {
 	u64 self = BIT(vcpu->id);
 
-	if (shorthand == TO_OTHERS)
-		return all_vcpus(vcpu->vm) & ~self;
-	if (delivery != DELIVER_FIXED)
-		return 0;
+	if (shorthand == TO_OTHERS) return all_vcpus(vcpu->vm) & ~self;
+	if (delivery != DELIVER_FIXED) return 0;
 	return shorthand == TO_SELF ? self : all_vcpus(vcpu->vm);
 }
 

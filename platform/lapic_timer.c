@@ -32,8 +32,7 @@ static void arm_count(struct lapic_timer *timer, u64 count) {
 	u64 when = timer->start + ticks + 1; /* never early by rounding */
 
 	timer->next = count;
-	if (when > ticks)
-		timer_arm(&timer->host, when);
+	if (when > ticks) timer_arm(&timer->host, when);
 }
 
 /* Arms the next expiry of a running count after this one; one-shot: only if it is still to come. */
@@ -46,10 +45,8 @@ static void arm_after(struct lapic *lapic, u64 count) {
 		arm_count(timer, timer->first);
 		return;
 	}
-	if (!periodic(lapic) || !timer->initial)
-		return;
-	if (timer->initial < gap)
-		target = count + gap;
+	if (!periodic(lapic) || !timer->initial) return;
+	if (timer->initial < gap) target = count + gap;
 	arm_count(timer, timer->first + (target - timer->first + timer->initial - 1) /
 						timer->initial * timer->initial);
 }
@@ -69,27 +66,22 @@ static void count_expired(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
 
 	lapic_deliver_lvt(lapic, LVT_TIMER);
-	if (periodic(lapic))
-		arm_after(lapic, max_u64(timer->next, elapsed(timer)));
+	if (periodic(lapic)) arm_after(lapic, max_u64(timer->next, elapsed(timer)));
 }
 
 u32 lapic_timer_current(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
 	u64 past;
 
-	if (!timer->first || deadline_mode(lapic))
-		return 0;
+	if (!timer->first || deadline_mode(lapic)) return 0;
 	past = elapsed(timer);
-	if (past < timer->first)
-		return (u32)(timer->first - past);
-	if (!periodic(lapic) || !timer->initial)
-		return 0;
+	if (past < timer->first) return (u32)(timer->first - past);
+	if (!periodic(lapic) || !timer->initial) return 0;
 	return timer->initial - (u32)((past - timer->first) % timer->initial);
 }
 
 void lapic_timer_set_initial(struct lapic *lapic, u32 count) {
-	if (unlikely(deadline_mode(lapic)))
-		return;
+	if (unlikely(deadline_mode(lapic))) return;
 	lapic->timer.initial = count;
 	start_count(lapic, count);
 }
@@ -100,8 +92,7 @@ void lapic_timer_set_divide(struct lapic *lapic, u32 value) {
 
 	timer->divide = value & 0xb;
 	timer->shift = (((value >> 1 & 4) | (value & 3)) + 1) & 7;
-	if (current)
-		start_count(lapic, current);
+	if (current) start_count(lapic, current);
 }
 
 /* ---- TSC deadline ---- */
@@ -134,8 +125,7 @@ u64 lapic_deadline(struct vcpu *vcpu) {
 void lapic_set_deadline(struct vcpu *vcpu, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 
-	if (!deadline_mode(lapic))
-		return;
+	if (!deadline_mode(lapic)) return;
 	lapic->timer.deadline = value;
 	if (!value || timer_lvt(lapic) & LVT_MASKED)
 		timer_cancel(&lapic->timer.host);
@@ -155,8 +145,7 @@ void lapic_tsc_changed(struct vcpu *vcpu) {
 static void expired(struct timer *host) {
 	struct lapic *lapic = container_of(host, struct lapic, timer.host);
 
-	if (timer_lvt(lapic) & LVT_MASKED)
-		return;
+	if (timer_lvt(lapic) & LVT_MASKED) return;
 	if (!deadline_mode(lapic))
 		count_expired(lapic);
 	else if (lapic->timer.deadline)
@@ -179,8 +168,7 @@ void lapic_timer_lvt_changed(struct lapic *lapic, u32 old) {
 	if (now & LVT_MASKED) {
 		timer_cancel(&timer->host);
 	} else if (deadline_mode(lapic)) {
-		if (lapic_deadline(lapic->vcpu))
-			arm_deadline(lapic);
+		if (lapic_deadline(lapic->vcpu)) arm_deadline(lapic);
 	} else if (timer->first) {
 		arm_after(lapic, elapsed(timer));
 	}

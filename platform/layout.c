@@ -7,8 +7,7 @@ u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM]) {
 	gpa_t low_end = layout_low_end(memory);
 
 	out[0] = (struct guest_range){.base = 0, .size = low_end, .type = GUEST_RAM};
-	if (memory == low_end)
-		return 1;
+	if (memory == low_end) return 1;
 	out[1] = (struct guest_range){
 		.base = LAYOUT_ABOVE_4G, .size = memory - low_end, .type = GUEST_RAM};
 	return 2;

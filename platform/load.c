@@ -38,8 +38,7 @@ int load_fail(const struct load_target *to, int error, const char *fmt, ...) {
 
 int load_check_room(const struct load_target *to, const char *what, const struct blob *blob,
 		    u64 room) {
-	if (blob->size <= room)
-		return 0;
+	if (blob->size <= room) return 0;
 	return load_fail(to, E_NOMEM, "%s '%s' of %lu KiB does not fit: %lu KiB are missing", what,
 			 blob->name, load_kib(blob->size), load_kib(blob->size - room));
 }
@@ -86,8 +85,7 @@ void boot_state_apply(struct vcpu *vcpu, const struct boot_state *state) {
 	vcpu_set_reg(vcpu, VREG_CR4, state->cr4);
 	vcpu_set_reg(vcpu, VREG_CR3, state->cr3);
 	vcpu_set_reg(vcpu, VREG_CR0, state->cr0);
-	for (u32 i = 0; i < NR_SEGS; i++)
-		vcpu_set_segment(vcpu, (enum seg)i, &state->seg[i]);
+	for (u32 i = 0; i < NR_SEGS; i++) vcpu_set_segment(vcpu, (enum seg)i, &state->seg[i]);
 	vcpu_set_reg(vcpu, VREG_GDTR_BASE, state->gdt_base);
 	vcpu_set_reg(vcpu, VREG_GDTR_LIMIT, state->gdt_limit);
 	vcpu_set_reg(vcpu, VREG_IDTR_BASE, 0);
@@ -122,8 +120,7 @@ static int check_spec(const struct load_target *to) {
 		return load_fail(to, E_INVAL,
 				 "memory of %lu bytes: expected whole 4 KiB pages, at least 2 MiB",
 				 to->memory);
-	if (!spec->kernel.data || !spec->kernel.size)
-		return load_fail(to, E_FORMAT, "it is empty");
+	if (!spec->kernel.data || !spec->kernel.size) return load_fail(to, E_FORMAT, "it is empty");
 	if (spec->nr_modules > LOAD_MAX_MODULES)
 		return load_fail(to, E_RANGE, "%u modules: expected at most %u", spec->nr_modules,
 				 LOAD_MAX_MODULES);
@@ -143,8 +140,7 @@ int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct b
 
 	err->text[0] = '\0';
 	rc = check_spec(&to) ?: write_bios_data(&to) ?: write_acpi(&to);
-	if (rc)
-		return rc;
+	if (rc) return rc;
 	for (u32 i = 0; i < ARRAY_SIZE(loaders); i++)
 		if (spec->kind == loaders[i].kind ||
 		    (spec->kind == LOAD_AUTO && loaders[i].detect(&spec->kernel)))

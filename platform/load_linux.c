@@ -79,8 +79,7 @@ static int read_header(const struct load_target *to, struct linux_image *image) 
 	if (kernel->size < VERSION)
 		return load_fail(to, E_TRUNC, "%lu bytes long, too short for a Linux setup header",
 				 kernel->size);
-	if (!linux_detect(kernel))
-		return load_fail(to, E_FORMAT, "no Linux setup header (HdrS)");
+	if (!linux_detect(kernel)) return load_fail(to, E_FORMAT, "no Linux setup header (HdrS)");
 	end = JUMP_END + kernel->data[JUMP_LENGTH];
 	if (kernel->size < end)
 		return load_fail(to, E_TRUNC, "%lu bytes long, but its setup header takes %lu",
@@ -155,8 +154,7 @@ static int place_initrd(const struct load_target *to, struct linux_image *image)
 	u64 limit = min_u64(to->low_end, get(INITRD_ADDR_MAX, 4) + 1);
 	u64 top = align_down(limit, PAGE_SIZE);
 
-	if (!initrd->data || !initrd->size)
-		return 0;
+	if (!initrd->data || !initrd->size) return 0;
 	image->initrd = align_down(top - initrd->size, PAGE_SIZE);
 	return load_check_room(to, "initrd", initrd,
 			       top > image->load_end ? top - image->load_end : 0);
@@ -199,8 +197,7 @@ static int write_params(const struct load_target *to, const struct linux_image *
 /* A page table whose first entries count up from `first` in this step; the others are empty. */
 static int write_table(const struct load_target *to, gpa_t table, u32 count, u64 first, u64 step) {
 	memset(table_page, 0, sizeof(table_page));
-	for (u32 i = 0; i < count; i++)
-		table_page[i] = first + i * step;
+	for (u32 i = 0; i < count; i++) table_page[i] = first + i * step;
 	return load_write(to, table, table_page, sizeof(table_page));
 }
 
@@ -241,7 +238,6 @@ int linux_load(const struct load_target *to) {
 			image.payload_size) ?:
 	     load_write(to, image.initrd, spec->initrd.data,
 			image.initrd ? spec->initrd.size : 0);
-	if (!rc)
-		set_entry_state(to->state, &image);
+	if (!rc) set_entry_state(to->state, &image);
 	return rc;
 }

@@ -58,10 +58,8 @@ static int find_header(const struct blob *kernel, struct mb1_header *header) {
 		if (header->magic != HEADER_MAGIC ||
 		    header->magic + header->flags + header->checksum != 0)
 			continue;
-		if (!(header->flags & HEADER_ADDRESSES))
-			return (int)at;
-		if (at + sizeof(*header) > limit)
-			return E_TRUNC;
+		if (!(header->flags & HEADER_ADDRESSES)) return (int)at;
+		if (at + sizeof(*header) > limit) return E_TRUNC;
 		memcpy(header, kernel->data + at, sizeof(*header));
 		return (int)at;
 	}
@@ -76,8 +74,7 @@ bool multiboot_detect(const struct blob *kernel) {
 
 /* Only RAM that the memory map gives to the image may be loaded to. */
 static bool is_free_ram(const struct load_target *to, gpa_t address, u64 size) {
-	if (address < LAYOUT_EBDA)
-		return range_within(address, size, LAYOUT_EBDA);
+	if (address < LAYOUT_EBDA) return range_within(address, size, LAYOUT_EBDA);
 	return address >= LAYOUT_HIGH_LOAD && range_within(address, size, to->low_end);
 }
 
@@ -86,8 +83,7 @@ static int add_segment(const struct load_target *to, const struct elf_segment *s
 	const struct blob *kernel = &to->spec->kernel;
 	gpa_t end = segment->paddr + segment->memory_size;
 
-	if (!segment->memory_size)
-		return 0;
+	if (!segment->memory_size) return 0;
 	if (!range_within(segment->offset, segment->file_size, kernel->size))
 		return load_fail(to, E_TRUNC, "truncated, %lu bytes at %#lx are not all there",
 				 segment->file_size, segment->offset);
@@ -151,8 +147,7 @@ static int read_elf(const struct load_target *to) {
 					       : "no x86 ELF executable, and no address fields");
 	image.entry = elf.entry;
 	for (u32 i = 0; !rc && i < elf.nr_headers; i++) {
-		if (!elf_segment(&elf, i, &segment))
-			continue;
+		if (!elf_segment(&elf, i, &segment)) continue;
 		rc = add_segment(to, &segment);
 		/* e_entry is a virtual address where a segment's virtual addresses contain it. */
 		if (elf.entry - segment.vaddr < segment.memory_size)
@@ -163,8 +158,7 @@ static int read_elf(const struct load_target *to) {
 
 static int check_entry(const struct load_target *to) {
 	for (u32 i = 0; i < image.nr_segments; i++)
-		if (image.entry - image.segment[i].paddr < image.segment[i].memory_size)
-			return 0;
+		if (image.entry - image.segment[i].paddr < image.segment[i].memory_size) return 0;
 	return load_fail(to, E_FORMAT, "entry point %#lx is not in its image", image.entry);
 }
 
@@ -174,8 +168,7 @@ static int load_image(const struct load_target *to) {
 
 	if (offset == E_TRUNC)
 		return load_fail(to, E_TRUNC, "truncated inside its multiboot header");
-	if (offset < 0)
-		return load_fail(to, E_FORMAT, "no multiboot header in its first 8 KiB");
+	if (offset < 0) return load_fail(to, E_FORMAT, "no multiboot header in its first 8 KiB");
 	if (header.flags & HEADER_REQUIRED & ~HEADER_KNOWN)
 		return load_fail(to, E_NOSUPP,
 				 "its multiboot header requires unknown features, flags %#x",
@@ -190,8 +183,7 @@ static int load_image(const struct load_target *to) {
 
 /* Module i as the guest sees them: the initrd, if there is one, comes first. */
 static struct load_module get_module(const struct load_spec *spec, u32 i) {
-	if (!spec->initrd.data)
-		return spec->modules[i];
+	if (!spec->initrd.data) return spec->modules[i];
 	return i ? spec->modules[i - 1] : (struct load_module){.blob = spec->initrd};
 }
 
@@ -222,8 +214,7 @@ static int write_string(const struct load_target *to, gpa_t *at, const char *nam
 	gpa_t gpa = *at;
 	int length;
 
-	if (!args)
-		args = "";
+	if (!args) args = "";
 	length = snprintf(text, sizeof(text), "%.*s%s%.*s", LOAD_MAX_STRING, name, *args ? " " : "",
 			  LOAD_MAX_STRING, args);
 	if (length >= LOAD_MAX_STRING)
@@ -273,10 +264,8 @@ int multiboot_load(const struct load_target *to) {
 
 	memset(&block, 0, sizeof(block));
 	rc = load_image(to) ?: load_modules(to);
-	if (rc)
-		return rc;
-	if (image.start < LAYOUT_EBDA)
-		info = align_up(image.end, PAGE_SIZE);
+	if (rc) return rc;
+	if (image.start < LAYOUT_EBDA) info = align_up(image.end, PAGE_SIZE);
 	fill_block(to, info);
 	/* The specification promises no GDT (3.2), but there are kernels that rely on one. */
 	gdt = align_up(info + sizeof(block), 8);

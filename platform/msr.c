@@ -22,8 +22,7 @@ u64 guest_tsc(struct vcpu *vcpu) { return time_tsc() + vcpu->tsc_offset; }
  * TSC_ADJUST by as much, and the deadline's distance changes with it.
  */
 void msr_move_tsc(struct vcpu *vcpu, u64 delta) {
-	if (!delta)
-		return;
+	if (!delta) return;
 	vcpu->tsc_adjust += delta;
 	vcpu_set_tsc_offset(vcpu, vcpu->tsc_offset + delta);
 	lapic_tsc_changed(vcpu);
@@ -81,12 +80,9 @@ int msr_write_deadline(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 int msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	const struct msr_range *range;
 
-	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS)
-		return lapic_msr_read(vcpu, msr, value);
-	if (msr == MSR_TSC_DEADLINE)
-		return msr_read_deadline(vcpu, msr, value);
-	if (msr == MSR_TSC_ADJUST)
-		return msr_read_tsc_adjust(vcpu, msr, value);
+	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS) return lapic_msr_read(vcpu, msr, value);
+	if (msr == MSR_TSC_DEADLINE) return msr_read_deadline(vcpu, msr, value);
+	if (msr == MSR_TSC_ADJUST) return msr_read_tsc_adjust(vcpu, msr, value);
 	range = find(vcpu, msr);
 	return range ? range->read(vcpu, msr, value) : E_INVAL;
 }
@@ -94,12 +90,9 @@ int msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 int msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	const struct msr_range *range;
 
-	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS)
-		return lapic_msr_write(vcpu, msr, value);
-	if (msr == MSR_TSC_DEADLINE)
-		return msr_write_deadline(vcpu, msr, value);
-	if (msr == MSR_TSC_ADJUST)
-		return msr_write_tsc_adjust(vcpu, msr, value);
+	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS) return lapic_msr_write(vcpu, msr, value);
+	if (msr == MSR_TSC_DEADLINE) return msr_write_deadline(vcpu, msr, value);
+	if (msr == MSR_TSC_ADJUST) return msr_write_tsc_adjust(vcpu, msr, value);
 	range = find(vcpu, msr);
 	return range && range->write ? range->write(vcpu, msr, value) : E_INVAL;
 }
@@ -107,8 +100,7 @@ int msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 enum outcome msr_read_exit(struct vcpu *vcpu) {
 	u64 value;
 
-	if (unlikely(msr_read(vcpu, (u32)vcpu->gpr[RCX], &value)))
-		return inject_gp(vcpu, 0);
+	if (unlikely(msr_read(vcpu, (u32)vcpu->gpr[RCX], &value))) return inject_gp(vcpu, 0);
 	vcpu->gpr[RAX] = (u32)value;
 	vcpu->gpr[RDX] = value >> 32;
 	return ADVANCE;
@@ -117,8 +109,7 @@ enum outcome msr_read_exit(struct vcpu *vcpu) {
 enum outcome msr_write_exit(struct vcpu *vcpu) {
 	u64 value = vcpu->gpr[RDX] << 32 | (u32)vcpu->gpr[RAX];
 
-	if (unlikely(msr_write(vcpu, (u32)vcpu->gpr[RCX], value)))
-		return inject_gp(vcpu, 0);
+	if (unlikely(msr_write(vcpu, (u32)vcpu->gpr[RCX], value))) return inject_gp(vcpu, 0);
 	return ADVANCE;
 }
 
@@ -126,8 +117,7 @@ u32 msr_table_check(const struct msr_range *table, u32 len) {
 	for (u32 i = 0; i < len; i++) {
 		if (table[i].first > table[i].last || !table[i].read || table[i].vendor > MSR_SVM)
 			return i + 1;
-		if (i && table[i - 1].last >= table[i].first)
-			return i + 1;
+		if (i && table[i - 1].last >= table[i].first) return i + 1;
 	}
 	return 0;
 }

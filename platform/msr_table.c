@@ -137,8 +137,7 @@ static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value) {
 
 /* The upper half: AMD drops it, Intel refuses it (SDM 4 table 2-2). */
 static int write_tsc_aux(struct vcpu *vcpu, u32 msr, u64 value) {
-	if (!vcpu->vm->cpu_model->has_rdtscp || (!is_amd(vcpu) && value >> 32))
-		return E_INVAL;
+	if (!vcpu->vm->cpu_model->has_rdtscp || (!is_amd(vcpu) && value >> 32)) return E_INVAL;
 	return write_vreg_low(vcpu, msr, value);
 }
 
@@ -155,8 +154,7 @@ static int read_seg_base(struct vcpu *vcpu, u32 msr, u64 *value) {
 static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value) {
 	struct segment seg;
 
-	if (!canonical(value))
-		return E_INVAL;
+	if (!canonical(value)) return E_INVAL;
 	vcpu_segment(vcpu, seg_of(msr), &seg);
 	seg.base = value;
 	vcpu_set_segment(vcpu, seg_of(msr), &seg);
@@ -176,10 +174,8 @@ static int write_xss(struct vcpu *vcpu, u32 msr, u64 value) {
 
 /* The tables' ranges start at multiples of their sizes, so the low bits are the index. */
 static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr) {
-	if (msr == MTRR_FIX64K)
-		return &vcpu->msrs->mtrr_fixed[0];
-	if (msr < MTRR_FIX4K)
-		return &vcpu->msrs->mtrr_fixed[1 + (msr & 1)];
+	if (msr == MTRR_FIX64K) return &vcpu->msrs->mtrr_fixed[0];
+	if (msr < MTRR_FIX4K) return &vcpu->msrs->mtrr_fixed[1 + (msr & 1)];
 	return &vcpu->msrs->mtrr_fixed[3 + (msr & 7)];
 }
 
@@ -194,8 +190,7 @@ static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value) {
 }
 
 static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value) {
-	if (!types_valid(value))
-		return E_INVAL;
+	if (!types_valid(value)) return E_INVAL;
 	*mtrr_fixed(vcpu, msr) = value;
 	return 0;
 }
@@ -210,8 +205,7 @@ static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value) {
 	u64 reserved = not_frame_bits(vcpu);
 
 	reserved &= (msr & 1) ? ~MTRR_MASK_VALID : ~0xfful;
-	if ((value & reserved) || (!(msr & 1) && !types_valid(value & 0xff)))
-		return E_INVAL;
+	if ((value & reserved) || (!(msr & 1) && !types_valid(value & 0xff))) return E_INVAL;
 	vcpu->msrs->mtrr_variable[msr & 15] = value;
 	return 0;
 }
@@ -268,8 +262,7 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
 	u64 writable;
 	u64 *at = kept(vcpu, msr, &writable);
 
-	if ((value ^ *at) & ~writable)
-		return E_INVAL;
+	if ((value ^ *at) & ~writable) return E_INVAL;
 	*at = value;
 	return 0;
 }
@@ -280,12 +273,9 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
 static int write_vm_cr(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	u64 *vm_cr = &vcpu->msrs->vm_cr, fixed = VM_CR_LOCK | VM_CR_SVMDIS;
 
-	if (value & ~0x1ful)
-		return E_INVAL;
-	if (*vm_cr & VM_CR_LOCK)
-		value = (value & ~fixed) | (*vm_cr & fixed);
-	if ((value & VM_CR_SVMDIS) && (vcpu_reg(vcpu, VREG_EFER) & X86_EFER_SVME))
-		return E_INVAL;
+	if (value & ~0x1ful) return E_INVAL;
+	if (*vm_cr & VM_CR_LOCK) value = (value & ~fixed) | (*vm_cr & fixed);
+	if ((value & VM_CR_SVMDIS) && (vcpu_reg(vcpu, VREG_EFER) & X86_EFER_SVME)) return E_INVAL;
 	*vm_cr = value;
 	return 0;
 }
@@ -369,8 +359,7 @@ void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base) {
 	struct msr_state *s = vcpu->msrs;
 	u64 frames = ~not_frame_bits(vcpu), base = hole_base;
 
-	for (unsigned i = 0; i < MTRR_FIXED; i++)
-		s->mtrr_fixed[i] = 0x0101010101010101ul * MTRR_WB;
+	for (unsigned i = 0; i < MTRR_FIXED; i++) s->mtrr_fixed[i] = 0x0101010101010101ul * MTRR_WB;
 	s->mtrr_fixed[2] = 0x0101010101010101ul * MTRR_UC; /* A0000 to BFFFF: VGA */
 	for (unsigned n = 0; n < MTRR_VARIABLE && base < GiB(4); n++) {
 		u64 size = base & -base; /* the largest block that may start here ends by 4 GiB */

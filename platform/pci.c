@@ -54,8 +54,7 @@ static void update_windows(struct pci_function *function) {
 		struct pci_bar *bar = &function->bar[i];
 		u64 base = bar_address(function, i);
 
-		if (bar->type == PCI_BAR_NONE)
-			continue;
+		if (bar->type == PCI_BAR_NONE) continue;
 		/* All ones are being written to size it; a window at 0 or past the end is none. */
 		if (!(command & command_bit(bar)) || !base || base + (bar->size - 1) < base ||
 		    (bar->type == PCI_BAR_IO && base + (bar->size - 1) > 0xffff))
@@ -67,10 +66,8 @@ static void update_windows(struct pci_function *function) {
 static bool valid_bar(const struct pci_function *function, unsigned index) {
 	const struct pci_bar *bar = &function->bar[index];
 
-	if (bar->type == PCI_BAR_NONE)
-		return true;
-	if (!bar->size || bar->size & (bar->size - 1) || !bar->read || !bar->write)
-		return false;
+	if (bar->type == PCI_BAR_NONE) return true;
+	if (!bar->size || bar->size & (bar->size - 1) || !bar->read || !bar->write) return false;
 	switch (bar->type) {
 	case PCI_BAR_IO: return bar->size >= 4 && bar->size <= 256;
 	case PCI_BAR_MEM32: return bar->size >= 16 && bar->size <= GiB(2);
@@ -88,12 +85,10 @@ static void init_bar(struct pci_function *function, unsigned index) {
 	u64 mask = ~(bar->size - 1);
 
 	atomic_store_explicit(&bar->base, WINDOW_CLOSED, memory_order_relaxed);
-	if (bar->type == PCI_BAR_NONE)
-		return;
+	if (bar->type == PCI_BAR_NONE) return;
 	function->config[offset] |= flags[bar->type];
 	put32(function->writable + offset, (u32)mask);
-	if (bar->type == PCI_BAR_MEM64)
-		put32(function->writable + offset + 4, (u32)(mask >> 32));
+	if (bar->type == PCI_BAR_MEM64) put32(function->writable + offset + 4, (u32)(mask >> 32));
 	function->writable[PCI_COMMAND] |= command_bit(bar) | PCI_COMMAND_MASTER;
 }
 
@@ -101,15 +96,13 @@ static void init_bar(struct pci_function *function, unsigned index) {
 
 static struct pci_function *find_function(struct pci *pci, u8 devfn) {
 	for (u32 i = 0; i < pci->nr_functions; i++)
-		if (pci->functions[i]->devfn == devfn)
-			return pci->functions[i];
+		if (pci->functions[i]->devfn == devfn) return pci->functions[i];
 	return NULL;
 }
 
 /* The function that CONFIG_ADDRESS selects; NULL when there is none. */
 static struct pci_function *selected(struct pci *pci) {
-	if (!(pci->address & ADDRESS_ENABLE) || ADDRESS_BUS(pci->address))
-		return NULL;
+	if (!(pci->address & ADDRESS_ENABLE) || ADDRESS_BUS(pci->address)) return NULL;
 	return find_function(pci, ADDRESS_FN(pci->address));
 }
 
@@ -122,8 +115,7 @@ static void write_config(struct pci_function *function, unsigned offset, unsigne
 	}
 	if (offset < PCI_BAR0 + 4 * PCI_BARS && offset + size > PCI_COMMAND)
 		update_windows(function);
-	if (function->written)
-		function->written(function, (u8)offset, size);
+	if (function->written) function->written(function, (u8)offset, size);
 }
 
 /* CONFIG_ADDRESS is a double word; anything narrower is not for it (3.2.2.3.2). */
@@ -138,8 +130,7 @@ static void address_write(void *dev, u64 port __unused, unsigned size, u64 value
 	struct pci *pci = dev;
 
 	spin_guard(&pci->lock);
-	if (size == 4)
-		pci->address = value & ADDRESS_MASK;
+	if (size == 4) pci->address = value & ADDRESS_MASK;
 }
 
 static u64 data_read(void *dev, u64 port, unsigned size) {
@@ -149,8 +140,7 @@ static u64 data_read(void *dev, u64 port, unsigned size) {
 
 	spin_guard(&pci->lock);
 	function = selected(pci);
-	if (offset + size > 4 || !function)
-		return ~0ul;
+	if (offset + size > 4 || !function) return ~0ul;
 	return get32(function->config + ADDRESS_REG(pci->address)) >> 8 * offset;
 }
 
@@ -201,22 +191,17 @@ void pci_bar_write(struct pci *pci, enum bus_space space, u64 address, unsigned 
 	void *dev;
 	const struct pci_bar *bar = find_window(pci, space, address, &dev, &offset);
 
-	if (bar)
-		bar->write(dev, offset, size, value);
+	if (bar) bar->write(dev, offset, size, value);
 }
 
 /* ---- set-up ---- */
 
 int pci_add(struct pci *pci, struct pci_function *function) {
-	if (find_function(pci, function->devfn))
-		return E_EXIST;
-	if (pci->nr_functions == PCI_MAX_FUNCTIONS)
-		return E_NOMEM;
+	if (find_function(pci, function->devfn)) return E_EXIST;
+	if (pci->nr_functions == PCI_MAX_FUNCTIONS) return E_NOMEM;
 	for (unsigned i = 0; i < PCI_BARS; i++)
-		if (!valid_bar(function, i))
-			return E_INVAL;
-	for (unsigned i = 0; i < PCI_BARS; i++)
-		init_bar(function, i);
+		if (!valid_bar(function, i)) return E_INVAL;
+	for (unsigned i = 0; i < PCI_BARS; i++) init_bar(function, i);
 	memcpy(pci->reset_config[pci->nr_functions], function->config, HEADER_BYTES);
 	pci->functions[pci->nr_functions++] = function;
 	return 0;

@@ -34,14 +34,11 @@ static unsigned requested(const struct pic_chip *chip, bool master) {
 	u8 service = chip->isr;
 	unsigned asks = best(chip, chip->irr & (u8)~chip->imr);
 
-	if (asks == 8 || chip->init_step)
-		return 8;
+	if (asks == 8 || chip->init_step) return 8;
 	/* In special mask mode a masked input in service holds nobody back. */
-	if (chip->special_mask)
-		service &= (u8)~chip->imr;
+	if (chip->special_mask) service &= (u8)~chip->imr;
 	/* Special fully nested: the slave may ask again while it is in service. */
-	if (chip->special_nested && master)
-		service &= (u8) ~(1u << CASCADE);
+	if (chip->special_nested && master) service &= (u8) ~(1u << CASCADE);
 	return asks < best(chip, service) ? input_at(chip, asks) : 8;
 }
 
@@ -56,8 +53,7 @@ static void sample(struct pic_chip *chip) {
 static void set_input(struct pic_chip *chip, unsigned input, bool level) {
 	u8 bit = (u8)(1u << input);
 
-	if (level && !(chip->lines & bit))
-		chip->edges |= bit;
+	if (level && !(chip->lines & bit)) chip->edges |= bit;
 	chip->lines = level ? chip->lines | bit : chip->lines & (u8)~bit;
 	sample(chip);
 }
@@ -76,8 +72,7 @@ static void update(struct pic *pic) {
 }
 
 void pic_set_irq(struct pic *pic, unsigned irq, bool level) {
-	if (irq > 15 || irq == CASCADE)
-		return;
+	if (irq > 15 || irq == CASCADE) return;
 	spin_guard(&pic->lock);
 	set_input(&pic->chip[irq >> 3], irq & 7, level);
 	update(pic);
@@ -87,21 +82,18 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level) {
 
 static void end_of_interrupt(struct pic_chip *chip, unsigned input, bool rotate) {
 	chip->isr &= (u8) ~(1u << input);
-	if (rotate)
-		chip->lowest = (u8)input;
+	if (rotate) chip->lowest = (u8)input;
 }
 
 /* One chip's part of the cycle: the input served, 7 when the request has gone. */
 static unsigned acknowledge(struct pic_chip *chip, bool master) {
 	unsigned input = requested(chip, master);
 
-	if (input == 8)
-		return 7; /* the default vector; ISR is not set */
+	if (input == 8) return 7; /* the default vector; ISR is not set */
 	chip->edges &= (u8) ~(1u << input);
 	sample(chip);
 	chip->isr |= (u8)(1u << input);
-	if (chip->auto_eoi)
-		end_of_interrupt(chip, input, chip->rotate_auto_eoi);
+	if (chip->auto_eoi) end_of_interrupt(chip, input, chip->rotate_auto_eoi);
 	return input;
 }
 
@@ -109,8 +101,7 @@ static unsigned acknowledge(struct pic_chip *chip, bool master) {
 static int acknowledge_both(struct pic_chip chip[2]) {
 	unsigned input = acknowledge(chip, true);
 
-	if (input == CASCADE)
-		input = acknowledge(++chip, false);
+	if (input == CASCADE) input = acknowledge(++chip, false);
 	return chip->base + (int)input;
 }
 
@@ -156,8 +147,7 @@ static void write_ocw2(struct pic_chip *chip, u8 value) {
 	case OCW2_EOI:
 	case OCW2_ROTATE:
 		/* A non-specific EOI leaves alone what special mask mode has masked. */
-		if (chip->special_mask)
-			service &= (u8)~chip->imr;
+		if (chip->special_mask) service &= (u8)~chip->imr;
 		served = best(chip, service);
 		if (served < 8)
 			end_of_interrupt(chip, input_at(chip, served), command == OCW2_ROTATE);
@@ -174,8 +164,7 @@ static void write_ocw2(struct pic_chip *chip, u8 value) {
 }
 
 static void write_ocw3(struct pic_chip *chip, u8 value) {
-	if (value & 0x40)
-		chip->special_mask = value & 0x20;
+	if (value & 0x40) chip->special_mask = value & 0x20;
 	if (value & OCW3_POLL)
 		chip->poll = true;
 	else if (value & 2)
@@ -218,10 +207,8 @@ static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 	u8 value;
 
 	spin_guard(&pic->lock);
-	if (port >= ELCR)
-		return chip->elcr;
-	if (!chip->poll)
-		return port & 1 ? chip->imr : chip->read_isr ? chip->isr : chip->irr;
+	if (port >= ELCR) return chip->elcr;
+	if (!chip->poll) return port & 1 ? chip->imr : chip->read_isr ? chip->isr : chip->irr;
 	value = poll(chip, chip == &pic->chip[0]);
 	update(pic);
 	return value;

@@ -27,8 +27,7 @@ static bool triggered(const struct pit_counter *c) { return c->mode == 1 || c->m
 /* ---- what counting has come to ---- */
 
 static u64 elapsed(const struct pit_counter *c, u64 now) {
-	if (!c->gate && !triggered(c))
-		return c->paused;
+	if (!c->gate && !triggered(c)) return c->paused;
 	return now > c->start ? now - c->start : 0;
 }
 
@@ -58,8 +57,7 @@ static u32 from_bcd(u32 value) {
 static u16 current_count(const struct pit_counter *c, u64 now) {
 	u32 modulus = c->bcd ? 10000 : 0x10000, count, at, half, value;
 
-	if (!c->armed)
-		return 0;
+	if (!c->armed) return 0;
 	if (!periodic(c)) {
 		value = (u32)(c->count + modulus - elapsed(c, now) % modulus);
 	} else {
@@ -76,8 +74,7 @@ static u16 current_count(const struct pit_counter *c, u64 now) {
 static bool output(const struct pit_counter *c, u64 now) {
 	u32 count, at;
 
-	if (!c->armed)
-		return c->mode != 0;
+	if (!c->armed) return c->mode != 0;
 	switch (c->mode) {
 	case 0:
 	case 1: return elapsed(c, now) >= c->count;
@@ -106,18 +103,15 @@ static void arm_irq(struct pit *pit, u64 after) {
 
 	lock_assert_held(&pit->lock);
 	disarm_irq(pit);
-	if (!c->armed || triggered(c))
-		return;
+	if (!c->armed || triggered(c)) return;
 	if (!periodic(c)) {
 		/* Mode 4 strobes low for one tick; what rises is its end. */
 		first += c->mode == 4;
-		if (first > after)
-			arm_irq_at(pit, first);
+		if (first > after) arm_irq_at(pit, first);
 	} else if (after < c->start && c->previous) {
 		arm_irq_at(pit, c->start);
 	} else {
-		if (c->count < MIN_IRQ_TICKS)
-			after += MIN_IRQ_TICKS;
+		if (c->count < MIN_IRQ_TICKS) after += MIN_IRQ_TICKS;
 		periods = after < c->start ? 0 : (after - c->start) / c->count;
 		arm_irq_at(pit, c->start + (periods + 1) * c->count);
 	}
@@ -168,8 +162,7 @@ static void load_count(struct pit *pit, unsigned index, u32 raw) {
 		trigger(c, now);
 		c->paused = 0;
 	}
-	if (index == 0)
-		arm_irq(pit, now);
+	if (index == 0) arm_irq(pit, now);
 }
 
 static void write_count(struct pit *pit, unsigned index, u8 value) {
@@ -186,17 +179,14 @@ static void write_count(struct pit *pit, unsigned index, u8 value) {
 		}
 		c->low = value;
 		/* Mode 0: the first byte of two stops the counting and OUT falls. */
-		if (c->mode == 0)
-			c->armed = false;
-		if (c->mode == 0 && index == 0)
-			disarm_irq(pit);
+		if (c->mode == 0) c->armed = false;
+		if (c->mode == 0 && index == 0) disarm_irq(pit);
 		break;
 	}
 }
 
 static void latch_count(struct pit_counter *c, u64 now) {
-	if (c->latched)
-		return;
+	if (c->latched) return;
 	c->latch = current_count(c, now);
 	c->latched = c->access == PIT_LOW_HIGH ? 2 : 1;
 }
@@ -204,8 +194,7 @@ static void latch_count(struct pit_counter *c, u64 now) {
 static void latch_status(struct pit_counter *c, u64 now) {
 	bool null = c->untriggered || !c->armed || now < c->start;
 
-	if (c->has_status)
-		return;
+	if (c->has_status) return;
 	c->status = (u8)((output(c, now) ? STATUS_OUT : 0) | (null ? STATUS_NULL : 0) |
 			 c->access << 4 | c->mode << 1 | c->bcd);
 	c->has_status = true;
@@ -215,12 +204,9 @@ static void read_back(struct pit *pit, u8 command) {
 	u64 now = now_ticks(pit);
 
 	for (unsigned i = 0; i < 3; i++) {
-		if (!(command & 2 << i))
-			continue;
-		if (!(command & 0x20))
-			latch_count(&pit->counter[i], now);
-		if (!(command & 0x10))
-			latch_status(&pit->counter[i], now);
+		if (!(command & 2 << i)) continue;
+		if (!(command & 0x20)) latch_count(&pit->counter[i], now);
+		if (!(command & 0x10)) latch_status(&pit->counter[i], now);
 	}
 }
 
@@ -252,8 +238,7 @@ static void write_control(struct pit *pit, u8 value) {
 static void set_gate(struct pit *pit, struct pit_counter *c, bool gate) {
 	u64 now = now_ticks(pit);
 
-	if (c->gate == gate)
-		return;
+	if (c->gate == gate) return;
 	if (!gate)
 		c->paused = c->armed ? elapsed(c, now) : 0;
 	else if (triggered(c) ? c->written : periodic(c) && c->armed)
@@ -272,8 +257,7 @@ static u8 read_count(struct pit *pit, struct pit_counter *c) {
 		return c->status;
 	}
 	value = c->latched ? c->latch : current_count(c, now_ticks(pit));
-	if (c->latched)
-		c->latched--;
+	if (c->latched) c->latched--;
 	if (c->access == PIT_LOW_HIGH) {
 		high = c->read_high;
 		c->read_high = !c->read_high;
@@ -304,8 +288,7 @@ static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
 	struct pit *pit = dev;
 	u64 now;
 
-	if (size != 1)
-		return ~0ul;
+	if (size != 1) return ~0ul;
 	spin_guard(&pit->lock);
 	now = now_ticks(pit);
 	return pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
@@ -315,8 +298,7 @@ static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
 static void port61_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pit *pit = dev;
 
-	if (size != 1)
-		return;
+	if (size != 1) return;
 	spin_guard(&pit->lock);
 	pit->port61 = value & PORT61_WRITABLE;
 	set_gate(pit, &pit->counter[2], value & PORT61_GATE2);

@@ -31,8 +31,7 @@ static int setup_devices(struct platform *platform, const struct platform_option
 static void release(struct vm *vm) {
 	struct platform *platform = vm->platform;
 
-	for (u32 i = 0; i < vm->nr_vcpus; i++)
-		vm->vcpus[i]->lapic = NULL;
+	for (u32 i = 0; i < vm->nr_vcpus; i++) vm->vcpus[i]->lapic = NULL;
 	vm->platform = NULL;
 	frame_free(virt_to_phys(platform) >> PAGE_SHIFT, platform->order, 0);
 }
@@ -43,11 +42,9 @@ int platform_create(struct vm *vm, const struct platform_options *options) {
 	pfn_t pfn;
 	int error;
 
-	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52)
-		return E_INVAL;
+	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52) return E_INVAL;
 	error = frame_alloc(frame_order(size), FRAME_ZERO, &pfn);
-	if (error)
-		return error;
+	if (error) return error;
 	platform = phys_to_virt(pfn << PAGE_SHIFT);
 	platform->vm = vm;
 	platform->order = frame_order(size);
@@ -61,8 +58,7 @@ int platform_create(struct vm *vm, const struct platform_options *options) {
 void platform_reset(struct vm *vm) {
 	struct platform *platform = vm->platform;
 
-	for (u32 i = 0; i < vm->nr_vcpus; i++)
-		lapic_reset(vm->vcpus[i]);
+	for (u32 i = 0; i < vm->nr_vcpus; i++) lapic_reset(vm->vcpus[i]);
 	pci_reset(&platform->pci);
 	pit_reset(&platform->pit);
 	uart_reset(&platform->uart);
@@ -74,8 +70,7 @@ void platform_reset(struct vm *vm) {
 }
 
 void platform_destroy(struct vm *vm) {
-	if (!vm->platform)
-		return;
+	if (!vm->platform) return;
 	platform_reset(vm); /* stops every timer */
 	release(vm);
 }

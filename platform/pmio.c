@@ -86,8 +86,7 @@ static void pm1_write(void *dev, u64 port, unsigned size, u64 value) {
 	update(pmio);
 	/* Status: ones clear. Enable and control: bytes not written keep what they have. */
 	block = (pm1_block(pmio) & ~mask) | (data & mask);
-	if (mask & 0xffff)
-		pmio->status &= (u16)~data;
+	if (mask & 0xffff) pmio->status &= (u16)~data;
 	pmio->enable = (u16)(block >> 16) & PM1_ENABLE_ALL;
 	if (mask >> 32 & 0xffff) {
 		pmio->control = (u16)(block >> 32) & CNT_WRITABLE;
@@ -96,8 +95,7 @@ static void pm1_write(void *dev, u64 port, unsigned size, u64 value) {
 	}
 	update(pmio);
 	spin_unlock(&pmio->lock);
-	if (off)
-		vm_end(pmio->vm, VM_END_POWEROFF);
+	if (off) vm_end(pmio->vm, VM_END_POWEROFF);
 }
 
 static u64 timer_read(void *dev, u64 port, unsigned size __unused) {
@@ -123,8 +121,7 @@ static void reset_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
 	u8 writable = port == PORT_92 ? P92_WRITABLE : RST_WRITABLE, old;
 
-	if (size != 1)
-		return;
+	if (size != 1) return;
 	old = atomic_exchange(reset_register(pmio, port), (u8)value & writable);
 	if (value & ~(u64)old & (port == PORT_92 ? P92_CPU : RST_CPU))
 		vm_end(pmio->vm, VM_END_RESET);
@@ -138,8 +135,7 @@ static u64 absent_read(void *dev __unused, u64 port __unused, unsigned size __un
 static void keyboard_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
 
-	if (size == 1 && value == KBD_RESET)
-		vm_end(pmio->vm, VM_END_RESET);
+	if (size == 1 && value == KBD_RESET) vm_end(pmio->vm, VM_END_RESET);
 }
 
 /* ---- delays and the debug exit ---- */
@@ -153,18 +149,15 @@ static u64 post_read(void *dev, u64 port, unsigned size) {
 static void post_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pmio *pmio = dev;
 
-	if (size == 1 && port == PORT_POST)
-		pmio->post = (u8)value;
+	if (size == 1 && port == PORT_POST) pmio->post = (u8)value;
 }
 
 static void debug_exit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pmio *pmio = dev;
 
-	if (port != PMIO_DEBUG_EXIT)
-		return;
+	if (port != PMIO_DEBUG_EXIT) return;
 	spin_lock(&pmio->vm->lock);
-	if (pmio->vm->end == VM_END_NONE)
-		pmio->vm->debug_exit_value = (u32)value;
+	if (pmio->vm->end == VM_END_NONE) pmio->vm->debug_exit_value = (u32)value;
 	spin_unlock(&pmio->vm->lock);
 	vm_end(pmio->vm, VM_END_DEBUG_EXIT);
 }

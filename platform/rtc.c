@@ -85,14 +85,12 @@ static u32 decode(const struct rtc *rtc, u8 value) {
 }
 
 static u8 encode_hour(const struct rtc *rtc, u32 hour) {
-	if (rtc->cmos[REG_B] & B_24_HOURS)
-		return encode(rtc, hour);
+	if (rtc->cmos[REG_B] & B_24_HOURS) return encode(rtc, hour);
 	return encode(rtc, (hour + 11) % 12 + 1) | (hour >= 12 ? HOUR_PM : 0);
 }
 
 static u32 decode_hour(const struct rtc *rtc, u8 value) {
-	if (rtc->cmos[REG_B] & B_24_HOURS)
-		return decode(rtc, value);
+	if (rtc->cmos[REG_B] & B_24_HOURS) return decode(rtc, value);
 	return decode(rtc, value & 0x7f) % 12 + (value & HOUR_PM ? 12 : 0);
 }
 
@@ -149,10 +147,8 @@ static void start_clock(struct rtc *rtc, u64 fraction_ns) {
 static u64 period_ns(const struct rtc *rtc) {
 	u32 rate = rtc->cmos[REG_A] & A_RATE;
 
-	if (!rate || !running(rtc))
-		return 0;
-	if (rate < 3)
-		rate += 7;
+	if (!rate || !running(rtc)) return 0;
+	if (rate < 3) rate += 7;
 	return (SECOND_NS << (rate - 1)) / 32768;
 }
 
@@ -160,8 +156,7 @@ static u64 period_ns(const struct rtc *rtc) {
 static u32 alarm_field(const struct rtc *rtc, unsigned reg) {
 	u8 value = rtc->cmos[reg];
 
-	if (value >= ALARM_ANY)
-		return ALARM_ANY;
+	if (value >= ALARM_ANY) return ALARM_ANY;
 	return reg == REG_HOURS_ALARM ? decode_hour(rtc, value) : decode(rtc, value);
 }
 
@@ -175,8 +170,7 @@ static u32 alarm_in_day(const struct rtc *rtc, u32 at) {
 	u32 minute = alarm_field(rtc, REG_MINUTES_ALARM);
 	u32 second = alarm_field(rtc, REG_SECONDS_ALARM);
 
-	if (!possible(hour, 24) || !possible(minute, 60) || !possible(second, 60))
-		return DAY;
+	if (!possible(hour, 24) || !possible(minute, 60) || !possible(second, 60)) return DAY;
 	/* At most 24 steps by hours; by minutes and by seconds, at most twice 60. */
 	while (at < DAY) {
 		if (!matches(hour, at / 3600))
@@ -207,11 +201,9 @@ static u64 next_alarm(const struct rtc *rtc, u64 after) {
 static void collect(struct rtc *rtc, u64 now) {
 	u64 period = period_ns(rtc), seen = rtc->seen;
 
-	if (now <= seen)
-		return;
+	if (now <= seen) return;
 	rtc->seen = now;
-	if (period && now / period != seen / period)
-		rtc->cmos[REG_C] |= C_PERIODIC;
+	if (period && now / period != seen / period) rtc->cmos[REG_C] |= C_PERIODIC;
 	if (now / SECOND_NS != seen / SECOND_NS) {
 		rtc->cmos[REG_C] |= C_UPDATE;
 		if (next_alarm(rtc, guest_seconds(rtc, seen)) <= guest_seconds(rtc, now))
@@ -224,10 +216,8 @@ static u64 next_event(const struct rtc *rtc, u64 now) {
 	u8 want = rtc->cmos[REG_B] & (u8)~rtc->cmos[REG_C] & C_FLAGS;
 	u64 next = ~0ul, period = period_ns(rtc), seconds, alarm;
 
-	if (want & C_PERIODIC && period)
-		next = (now / period + 1) * period;
-	if (want & C_UPDATE)
-		next = min_u64(next, (now / SECOND_NS + 1) * SECOND_NS);
+	if (want & C_PERIODIC && period) next = (now / period + 1) * period;
+	if (want & C_UPDATE) next = min_u64(next, (now / SECOND_NS + 1) * SECOND_NS);
 	if (want & C_ALARM) {
 		seconds = guest_seconds(rtc, now);
 		alarm = next_alarm(rtc, seconds);
@@ -243,12 +233,10 @@ static void update(struct rtc *rtc) {
 	bool line;
 
 	lock_assert_held(&rtc->lock);
-	if (running(rtc))
-		collect(rtc, now);
+	if (running(rtc)) collect(rtc, now);
 	line = rtc->cmos[REG_B] & rtc->cmos[REG_C] & C_FLAGS;
 	rtc->cmos[REG_C] = (rtc->cmos[REG_C] & C_FLAGS) | (line ? C_IRQ : 0);
-	if (running(rtc))
-		next = next_event(rtc, now);
+	if (running(rtc)) next = next_event(rtc, now);
 	if (next != ~0ul)
 		timer_arm(&rtc->timer, time_tsc() + ns_to_tsc(next - now) + 1);
 	else
@@ -290,8 +278,7 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg) {
 	bool updating;
 	u8 value;
 
-	if (is_time(reg) && running(rtc))
-		show_time(rtc, local_ns(rtc));
+	if (is_time(reg) && running(rtc)) show_time(rtc, local_ns(rtc));
 	switch (reg) {
 	case REG_A:
 		updating = running(rtc) && local_ns(rtc) % SECOND_NS >= SECOND_NS - UIP_NS;
@@ -312,14 +299,12 @@ static void write_cmos(struct rtc *rtc, unsigned reg, u8 value) {
 	u64 now = local_ns(rtc);
 
 	update(rtc); /* by the rules that held until now */
-	if (time_goes_on)
-		show_time(rtc, now);
+	if (time_goes_on) show_time(rtc, now);
 	if (reg == REG_A || reg == REG_B)
 		write_control(rtc, reg, value);
 	else if (reg != REG_C && reg != REG_D)
 		rtc->cmos[reg] = value;
-	if (time_goes_on)
-		start_clock(rtc, now % SECOND_NS);
+	if (time_goes_on) start_clock(rtc, now % SECOND_NS);
 	update(rtc);
 }
 

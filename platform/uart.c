@@ -36,18 +36,13 @@ static u8 trigger_level(const struct uart *uart) {
 
 /* The interrupt with the highest priority (table III). */
 static u8 interrupt_id(struct uart *uart) {
-	if (uart->ier & IER_LINE && lsr(uart) & LSR_ERRORS)
-		return IIR_LINE;
+	if (uart->ier & IER_LINE && lsr(uart) & LSR_ERRORS) return IIR_LINE;
 	if (uart->ier & IER_RX && uart->count) {
-		if (uart->count >= trigger_level(uart))
-			return IIR_RX;
-		if (uart->timeout)
-			return IIR_TIMEOUT;
+		if (uart->count >= trigger_level(uart)) return IIR_RX;
+		if (uart->timeout) return IIR_TIMEOUT;
 	}
-	if (uart->ier & IER_THRE && uart->thre_pending)
-		return IIR_THRE;
-	if (uart->ier & IER_MODEM && uart->msr_delta)
-		return IIR_MODEM;
+	if (uart->ier & IER_THRE && uart->thre_pending) return IIR_THRE;
+	if (uart->ier & IER_MODEM && uart->msr_delta) return IIR_MODEM;
 	return IIR_NONE;
 }
 
@@ -98,8 +93,7 @@ static void receive(struct uart *uart, u8 byte) {
 
 	if (uart->count >= room) {
 		/* The FIFO keeps what it has; a lone RBR is overwritten. */
-		if (!fifos(uart))
-			uart->fifo[uart->head] = byte;
+		if (!fifos(uart)) uart->fifo[uart->head] = byte;
 		set_lsr(uart, lsr(uart) | LSR_OE);
 	} else {
 		uart->fifo[(u8)(uart->head + uart->count++) % UART_FIFO] = byte;
@@ -115,8 +109,7 @@ bool uart_rx(struct uart *uart, u8 byte) {
 	spin_guard(&uart->lock);
 	/* In loopback the input is disconnected. */
 	room = !(uart->mcr & MCR_LOOP) && uart->count < (fifos(uart) ? UART_FIFO : 1);
-	if (room)
-		receive(uart, byte);
+	if (room) receive(uart, byte);
 	return room;
 }
 
@@ -130,8 +123,7 @@ static void clear_rx(struct uart *uart) {
 static u8 read_rbr(struct uart *uart) {
 	u8 byte = uart->fifo[uart->head];
 
-	if (!uart->count)
-		return byte;
+	if (!uart->count) return byte;
 	if (--uart->count)
 		uart->head = (u8)(uart->head + 1) % UART_FIFO;
 	else
@@ -145,8 +137,7 @@ static u8 read_rbr(struct uart *uart) {
 
 /* In loopback the outputs are the inputs; otherwise a terminal is there and ready. */
 static u8 modem_lines(u8 mcr) {
-	if (!(mcr & MCR_LOOP))
-		return MSR_CTS | MSR_DSR | MSR_DCD;
+	if (!(mcr & MCR_LOOP)) return MSR_CTS | MSR_DSR | MSR_DCD;
 	return (u8)((mcr & MCR_RTS ? MSR_CTS : 0) | (mcr & MCR_DTR ? MSR_DSR : 0) |
 		    (mcr & MCR_OUT1 ? MSR_RI : 0) | (mcr & MCR_OUT2 ? MSR_DCD : 0));
 }
@@ -158,8 +149,7 @@ static void write_mcr(struct uart *uart, u8 value) {
 	after = modem_lines(uart->mcr);
 	/* Delta bits; that of RI is set by its trailing edge only. */
 	uart->msr_delta |= (u8)((before ^ after) >> 4 & (MSR_DELTA & ~MSR_TERI));
-	if (before & ~after & MSR_RI)
-		uart->msr_delta |= MSR_TERI;
+	if (before & ~after & MSR_RI) uart->msr_delta |= MSR_TERI;
 	update(uart);
 }
 
@@ -180,8 +170,7 @@ static void write_ier(struct uart *uart, u8 value) {
 
 	uart->ier = value & IER_WRITABLE;
 	/* Enabling it while THR is empty interrupts at once. */
-	if (set & IER_THRE)
-		uart->thre_pending = true;
+	if (set & IER_THRE) uart->thre_pending = true;
 	update(uart);
 }
 
@@ -259,8 +248,7 @@ static bool write_thr(struct uart *uart, u8 value) {
 		receive(uart, value);
 		return false;
 	}
-	if (uart->ier & IER_THRE)
-		update(uart);
+	if (uart->ier & IER_THRE) update(uart);
 	return uart->backend.tx;
 }
 
@@ -271,13 +259,11 @@ static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 
 	value = lsr(uart);
 	/* The common poll needs no lock: there is nothing to clear. */
-	if (likely(reg == LSR && !(value & LSR_ERRORS)))
-		return value;
+	if (likely(reg == LSR && !(value & LSR_ERRORS))) return value;
 	spin_lock(&uart->lock);
 	value = read_register(uart, reg);
 	spin_unlock(&uart->lock);
-	if (reg == RBR_THR && uart->backend.room)
-		uart->backend.room(uart->backend.ctx);
+	if (reg == RBR_THR && uart->backend.room) uart->backend.room(uart->backend.ctx);
 	return value;
 }
 

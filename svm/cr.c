@@ -24,8 +24,7 @@
 static bool quick_cr0(struct vcpu *vcpu, u64 value) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
-	if ((vmcb->cr0 ^ value) & ~CR0_FREE)
-		return false;
+	if ((vmcb->cr0 ^ value) & ~CR0_FREE) return false;
 	vmcb->cr0 = value;
 	return true;
 }
@@ -35,11 +34,9 @@ static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gp
 	enum outcome outcome;
 	u64 value = 0;
 
-	if (write)
-		return cr_write(vcpu, cr, wide ? vcpu->gpr[gpr] : (u32)vcpu->gpr[gpr]);
+	if (write) return cr_write(vcpu, cr, wide ? vcpu->gpr[gpr] : (u32)vcpu->gpr[gpr]);
 	outcome = cr_read(vcpu, cr, &value);
-	if (outcome == ADVANCE)
-		vcpu->gpr[gpr] = wide ? value : (u32)value;
+	if (outcome == ADVANCE) vcpu->gpr[gpr] = wide ? value : (u32)value;
 	return outcome;
 }
 
@@ -52,15 +49,12 @@ static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	const u8 *code;
 	unsigned high;
 
-	if (!skip_in_known_code(vmcb, rip))
-		return -1;
+	if (!skip_in_known_code(vmcb, rip)) return -1;
 	code = fetch_known(vcpu, rip, vmcb->cr3);
-	if (!code)
-		return -1;
+	if (!code) return -1;
 	high = code[0] == REX_B_PREFIX;
 	code += high;
-	if (code[0] != 0x0f || (code[1] != OPCODE_FROM && code[1] != OPCODE_TO))
-		return -1;
+	if (code[0] != 0x0f || (code[1] != OPCODE_FROM && code[1] != OPCODE_TO)) return -1;
 	vcpu->next_rip = rip + high + 3;
 	return (int)(code[2] & 7u) | (int)(high << 3);
 }
@@ -71,13 +65,10 @@ static enum outcome lmsw(struct vcpu *vcpu, const struct insn *insn) {
 	u16 value = 0;
 	int err;
 
-	if (!insn_has_memory(insn))
-		return cr_lmsw(vcpu, (u16)vcpu->gpr[insn->rm]);
+	if (!insn_has_memory(insn)) return cr_lmsw(vcpu, (u16)vcpu->gpr[insn->rm]);
 	err = emulate_read_operand(vcpu, insn, &value, sizeof(value), &fault);
-	if (err == E_FAULT)
-		return fault_inject(vcpu, &fault);
-	if (err)
-		return decode_outcome(err);
+	if (err == E_FAULT) return fault_inject(vcpu, &fault);
+	if (err) return decode_outcome(err);
 	return cr_lmsw(vcpu, value);
 }
 
@@ -93,18 +84,14 @@ enum outcome svm_exit_cr(struct vcpu *vcpu) {
 		return move(vcpu, cr, write, vmcb->exit_info1 & 0xf);
 	}
 	gpr = plain_move(vcpu, vmcb);
-	if (gpr >= 0 && cr == 0 && quick_cr0(vcpu, vcpu->gpr[gpr]))
-		return ADVANCE;
-	if (gpr >= 0)
-		return move(vcpu, cr, write, (unsigned)gpr);
+	if (gpr >= 0 && cr == 0 && quick_cr0(vcpu, vcpu->gpr[gpr])) return ADVANCE;
+	if (gpr >= 0) return move(vcpu, cr, write, (unsigned)gpr);
 	err = decode_current(vcpu, &insn);
-	if (err)
-		return decode_outcome(err);
+	if (err) return decode_outcome(err);
 	vcpu->next_rip = vcpu->rip + insn.length;
 	if (insn.map == MAP_0F && (insn.opcode == OPCODE_FROM || insn.opcode == OPCODE_TO))
 		return move(vcpu, cr, write, insn.rm);
-	if (insn.map == MAP_0F && insn.opcode == OPCODE_CLTS)
-		return cr_clts(vcpu);
+	if (insn.map == MAP_0F && insn.opcode == OPCODE_CLTS) return cr_clts(vcpu);
 	if (insn.map == MAP_0F && insn.opcode == OPCODE_GROUP7 && (insn.reg & 7) == LMSW)
 		return lmsw(vcpu, &insn);
 	/* The guest has changed its code meanwhile: what is there now runs instead. */

@@ -47,8 +47,7 @@ void svm_inject(struct vcpu *vcpu, const struct event *event) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	u64 inj = EVENTINJ_VALID | types[event->type] << EVENTINJ_TYPE_SHIFT | event->vector;
 
-	if (event->has_error)
-		inj |= EVENTINJ_ERROR | (u64)event->error << 32;
+	if (event->has_error) inj |= EVENTINJ_ERROR | (u64)event->error << 32;
 	arch->vmcb->event_inj = svm_quirk_inject(vcpu, inj);
 	if (event->type == EVENT_NMI) {
 		arch->nmi_masked = true;
@@ -61,8 +60,7 @@ void svm_inject(struct vcpu *vcpu, const struct event *event) {
 static void kick_behind_event(struct vcpu *vcpu) {
 	vcpu_request_self(vcpu, REQ_EVENT);
 	/* Not again when the delivery itself was what an interrupt came before. */
-	if (!(svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID))
-		smp_kick_self();
+	if (!(svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID)) smp_kick_self();
 }
 
 /* The window in an L2 takes the place of a virtual interrupt of L1's, which comes back after it. */
@@ -72,12 +70,10 @@ static void window_in_l2(struct vcpu *vcpu, bool open) {
 
 	if (host_if_counts(vcpu)) {
 		/* Nothing that L2 does unmasks it: it comes behind the event that is injected. */
-		if (svm_interrupt_allowed(vcpu))
-			kick_behind_event(vcpu);
+		if (svm_interrupt_allowed(vcpu)) kick_behind_event(vcpu);
 		return;
 	}
-	if (open == arch->nested.window)
-		return;
+	if (open == arch->nested.window) return;
 	arch->nested.window = open;
 	if (open) {
 		l1->vintr = (l1->vintr & ~V_WINDOW) | (vmcb->vintr & V_WINDOW);
@@ -123,8 +119,7 @@ enum outcome svm_exit_vintr(struct vcpu *vcpu) {
 static void step_over_iret(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
-	if (arch->nmi_single_step)
-		return;
+	if (arch->nmi_single_step) return;
 	arch->nmi_single_step = true;
 	arch->step_rflags = vcpu->rflags & X86_RFLAGS_TF;
 	vcpu->rflags |= X86_RFLAGS_TF;
@@ -136,8 +131,7 @@ enum outcome svm_exit_iret(struct vcpu *vcpu) {
 	arch->vmcb->intercept_misc1 &= ~(u32)INTERCEPT_IRET;
 	arch->iret_seen = true;
 	arch->iret_rip = vcpu->rip;
-	if (atomic_load(&vcpu->nmi_pending))
-		step_over_iret(vcpu);
+	if (atomic_load(&vcpu->nmi_pending)) step_over_iret(vcpu);
 	return RESUME;
 }
 
@@ -154,8 +148,7 @@ void svm_nmi_window(struct vcpu *vcpu) {
 		return;
 	}
 	if (arch->nmi_masked) {
-		if (arch->iret_seen)
-			step_over_iret(vcpu);
+		if (arch->iret_seen) step_over_iret(vcpu);
 		return;
 	}
 	kick_behind_event(vcpu);
@@ -186,8 +179,7 @@ u64 svm_interrupted_event(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = svm_quirk_injected(vcpu, vmcb->exit_int_info);
 
-	if (!(info & EVENTINJ_VALID))
-		return 0;
+	if (!(info & EVENTINJ_VALID)) return 0;
 	if ((info >> EVENTINJ_TYPE_SHIFT & 7) == EVENTINJ_EXCEPTION && (u8)info >= 32) {
 		info &= ~(7ul << EVENTINJ_TYPE_SHIFT);
 		vmcb->vintr &= (u32)~V_IRQ;
@@ -205,11 +197,9 @@ void svm_take_exit_event(struct vcpu *vcpu) {
 	u64 type = info >> EVENTINJ_TYPE_SHIFT & 7;
 	u8 vector = (u8)info;
 
-	if (type == EVENTINJ_SOFT)
-		return;
+	if (type == EVENTINJ_SOFT) return;
 	if (type == EVENTINJ_EXCEPTION) {
-		if (vector == X86_BP || vector == X86_OF)
-			return;
+		if (vector == X86_BP || vector == X86_OF) return;
 		vcpu->exception.pending = vcpu->exception.again = true;
 		vcpu_request_self(vcpu, REQ_EVENT);
 		vcpu->exception.vector = vector;

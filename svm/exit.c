@@ -60,11 +60,9 @@ enum outcome svm_npf_device(struct vcpu *vcpu, gpa_t gpa) {
 
 	/* The access was the processor's, not that of the instruction at RIP: a stack or a table.
 	 */
-	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID))
-		return vcpu_triple_fault(vcpu);
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID)) return vcpu_triple_fault(vcpu);
 	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
-	if (info & NPF_FETCH)
-		return inject_ud(vcpu);
+	if (info & NPF_FETCH) return inject_ud(vcpu);
 	return emulate_mmio(vcpu, gpa, info & NPF_WRITE, info & NPF_PAGE_WALK);
 }
 
@@ -74,8 +72,7 @@ static enum outcome exit_npf(struct vcpu *vcpu) {
 	gpa_t gpa = vmcb->exit_info2;
 	int err = gmem_fault(vcpu->vm->gmem, gpa, info & NPF_WRITE, info & NPF_FETCH);
 
-	if (err == 0)
-		return RESUME;
+	if (err == 0) return RESUME;
 	if (unlikely(err == E_NOMEM))
 		return vcpu_stop_reason(vcpu, "no memory to map address %lx", gpa);
 	return svm_npf_device(vcpu, gpa);
@@ -153,10 +150,8 @@ static const struct exit_entry exits[SVM_NR_EXITS] = {
 };
 
 static inline u64 exit_index(u64 code) {
-	if (likely(code < INDEX_NPF))
-		return code;
-	if (code >= EXIT_NPF && code < EXIT_NPF + 4)
-		return code - EXIT_NPF + INDEX_NPF;
+	if (likely(code < INDEX_NPF)) return code;
+	if (code >= EXIT_NPF && code < EXIT_NPF + 4) return code - EXIT_NPF + INDEX_NPF;
 	/* 64 bits of ones by the manual, 32 on QEMU 7.2. */
 	return (s32)code == -1 ? INDEX_INVALID : INDEX_UNKNOWN;
 }
@@ -176,8 +171,7 @@ static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb) {
 void svm_write_back(struct vcpu *vcpu) { write_back(vcpu, svm_of(vcpu)->vmcb); }
 
 enum outcome svm_handle(struct vcpu *vcpu, u64 index) {
-	if (svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID)
-		svm_take_exit_event(vcpu);
+	if (svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID) svm_take_exit_event(vcpu);
 	return exits[index].handler(vcpu);
 }
 
@@ -189,8 +183,7 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 	u64 index, rip;
 
 	vmcb->event_inj = 0;
-	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID) && !vcpu->l2)
-		svm_take_exit_event(vcpu);
+	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID) && !vcpu->l2) svm_take_exit_event(vcpu);
 	rip = vmcb->rip;
 	vcpu->rip = rip;
 	vcpu->rflags = vmcb->rflags;
@@ -213,11 +206,9 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 	} else if (unlikely(svm_of(vcpu)->vmcb->int_state & INT_SHADOW)) {
 		vcpu_request_self(vcpu, REQ_LOOP); /* svm_run() keeps it: svm_quirk_shadow() */
 	}
-	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu))
-		return 0;
+	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu)) return 0;
 	arch = svm_of(vcpu);
 	write_back(vcpu, arch->vmcb); /* of L1 or of L2: it may have changed */
-	if (unlikely(arch->tlb_work))
-		svm_tlb_enter(vcpu);
+	if (unlikely(arch->tlb_work)) svm_tlb_enter(vcpu);
 	return arch->vmcb_pa;
 }

@@ -25,8 +25,7 @@ int svm_msr_bit(u32 msr) {
 	static const u32 first[] = {0, 0xc0000000, 0xc0010000};
 
 	for (u32 i = 0; i < ARRAY_SIZE(first); i++)
-		if (msr - first[i] < 0x2000)
-			return (int)(i * 0x2000 + (msr & 0x1fff)) * 2;
+		if (msr - first[i] < 0x2000) return (int)(i * 0x2000 + (msr & 0x1fff)) * 2;
 	return -1;
 }
 
@@ -39,8 +38,7 @@ static void pass_msr(u8 *map, u32 msr) {
 static void find_open_words(void) {
 	nr_open = 0;
 	for (u32 i = 0; i < MSRPM_SIZE / 8 && nr_open < ARRAY_SIZE(open_words); i++)
-		if (own_map[i] != ~0ul)
-			open_words[nr_open++] = (u16)i;
+		if (own_map[i] != ~0ul) open_words[nr_open++] = (u16)i;
 }
 
 /* What Roost lets pass lies in the first page. */
@@ -60,18 +58,14 @@ int svm_intercept_init(void) {
 	u8 *msr = page_alloc(MSRPM_SIZE);
 
 	if (!io || !msr) {
-		if (io)
-			page_free(io, 4 * PAGE_SIZE);
-		if (msr)
-			page_free(msr, MSRPM_SIZE);
+		if (io) page_free(io, 4 * PAGE_SIZE);
+		if (msr) page_free(msr, MSRPM_SIZE);
 		return E_NOMEM;
 	}
 	memset(io, 0xff, IOPM_SIZE);
 	memset(msr, 0xff, MSRPM_SIZE);
-	for (unsigned i = 0; i < ARRAY_SIZE(guest_msrs); i++)
-		pass_msr(msr, guest_msrs[i]);
-	if (cpu_features.rdtscp)
-		pass_msr(msr, X86_MSR_TSC_AUX);
+	for (unsigned i = 0; i < ARRAY_SIZE(guest_msrs); i++) pass_msr(msr, guest_msrs[i]);
+	if (cpu_features.rdtscp) pass_msr(msr, X86_MSR_TSC_AUX);
 	iopm = virt_to_phys(io);
 	msrpm = virt_to_phys(msr);
 	own_map = (u64 *)(void *)msr;
@@ -88,8 +82,7 @@ void svm_intercept_setup(struct vmcb *vmcb) {
 		      INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
 		      INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_FERR |
 		      INTERCEPT_SHUTDOWN);
-	if (svm_features.tcg)
-		vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
+	if (svm_features.tcg) vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
 	vmcb->intercept_misc2 =
 		(u32)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |
 		      INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
@@ -111,8 +104,7 @@ void svm_intercept_cr0(struct svm_vcpu *arch, bool on) {
 	if (arch->vmcb != arch->vmcb01) {
 		const struct vmcb *l1 = arch->nested.vmcb12;
 
-		if (l1->intercept_misc1 & INTERCEPT_CR0_SEL)
-			write = 0;
+		if (l1->intercept_misc1 & INTERCEPT_CR0_SEL) write = 0;
 		write |= l1->intercept_cr_write & 1;
 	}
 	arch->vmcb->intercept_cr_write = (arch->vmcb->intercept_cr_write & (u16)~BIT(0)) | write;

@@ -30,11 +30,9 @@ int svm_nested_create(struct vcpu *vcpu) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
 	u8 *block;
 
-	if (!vcpu->vm->cpu_model->has_svm)
-		return 0;
+	if (!vcpu->vm->cpu_model->has_svm) return 0;
 	block = page_alloc(NESTED_SIZE);
-	if (!block)
-		return E_NOMEM;
+	if (!block) return E_NOMEM;
 	n->vmcb02 = (void *)block;
 	n->vmcb12 = (void *)(block + PAGE_SIZE);
 	n->msrpm = block + 2 * PAGE_SIZE;
@@ -47,8 +45,7 @@ int svm_nested_create(struct vcpu *vcpu) {
 void svm_nested_destroy(struct vcpu *vcpu) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
 
-	if (n->vmcb02)
-		page_free(n->vmcb02, NESTED_SIZE);
+	if (n->vmcb02) page_free(n->vmcb02, NESTED_SIZE);
 }
 
 /* The level whose registers the vCPU has. */
@@ -110,8 +107,7 @@ static void merge_control(struct vcpu *vcpu, hpa_t root) {
 	for (unsigned i = 0; i < ARRAY_SIZE(n->intercepts); i++)
 		((u64 *)(void *)vmcb)[i] =
 			n->intercepts[i] | (((const u64 *)(const void *)l1)[i] & may_intercept[i]);
-	if (arch->nmi_masked && !arch->iret_seen)
-		vmcb->intercept_misc1 |= (u32)INTERCEPT_IRET;
+	if (arch->nmi_masked && !arch->iret_seen) vmcb->intercept_misc1 |= (u32)INTERCEPT_IRET;
 	vmcb->tsc_offset = vcpu->tsc_offset + l1->tsc_offset;
 	vmcb->vintr = (l1->vintr & (u32)(V_TPR | V_IRQ | V_PRIO_MAX | V_IGN_TPR)) | (u32)V_MASKING;
 	vmcb->vintr_vector = l1->vintr_vector;
@@ -162,19 +158,14 @@ enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
 	bool valid;
 	int err = 0;
 
-	if (outcome != ADVANCE)
-		return outcome;
+	if (outcome != ADVANCE) return outcome;
 	ram = gmem_ptr(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
-	if (!ram)
-		return inject_gp(vcpu, 0);
+	if (!ram) return inject_gp(vcpu, 0);
 	n->efer01 = arch->efer;
 	valid = take_vmcb12(vcpu, ram);
-	if (valid)
-		err = svm_nested_use_tables(vcpu, &root);
-	if (err == E_BUSY)
-		return RESUME;
-	if (err)
-		return vcpu_stop_reason(vcpu, "no memory for the tables of its guests");
+	if (valid) err = svm_nested_use_tables(vcpu, &root);
+	if (err == E_BUSY) return RESUME;
+	if (err) return vcpu_stop_reason(vcpu, "no memory for the tables of its guests");
 	vcpu->rip = vcpu->next_rip;
 	vcpu->rflags &= ~X86_RFLAGS_RF;
 	arch->vmcb->int_state = 0;
@@ -220,8 +211,7 @@ void svm_nested_leave(struct vcpu *vcpu, u64 code, u64 info1, u64 info2, u64 int
 	struct vmcb *vmcb01 = arch->vmcb01;
 	struct vmcb *to = gmem_ptr_write(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
 
-	if (code != EXIT_INVALID)
-		store_l2(vcpu, to);
+	if (code != EXIT_INVALID) store_l2(vcpu, to);
 	to->exit_code = code;
 	to->exit_info1 = info1;
 	to->exit_info2 = info2;
@@ -231,8 +221,7 @@ void svm_nested_leave(struct vcpu *vcpu, u64 code, u64 info1, u64 info2, u64 int
 	vmcb01->dr7 = 0x400;
 	vmcb01->vintr &= (u32)~V_GIF;
 	vmcb01->intercept_misc1 &= (u32)~INTERCEPT_IRET;
-	if (arch->nmi_masked && !arch->iret_seen)
-		vmcb01->intercept_misc1 |= (u32)INTERCEPT_IRET;
+	if (arch->nmi_masked && !arch->iret_seen) vmcb01->intercept_misc1 |= (u32)INTERCEPT_IRET;
 	arch->efer = n->efer01;
 	n->window = false;
 	vcpu->exception.pending = false;

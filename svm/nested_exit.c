@@ -56,8 +56,7 @@ static bool map_bits(struct vcpu *vcpu, u64 map, u64 bit, u32 mask) {
 	u8 bytes[2] = {0xff, 0xff};
 	size_t len = mask << bit % 8 > 0xff ? 2 : 1;
 
-	if (gmem_read(vcpu->vm->gmem, (map & PAGE_MASK) + bit / 8, bytes, len))
-		return true;
+	if (gmem_read(vcpu->vm->gmem, (map & PAGE_MASK) + bit / 8, bytes, len)) return true;
 	return (u32)(bytes[0] | bytes[1] << 8) >> bit % 8 & mask;
 }
 
@@ -78,8 +77,7 @@ static bool msr_intercepted(struct vcpu *vcpu, const struct svm_nested *n, u64 w
 static bool virtual_interrupt(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	u32 vintr = vmcb->vintr;
 
-	if (!(vintr & V_IRQ) || !(vcpu->rflags & X86_RFLAGS_IF))
-		return false;
+	if (!(vintr & V_IRQ) || !(vcpu->rflags & X86_RFLAGS_IF)) return false;
 	return (vintr & V_IGN_TPR) || (vintr >> V_PRIO_SHIFT & 0xf) > (vintr & 0xf);
 }
 
@@ -92,12 +90,9 @@ static u64 next_rip(struct vcpu *vcpu, const struct vmcb *vmcb, u64 code) {
 		       code == EXIT_EXCEPTION + X86_OF || (code > EXIT_VINTR && code < EXIT_TASK) ||
 		       (code >= EXIT_VMRUN && code <= EXIT_RDPRU);
 
-	if (svm_features.nrips)
-		return vmcb->next_rip;
-	if (!of_insn)
-		return 0;
-	if (code == EXIT_IOIO)
-		return vmcb->exit_info2;
+	if (svm_features.nrips) return vmcb->next_rip;
+	if (!of_insn) return 0;
+	if (code == EXIT_IOIO) return vmcb->exit_info2;
 	return code < EXIT_RDTSC || code == EXIT_INVLPG ? svm_next_rip_slow(vcpu)
 							: svm_next_rip(vcpu, vmcb);
 }
@@ -117,8 +112,7 @@ static enum outcome handle_msr(struct vcpu *vcpu, u64 index) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 tsc = time_tsc() + vmcb->tsc_offset;
 
-	if ((u32)vcpu->gpr[RCX] != X86_MSR_TSC || vmcb->exit_info1)
-		return svm_handle(vcpu, index);
+	if ((u32)vcpu->gpr[RCX] != X86_MSR_TSC || vmcb->exit_info1) return svm_handle(vcpu, index);
 	vcpu->gpr[RAX] = (u32)tsc;
 	vcpu->gpr[RDX] = tsc >> 32;
 	return ADVANCE;
@@ -137,8 +131,7 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 	case OWN: return svm_handle(vcpu, index);
 	case VINTR: wants = wants && !n->window; break;
 	case IRET:
-		if (arch->nmi_masked)
-			svm_exit_iret(vcpu);
+		if (arch->nmi_masked) svm_exit_iret(vcpu);
 		break;
 	case DEBUG: wants = wants && !arch->nmi_single_step; break;
 	case IO: wants = wants && io_intercepted(vcpu, n, vmcb->exit_info1); break;
@@ -147,12 +140,10 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 			return handle_msr(vcpu, index);
 		break;
 	case HLT:
-		if (!wants && virtual_interrupt(vcpu, vmcb))
-			return ADVANCE;
+		if (!wants && virtual_interrupt(vcpu, vmcb)) return ADVANCE;
 		break;
 	case VMMCALL:
-		if (!wants)
-			return inject_ud(vcpu);
+		if (!wants) return inject_ud(vcpu);
 		break;
 	case NPF: return svm_nested_npf(vcpu);
 	case INVALID: return svm_exit_invalid(vcpu);
@@ -164,13 +155,10 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 static bool hold_init(struct vcpu *vcpu) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
 
-	if (vcpu->l2 && intercepted(n, EXIT_INIT))
-		svm_nested_leave(vcpu, EXIT_INIT, 0, 0, 0);
+	if (vcpu->l2 && intercepted(n, EXIT_INIT)) svm_nested_leave(vcpu, EXIT_INIT, 0, 0, 0);
 	n->init_held = !svm_gif(svm_of(vcpu));
-	if (n->init_held)
-		return true;
-	if (!(vcpu->msrs->vm_cr & VM_CR_R_INIT))
-		return false;
+	if (n->init_held) return true;
+	if (!(vcpu->msrs->vm_cr & VM_CR_R_INIT)) return false;
 	inject_exception_error(vcpu, X86_SX, 1);
 	return true;
 }
@@ -191,8 +179,7 @@ bool svm_nested_event(struct vcpu *vcpu, const struct event *event) {
 		info2 = event->address;
 		break;
 	}
-	if (!intercepted(&svm_of(vcpu)->nested, code))
-		return false;
+	if (!intercepted(&svm_of(vcpu)->nested, code)) return false;
 	svm_nested_leave(vcpu, code, info1, info2, vmcb->event_inj);
 	return true;
 }

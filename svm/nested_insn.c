@@ -22,8 +22,7 @@ static __noinline enum outcome short_address(struct vcpu *vcpu, u64 *address) {
 	struct insn insn;
 	int err = decode_current(vcpu, &insn);
 
-	if (err)
-		return decode_outcome(err);
+	if (err) return decode_outcome(err);
 	*address &= ~0ul >> (64 - 8 * insn.addr_size);
 	return ADVANCE;
 }
@@ -36,8 +35,7 @@ static enum outcome l2_page(struct vcpu *vcpu, gpa_t *gpa) {
 	if ((*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits)
 		return inject_gp(vcpu, 0);
 	err = svm_l2_translate(vcpu, *gpa, ACCESS_WRITE, gpa, &fault);
-	if (err == E_FAULT)
-		return fault_inject(vcpu, &fault);
+	if (err == E_FAULT) return fault_inject(vcpu, &fault);
 	return err ? RESUME : ADVANCE;
 }
 
@@ -45,16 +43,13 @@ enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	enum outcome outcome = ADVANCE;
 
-	if (!svm_enabled(vcpu))
-		return inject_ud(vcpu);
+	if (!svm_enabled(vcpu)) return inject_ud(vcpu);
 	*gpa = vcpu->gpr[RAX];
 	vcpu->next_rip = svm_next_rip(vcpu, vmcb);
 	if (unlikely(vcpu->next_rip - vcpu->rip != PLAIN_LENGTH) || !(vmcb->cs.attr & SEG_ATTR_L))
 		outcome = short_address(vcpu, gpa);
-	if (unlikely(outcome != ADVANCE))
-		return outcome;
-	if (unlikely(vcpu->l2))
-		return l2_page(vcpu, gpa);
+	if (unlikely(outcome != ADVANCE)) return outcome;
+	if (unlikely(vcpu->l2)) return l2_page(vcpu, gpa);
 	return (*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits ? inject_gp(vcpu, 0)
 									     : ADVANCE;
 }
@@ -68,16 +63,13 @@ enum outcome svm_exit_vmload(struct vcpu *vcpu) {
 	gpa_t gpa;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
-	if (unlikely(outcome != ADVANCE))
-		return outcome;
+	if (unlikely(outcome != ADVANCE)) return outcome;
 	if (svm_of(vcpu)->vmcb->exit_code == EXIT_VMLOAD) {
 		ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
-		if (likely(ram))
-			svm_vmload(virt_to_phys(ram));
+		if (likely(ram)) svm_vmload(virt_to_phys(ram));
 	} else {
 		ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
-		if (likely(ram))
-			svm_vmsave(virt_to_phys(ram));
+		if (likely(ram)) svm_vmsave(virt_to_phys(ram));
 	}
 	return likely(ram) ? ADVANCE : inject_gp(vcpu, 0);
 }
@@ -86,8 +78,7 @@ enum outcome svm_exit_gif(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb01 = arch->vmcb01;
 
-	if (!svm_enabled(vcpu))
-		return inject_ud(vcpu);
+	if (!svm_enabled(vcpu)) return inject_ud(vcpu);
 	if (arch->vmcb->exit_code == EXIT_CLGI) {
 		vmcb01->vintr &= (u32)~V_GIF;
 		return ADVANCE;
@@ -102,8 +93,7 @@ enum outcome svm_exit_gif(struct vcpu *vcpu) {
 
 /* Flushes more than the one page: the ASIDs of L1 are not those of the CPU. */
 enum outcome svm_exit_invlpga(struct vcpu *vcpu) {
-	if (!svm_enabled(vcpu))
-		return inject_ud(vcpu);
+	if (!svm_enabled(vcpu)) return inject_ud(vcpu);
 	if ((u32)vcpu->gpr[RCX])
 		svm_nested_flush_asid(vcpu, (u32)vcpu->gpr[RCX]);
 	else
@@ -117,17 +107,13 @@ void svm_update_svme(struct vcpu *vcpu) {
 	bool on = svm_enabled(vcpu);
 	u32 own = 0;
 
-	if (on && svm_features.vgif)
-		own |= INTERCEPT_STGI | INTERCEPT_CLGI;
-	if (on && svm_features.vmsave)
-		own |= INTERCEPT_VMLOAD | INTERCEPT_VMSAVE;
+	if (on && svm_features.vgif) own |= INTERCEPT_STGI | INTERCEPT_CLGI;
+	if (on && svm_features.vmsave) own |= INTERCEPT_VMLOAD | INTERCEPT_VMSAVE;
 	vmcb->intercept_misc2 |=
 		(u32)(INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE);
 	vmcb->intercept_misc2 &= ~own;
 	vmcb->lbr_enable = own & INTERCEPT_VMLOAD ? VMSAVE_ENABLE : 0;
 	vmcb->vintr &= (u32)~V_GIF_ENABLE;
-	if (own & INTERCEPT_STGI)
-		vmcb->vintr |= V_GIF_ENABLE;
-	if (!on)
-		vmcb->vintr |= V_GIF;
+	if (own & INTERCEPT_STGI) vmcb->vintr |= V_GIF_ENABLE;
+	if (!on) vmcb->vintr |= V_GIF;
 }

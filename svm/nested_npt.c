@@ -31,8 +31,7 @@ static struct shadow *need_shadow(struct vcpu *vcpu) {
 				       .phys_bits = model->phys_bits,
 				       .gbpages = model->has_gbpages};
 
-	if (likely(shadow_of(vcpu)))
-		return shadow_of(vcpu);
+	if (likely(shadow_of(vcpu))) return shadow_of(vcpu);
 	return shadow_create(vcpu->vm->gmem, &config) ? NULL : shadow_of(vcpu);
 }
 
@@ -41,10 +40,8 @@ static enum shadow_role role_of(const struct svm_vcpu *arch) {
 	const struct vmcb *l1 = arch->vmcb01;
 	bool nx = arch->nested.efer01 & X86_EFER_NXE;
 
-	if (l1->efer & X86_EFER_LMA)
-		return nx ? SHADOW_NPT_LONG_NX : SHADOW_NPT_LONG;
-	if (l1->cr4 & X86_CR4_PAE)
-		return nx ? SHADOW_NPT_PAE_NX : SHADOW_NPT_PAE;
+	if (l1->efer & X86_EFER_LMA) return nx ? SHADOW_NPT_LONG_NX : SHADOW_NPT_LONG;
+	if (l1->cr4 & X86_CR4_PAE) return nx ? SHADOW_NPT_PAE_NX : SHADOW_NPT_PAE;
 	return l1->cr4 & X86_CR4_PSE ? SHADOW_NPT_32_PSE : SHADOW_NPT_32;
 }
 
@@ -54,16 +51,14 @@ static void hurry_laggards(const struct vcpu *vcpu, struct shadow *sh) {
 	const struct vcpu *other;
 
 	for_each_vcpu(other, vcpu->vm)
-		if (late >> other->id & 1)
-			smp_kick(cpus[other->cpu]);
+		if (late >> other->id & 1) smp_kick(cpus[other->cpu]);
 }
 
 /* ---- what L1 flushes ---- */
 
 static struct svm_asid *find_asid(struct svm_nested *n, u32 asid) {
 	for (u32 i = 0; i < ARRAY_SIZE(n->asids); i++)
-		if (n->asids[i].asid == asid)
-			return &n->asids[i];
+		if (n->asids[i].asid == asid) return &n->asids[i];
 	return NULL;
 }
 
@@ -73,10 +68,8 @@ void svm_nested_flush_asid(struct vcpu *vcpu, u32 asid) {
 	struct shadow *sh = shadow_of(vcpu);
 
 	svm_tlb_flush_l2(vcpu);
-	if (!known)
-		return;
-	if (sh && known->ncr3 != NO_NCR3)
-		shadow_flush(sh, known->ncr3);
+	if (!known) return;
+	if (sh && known->ncr3 != NO_NCR3) shadow_flush(sh, known->ncr3);
 	known->asid = 0;
 }
 
@@ -85,10 +78,8 @@ void svm_nested_flush_all(struct vcpu *vcpu) {
 	struct shadow *sh = shadow_of(vcpu);
 
 	svm_tlb_flush(vcpu);
-	for (u32 i = 0; i < ARRAY_SIZE(n->asids); i++)
-		n->asids[i].asid = 0;
-	if (sh)
-		shadow_flush_all(sh);
+	for (u32 i = 0; i < ARRAY_SIZE(n->asids); i++) n->asids[i].asid = 0;
+	if (sh) shadow_flush_all(sh);
 }
 
 /* Is about to run with this ASID and these tables: what may be stale of them is compared. */
@@ -100,13 +91,10 @@ static void use_asid(struct vcpu *vcpu, u32 asid, u64 ncr3) {
 	if (asid != n->running.asid || ncr3 != n->running.ncr3)
 		svm_tlb_flush_l2(vcpu); /* all of them share the one ASID of VMCB 02 */
 	n->running = (struct svm_asid){.asid = asid, .ncr3 = ncr3};
-	if (known && known->ncr3 == ncr3)
-		return;
-	if (!known)
-		known = &n->asids[n->next_asid++ % ARRAY_SIZE(n->asids)];
+	if (known && known->ncr3 == ncr3) return;
+	if (!known) known = &n->asids[n->next_asid++ % ARRAY_SIZE(n->asids)];
 	*known = n->running;
-	if (sh && ncr3 != NO_NCR3)
-		shadow_flush(sh, ncr3);
+	if (sh && ncr3 != NO_NCR3) shadow_flush(sh, ncr3);
 }
 
 int svm_nested_use_tables(struct vcpu *vcpu, hpa_t *root) {
@@ -125,30 +113,25 @@ int svm_nested_use_tables(struct vcpu *vcpu, hpa_t *root) {
 		return 0;
 	}
 	sh = need_shadow(vcpu);
-	if (!sh)
-		return E_NOMEM;
+	if (!sh) return E_NOMEM;
 	use_asid(vcpu, l1->asid, l1->ncr3);
 	err = shadow_use(sh, vcpu->id, role_of(arch), l1->ncr3, root);
-	if (err)
-		hurry_laggards(vcpu, sh);
+	if (err) hurry_laggards(vcpu, sh);
 	return err;
 }
 
 /* ---- around an entry ---- */
 
 bool svm_nested_tlb_enter(struct vcpu *vcpu) {
-	if (!vcpu->l2 || !svm_nested_paging(&svm_of(vcpu)->nested))
-		return false;
-	if (shadow_enter(shadow_of(vcpu), vcpu->id))
-		svm_tlb_flush_l2(vcpu);
+	if (!vcpu->l2 || !svm_nested_paging(&svm_of(vcpu)->nested)) return false;
+	if (shadow_enter(shadow_of(vcpu), vcpu->id)) svm_tlb_flush_l2(vcpu);
 	return true;
 }
 
 void svm_nested_left(struct vcpu *vcpu) {
 	struct shadow *sh = shadow_of(vcpu);
 
-	if (sh)
-		shadow_exit(sh, vcpu->id);
+	if (sh) shadow_exit(sh, vcpu->id);
 }
 
 /* ---- faults and addresses of L2 ---- */
@@ -157,10 +140,8 @@ void svm_nested_left(struct vcpu *vcpu) {
 static u64 refusal_bits(const struct shadow_found *found) {
 	u64 bits = NPF_USER;
 
-	if (found->refusal != SHADOW_ABSENT)
-		bits |= NPF_PRESENT;
-	if (found->refusal == SHADOW_RESERVED)
-		bits |= NPF_RESERVED;
+	if (found->refusal != SHADOW_ABSENT) bits |= NPF_PRESENT;
+	if (found->refusal == SHADOW_RESERVED) bits |= NPF_RESERVED;
 	return bits;
 }
 
@@ -171,8 +152,7 @@ enum outcome svm_nested_npf(struct vcpu *vcpu) {
 	struct shadow *sh = shadow_of(vcpu);
 	struct shadow_found found;
 
-	if (!svm_nested_paging(&svm_of(vcpu)->nested))
-		return svm_handle(vcpu, INDEX_NPF);
+	if (!svm_nested_paging(&svm_of(vcpu)->nested)) return svm_handle(vcpu, INDEX_NPF);
 	access |= info & NPF_PAGE_WALK ? SHADOW_TABLE : 0;
 	switch (shadow_fault(sh, vcpu->id, gpa2, access, &found)) {
 	case SHADOW_DEVICE: return svm_npf_device(vcpu, found.gpa1);
@@ -184,8 +164,7 @@ enum outcome svm_nested_npf(struct vcpu *vcpu) {
 	case SHADOW_RETRY: hurry_laggards(vcpu, sh); break;
 	case SHADOW_FIXED: break;
 	}
-	if (vmcb->exit_int_info & EVENTINJ_VALID)
-		svm_take_exit_event(vcpu);
+	if (vmcb->exit_int_info & EVENTINJ_VALID) svm_take_exit_event(vcpu);
 	return RESUME;
 }
 
@@ -194,8 +173,7 @@ int svm_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 	struct shadow *sh;
 
 	*gpa1 = gpa2;
-	if (!svm_nested_paging(&svm_of(vcpu)->nested))
-		return 0;
+	if (!svm_nested_paging(&svm_of(vcpu)->nested)) return 0;
 	sh = shadow_of(vcpu);
 	access &= SHADOW_WRITE | SHADOW_FETCH | SHADOW_TABLE;
 	switch (shadow_translate(sh, vcpu->id, gpa2, access, &found)) {
@@ -205,8 +183,7 @@ int svm_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 		fault->vector = FAULT_NESTED;
 		fault->address = gpa2;
 		fault->error = (u32)refusal_bits(&found) | access;
-		if (access & SHADOW_TABLE)
-			fault->error |= SHADOW_WRITE;
+		if (access & SHADOW_TABLE) fault->error |= SHADOW_WRITE;
 		return E_FAULT;
 	default: *gpa1 = found.gpa1; return 0;
 	}

@@ -23,8 +23,7 @@ bool svm_quirk_is_tcg(void) {
 	u32 r[4];
 
 	cpuid(1, 0, r);
-	if (!(r[2] & BIT(31)))
-		return false;
+	if (!(r[2] & BIT(31))) return false;
 	cpuid(0x40000000, 0, r);
 	return !memcmp(&r[1], "TCGTCGTCGTCG", 12);
 }
@@ -39,8 +38,7 @@ bool svm_quirk_is_tcg(void) {
 u64 svm_quirk_inject(struct vcpu *vcpu, u64 event) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
-	if (!svm_features.tcg || (event & ~0xfful) != EVENTINJ_VALID)
-		return event;
+	if (!svm_features.tcg || (event & ~0xfful) != EVENTINJ_VALID) return event;
 	if (arch->vmcb->cpl) {
 		smp_kick_self();
 		return event;
@@ -73,8 +71,7 @@ bool svm_quirk_shadow(struct vcpu *vcpu) {
 enum outcome svm_exit_invalid(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
-	if (is_mov_to_cr(vcpu))
-		return inject_gp(vcpu, 0);
+	if (is_mov_to_cr(vcpu)) return inject_gp(vcpu, 0);
 	if (vcpu->l2) {
 		svm_nested_leave(vcpu, EXIT_INVALID, 0, 0, 0);
 		return RESUME;

@@ -55,26 +55,19 @@ static bool segment_in_vmsave_state(enum seg seg) {
 
 /* Where the register is; up to date. */
 static u64 *find_reg(struct svm_vcpu *arch, enum vreg reg) {
-	if (!in_vmsave_state(reg))
-		return reg_field(arch->vmcb, reg);
-	if (arch->entered)
-		svm_vmsave(arch->vmcb01_pa);
+	if (!in_vmsave_state(reg)) return reg_field(arch->vmcb, reg);
+	if (arch->entered) svm_vmsave(arch->vmcb01_pa);
 	return reg_field(arch->vmcb01, reg);
 }
 
 u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
-	if (reg == VREG_EFER)
-		return arch->efer | (arch->vmcb->efer & X86_EFER_LMA);
-	if (reg == VREG_GDTR_LIMIT)
-		return arch->vmcb->gdtr.limit;
-	if (reg == VREG_IDTR_LIMIT)
-		return arch->vmcb->idtr.limit;
-	if (reg == VREG_TSC_AUX)
-		return fpu_tsc_aux(&arch->fpu);
-	if (reg == VREG_XCR0)
-		return fpu_xcr0(&arch->fpu);
+	if (reg == VREG_EFER) return arch->efer | (arch->vmcb->efer & X86_EFER_LMA);
+	if (reg == VREG_GDTR_LIMIT) return arch->vmcb->gdtr.limit;
+	if (reg == VREG_IDTR_LIMIT) return arch->vmcb->idtr.limit;
+	if (reg == VREG_TSC_AUX) return fpu_tsc_aux(&arch->fpu);
+	if (reg == VREG_XCR0) return fpu_xcr0(&arch->fpu);
 	return *find_reg(arch, reg);
 }
 
@@ -89,8 +82,7 @@ void svm_update_efer(struct svm_vcpu *arch) {
 
 	/* LMA = LME and PG (APM 2 14.6). */
 	vmcb->efer = arch->efer | X86_EFER_SVME | (lme && paging ? X86_EFER_LMA : 0);
-	if (!(vmcb->cr4 & X86_CR4_PAE))
-		vmcb->efer &= ~X86_EFER_LME;
+	if (!(vmcb->cr4 & X86_CR4_PAE)) vmcb->efer &= ~X86_EFER_LME;
 	svm_intercept_cr0(arch, lme && !paging);
 }
 
@@ -102,8 +94,7 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	case VREG_EFER:
 		arch->efer = value & ~X86_EFER_LMA;
 		svm_update_efer(arch);
-		if (!vcpu->l2)
-			svm_update_svme(vcpu);
+		if (!vcpu->l2) svm_update_svme(vcpu);
 		return;
 	case VREG_CR0:
 	case VREG_CR4:
@@ -117,16 +108,13 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	default: break;
 	}
 	*find_reg(arch, reg) = value;
-	if (arch->entered && in_vmsave_state(reg))
-		svm_vmload(arch->vmcb01_pa);
+	if (arch->entered && in_vmsave_state(reg)) svm_vmload(arch->vmcb01_pa);
 }
 
 /* Where the segment is; up to date. */
 static struct vmcb_segment *find_segment(struct svm_vcpu *arch, enum seg seg) {
-	if (!segment_in_vmsave_state(seg))
-		return segment_field(arch->vmcb, seg);
-	if (arch->entered)
-		svm_vmsave(arch->vmcb01_pa);
+	if (!segment_in_vmsave_state(seg)) return segment_field(arch->vmcb, seg);
+	if (arch->entered) svm_vmsave(arch->vmcb01_pa);
 	return segment_field(arch->vmcb01, seg);
 }
 
@@ -147,10 +135,8 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) 
 	s->limit = in->limit;
 	s->selector = in->selector;
 	s->attr = in->attr;
-	if (seg == SEG_SS)
-		arch->vmcb->cpl = (in->attr & SEG_ATTR_DPL) >> 5;
-	if (arch->entered && segment_in_vmsave_state(seg))
-		svm_vmload(arch->vmcb01_pa);
+	if (seg == SEG_SS) arch->vmcb->cpl = (in->attr & SEG_ATTR_DPL) >> 5;
+	if (arch->entered && segment_in_vmsave_state(seg)) svm_vmload(arch->vmcb01_pa);
 }
 
 /*
@@ -161,8 +147,7 @@ u32 svm_privilege(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u32 cpl = vmcb->cpl & PRIV_CPL;
 
-	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
-		return cpl | PRIV_64BIT;
+	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA)) return cpl | PRIV_64BIT;
 	return cpl;
 }
 
@@ -170,8 +155,7 @@ void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	arch->vmcb01->tsc_offset = offset;
-	if (vcpu->l2)
-		arch->vmcb->tsc_offset = offset + arch->nested.vmcb12->tsc_offset;
+	if (vcpu->l2) arch->vmcb->tsc_offset = offset + arch->nested.vmcb12->tsc_offset;
 }
 
 void svm_vcpu_reset(struct vcpu *vcpu, bool init) {
@@ -179,8 +163,7 @@ void svm_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct vmcb *vmcb = arch->vmcb01;
 
 	svm_nested_reset(vcpu);
-	if (!init)
-		fpu_reset(&arch->fpu);
+	if (!init) fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
 	vmcb->event_inj = 0;
 	vmcb->int_state = 0;

@@ -10,8 +10,7 @@ u64 svm_next_rip_slow(struct vcpu *vcpu) {
 
 	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
 		fetch_remember(vcpu, vcpu->rip, vmcb->cr3);
-	if (decode_current(vcpu, &insn))
-		return vcpu->rip;
+	if (decode_current(vcpu, &insn)) return vcpu->rip;
 	/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
 	next = vcpu->rip + insn.length;
 	return vmcb->cs.attr & SEG_ATTR_L ? next : (u32)next;

@@ -21,8 +21,7 @@ u64 svm_next_rip_slow(struct vcpu *vcpu);
  * begins with anything else.
  */
 static inline unsigned skip_plain_length(const u8 *code) {
-	if (likely(code[0] == 0x0f))
-		return code[1] == 0x01 ? 3 : 2;
+	if (likely(code[0] == 0x0f)) return code[1] == 0x01 ? 3 : 2;
 	return code[0] == 0xf4 ? 1 : 0;
 }
 
@@ -42,10 +41,8 @@ static inline u64 svm_next_rip(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	const u8 *code;
 	unsigned length;
 
-	if (svm_features.nrips)
-		return vmcb->next_rip;
-	if (unlikely(!skip_in_known_code(vmcb, rip)))
-		return svm_next_rip_slow(vcpu);
+	if (svm_features.nrips) return vmcb->next_rip;
+	if (unlikely(!skip_in_known_code(vmcb, rip))) return svm_next_rip_slow(vcpu);
 	code = fetch_known(vcpu, rip, vmcb->cr3);
 	length = likely(code) ? skip_plain_length(code) : 0;
 	return likely(length) ? rip + length : svm_next_rip_slow(vcpu);

@@ -71,8 +71,7 @@ static int svm_cpu_on(struct cpu *cpu) {
 	void *host = page_alloc(PAGE_SIZE);
 	struct svm_cpu *svm = page_alloc(PAGE_SIZE);
 
-	if (!hsave || !host || !svm)
-		return E_NOMEM;
+	if (!hsave || !host || !svm) return E_NOMEM;
 	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_SVME);
 	wrmsr(X86_MSR_VM_HSAVE_PA, virt_to_phys(hsave));
 	svm->host_vmcb_pa = virt_to_phys(host);
@@ -86,12 +85,10 @@ static int svm_cpu_on(struct cpu *cpu) {
 static void svm_vcpu_destroy(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
-	if (!arch)
-		return;
+	if (!arch) return;
 	fpu_destroy(&arch->fpu);
 	svm_nested_destroy(vcpu);
-	if (arch->vmcb01)
-		page_free(arch->vmcb01, PAGE_SIZE);
+	if (arch->vmcb01) page_free(arch->vmcb01, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }
@@ -99,8 +96,7 @@ static void svm_vcpu_destroy(struct vcpu *vcpu) {
 static int svm_vcpu_create(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = page_alloc(PAGE_SIZE);
 
-	if (!arch)
-		return E_NOMEM;
+	if (!arch) return E_NOMEM;
 	vcpu->arch = arch;
 	arch->vmcb01 = page_alloc(PAGE_SIZE);
 	if (!arch->vmcb01 || fpu_create(&arch->fpu) || svm_nested_create(vcpu)) {
@@ -126,8 +122,7 @@ static void svm_run(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	const struct svm_cpu *svm = this_cpu()->backend_data;
 
-	if (!vcpu_prepare(vcpu))
-		return;
+	if (!vcpu_prepare(vcpu)) return;
 	__asm__ volatile("clgi; sti" : : : "memory");
 	svm_vmload(arch->vmcb01_pa);
 	arch->entered = true;

@@ -29,8 +29,7 @@ void svm_tlb_flush_l2(struct vcpu *vcpu) { flush(vcpu, &svm_of(vcpu)->tlb02, vcp
 
 void svm_tlb_flush(struct vcpu *vcpu) {
 	flush(vcpu, &svm_of(vcpu)->tlb01, vcpu->fetches[0]);
-	if (svm_of(vcpu)->nested.vmcb02)
-		svm_tlb_flush_l2(vcpu);
+	if (svm_of(vcpu)->nested.vmcb02) svm_tlb_flush_l2(vcpu);
 }
 
 static void new_asid(struct vmcb *vmcb, struct svm_tlb *tlb, struct svm_cpu *cpu) {

@@ -23,8 +23,7 @@ u32 acpi_nr_listed;
 const void *acpi_map(hpa_t address, size_t length) {
 	void *copy;
 
-	if (!range_within(address, length, ACPI_ARENA_SIZE))
-		return NULL;
+	if (!range_within(address, length, ACPI_ARENA_SIZE)) return NULL;
 	assert_true(nr_mappings < ARRAY_SIZE(mapping));
 	copy = malloc(length);
 	assert_non_null(copy);
@@ -60,8 +59,7 @@ int acpi_setup(void **state) {
 
 int acpi_teardown(void **state) {
 	(void)state;
-	while (nr_mappings)
-		free(mapping[--nr_mappings]);
+	while (nr_mappings) free(mapping[--nr_mappings]);
 	return 0;
 }
 
@@ -71,8 +69,7 @@ static void fix_sum(void *data, size_t length, size_t at) {
 	u8 sum = 0;
 
 	byte[at] = 0;
-	for (size_t i = 0; i < length; i++)
-		sum = (u8)(sum + byte[i]);
+	for (size_t i = 0; i < length; i++) sum = (u8)(sum + byte[i]);
 	byte[at] = (u8)-sum;
 }
 
@@ -114,8 +111,7 @@ void acpi_refresh_sum(hpa_t at) {
 hpa_t acpi_put_root(u32 width) {
 	u8 body[1024 * 8];
 
-	for (u32 i = 0; i < acpi_nr_listed; i++)
-		memcpy(body + i * width, &acpi_listed[i], width);
+	for (u32 i = 0; i < acpi_nr_listed; i++) memcpy(body + i * width, &acpi_listed[i], width);
 	return acpi_put_table(width == 8 ? "XSDT" : "RSDT", 1, body, acpi_nr_listed * width);
 }
 

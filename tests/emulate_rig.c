@@ -35,8 +35,7 @@ struct bus *vm_bus(struct vm *vm) {
 static u8 *device_byte(gpa_t gpa, unsigned size) {
 	u64 offset = gpa - DEVICE_GPA;
 
-	if (range_within(offset, size, 4096))
-		return rig_device + offset;
+	if (range_within(offset, size, 4096)) return rig_device + offset;
 	if (offset >= SECOND && range_within(offset - SECOND, size, 4096))
 		return rig_device + (offset - SECOND + 4096);
 	return NULL;
@@ -54,8 +53,7 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) 
 
 	(void)bus;
 	assert_ptr_equal(vcpu, rig_vcpu);
-	if (at)
-		memcpy(&value, at, size);
+	if (at) memcpy(&value, at, size);
 	note(gpa, size, value, false);
 	return value;
 }
@@ -65,8 +63,7 @@ void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size
 
 	(void)bus;
 	assert_ptr_equal(vcpu, rig_vcpu);
-	if (at)
-		memcpy(at, &value, size);
+	if (at) memcpy(at, &value, size);
 	note(gpa, size, value, true);
 }
 
@@ -82,8 +79,7 @@ void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 	(void)bus;
 	rig_port = port;
 	rig_port_size = size;
-	if (rig_nr_out < ARRAY_SIZE(rig_port_out))
-		rig_port_out[rig_nr_out] = value;
+	if (rig_nr_out < ARRAY_SIZE(rig_port_out)) rig_port_out[rig_nr_out] = value;
 	rig_nr_out++;
 }
 
@@ -91,10 +87,8 @@ void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 
 void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) {
 	(void)gm;
-	if (!range_within(gpa, len, RAM_SIZE) || (gpa & ~PAGE_MASK) + len > PAGE_SIZE)
-		return NULL;
-	if (rig_gmem_hook)
-		rig_gmem_hook(fake_ram(rig_vm) + gpa);
+	if (!range_within(gpa, len, RAM_SIZE) || (gpa & ~PAGE_MASK) + len > PAGE_SIZE) return NULL;
+	if (rig_gmem_hook) rig_gmem_hook(fake_ram(rig_vm) + gpa);
 	return fake_ram(rig_vm) + gpa;
 }
 
@@ -124,8 +118,7 @@ static void set_segments(u16 code_attr, u16 data_attr, u32 limit) {
 	for (int seg = SEG_ES; seg <= SEG_GS; seg++) {
 		struct segment s = {.limit = limit, .selector = 8, .attr = data_attr};
 
-		if (seg == SEG_CS)
-			s.attr = code_attr;
+		if (seg == SEG_CS) s.attr = code_attr;
 		vcpu_set_segment(rig_vcpu, (enum seg)seg, &s);
 	}
 }

@@ -39,8 +39,7 @@ static inline void fake_amd_cpuid(u32 leaf, u32 sub, u32 out[4]) {
 		break;
 	case 5: fake_leaf(out, 0x40, 0x40, 3, 0x11); break;
 	case 7:
-		if (sub == 0)
-			fake_leaf(out, 0, 0x209c01a9, 0x00400004, 0x00000000);
+		if (sub == 0) fake_leaf(out, 0, 0x209c01a9, 0x00400004, 0x00000000);
 		break;
 	case 0xb: fake_leaf(out, 1, 2, 0x100 | sub, 5); break;
 	case 0xd:
@@ -80,8 +79,7 @@ static inline void fake_amd_cpuid(u32 leaf, u32 sub, u32 out[4]) {
 /* An Intel processor with VMX, AVX-512 and protection keys. */
 static inline void fake_intel_cpuid(u32 leaf, u32 sub, u32 out[4]) {
 	fake_leaf(out, 0, 0, 0, 0);
-	if ((leaf > 0x16 && leaf < CPUID_EXT) || leaf > CPUID_EXT + 8)
-		leaf = 0x16;
+	if ((leaf > 0x16 && leaf < CPUID_EXT) || leaf > CPUID_EXT + 8) leaf = 0x16;
 	switch (leaf) {
 	case 0: fake_leaf(out, 0x16, 0x756e6547, 0x6c65746e, 0x49656e69); break;
 	case 1: fake_leaf(out, 0x00050654, 0x02200800, 0x7ffefbff, 0xbfebfbff); break;
@@ -98,8 +96,7 @@ static inline void fake_intel_cpuid(u32 leaf, u32 sub, u32 out[4]) {
 		break;
 	case 6: fake_leaf(out, 0x2f7, 2, 9, 0); break;
 	case 7:
-		if (sub == 0)
-			fake_leaf(out, 0, 0xd39ffffb, 0x00000018, 0xbc000400);
+		if (sub == 0) fake_leaf(out, 0, 0xd39ffffb, 0x00000018, 0xbc000400);
 		break;
 	case 0xa: fake_leaf(out, 0x07300804, 0, 0, 0x603); break;
 	case 0xd:

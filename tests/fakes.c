@@ -35,13 +35,11 @@ weak void log_msg(enum log_level level, const char *fmt, ...) {
 	vsnprintf(fake_log_last, sizeof(fake_log_last), fmt, args);
 	va_end(args);
 	fake_log_count[level & 3]++;
-	if (getenv("FAKE_LOG"))
-		fprintf(stderr, "log %d: %s\n", (int)level, fake_log_last);
+	if (getenv("FAKE_LOG")) fprintf(stderr, "log %d: %s\n", (int)level, fake_log_last);
 }
 
 weak bool log_allowed(struct log_limit *limit) {
-	if (limit->count >= limit->max)
-		return false;
+	if (limit->count >= limit->max) return false;
 	limit->count++;
 	return true;
 }
@@ -67,10 +65,8 @@ weak void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 c
 weak void timer_cancel(struct timer *timer) {
 	struct timer **at = &fake_queue;
 
-	while (*at && *at != timer)
-		at = &(*at)->next;
-	if (*at)
-		*at = timer->next;
+	while (*at && *at != timer) at = &(*at)->next;
+	if (*at) *at = timer->next;
 	timer->next = NULL;
 	timer->queued = false;
 	timer->deadline = TIMER_NEVER;
@@ -81,10 +77,8 @@ weak void timer_arm(struct timer *timer, u64 deadline_tsc) {
 
 	timer_cancel(timer);
 	timer->deadline = deadline_tsc;
-	if (deadline_tsc == TIMER_NEVER)
-		return;
-	while (*at && (*at)->deadline <= deadline_tsc)
-		at = &(*at)->next;
+	if (deadline_tsc == TIMER_NEVER) return;
+	while (*at && (*at)->deadline <= deadline_tsc) at = &(*at)->next;
 	timer->next = *at;
 	timer->queued = true;
 	*at = timer;
@@ -96,8 +90,7 @@ void fake_advance(u64 ticks) {
 	while (fake_queue && fake_queue->deadline <= end) {
 		struct timer *timer = fake_queue;
 
-		if (timer->deadline > fake_now)
-			fake_now = timer->deadline;
+		if (timer->deadline > fake_now) fake_now = timer->deadline;
 		timer_cancel(timer);
 		timer->fn(timer);
 	}
@@ -109,8 +102,7 @@ void fake_advance_ns(u64 ns) { fake_advance(ns_to_tsc(ns)); }
 unsigned fake_timers_armed(void) {
 	unsigned count = 0;
 
-	for (struct timer *timer = fake_queue; timer; timer = timer->next)
-		count++;
+	for (struct timer *timer = fake_queue; timer; timer = timer->next) count++;
 	return count;
 }
 
@@ -139,31 +131,26 @@ struct fake_gmem {
 static struct fake_gmem *arena(struct gmem *gm) { return (struct fake_gmem *)(void *)gm; }
 
 weak int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) {
-	if (!gm || !range_within(gpa, len, arena(gm)->size))
-		return E_FAULT;
+	if (!gm || !range_within(gpa, len, arena(gm)->size)) return E_FAULT;
 	memcpy(to, arena(gm)->bytes + gpa, len);
 	return 0;
 }
 
 weak int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) {
-	if (!gm || !range_within(gpa, len, arena(gm)->size))
-		return E_FAULT;
+	if (!gm || !range_within(gpa, len, arena(gm)->size)) return E_FAULT;
 	memcpy(arena(gm)->bytes + gpa, from, len);
 	return 0;
 }
 
 weak int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
-	if (!gm || !range_within(gpa, len, arena(gm)->size))
-		return E_FAULT;
+	if (!gm || !range_within(gpa, len, arena(gm)->size)) return E_FAULT;
 	memset(arena(gm)->bytes + gpa, value, len);
 	return 0;
 }
 
 weak void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) {
-	if (!gm || !range_within(gpa, len, arena(gm)->size))
-		return NULL;
-	if ((gpa & ~PAGE_MASK) + len > PAGE_SIZE)
-		return NULL;
+	if (!gm || !range_within(gpa, len, arena(gm)->size)) return NULL;
+	if ((gpa & ~PAGE_MASK) + len > PAGE_SIZE) return NULL;
 	return arena(gm)->bytes + gpa;
 }
 
@@ -178,8 +165,7 @@ weak u64 direct_base_;
 weak int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	void *block = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
 
-	if (!block)
-		return E_NOMEM;
+	if (!block) return E_NOMEM;
 	memset(block, flags & FRAME_ZERO ? 0 : 0xa5, PAGE_SIZE << order);
 	*out = virt_to_phys(block) >> PAGE_SHIFT;
 	return 0;
@@ -247,8 +233,7 @@ weak void vcpu_request(struct vcpu *vcpu, u64 bits) {
 u64 fake_take_requests(struct vcpu *vcpu) { return atomic_exchange(&vcpu->requests, 0); }
 
 weak void vm_end(struct vm *vm, enum vm_end how) {
-	if (vm->end == VM_END_NONE)
-		vm->end = how;
+	if (vm->end == VM_END_NONE) vm->end = how;
 }
 
 weak u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg) {
@@ -259,11 +244,9 @@ weak void vcpu_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	u64 *regs = ((struct fake_arch *)vcpu->arch)->regs;
 
 	regs[reg] = value;
-	if (reg != VREG_CR0)
-		return;
+	if (reg != VREG_CR0) return;
 	regs[VREG_EFER] &= ~X86_EFER_LMA;
-	if (value & X86_CR0_PG && regs[VREG_EFER] & X86_EFER_LME)
-		regs[VREG_EFER] |= X86_EFER_LMA;
+	if (value & X86_CR0_PG && regs[VREG_EFER] & X86_EFER_LME) regs[VREG_EFER] |= X86_EFER_LMA;
 }
 
 weak void vcpu_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {

@@ -22,13 +22,11 @@ static int take(void *ctx, hpa_t *page) {
 	static u32 next = 1;
 
 	(void)ctx;
-	if (rig_fail_after && --rig_fail_after == 0)
-		return E_NOMEM;
+	if (rig_fail_after && --rig_fail_after == 0) return E_NOMEM;
 	for (u32 i = 0; i < ARENA_PAGES; i++, next++) {
 		u32 at = next % ARENA_PAGES;
 
-		if (at == 0 || used[at])
-			continue;
+		if (at == 0 || used[at]) continue;
 		used[at] = 1;
 		rig_nr_used++;
 		*page = at * PAGE_SIZE;
@@ -87,10 +85,8 @@ u64 hw_entry(const struct pt_format *f, hpa_t table, unsigned level, u64 va, uns
 		assert_true(table / PAGE_SIZE < ARENA_PAGES);
 		memcpy(&entry, rig_arena + table + (va >> (12 + 9 * level) & 511) * 8, 8);
 		*leaf = level;
-		if (!(entry & present))
-			return 0;
-		if (level == 0 || entry & 0x80)
-			return entry;
+		if (!(entry & present)) return 0;
+		if (level == 0 || entry & 0x80) return entry;
 		table = entry & 0x000ffffffffff000ul;
 	}
 }
@@ -101,11 +97,9 @@ u64 hw_page_from(const struct pt_format *f, hpa_t table, unsigned from, u64 va) 
 	u64 size = 1ul << (12 + 9 * level);
 	u64 page;
 
-	if (!entry)
-		return 0;
+	if (!entry) return 0;
 	page = (entry & 0x000ffffffffff000ul & ~(size - 1)) | (va & (size - 1) & PAGE_MASK);
-	if (f == &pt_format_ept)
-		return page | (entry & 0x3f);
+	if (f == &pt_format_ept) return page | (entry & 0x3f);
 	return page | (entry & 0x1f) | (entry >> 63) << 8 |
 	       (entry >> (level ? 12 : 7) & 1) << 9; /* PAT */
 }

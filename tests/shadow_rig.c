@@ -81,8 +81,7 @@ void rig_ram(gpa_t gpa1, unsigned shift) {
 }
 
 void rig_ram_range(gpa_t gpa1, u64 size, unsigned shift) {
-	for (u64 at = 0; at < size; at += 1ul << shift)
-		rig_ram(gpa1 + at, shift);
+	for (u64 at = 0; at < size; at += 1ul << shift) rig_ram(gpa1 + at, shift);
 }
 
 void rig_start(u32 nr_vcpus, u8 phys_bits) {
@@ -126,8 +125,7 @@ hpa_t rig_hpa(gpa_t gpa1) {
 
 gpa_t rig_gpa1(hpa_t hpa) {
 	for (u32 i = 0; i < rig_gm.nr_runs; i++)
-		if (hpa - runs[i].first < runs[i].size)
-			return runs[i].gpa + (hpa - runs[i].first);
+		if (hpa - runs[i].first < runs[i].size) return runs[i].gpa + (hpa - runs[i].first);
 	fail_msg("no RAM at %lx", hpa);
 	return 0;
 }
@@ -152,8 +150,7 @@ gpa_t rig_entry(gpa_t base, gpa_t gpa2, unsigned level) {
 	for (unsigned l = 3; l > level; l--) {
 		u64 entry = *rig_at(base + index_of(gpa2, l) * 8);
 
-		if (!(entry & 7) || (entry & PS))
-			return 0;
+		if (!(entry & 7) || (entry & PS)) return 0;
 		base = entry & GENMASK(51, 12);
 	}
 	return base + index_of(gpa2, level) * 8;
@@ -163,8 +160,7 @@ gpa_t rig_map(gpa_t base, gpa_t gpa2, unsigned level, u64 entry, u64 table) {
 	for (unsigned l = 3; l > level; l--) {
 		_Atomic u64 *at = rig_at(base + index_of(gpa2, l) * 8);
 
-		if (!(*at & 7))
-			*at = rig_new_table() | table;
+		if (!(*at & 7)) *at = rig_new_table() | table;
 		base = *at & GENMASK(51, 12);
 	}
 	*rig_at(base + index_of(gpa2, level) * 8) = entry;
@@ -175,8 +171,7 @@ struct rig_page rig_hw(bool ept, hpa_t root, gpa_t gpa2) {
 	struct rig_page page = {.rights = 7};
 	u64 table = root;
 
-	if (gpa2 >> 48)
-		return (struct rig_page){0};
+	if (gpa2 >> 48) return (struct rig_page){0};
 	for (unsigned level = 3;; level--) {
 		u64 entry = ((_Atomic u64 *)(void *)(arena + table))[index_of(gpa2, level)];
 		u64 size = 1ul << (12 + 9 * level);
@@ -209,36 +204,27 @@ static u64 read_entry(gpa_t gpa1, bool narrow) {
 	const struct gmem_run *run = run_of(gpa1);
 	u64 value = ~0ul;
 
-	if (run)
-		memcpy(&value, arena + run->first + (gpa1 - run->gpa), narrow ? 4 : 8);
+	if (run) memcpy(&value, arena + run->first + (gpa1 - run->gpa), narrow ? 4 : 8);
 	return narrow ? (u32)value : value;
 }
 
 static bool is_wide_npt_reserved(enum shadow_role role, u64 e, unsigned level, u64 high) {
 	bool pae = role <= SHADOW_NPT_PAE_NX;
 
-	if (e & high)
-		return true;
-	if ((role == SHADOW_NPT_PAE || role == SHADOW_NPT_LONG) && e & NX)
-		return true;
-	if (pae && e & GENMASK(62, 52))
-		return true;
-	if (pae && level == 2)
-		return e & (GENMASK(8, 6) | W | U | NX);
-	if (!(e & PS) || level == 0)
-		return false;
+	if (e & high) return true;
+	if ((role == SHADOW_NPT_PAE || role == SHADOW_NPT_LONG) && e & NX) return true;
+	if (pae && e & GENMASK(62, 52)) return true;
+	if (pae && level == 2) return e & (GENMASK(8, 6) | W | U | NX);
+	if (!(e & PS) || level == 0) return false;
 	return level == 3 || e & GENMASK(11 + 9 * level, 13);
 }
 
 static bool is_ept_misconfigured(u64 e, unsigned level, u64 high) {
 	u64 type = e >> 3 & 7;
 
-	if (e & high || (e & 7) == 2 || (e & 7) == 6)
-		return true;
-	if (level && !(e & PS))
-		return e & GENMASK(6, 3);
-	if (level && (level == 3 || e & (GENMASK(11 + 9 * level, 12))))
-		return true;
+	if (e & high || (e & 7) == 2 || (e & 7) == 6) return true;
+	if (level && !(e & PS)) return e & GENMASK(6, 3);
+	if (level && (level == 3 || e & (GENMASK(11 + 9 * level, 12)))) return true;
 	return type == 2 || type == 3 || type == 7;
 }
 
@@ -255,12 +241,10 @@ static void walk_32(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2,
 	gpa_t at = (reg & GENMASK(31, 12)) + (gpa2 >> 22) * 4;
 	u64 pde, pte, both, high;
 
-	if (gpa2 >> 32)
-		return;
+	if (gpa2 >> 32) return;
 	pde = read_entry(at, true);
 	out->leaf = at;
-	if (!(pde & P))
-		return;
+	if (!(pde & P)) return;
 	if (role == SHADOW_NPT_32_PSE && pde & PS) {
 		high = (pde >> 13 & 0xff) << 32;
 		if (!(pde & BIT(21)) && !(high >> phys_bits))
@@ -288,8 +272,7 @@ void rig_walk(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2, struct r
 		walk_32(role, reg, phys_bits, gpa2, out);
 		return;
 	}
-	if (gpa2 >> (pae ? 32 : 48))
-		return;
+	if (gpa2 >> (pae ? 32 : 48)) return;
 	for (unsigned level = pae ? 2 : 3;; level--) {
 		gpa_t at = table + index_of(gpa2, level) * 8;
 		u64 e = read_entry(at, false), size = 1ul << (12 + 9 * level);
@@ -304,15 +287,13 @@ void rig_walk(enum shadow_role role, u64 reg, u8 phys_bits, gpa_t gpa2, struct r
 			rights &= (e & U ? 1u : 0) | (e & W ? 2u : 0) | (e & NX ? 0 : 4u);
 		if (level == 0 || (e & PS)) {
 			/* What a user must not reach, no access reaches. */
-			if (!ept && !(rights & 1))
-				rights = 0;
+			if (!ept && !(rights & 1)) rights = 0;
 			finish(rights, role == SHADOW_EPT || e & (ept ? ED : D),
 			       (e & GENMASK(51, 12) & ~(size - 1)) | (gpa2 & (size - 1)), level,
 			       out);
 			return;
 		}
-		if (!pae || level < 2)
-			out->passed[out->nr_passed++] = at;
+		if (!pae || level < 2) out->passed[out->nr_passed++] = at;
 		table = e & GENMASK(51, 12);
 	}
 }

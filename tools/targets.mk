@@ -68,7 +68,7 @@ lint: setup
 	@BUILD=$(BUILD) $(PYTHON) tools/test.py --only '^lint/'
 
 format: setup
-	clang-format -i $(C_FILES)
+	clang-format -i $(C_FILES) && clang-format -i $(C_FILES)
 
 include tools/bench/bench.mk
 

@@ -142,10 +142,8 @@ static void read_caps(struct vmx_caps *caps) {
 
 /* Of a control word: bits 31:0 must be 1, bits 63:32 may be (A.2). */
 static u64 word_cap(const struct vmx_caps *caps, enum vmx_word word) {
-	if (word == VMX_EPT)
-		return vmx_cap(caps, VMX_MSR_EPT_VPID) << 32;
-	if (word == VMX_PROC2)
-		return vmx_cap(caps, VMX_MSR_PROC2);
+	if (word == VMX_EPT) return vmx_cap(caps, VMX_MSR_EPT_VPID) << 32;
+	if (word == VMX_PROC2) return vmx_cap(caps, VMX_MSR_PROC2);
 	return vmx_cap(caps, word + (vmx_cap(caps, VMX_MSR_BASIC) & BASIC_TRUE ? VMX_MSR_TRUE_PIN
 									       : VMX_MSR_PIN));
 }
@@ -158,11 +156,9 @@ static int choose_words(struct vmx_config *c) {
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
 		const struct control *want = &controls[i];
 
-		if (want->word == VMX_EPT && !(c->proc2 & PROC2_EPT))
-			continue;
+		if (want->word == VMX_EPT && !(c->proc2 & PROC2_EPT)) continue;
 		if (word_cap(&c->caps, want->word) >> 32 & want->bit) {
-			if (!(off >> i & 1))
-				c->word[want->word] |= want->bit;
+			if (!(off >> i & 1)) c->word[want->word] |= want->bit;
 		} else if (!want->option) {
 			log_error("this CPU's VMX has no %s", want->name);
 			err = E_NOSUPP;
@@ -179,10 +175,8 @@ static void drop_lonely(struct vmx_config *c) {
 	if (!(vpid_caps & VPID_CAP_INVVPID) || !(vpid_caps & (VPID_CAP_ONE | VPID_CAP_ALL)))
 		c->proc2 &= (u32)~PROC2_VPID;
 	/* A timer that each exit sets back. */
-	if (!(c->exit & EXIT_SAVE_TICK))
-		c->pin &= (u32)~PIN_TICK;
-	if (!(c->pin & PIN_TICK))
-		c->exit &= (u32)~EXIT_SAVE_TICK;
+	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
+	if (!(c->pin & PIN_TICK)) c->exit &= (u32)~EXIT_SAVE_TICK;
 }
 
 static int negotiate(struct vmx_config *c) {
@@ -190,8 +184,7 @@ static int negotiate(struct vmx_config *c) {
 
 	read_caps(&c->caps);
 	err = choose_words(c);
-	if (err)
-		return err;
+	if (err) return err;
 	drop_lonely(c);
 	c->ept_flags = EPTP_WB | EPTP_4_LEVELS | (c->ept & EPT_CAP_AD ? EPTP_AD : 0);
 	/* Unrestricted guests may clear PE and PG (SDM 3C 23.8). */
@@ -206,11 +199,9 @@ int vmx_negotiate(void) {
 	int err = negotiate(&vmx_config);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
-		if (vmx_config.word[controls[i].word] & controls[i].bit)
-			rows |= BIT(i);
+		if (vmx_config.word[controls[i].word] & controls[i].bit) rows |= BIT(i);
 	list_options(used, sizeof(used), rows);
-	if (!err)
-		log_info("VMX: EPT, unrestricted guest; %s", used[0] ? used : "no option");
+	if (!err) log_info("VMX: EPT, unrestricted guest; %s", used[0] ? used : "no option");
 	return err;
 }
 
@@ -218,8 +209,7 @@ int vmx_check_cpu(u32 cpu) {
 	struct vmx_config own;
 
 	memset(&own, 0, sizeof(own));
-	if (negotiate(&own) == 0 && !memcmp(&own, &vmx_config, sizeof(own)))
-		return 0;
+	if (negotiate(&own) == 0 && !memcmp(&own, &vmx_config, sizeof(own))) return 0;
 	log_error("CPU %u: its VMX differs from the boot processor's", cpu);
 	return E_NOSUPP;
 }
@@ -244,13 +234,10 @@ static void pass_msr(u8 *map, u32 msr) {
 int vmx_msr_bitmap_init(void) {
 	u8 *map = page_alloc(PAGE_SIZE);
 
-	if (!map)
-		return E_NOMEM;
+	if (!map) return E_NOMEM;
 	memset(map, 0xff, PAGE_SIZE);
-	for (unsigned i = 0; i < ARRAY_SIZE(guest_msrs); i++)
-		pass_msr(map, guest_msrs[i]);
-	if (cpu_features.rdtscp)
-		pass_msr(map, X86_MSR_TSC_AUX);
+	for (unsigned i = 0; i < ARRAY_SIZE(guest_msrs); i++) pass_msr(map, guest_msrs[i]);
+	if (cpu_features.rdtscp) pass_msr(map, X86_MSR_TSC_AUX);
 	msr_bitmap = virt_to_phys(map);
 	return 0;
 }
@@ -294,12 +281,9 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	vmwrite(VMCS(msr_bitmap), msr_bitmap);
 	vmwrite(VMCS(link), ~0ul);
 	vmwrite(VMCS(eptp), vcpu->vm->gmem->pt.root | c->ept_flags);
-	if (arch->vpid)
-		vmwrite(VMCS(vpid), arch->vpid);
-	if (c->proc2 & PROC2_XSAVES)
-		vmwrite(VMCS(xss_exiting), 0);
-	if (c->pin & PIN_TICK)
-		vmwrite(VMCS(tick), vmx_tick());
+	if (arch->vpid) vmwrite(VMCS(vpid), arch->vpid);
+	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
+	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
 	setup_cr_masks(vcpu);
 }
 

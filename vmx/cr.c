@@ -32,10 +32,8 @@ bool vmx_load_pdptes(struct vcpu *vcpu) {
 	if (gmem_read(vcpu->vm->gmem, vmx_reg(vcpu, VREG_CR3) & CR3_PAE_MASK, table, sizeof(table)))
 		return false;
 	for (unsigned i = 0; i < NR_PDPTES; i++)
-		if ((table[i] & PDPTE_P) && (table[i] & reserved))
-			return false;
-	for (unsigned i = 0; i < NR_PDPTES; i++)
-		vmwrite(VMCS_AT(guest_pdpte, i), table[i]);
+		if ((table[i] & PDPTE_P) && (table[i] & reserved)) return false;
+	for (unsigned i = 0; i < NR_PDPTES; i++) vmwrite(VMCS_AT(guest_pdpte, i), table[i]);
 	return true;
 }
 
@@ -60,18 +58,15 @@ enum outcome vmx_exit_cr(struct vcpu *vcpu) {
 	enum outcome outcome;
 	u64 value = 0;
 
-	if (gpr == RSP)
-		vmx_need_rsp(vcpu);
+	if (gpr == RSP) vmx_need_rsp(vcpu);
 	switch ((enum cr_access)(info >> 4 & 3)) {
 	case ACCESS_TO:
 		value = wide(vcpu) ? vcpu->gpr[gpr] : (u32)vcpu->gpr[gpr];
-		if (cr == 8)
-			return cr_write(vcpu, cr, value);
+		if (cr == 8) return cr_write(vcpu, cr, value);
 		return write_checked(vcpu, cr, value, false);
 	case ACCESS_FROM:
 		outcome = cr_read(vcpu, cr, &value);
-		if (outcome == ADVANCE)
-			vcpu->gpr[gpr] = wide(vcpu) ? value : (u32)value;
+		if (outcome == ADVANCE) vcpu->gpr[gpr] = wide(vcpu) ? value : (u32)value;
 		return outcome;
 	case ACCESS_CLTS: return cr_clts(vcpu);
 	default: return write_checked(vcpu, 0, info >> 16 & 0xffff, true);

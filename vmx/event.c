@@ -11,8 +11,7 @@
 #define DR7_GD	BIT(13)
 
 static void set_proc(struct vmx_vcpu *arch, u32 value) {
-	if (arch->proc == value)
-		return;
+	if (arch->proc == value) return;
 	arch->proc = value;
 	vmwrite(VMCS(proc_controls), value);
 }
@@ -20,8 +19,7 @@ static void set_proc(struct vmx_vcpu *arch, u32 value) {
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
 
 bool vmx_interrupt_allowed(struct vcpu *vcpu) {
-	if (!(vcpu->rflags & X86_RFLAGS_IF))
-		return false;
+	if (!(vcpu->rflags & X86_RFLAGS_IF)) return false;
 	vmx_borrow(vcpu);
 	return !(vmread(VMCS(guest_shadow)) & SHADOW_NEXT);
 }
@@ -35,8 +33,7 @@ void vmx_end_shadow(struct vcpu *vcpu) {
 	vmx_borrow(vcpu);
 	u64 shadow = vmread(VMCS(guest_shadow));
 
-	if (shadow & SHADOW_NEXT)
-		vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
+	if (shadow & SHADOW_NEXT) vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
 }
 
 static void queue(struct vmx_vcpu *arch, u64 info) {
@@ -57,8 +54,7 @@ void vmx_inject(struct vcpu *vcpu, const struct event *event) {
 		vmwrite(VMCS(entry_error), event->error);
 	}
 	/* An exception ends the instruction, and with it the shadow before it. */
-	if (event->type == EVENT_EXCEPTION)
-		vmx_end_shadow(vcpu);
+	if (event->type == EVENT_EXCEPTION) vmx_end_shadow(vcpu);
 	queue(vmx_of(vcpu), info);
 }
 
@@ -114,15 +110,12 @@ enum outcome vmx_exit_exception(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(exit_event));
 	u8 vector = (u8)info;
 
-	if (EVENT_TYPE(info) == EVENT_TYPE_NMI)
-		return host_nmi();
-	if (vector == X86_MC)
-		return host_machine_check();
+	if (EVENT_TYPE(info) == EVENT_TYPE_NMI) return host_nmi();
+	if (vector == X86_MC) return host_machine_check();
 	vmx_take_exit_event(vcpu);
 	if (info & EVENT_NMI_UNBLOCKED)
 		vmwrite(VMCS(guest_shadow), vmread(VMCS(guest_shadow)) | SHADOW_NMI);
-	if (vector == X86_DB)
-		return debug_exception(vcpu);
+	if (vector == X86_DB) return debug_exception(vcpu);
 	if (info & EVENT_HAS_ERROR)
 		return inject_exception_error(vcpu, vector, (u32)vmread(VMCS(exit_error)));
 	return inject_exception(vcpu, vector);
@@ -136,8 +129,7 @@ void vmx_take_exit_event(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(vectoring_event));
 	u64 shadow;
 
-	if (likely(!(info & EVENT_VALID)))
-		return;
+	if (likely(!(info & EVENT_VALID))) return;
 	switch (EVENT_TYPE(info)) {
 	case EVENT_TYPE_NMI:
 		/* It is not blocked by itself. */

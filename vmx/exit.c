@@ -26,8 +26,7 @@ struct exit_entry {
 void vmx_need_rsp(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
-	if (arch->rsp_known)
-		return;
+	if (arch->rsp_known) return;
 	arch->rsp_known = true;
 	arch->saved_rsp = vmread(VMCS(guest_rsp));
 	vcpu->gpr[RSP] = arch->saved_rsp;
@@ -47,8 +46,7 @@ static enum outcome exit_io(struct vcpu *vcpu) {
 	unsigned size = (info & 7) + 1;
 	bool in = info & BIT(3);
 
-	if (unlikely(info & BIT(4)))
-		return emulate_string_io(vcpu, port, size, in, info & BIT(5));
+	if (unlikely(info & BIT(4))) return emulate_string_io(vcpu, port, size, in, info & BIT(5));
 	return exit_in_out(vcpu, port, size, in);
 }
 
@@ -63,11 +61,9 @@ static enum outcome exit_ept_violation(struct vcpu *vcpu) {
 	/* The IRET that ended NMI blocking runs again (SDM 3C 27.2.3). */
 	if (unlikely((info & EPT_QUAL_NMI_UNBLOCKED) && !vmx_of(vcpu)->event))
 		vmwrite(VMCS(guest_shadow), vmread(VMCS(guest_shadow)) | SHADOW_NMI);
-	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0)
-		return RESUME;
+	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0) return RESUME;
 	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
-	if (fetch)
-		return inject_ud(vcpu);
+	if (fetch) return inject_ud(vcpu);
 	vmx_need_rsp(vcpu);
 	return emulate_mmio(vcpu, gpa, write, page_walk);
 }
@@ -131,8 +127,7 @@ static enum outcome unasked_tsc(struct vcpu *vcpu) {
 
 	vcpu->gpr[RAX] = (u32)tsc;
 	vcpu->gpr[RDX] = tsc >> 32;
-	if (reason == REASON_RDTSCP)
-		vcpu->gpr[RCX] = (u32)vmx_reg(vcpu, VREG_TSC_AUX);
+	if (reason == REASON_RDTSCP) vcpu->gpr[RCX] = (u32)vmx_reg(vcpu, VREG_TSC_AUX);
 	return ADVANCE;
 }
 
@@ -234,8 +229,7 @@ static inline u64 next_rip(struct vcpu *vcpu) {
 
 	if (!next) {
 		next = vcpu->rip + vmread(VMCS(instruction_length));
-		if (unlikely((next ^ vcpu->rip) >> 32))
-			next = wrapped(vcpu, next);
+		if (unlikely((next ^ vcpu->rip) >> 32)) next = wrapped(vcpu, next);
 	}
 	return next;
 }
@@ -245,10 +239,8 @@ static inline void advance(struct vcpu *vcpu) {
 	u64 shadow = vmread(VMCS(guest_shadow));
 
 	vcpu->rip = next_rip(vcpu);
-	if (unlikely(shadow & SHADOW_NEXT))
-		vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
-	if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF)))
-		vcpu_end_instruction(vcpu);
+	if (unlikely(shadow & SHADOW_NEXT)) vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
+	if (unlikely(vcpu->rflags & (X86_RFLAGS_TF | X86_RFLAGS_RF))) vcpu_end_instruction(vcpu);
 }
 
 /* The basic reason of an entry that failed; else a reason that no manual names yet. */
@@ -263,8 +255,7 @@ bool vmx_exit(struct vcpu *vcpu) {
 	u64 rflags = vmread(VMCS(guest_rflags));
 	enum outcome outcome;
 
-	if (unlikely(index >= NR_REASONS))
-		index = odd_reason(index);
+	if (unlikely(index >= NR_REASONS)) index = odd_reason(index);
 	vcpu->rip = rip;
 	vcpu->rflags = rflags;
 	vcpu->next_rip = 0;
@@ -272,20 +263,16 @@ bool vmx_exit(struct vcpu *vcpu) {
 	arch->event = false;
 	note_exit(vcpu, rip, index);
 	outcome = exits[index].handler(vcpu);
-	if (outcome == ADVANCE)
-		advance(vcpu);
+	if (outcome == ADVANCE) advance(vcpu);
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu)) {
 		vmx_need_rsp(vcpu);
 		return false;
 	}
-	if (vcpu->rip != rip)
-		vmwrite(VMCS(guest_rip), vcpu->rip);
-	if (unlikely(vcpu->rflags != rflags))
-		vmwrite(VMCS(guest_rflags), vcpu->rflags);
+	if (vcpu->rip != rip) vmwrite(VMCS(guest_rip), vcpu->rip);
+	if (unlikely(vcpu->rflags != rflags)) vmwrite(VMCS(guest_rflags), vcpu->rflags);
 	if (unlikely(arch->rsp_known) && vcpu->gpr[RSP] != arch->saved_rsp)
 		vmwrite(VMCS(guest_rsp), vcpu->gpr[RSP]);
-	if (unlikely(arch->flush))
-		vmx_tlb_enter(vcpu);
+	if (unlikely(arch->flush)) vmx_tlb_enter(vcpu);
 	return true;
 }
 

@@ -30,15 +30,13 @@ static const u16 plain_field[NR_VREGS] = {
 
 /* CR2 and DR6 are in no VMCS; Roost itself uses neither. */
 void vmx_load_msrs(struct vmx_vcpu *arch) {
-	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
-		wrmsr(guest_msr[i], arch->msr[i]);
+	for (unsigned i = 0; i < NR_GUEST_MSRS; i++) wrmsr(guest_msr[i], arch->msr[i]);
 	write_cr2(arch->cr2);
 	write_dr6(arch->dr6);
 }
 
 void vmx_put_msrs(struct vmx_vcpu *arch) {
-	for (unsigned i = 0; i < NR_GUEST_MSRS; i++)
-		arch->msr[i] = rdmsr(guest_msr[i]);
+	for (unsigned i = 0; i < NR_GUEST_MSRS; i++) arch->msr[i] = rdmsr(guest_msr[i]);
 	arch->cr2 = read_cr2();
 	arch->dr6 = read_dr6();
 }
@@ -56,8 +54,7 @@ static u64 read_cr4_seen(const struct vmx_vcpu *arch) {
 static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 	unsigned msr = reg - VREG_STAR;
 
-	if (msr < NR_GUEST_MSRS)
-		return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
+	if (msr < NR_GUEST_MSRS) return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
 	switch (reg) {
 	case VREG_CR0: return read_cr0_seen(arch);
 	case VREG_CR4: return read_cr4_seen(arch);
@@ -96,8 +93,7 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 
 	if (msr < NR_GUEST_MSRS) {
 		arch->msr[msr] = value;
-		if (arch->loaded)
-			wrmsr(guest_msr[msr], value);
+		if (arch->loaded) wrmsr(guest_msr[msr], value);
 		return;
 	}
 	switch (reg) {
@@ -109,13 +105,11 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 		return;
 	case VREG_CR2:
 		arch->cr2 = value;
-		if (arch->loaded)
-			write_cr2(value);
+		if (arch->loaded) write_cr2(value);
 		return;
 	case VREG_DR6:
 		arch->dr6 = value;
-		if (arch->loaded)
-			write_dr6(value);
+		if (arch->loaded) write_dr6(value);
 		return;
 	case VREG_TSC_AUX: fpu_set_tsc_aux(&arch->fpu, value); return;
 	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
@@ -182,8 +176,7 @@ void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	vmx_borrow(vcpu);
-	if (!init)
-		fpu_reset(&arch->fpu);
+	if (!init) fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
 	arch->event = false;
 	arch->proc = vmx_config.proc;

@@ -30,11 +30,9 @@ static _Atomic u32 last_vpid;
 int vmx_new_vpid(struct vmx_vcpu *arch) {
 	u32 vpid;
 
-	if (!(vmx_config.proc2 & PROC2_VPID))
-		return 0;
+	if (!(vmx_config.proc2 & PROC2_VPID)) return 0;
 	vpid = atomic_fetch_add(&last_vpid, 1) + 1;
-	if (vpid > LAST_VPID)
-		return E_NOMEM;
+	if (vpid > LAST_VPID) return E_NOMEM;
 	arch->vpid = (u16)vpid;
 	return 0;
 }
@@ -66,8 +64,7 @@ void vmx_tlb_enter(struct vcpu *vcpu) {
 	struct ptable *pt = &vcpu->vm->gmem->pt;
 	u64 generation = pt_generation(pt);
 
-	if (!arch->flush && arch->flushed_generation == generation)
-		return;
+	if (!arch->flush && arch->flushed_generation == generation) return;
 #ifdef ROOST_DEBUG
 	if (!arch->flush)
 		panic("vCPU %u entered with nested page tables changed and not flushed", vcpu->id);
@@ -75,8 +72,7 @@ void vmx_tlb_enter(struct vcpu *vcpu) {
 	if (arch->moved || arch->flushed_generation != generation)
 		invept(pt->root | vmx_config.ept_flags);
 	/* Without VPIDs every entry and exit does this. */
-	if (arch->vpid)
-		invvpid(arch->vpid);
+	if (arch->vpid) invvpid(arch->vpid);
 	arch->flush = arch->moved = false;
 	arch->flushed_generation = generation;
 }

@@ -40,8 +40,7 @@ static int vmx_probe(const struct options *options) {
 	}
 	vmx_read_options(options->vmx);
 	err = vmx_negotiate();
-	if (err)
-		return err;
+	if (err) return err;
 	ept_format = pt_format_ept;
 	ept_format.max_leaf = vmx_config.ept & EPT_CAP_1G   ? PT_LEVEL_1G
 			      : vmx_config.ept & EPT_CAP_2M ? PT_LEVEL_2M
@@ -57,8 +56,7 @@ static int open_vmx(u32 cpu) {
 		control |= FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX;
 		wrmsr(MSR_FEATURE_CONTROL, control);
 	}
-	if (control & FEATURE_CONTROL_VMX)
-		return 0;
+	if (control & FEATURE_CONTROL_VMX) return 0;
 	log_error("CPU %u: VMX is switched off and locked by the firmware (FEATURE_CONTROL): "
 		  "enable virtualization in the firmware's set-up",
 		  cpu);
@@ -81,10 +79,8 @@ static int vmx_cpu_on(struct cpu *cpu) {
 	u32 *region = page_alloc(PAGE_SIZE);
 	struct vmx_cpu *vmx = page_alloc(PAGE_SIZE);
 
-	if (!region || !vmx)
-		return E_NOMEM;
-	if (open_vmx(cpu->id) || vmx_check_cpu(cpu->id))
-		return E_NOSUPP;
+	if (!region || !vmx) return E_NOMEM;
+	if (open_vmx(cpu->id) || vmx_check_cpu(cpu->id)) return E_NOSUPP;
 	*region = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	write_cr0(read_cr0() | vmx_config.cr0_fixed);
 	write_cr4(read_cr4() | vmx_config.cr4_fixed);
@@ -102,8 +98,7 @@ static void make_current(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
 	vmx->current = vcpu;
-	if (vcpu)
-		vmptrld(vmx_of(vcpu)->vmcs_pa);
+	if (vcpu) vmptrld(vmx_of(vcpu)->vmcs_pa);
 }
 
 static void make_clear(struct vcpu *vcpu) {
@@ -111,16 +106,14 @@ static void make_clear(struct vcpu *vcpu) {
 
 	vmclear(vmx_of(vcpu)->vmcs_pa);
 	vmx_of(vcpu)->launched = 0;
-	if (vmx->current == vcpu)
-		vmx->current = NULL;
+	if (vmx->current == vcpu) vmx->current = NULL;
 }
 
 struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 	struct vmcs_loan loan = {.lent = vcpu, .back = vmx->current};
 
-	if (vmx->current == vcpu)
-		return (struct vmcs_loan){NULL, NULL};
+	if (vmx->current == vcpu) return (struct vmcs_loan){NULL, NULL};
 	make_current(vcpu);
 	return loan;
 }
@@ -135,11 +128,9 @@ void vmx_give_back_slow(struct vmcs_loan loan) {
 static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
-	if (!arch)
-		return;
+	if (!arch) return;
 	fpu_destroy(&arch->fpu);
-	if (arch->vmcs)
-		page_free(arch->vmcs, PAGE_SIZE);
+	if (arch->vmcs) page_free(arch->vmcs, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }
@@ -147,8 +138,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 static int vmx_vcpu_create(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = page_alloc(PAGE_SIZE);
 
-	if (!arch)
-		return E_NOMEM;
+	if (!arch) return E_NOMEM;
 	vcpu->arch = arch;
 	arch->vmcs = page_alloc(PAGE_SIZE);
 	if (!arch->vmcs || fpu_create(&arch->fpu) || vmx_new_vpid(arch)) {
@@ -186,8 +176,7 @@ static void vmx_put(struct vcpu *vcpu) {
 }
 
 static void vmx_run(struct vcpu *vcpu) {
-	if (!vcpu_prepare(vcpu))
-		return;
+	if (!vcpu_prepare(vcpu)) return;
 	vmx_write_back(vcpu);
 	vmx_tlb_enter(vcpu);
 	vmx_enter(vcpu);

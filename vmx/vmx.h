@@ -73,8 +73,7 @@ struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu);
 void vmx_give_back_slow(struct vmcs_loan loan);
 
 static inline void vmx_give_back(const struct vmcs_loan *loan) {
-	if (unlikely(loan->lent))
-		vmx_give_back_slow(*loan);
+	if (unlikely(loan->lent)) vmx_give_back_slow(*loan);
 }
 
 /* Makes it the current one to the end of the block. */

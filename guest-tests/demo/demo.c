@@ -55,8 +55,7 @@ static void print_char(char c) {
 
 static void print(const char *text) {
 	for (; *text; text++) {
-		if (*text == '\n')
-			print_char('\r');
+		if (*text == '\n') print_char('\r');
 		print_char(*text);
 	}
 }
@@ -79,8 +78,7 @@ static void print_registers(const u32 *regs, u32 count) {
 	for (u32 i = 0; i < count * 4; i++) {
 		char c = (char)(regs[i / 4] >> (i % 4 * 8));
 
-		if (c >= ' ' && c <= '~')
-			print_char(c);
+		if (c >= ' ' && c <= '~') print_char(c);
 	}
 }
 
@@ -114,8 +112,7 @@ static void show_cpu(void) {
 }
 
 static void show_memory(u32 magic, const struct mb1_info *info) {
-	if (magic != MB1_BOOT_MAGIC || !(info->flags & MB1_HAS_MEM))
-		return;
+	if (magic != MB1_BOOT_MAGIC || !(info->flags & MB1_HAS_MEM)) return;
 	print("  memory      ");
 	print_number((info->mem_upper >> 10) + 1, 1);
 	print(" MiB");
@@ -144,10 +141,8 @@ static void show_clock(void) {
 	u32 value[ARRAY_SIZE(index)];
 	bool binary = cmos(0xb) & CMOS_BINARY;
 
-	for (u32 i = 0; i < 100000 && cmos(0xa) & CMOS_IN_PROGRESS; i++)
-		__builtin_ia32_pause();
-	for (u32 i = 0; i < ARRAY_SIZE(index); i++)
-		value[i] = cmos_time(index[i], binary);
+	for (u32 i = 0; i < 100000 && cmos(0xa) & CMOS_IN_PROGRESS; i++) __builtin_ia32_pause();
+	for (u32 i = 0; i < ARRAY_SIZE(index); i++) value[i] = cmos_time(index[i], binary);
 	print("  clock       20");
 	for (u32 i = 0; i < ARRAY_SIZE(index); i++) {
 		print_number(value[i], 2);

@@ -5,8 +5,7 @@ u8 acpi_sum(const void *table, size_t length) {
 	const u8 *bytes = table;
 	u8 sum = 0;
 
-	for (size_t i = 0; i < length; i++)
-		sum = (u8)(sum + bytes[i]);
+	for (size_t i = 0; i < length; i++) sum = (u8)(sum + bytes[i]);
 	return sum;
 }
 
@@ -14,8 +13,7 @@ const struct acpi_rsdp *acpi_rsdp(void) {
 	for (u64 at = 0xe0000; at < 0x100000; at += 16) {
 		const struct acpi_rsdp *rsdp = (const struct acpi_rsdp *)at;
 
-		if (!memcmp(rsdp->signature, "RSD PTR ", 8) && acpi_sum(rsdp, 20) == 0)
-			return rsdp;
+		if (!memcmp(rsdp->signature, "RSD PTR ", 8) && acpi_sum(rsdp, 20) == 0) return rsdp;
 	}
 	return NULL;
 }
@@ -32,15 +30,13 @@ const struct acpi_header *acpi_table(const char *signature) {
 	const struct acpi_header *root;
 	u64 size = 4;
 
-	if (!rsdp)
-		return NULL;
+	if (!rsdp) return NULL;
 	root = (const struct acpi_header *)(u64)rsdp->rsdt;
 	if (rsdp->revision >= 2 && rsdp->xsdt && rsdp->xsdt < GiB(4)) {
 		root = (const struct acpi_header *)rsdp->xsdt;
 		size = 8;
 	}
-	if (root->length < sizeof(*root) || root->length > 4096)
-		return NULL;
+	if (root->length < sizeof(*root) || root->length > 4096) return NULL;
 	for (u64 i = 0; i < (root->length - sizeof(*root)) / size; i++) {
 		u64 entry = entry_at(root, size, i);
 

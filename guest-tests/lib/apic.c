@@ -13,8 +13,7 @@ void lapic_enter_x2apic(void) {
 }
 
 u32 lapic_read(u32 reg) {
-	if (lapic_in_x2apic())
-		return (u32)rdmsr(X86_MSR_X2APIC + (reg >> 4));
+	if (lapic_in_x2apic()) return (u32)rdmsr(X86_MSR_X2APIC + (reg >> 4));
 	return mmio_read32(lapic_at(reg));
 }
 
@@ -56,8 +55,7 @@ void lapic_init(void) {
 
 	trap_set_handler(VECTOR_SPURIOUS, spurious);
 	lapic_write(LAPIC_SVR, 0x100 | VECTOR_SPURIOUS);
-	for (unsigned i = 0; i < ARRAY_SIZE(lvts); i++)
-		lapic_write(lvts[i], LVT_MASKED);
+	for (unsigned i = 0; i < ARRAY_SIZE(lvts); i++) lapic_write(lvts[i], LVT_MASKED);
 	lapic_write(LAPIC_TPR, 0);
 	lapic_write(LAPIC_TIMER_INIT, 0);
 }
@@ -92,7 +90,6 @@ void pic_init(u8 base) {
 }
 
 void pic_eoi(unsigned irq) {
-	if (irq >= 8)
-		outb(0xa0, 0x20);
+	if (irq >= 8) outb(0xa0, 0x20);
 	outb(0x20, 0x20);
 }

@@ -21,28 +21,24 @@ static bool count(const char *name, bool good) {
 }
 
 bool check(const char *name, bool good) {
-	if (!count(name, good))
-		print(": expected true got false\n");
+	if (!count(name, good)) print(": expected true got false\n");
 	return good;
 }
 
 bool check_eq(const char *name, u64 got, u64 expected) {
-	if (!count(name, got == expected))
-		print(": expected 0x%lx got 0x%lx\n", expected, got);
+	if (!count(name, got == expected)) print(": expected 0x%lx got 0x%lx\n", expected, got);
 	return got == expected;
 }
 
 bool check_ne(const char *name, u64 got, u64 unexpected) {
-	if (!count(name, got != unexpected))
-		print(": expected anything but 0x%lx\n", unexpected);
+	if (!count(name, got != unexpected)) print(": expected anything but 0x%lx\n", unexpected);
 	return got != unexpected;
 }
 
 bool check_range(const char *name, u64 got, u64 lowest, u64 highest) {
 	bool good = got >= lowest && got <= highest;
 
-	if (!count(name, good))
-		print(": expected %lu to %lu got %lu\n", lowest, highest, got);
+	if (!count(name, good)) print(": expected %lu to %lu got %lu\n", lowest, highest, got);
 	return good;
 }
 
@@ -54,12 +50,10 @@ void skip(const char *name, const char *why) {
 void test_end(void) {
 	cpu_cli();
 	print("RESULT %s: %u passed, %u failed", test_name, passed, failed);
-	if (skipped)
-		print(", %u skipped", skipped);
+	if (skipped) print(", %u skipped", skipped);
 	print("\n");
 	outl(DEBUG_EXIT_PORT, failed);
 	outw(PM1A_CONTROL, PM1A_SLEEP(S5_ROOST));
 	outw(PM1A_CONTROL, PM1A_SLEEP(S5_QEMU));
-	for (;;)
-		__asm__ volatile("cli; hlt");
+	for (;;) __asm__ volatile("cli; hlt");
 }

@@ -92,13 +92,12 @@ struct sample take_sample(u64 (*read)(void));
 static inline u64 us_to_tsc(u64 us) { return us * (tsc_hz() / 1000) / 1000; }
 
 /* Waits until the expression is true, at most so many microseconds; true when it became so. */
-#define wait_until(expression, us)                                \
-	({                                                        \
-		u64 end_ = rdtsc() + us_to_tsc(us);               \
-		bool good_;                                       \
-		while (!(good_ = (expression)) && rdtsc() < end_) \
-			cpu_pause();                              \
-		good_;                                            \
+#define wait_until(expression, us)                                             \
+	({                                                                     \
+		u64 end_ = rdtsc() + us_to_tsc(us);                            \
+		bool good_;                                                    \
+		while (!(good_ = (expression)) && rdtsc() < end_) cpu_pause(); \
+		good_;                                                         \
 	})
 
 bool cpu_is_amd(void);
@@ -115,8 +114,7 @@ static inline bool cpuid_bit(u32 leaf, unsigned reg, unsigned bit) {
 	u32 r[4];
 
 	cpuid(leaf & 0xffff0000u, 0, r);
-	if (r[0] < leaf)
-		return false;
+	if (r[0] < leaf) return false;
 	cpuid(leaf, 0, r);
 	return (r[reg] >> bit & 1) != 0;
 }

@@ -35,15 +35,12 @@ static u64 pae_directories[4][512] __aligned(4096);
 static void build_tables(void) {
 	static bool done;
 
-	if (done)
-		return;
+	if (done) return;
 	done = true;
-	for (u32 i = 0; i < 1024; i++)
-		legacy_directory[i] = i << 22 | 0x87;
+	for (u32 i = 0; i < 1024; i++) legacy_directory[i] = i << 22 | 0x87;
 	for (u64 i = 0; i < 4; i++) {
 		pae_pointers[i] = (u64)pae_directories[i] | 1;
-		for (u64 k = 0; k < 512; k++)
-			pae_directories[i][k] = (i * 512 + k) << 21 | 0x87;
+		for (u64 k = 0; k < 512; k++) pae_directories[i][k] = (i * 512 + k) << 21 | 0x87;
 	}
 }
 

@@ -29,8 +29,7 @@ static void split(u64 *slot, unsigned level) {
 	u64 step = 1ul << (3 + 9 * (level - 1));
 	u64 flags = *slot & ~PTE_ADDRESS;
 
-	if (level == 2)
-		flags &= ~PTE_LARGE;
+	if (level == 2) flags &= ~PTE_LARGE;
 	for (u64 i = 0; i < 512; i++)
 		table[i] = (*slot & PTE_ADDRESS & ~(step * 512 - 1)) + i * step + flags;
 	*slot = (u64)table | PTE_PRESENT | PTE_WRITE | PTE_USER;
@@ -59,8 +58,7 @@ u64 *page_find(u64 va, unsigned level) {
 	for (unsigned at = 4; at > level; at--) {
 		u64 *slot = table_slot(table, va, at);
 
-		if (!(*slot & PTE_PRESENT) || (at < 4 && *slot & PTE_LARGE))
-			return NULL;
+		if (!(*slot & PTE_PRESENT) || (at < 4 && *slot & PTE_LARGE)) return NULL;
 		table = table_of(*slot);
 	}
 	return table_slot(table, va, level);
@@ -74,8 +72,7 @@ void page_map(u64 va, u64 pa, u64 flags) {
 static void user_prepare(void) {
 	static bool done;
 
-	if (done)
-		return;
+	if (done) return;
 	done = true;
 	page_map(USER_CODE, (u64)page_alloc(), PTE_PRESENT | PTE_WRITE | PTE_USER);
 	page_map(USER_STACK - PAGE_SIZE, (u64)page_alloc(), PTE_PRESENT | PTE_WRITE | PTE_USER);

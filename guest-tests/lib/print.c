@@ -4,8 +4,7 @@
 #define COM1 0x3f8
 
 void print_char(char c) {
-	for (unsigned i = 0; i < 100000 && !(inb(COM1 + 5) & 0x20); i++)
-		cpu_pause();
+	for (unsigned i = 0; i < 100000 && !(inb(COM1 + 5) & 0x20); i++) cpu_pause();
 	outb(COM1, (u8)c);
 }
 
@@ -32,12 +31,9 @@ static void put_padded(struct sink *sink, const char *text, size_t length, struc
 	size_t pad = field.width > length ? field.width - length : 0;
 
 	if (!field.left)
-		for (; pad; pad--)
-			put(sink, field.zero ? '0' : ' ');
-	for (size_t i = 0; i < length; i++)
-		put(sink, text[i]);
-	for (; pad; pad--)
-		put(sink, ' ');
+		for (; pad; pad--) put(sink, field.zero ? '0' : ' ');
+	for (size_t i = 0; i < length; i++) put(sink, text[i]);
+	for (; pad; pad--) put(sink, ' ');
 }
 
 static void put_number(struct sink *sink, u64 value, unsigned base, bool negative,
@@ -49,8 +45,7 @@ static void put_number(struct sink *sink, u64 value, unsigned base, bool negativ
 		text[--at] = "0123456789abcdef"[value % base];
 		value /= base;
 	} while (value);
-	if (negative)
-		text[--at] = '-';
+	if (negative) text[--at] = '-';
 	put_padded(sink, text + at, sizeof(text) - at, field);
 }
 
@@ -61,8 +56,7 @@ static void put_signed(struct sink *sink, s64 value, struct field field) {
 static size_t text_length(const char *text) {
 	size_t n = 0;
 
-	while (text[n])
-		n++;
+	while (text[n]) n++;
 	return n;
 }
 
@@ -75,8 +69,7 @@ static const char *parse_field(const char *f, struct field *field) {
 		else
 			break;
 	}
-	for (; *f >= '0' && *f <= '9'; f++)
-		field->width = field->width * 10 + (unsigned)(*f - '0');
+	for (; *f >= '0' && *f <= '9'; f++) field->width = field->width * 10 + (unsigned)(*f - '0');
 	return f;
 }
 
@@ -92,8 +85,7 @@ static void format_to(struct sink *sink, const char *f, va_list args) {
 			continue;
 		}
 		f = parse_field(f + 1, &field);
-		for (; *f == 'l'; f++)
-			wide = true;
+		for (; *f == 'l'; f++) wide = true;
 		switch (*f) {
 		case 's':
 			text = va_arg(args, const char *);

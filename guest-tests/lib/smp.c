@@ -19,14 +19,12 @@ static char ap_stacks[MAX_CPUS - 1][AP_STACK] __aligned(16);
 static u32 listed;
 
 static void add_cpu(u32 apic_id, u32 flags, u32 boot_id) {
-	if (!(flags & 1))
-		return;
+	if (!(flags & 1)) return;
 	if (apic_id == boot_id) {
 		cpus[0].apic_id = apic_id;
 		return;
 	}
-	if (listed >= MAX_CPUS)
-		return;
+	if (listed >= MAX_CPUS) return;
 	cpus[listed].apic_id = apic_id;
 	cpus[listed].index = listed;
 	cpus[listed].stack_top = (u64)ap_stacks[listed - 1] + AP_STACK;
@@ -47,8 +45,7 @@ static void read_madt(void) {
 
 	listed = 1;
 	cpus[0].apic_id = boot_id;
-	if (!madt)
-		return;
+	if (!madt) return;
 	end = (const u8 *)madt + madt->length;
 	for (at = (const u8 *)madt + MADT_FIRST; at + 2 <= end && at[1] >= 2; at += at[1]) {
 		if (at[0] == MADT_LAPIC)
@@ -68,8 +65,7 @@ bool smp_boot(u32 index) {
 	lapic_send(cpu->apic_id, ICR_INIT | ICR_LEVEL | ICR_ASSERT);
 	delay_us(10000);
 	lapic_send(cpu->apic_id, ICR_SIPI | AP_TRAMPOLINE >> 12);
-	if (wait_until(cpu->online, 1000))
-		return true;
+	if (wait_until(cpu->online, 1000)) return true;
 	lapic_send(cpu->apic_id, ICR_SIPI | AP_TRAMPOLINE >> 12);
 	return wait_until(cpu->online, 1000000);
 }
@@ -86,8 +82,7 @@ u32 smp_init(void) {
 	trap_set_handler(VECTOR_WAKE, wake);
 	read_madt();
 	cpus[0].online = true;
-	while (online < listed && smp_boot(online))
-		online++;
+	while (online < listed && smp_boot(online)) online++;
 	return online;
 }
 
@@ -113,8 +108,7 @@ void smp_ap_main(struct cpu *cpu) {
 bool smp_start(u32 index, void (*work)(void *), void *arg) {
 	struct cpu *cpu = &cpus[index];
 
-	if (cpu->work)
-		return false;
+	if (cpu->work) return false;
 	cpu->work_arg = arg;
 	cpu->work = work;
 	lapic_send(cpu->apic_id, VECTOR_WAKE);

@@ -47,18 +47,14 @@ static void read_map(const struct multiboot_info *info) {
 }
 
 static void read_loader(u32 magic, const struct multiboot_info *info) {
-	if (magic != MB_LOADER_MAGIC)
-		return;
-	if (info->flags & MB_HAS_MEMORY)
-		top = MiB(1) + KiB(info->mem_upper);
+	if (magic != MB_LOADER_MAGIC) return;
+	if (info->flags & MB_HAS_MEMORY) top = MiB(1) + KiB(info->mem_upper);
 	if (info->flags & MB_HAS_CMDLINE) {
 		const char *text = (const char *)(u64)info->cmdline;
 
-		for (size_t i = 0; i < sizeof(cmdline) - 1 && text[i]; i++)
-			cmdline[i] = text[i];
+		for (size_t i = 0; i < sizeof(cmdline) - 1 && text[i]; i++) cmdline[i] = text[i];
 	}
-	if (info->flags & MB_HAS_MAP)
-		read_map(info);
+	if (info->flags & MB_HAS_MAP) read_map(info);
 }
 
 u64 ram_top(void) { return top; }
@@ -73,12 +69,9 @@ static const char *find_word(const char *word) {
 	for (const char *at = cmdline; *at; at++) {
 		size_t n = 0;
 
-		if (at != cmdline && at[-1] != ' ')
-			continue;
-		while (word[n] && at[n] == word[n])
-			n++;
-		if (!word[n])
-			return at + n;
+		if (at != cmdline && at[-1] != ' ') continue;
+		while (word[n] && at[n] == word[n]) n++;
+		if (!word[n]) return at + n;
 	}
 	return NULL;
 }
@@ -90,10 +83,8 @@ bool cmdline_has(const char *word) {
 }
 
 static unsigned digit_value(char c) {
-	if (c >= '0' && c <= '9')
-		return (unsigned)(c - '0');
-	if (c >= 'a' && c <= 'f')
-		return (unsigned)(c - 'a') + 10;
+	if (c >= '0' && c <= '9') return (unsigned)(c - '0');
+	if (c >= 'a' && c <= 'f') return (unsigned)(c - 'a') + 10;
 	return 99;
 }
 
@@ -102,15 +93,13 @@ u64 cmdline_number(const char *key, u64 otherwise) {
 	unsigned base = 10;
 	u64 value = 0;
 
-	if (!at || *at != '=')
-		return otherwise;
+	if (!at || *at != '=') return otherwise;
 	at++;
 	if (at[0] == '0' && at[1] == 'x') {
 		base = 16;
 		at += 2;
 	}
-	for (; digit_value(*at) < base; at++)
-		value = value * base + digit_value(*at);
+	for (; digit_value(*at) < base; at++) value = value * base + digit_value(*at);
 	return value;
 }
 
@@ -124,8 +113,7 @@ bool cpu_is_amd(void) {
 bool on_bare_tcg(void) {
 	u32 r[4];
 
-	if (!cpuid_bit(1, 2, 31))
-		return false;
+	if (!cpuid_bit(1, 2, 31)) return false;
 	cpuid(0x40000000, 0, r);
 	return r[1] == 0x54474354; /* "TCGT"CGTCGTCG */
 }
@@ -161,8 +149,7 @@ void *memmove(void *to, const void *from, size_t size) {
 	u8 *end = (u8 *)to + size - 1;
 	const u8 *last = (const u8 *)from + size - 1;
 
-	if (to <= from)
-		return memcpy(to, from, size);
+	if (to <= from) return memcpy(to, from, size);
 	__asm__ volatile("std; rep movsb; cld" : "+D"(end), "+S"(last), "+c"(size) : : "memory");
 	return to;
 }
@@ -171,7 +158,6 @@ int memcmp(const void *a, const void *b, size_t size) {
 	const u8 *x = a, *y = b;
 
 	for (size_t i = 0; i < size; i++)
-		if (x[i] != y[i])
-			return x[i] < y[i] ? -1 : 1;
+		if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
 	return 0;
 }

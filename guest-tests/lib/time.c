@@ -5,8 +5,7 @@ u32 pm_timer(void) { return inl(PM_TIMER_PORT) & 0xffffff; }
 
 /* Short runs without RDTSC or PAUSE, either of which ends a translated block of an emulator. */
 static void spin(unsigned rounds) {
-	while (rounds--)
-		__asm__ volatile("");
+	while (rounds--) __asm__ volatile("");
 }
 
 #define SAMPLE_TRIES 200
@@ -47,14 +46,12 @@ static u64 measure(void) {
 u64 tsc_hz(void) {
 	static u64 hz;
 
-	if (!hz)
-		hz = measure();
+	if (!hz) hz = measure();
 	return hz;
 }
 
 void delay_us(u64 us) {
 	u64 end = rdtsc() + us_to_tsc(us), now;
 
-	while ((now = rdtsc()) < end)
-		spin(end - now > 2000 ? 500 : 5);
+	while ((now = rdtsc()) < end) spin(end - now > 2000 ? 500 : 5);
 }

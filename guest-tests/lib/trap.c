@@ -49,8 +49,7 @@ void trap_set_entry(u8 v, void (*entry)(void)) {
 }
 
 static void build_idt(void) {
-	for (unsigned v = 0; v < 256; v++)
-		trap_set_entry((u8)v, NULL);
+	for (unsigned v = 0; v < 256; v++) trap_set_entry((u8)v, NULL);
 	trap_set_ist(X86_DF, 1);
 }
 
@@ -65,10 +64,8 @@ void trap_init_cpu(struct cpu *cpu) {
 	u64 base = (u64)&tss[i];
 	u64 *descriptor = &gdt[SEL_TSS / 8 + 2 * i];
 
-	if (i == 0)
-		build_idt();
-	for (unsigned n = 0; n < IST_STACKS; n++)
-		tss[i].ist[n] = (u64)ist_stack[i][n] + IST_SIZE;
+	if (i == 0) build_idt();
+	for (unsigned n = 0; n < IST_STACKS; n++) tss[i].ist[n] = (u64)ist_stack[i][n] + IST_SIZE;
 	tss[i].iomap = sizeof(struct tss);
 	/* Available 64-bit TSS: SDM 3A 8.2.3, APM 2 4.8.3. */
 	descriptor[0] = (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | 0x89ul << 40 |
@@ -127,8 +124,7 @@ void trap_dispatch(struct regs *r) {
 		handlers[r->vector & 0xff](r);
 		return;
 	}
-	if (!cpu->resume)
-		unexpected(r);
+	if (!cpu->resume) unexpected(r);
 	cpu->vector = r->vector;
 	cpu->error = r->error;
 	cpu->rip = r->rip;

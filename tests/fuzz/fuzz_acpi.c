@@ -31,8 +31,7 @@ static struct acpi_info info;
 static u8 sum(const u8 *bytes, size_t length) {
 	u8 total = 0;
 
-	for (size_t i = 0; i < length; i++)
-		total = (u8)(total + bytes[i]);
+	for (size_t i = 0; i < length; i++) total = (u8)(total + bytes[i]);
 	return total;
 }
 
@@ -40,20 +39,16 @@ static u8 sum(const u8 *bytes, size_t length) {
 static void mend(u8 *copy, size_t length) {
 	const size_t at = offsetof(struct acpi_header, checksum);
 
-	if (length > sizeof(struct acpi_header))
-		copy[at] = (u8)(copy[at] - sum(copy, length));
+	if (length > sizeof(struct acpi_header)) copy[at] = (u8)(copy[at] - sum(copy, length));
 }
 
 const void *acpi_map(hpa_t address, size_t length) {
 	u8 *copy;
 
-	if (address < BASE || !range_within(address - BASE, length, memory_size))
-		return NULL;
-	if (nr_mappings == MAPPINGS)
-		abort(); /* the number of tables is not bounded */
+	if (address < BASE || !range_within(address - BASE, length, memory_size)) return NULL;
+	if (nr_mappings == MAPPINGS) abort(); /* the number of tables is not bounded */
 	copy = malloc(length ? length : 1);
-	if (!copy)
-		abort();
+	if (!copy) abort();
 	memcpy(copy, memory + (address - BASE), length);
 	mend(copy, length);
 	mapping[nr_mappings++] = copy;
@@ -80,8 +75,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	memcpy(memory, data, memory_size);
 	give_rsdp();
 	(void)!acpi_parse(&boot, &info);
-	while (nr_mappings)
-		free(mapping[--nr_mappings]);
+	while (nr_mappings) free(mapping[--nr_mappings]);
 	if (info.nr_cpus > ACPI_MAX_CPUS || info.nr_ioapics > ACPI_MAX_IOAPICS ||
 	    info.nr_ecams > ACPI_MAX_ECAMS || info.s5_type_a > 7 || info.s5_type_b > 7)
 		abort();

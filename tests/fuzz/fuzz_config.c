@@ -33,8 +33,7 @@ void log_msg(enum log_level level, const char *fmt, ...) {
 }
 
 static void require(bool condition) {
-	if (!condition)
-		abort();
+	if (!condition) abort();
 }
 
 static void check_string(const char *string) {

@@ -14,8 +14,7 @@
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 static void check(bool condition) {
-	if (!condition)
-		abort();
+	if (!condition) abort();
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
@@ -24,8 +23,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	u8 *bytes;
 	int err;
 
-	if (size < 2 || size > 32)
-		return 0;
+	if (size < 2 || size > 32) return 0;
 	mode = (enum cpu_mode)(data[0] % 3);
 	size--;
 	bytes = malloc(size);

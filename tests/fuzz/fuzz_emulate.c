@@ -34,8 +34,7 @@ struct input {
 };
 
 static void check(bool condition) {
-	if (!condition)
-		abort();
+	if (!condition) abort();
 }
 
 static void set_up(const struct input *in) {
@@ -93,8 +92,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	memcpy(&in, data, size < sizeof(in) ? size : sizeof(in));
 	rig_setup(NULL);
 	set_up(&in);
-	for (unsigned i = 0; i < 3; i++)
-		run(&in);
+	for (unsigned i = 0; i < 3; i++) run(&in);
 	rig_teardown(NULL);
 	return 0;
 }

@@ -23,8 +23,7 @@ static size_t input_size;
 static struct boot_info info;
 
 const void *phys_peek(hpa_t address, size_t length) {
-	if (address < BASE || !range_within(address - BASE, length, input_size))
-		return NULL;
+	if (address < BASE || !range_within(address - BASE, length, input_size)) return NULL;
 	return input + (address - BASE);
 }
 
@@ -34,8 +33,7 @@ void log_msg(enum log_level level, const char *fmt, ...) {
 }
 
 static void require(bool condition) {
-	if (!condition)
-		abort();
+	if (!condition) abort();
 }
 
 static void check_memory(const struct memmap *map) {
@@ -45,8 +43,7 @@ static void check_memory(const struct memmap *map) {
 
 		require(range->length && !((range->base | range->length) & ~PAGE_MASK));
 		require(range_within(range->base, range->length, MEMMAP_LIMIT));
-		if (i)
-			require(range[-1].base + range[-1].length <= range->base);
+		if (i) require(range[-1].base + range[-1].length <= range->base);
 	}
 }
 
@@ -65,8 +62,7 @@ static void check_modules(void) {
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-	if (!size)
-		return 0;
+	if (!size) return 0;
 	input = data + 1;
 	input_size = size - 1;
 	if (boot_info_parse(*data & 1 ? MB1_BOOT_MAGIC : MB2_BOOT_MAGIC, BASE, &info) == 0)

@@ -120,8 +120,7 @@ static void test_s5_damaged(void **state) {
 		assert_false(acpi_info.has_s5);
 	}
 	for (size_t i = 0; i < 9; i++) {
-		if (i == 6)
-			continue; /* the package's length is not needed */
+		if (i == 6) continue; /* the package's length is not needed */
 		memcpy(code, good, sizeof(good));
 		code[i] = i == 7 ? 0 : 0xa4;
 		parse_dsdt(code, sizeof(good) - 1);
@@ -315,8 +314,7 @@ static void test_any_byte_may_be_wrong(void **state) {
 			acpi_teardown(NULL);
 		}
 		acpi_arena[at] = old;
-		for (u32 t = 0; t < acpi_nr_listed; t++)
-			acpi_refresh_sum(acpi_listed[t]);
+		for (u32 t = 0; t < acpi_nr_listed; t++) acpi_refresh_sum(acpi_listed[t]);
 	}
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
 	assert_int_equal(acpi_info.nr_cpus, 1);

@@ -22,16 +22,14 @@ static int total;
 static u8 sum(const u8 *bytes, size_t length) {
 	u8 result = 0;
 
-	for (size_t i = 0; i < length; i++)
-		result = (u8)(result + bytes[i]);
+	for (size_t i = 0; i < length; i++) result = (u8)(result + bytes[i]);
 	return result;
 }
 
 static u64 number(const u8 *at, unsigned size) {
 	u64 value = 0;
 
-	for (unsigned i = 0; i < size; i++)
-		value |= (u64)at[i] << (8 * i);
+	for (unsigned i = 0; i < size; i++) value |= (u64)at[i] << (8 * i);
 	return value;
 }
 
@@ -200,8 +198,7 @@ static void test_tables_do_not_overlap(void **state) {
 	address[5] = number(fadt + 36, 4);
 	memset(used, 0, sizeof(used));
 	for (unsigned i = 0; i < 6; i++) {
-		if (i)
-			length[i] = number(at_address(address[i], 8) + 4, 4);
+		if (i) length[i] = number(at_address(address[i], 8) + 4, 4);
 		for (u64 byte = 0; byte < length[i]; byte++)
 			assert_int_equal(used[address[i] - BASE + byte]++, 0);
 	}

@@ -94,8 +94,7 @@ static void random_ranges_against_a_map(void **state) {
 			int want;
 
 			last = last > 0xffff ? 0xffff : last;
-			for (u32 port = first; port <= last; port++)
-				taken = taken || owner[port];
+			for (u32 port = first; port <= last; port++) taken = taken || owner[port];
 			want = bus.table[BUS_IO].count == BUS_MAX_RANGES ? E_NOMEM
 			       : taken					 ? E_EXIST
 									 : 0;
@@ -182,8 +181,7 @@ static void a_whole_platform(void **state) {
 
 	(void)state;
 	assert_true(io->count > 10);
-	for (u32 i = 1; i < io->count; i++)
-		assert_true(io->range[i - 1].last < io->range[i].first);
+	for (u32 i = 1; i < io->count; i++) assert_true(io->range[i - 1].last < io->range[i].first);
 	/* Every port, every width. */
 	for (u32 port = 0; port < 0x10000; port++)
 		for (unsigned size = 1; size <= 4; size *= 2) {

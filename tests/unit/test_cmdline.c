@@ -43,8 +43,7 @@ static unsigned parse(const char *words) {
 }
 
 static void assert_logged(const char *text) {
-	if (!strstr(log_text, text))
-		fail_msg("\"%s\" is not in \"%s\"", text, log_text);
+	if (!strstr(log_text, text)) fail_msg("\"%s\" is not in \"%s\"", text, log_text);
 }
 
 static void assert_defaults(void) {
@@ -153,8 +152,7 @@ static void test_bad_values_change_nothing(void **state) {
 			assert_int_equal(parse(bad[i]), 0); /* the blank is no part of it */
 			continue;
 		}
-		if (parse(bad[i]) != 1)
-			fail_msg("%s: %u messages", bad[i], nr_logged);
+		if (parse(bad[i]) != 1) fail_msg("%s: %u messages", bad[i], nr_logged);
 		assert_logged(bad[i]);
 		assert_logged("expected");
 		assert_defaults();

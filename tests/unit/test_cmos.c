@@ -18,8 +18,7 @@ static bool stale;    /* read while an update ran */
 u8 inb(u16 port) {
 	assert_int_equal(port, 0x71);
 	if (selected == 0x0a) {
-		if (busy)
-			busy--;
+		if (busy) busy--;
 		return busy ? 0x80 | 0x26 : 0x26;
 	}
 	stale |= busy && selected < 0x0a;
@@ -40,8 +39,7 @@ static void set(unsigned mode, unsigned year, unsigned month, unsigned day, unsi
 	u8 (*code)(unsigned) = bcd;
 	bool pm = !(mode & HOURS_24) && hour >= 12;
 
-	if (!(mode & HOURS_24))
-		hour = hour % 12 ? hour % 12 : 12;
+	if (!(mode & HOURS_24)) hour = hour % 12 ? hour % 12 : 12;
 	registers[0x0b] = (u8)mode;
 	registers[0] = mode & BINARY ? (u8)second : code(second);
 	registers[2] = mode & BINARY ? (u8)minute : code(minute);

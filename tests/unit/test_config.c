@@ -77,8 +77,7 @@ static u32 parse_bytes(const char *bytes, size_t length) {
 static u32 parse(const char *text) { return parse_bytes(text, strlen(text)); }
 
 static void assert_reported(const char *text) {
-	if (!strstr(reports, text))
-		fail_msg("\"%s\" is not in \"%s\"", text, reports);
+	if (!strstr(reports, text)) fail_msg("\"%s\" is not in \"%s\"", text, reports);
 }
 
 /* ---- what is right ---- */
@@ -106,8 +105,7 @@ static void test_all_keys(void **state) {
 	const struct vm_config *vm = config.vm;
 
 	(void)state;
-	if (parse(text))
-		fail_msg("%s", reports);
+	if (parse(text)) fail_msg("%s", reports);
 	assert_int_equal(config.nr_vms, 2);
 	assert_string_equal(vm->name, "debian");
 	assert_ptr_equal(vm->kernel, &boot.module[0]);
@@ -198,8 +196,7 @@ static void test_quotes_and_comments(void **state) {
 
 		snprintf(text, sizeof(text), "[vm a]\nkernel=vmlinuz\ncmdline = %s\n",
 			 good[i].value);
-		if (parse(text))
-			fail_msg("%s: %s", good[i].value, reports);
+		if (parse(text)) fail_msg("%s: %s", good[i].value, reports);
 		assert_string_equal(config.vm[0].cmdline, good[i].result);
 	}
 }
@@ -474,8 +471,7 @@ static void test_binary_file(void **state) {
 
 	(void)state;
 	srand(3);
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (char)rand();
+	for (size_t i = 0; i < sizeof(bytes); i++) bytes[i] = (char)rand();
 	mistakes = parse_bytes(bytes, sizeof(bytes));
 	assert_true(mistakes > CONFIG_ERRORS_MAX);
 	assert_int_equal(config.nr_vms, 0);

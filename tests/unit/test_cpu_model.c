@@ -125,8 +125,7 @@ static void test_emulated_features_are_always_there(void **state) {
 
 static void no_xsave(u32 nr, u32 sub, u32 out[4]) {
 	fake_amd_cpuid(nr, sub, out);
-	if (nr == 1)
-		out[2] &= ~(1u << 26);
+	if (nr == 1) out[2] &= ~(1u << 26);
 }
 
 static void test_features_go_with_their_state(void **state) {
@@ -156,8 +155,7 @@ static void test_features_go_with_their_state(void **state) {
 
 static void no_pkru_area(u32 nr, u32 sub, u32 out[4]) {
 	fake_intel_cpuid(nr, sub, out);
-	if (nr == 0xd && sub == 9)
-		fake_leaf(out, 0, 0, 0, 0);
+	if (nr == 0xd && sub == 9) fake_leaf(out, 0, 0, 0, 0);
 }
 
 /* A known emulator advertises PKU without an area for PKRU; Linux stalls on that. */
@@ -216,8 +214,7 @@ static void test_xsave_sizes(void **state) {
 
 static void no_xsavec(u32 nr, u32 sub, u32 out[4]) {
 	fake_amd_cpuid(nr, sub, out);
-	if (nr == 0xd && sub == 1)
-		out[0] &= ~2u;
+	if (nr == 0xd && sub == 1) out[0] &= ~2u;
 }
 
 static void test_xsaves_needs_xsavec(void **state) {
@@ -363,8 +360,7 @@ static void test_physical_width(void **state) {
 
 static void too_old(u32 nr, u32 sub, u32 out[4]) {
 	fake_amd_cpuid(nr, sub, out);
-	if (nr == CPUID_EXT + 1)
-		out[3] &= ~(1u << 29);
+	if (nr == CPUID_EXT + 1) out[3] &= ~(1u << 29);
 }
 
 static void test_bad_configurations(void **state) {
@@ -410,8 +406,7 @@ static void test_T_G1_leaves_are_sorted(void **state) {
 		for (u32 i = 2; i < model.nr_leaves; i++) {
 			struct cpuid_leaf *l = &model.leaves[i];
 
-			if (l[-1].leaf != l->leaf)
-				continue;
+			if (l[-1].leaf != l->leaf) continue;
 			saved = *l;
 			l->subleaf = l[-1].subleaf;
 			assert_int_equal(cpu_model_check(&model), E_FORMAT);
@@ -431,14 +426,10 @@ static void random_cpuid(u32 nr, u32 sub, u32 out[4]) {
 		noise = noise * 1664525 + 1013904223;
 		out[i] = noise ^ noise >> 13 ^ nr ^ sub << 7;
 	}
-	if (nr == 0)
-		out[0] &= 0x3f;
-	if (nr == CPUID_EXT)
-		out[0] = CPUID_EXT + (out[0] & 0x3f);
-	if (nr == 1)
-		out[3] |= 0x07000179;
-	if (nr == CPUID_EXT + 1)
-		out[3] |= 1u << 29;
+	if (nr == 0) out[0] &= 0x3f;
+	if (nr == CPUID_EXT) out[0] = CPUID_EXT + (out[0] & 0x3f);
+	if (nr == 1) out[3] |= 0x07000179;
+	if (nr == CPUID_EXT + 1) out[3] |= 1u << 29;
 }
 
 /* Whatever a host claims, the record is in order and every question has an answer. */
@@ -455,8 +446,7 @@ static void test_any_host_gives_a_sound_record(void **state) {
 		config.nr_vcpus = 1 + round % VM_MAX_VCPUS;
 		err = cpu_model_build(&model, &host, &config);
 		assert_true(err == 0 || err == E_NOSUPP);
-		if (err)
-			continue;
+		if (err) continue;
 		built++;
 		for (u32 nr = 0; nr < 0x30; nr++)
 			for (u32 sub = 0; sub < 12; sub++) {

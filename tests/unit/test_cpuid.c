@@ -37,8 +37,7 @@ static int tear_down(void **state) {
 static struct vcpu *ask(u32 id, u32 leaf, u32 subleaf) {
 	struct vcpu *vcpu = vm->vcpus[id];
 
-	for (unsigned i = 0; i < NR_GPRS; i++)
-		vcpu->gpr[i] = 0xdeadbeefcafef00d;
+	for (unsigned i = 0; i < NR_GPRS; i++) vcpu->gpr[i] = 0xdeadbeefcafef00d;
 	vcpu->gpr[RAX] = 0xffffffff00000000 | leaf;
 	vcpu->gpr[RCX] = 0xffffffff00000000 | subleaf;
 	assert_int_equal(cpuid_exit(vcpu), ADVANCE);

@@ -268,8 +268,7 @@ static void test_efer_bits(void **state) {
 		for (unsigned bit = 0; bit < 64; bit++) {
 			u64 value = BIT(bit);
 
-			if (value == X86_EFER_LMA)
-				continue;
+			if (value == X86_EFER_LMA) continue;
 			vcpu_set_reg(vcpu, VREG_EFER, 0);
 			if (model.efer_allowed & value)
 				accepted(write_efer(vcpu, value));
@@ -325,8 +324,7 @@ static void test_registers_that_do_not_exist(void **state) {
 
 	(void)state;
 	for (unsigned nr = 0; nr < 16; nr++) {
-		if (nr == 0 || nr == 2 || nr == 3 || nr == 4 || nr == 8)
-			continue;
+		if (nr == 0 || nr == 2 || nr == 3 || nr == 4 || nr == 8) continue;
 		faults(cr_write(vcpu, nr, 0), X86_UD);
 		faults(cr_read(vcpu, nr, &value), X86_UD);
 	}

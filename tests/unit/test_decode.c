@@ -178,8 +178,7 @@ static void assembler_agrees_on_lengths(void **state) {
 		if (decode_exactly(s->bytes, len, (enum cpu_mode)s->mode, &insn) ||
 		    insn.length != len) {
 			print_error("mode %u, %u bytes:", (unsigned)s->mode, len);
-			for (unsigned i = 0; i < len; i++)
-				print_error(" %02x", s->bytes[i]);
+			for (unsigned i = 0; i < len; i++) print_error(" %02x", s->bytes[i]);
 			fail_msg(": decoded %u", insn.length);
 		}
 		memcpy(padded, s->bytes, len);
@@ -686,8 +685,7 @@ static void random_bytes(void **state) {
 			seed = seed * 6364136223846793005u + 1442695040888963407u;
 			bytes[i] = (u8)(seed >> 56);
 		}
-		if (seed & 0x100)
-			bytes[1] = 0x0f;
+		if (seed & 0x100) bytes[1] = 0x0f;
 		len = (unsigned)(seed >> 40) & 15;
 		err = decode_exactly(bytes, len, mode, &insn);
 		if (err) {

@@ -274,8 +274,7 @@ static void segment_checks_in_protected_mode(void **state) {
 		outcome = rig_run(code, 3, DEVICE_GPA + (cases[i].offset & 0xfff), cases[i].write);
 		if (cases[i].vector == VECTOR_NONE ? outcome != ADVANCE : outcome != INJECTED)
 			fail_msg("case %zu: outcome %d", i, (int)outcome);
-		if (cases[i].vector != VECTOR_NONE)
-			expect_exception(cases[i].vector, 0);
+		if (cases[i].vector != VECTOR_NONE) expect_exception(cases[i].vector, 0);
 		edit_segment(SEG_CS, 0, ~0u, 0xc9b);
 		edit_segment(cases[i].seg, 0, ~0u, cases[i].seg == SEG_CS ? 0xc9b : 0xc93);
 	}
@@ -373,8 +372,7 @@ static void locked_operation_on_ram(void **state) {
 }
 
 static void racing(void *at) {
-	if (at == ram(DATA_GPA + 0x10))
-		*(u8 *)at += 1;
+	if (at == ram(DATA_GPA + 0x10)) *(u8 *)at += 1;
 }
 
 static void locked_operation_that_lost_a_race(void **state) {
@@ -509,8 +507,7 @@ static void instruction_around_4_gib(void **state) {
 static u8 opcode_here(void) {
 	struct insn insn;
 
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(decode_current(rig_vcpu, &insn), 0);
+	for (unsigned i = 0; i < 3; i++) assert_int_equal(decode_current(rig_vcpu, &insn), 0);
 	return insn.opcode;
 }
 

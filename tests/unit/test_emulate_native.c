@@ -209,15 +209,12 @@ static void randomise(const struct sample *s) {
 	u64 *gpr = rig_vcpu->gpr;
 	u8 *device = (u8 *)DEVICE;
 
-	for (int i = 0; i < NR_GPRS; i++)
-		gpr[i] = random64() >> (random64() & 31);
-	for (unsigned i = 0; i < sizeof(rig_device); i++)
-		rig_device[i] = (u8)(random64() >> 20);
+	for (int i = 0; i < NR_GPRS; i++) gpr[i] = random64() >> (random64() & 31);
+	for (unsigned i = 0; i < sizeof(rig_device); i++) rig_device[i] = (u8)(random64() >> 20);
 	gpr[RBX] = DEVICE + 0x10;
 	gpr[RBP] = random64() % 128 - 64;
 	gpr[RSP] = STACK + 0x800;
-	if (s->kind != BITS)
-		gpr[RBP] &= 15;
+	if (s->kind != BITS) gpr[RBP] &= 15;
 	if (s->kind == STRING) {
 		gpr[RCX] = random64() % 40;
 		gpr[RSI] = DEVICE + 0x400 + random64() % 64;
@@ -227,11 +224,9 @@ static void randomise(const struct sample *s) {
 			memset(rig_device, random64() & 1 ? 0x55 : 0, sizeof(rig_device));
 		gpr[RAX] = random64() & 1 ? 0x5555555555555555 : gpr[RAX];
 	}
-	if (random64() & 1)
-		memcpy(&gpr[RAX], rig_device + 0x10, 8); /* CMPXCHG finds it */
+	if (random64() & 1) memcpy(&gpr[RAX], rig_device + 0x10, 8); /* CMPXCHG finds it */
 	rig_vcpu->rflags = 2 | (random64() & FLAGS_ARITH);
-	if (s->kind == STRING && random64() & 1)
-		rig_vcpu->rflags |= FLAG_DF;
+	if (s->kind == STRING && random64() & 1) rig_vcpu->rflags |= FLAG_DF;
 	memcpy(device, rig_device, sizeof(rig_device));
 	for (unsigned i = 0; i < 4096; i++)
 		((u8 *)STACK)[i] = fake_ram(rig_vm)[STACK_GPA + i] = (u8)random64();
@@ -241,8 +236,7 @@ static void randomise(const struct sample *s) {
 
 static void report(const struct sample *s, const char *what, u64 got, u64 expected) {
 	print_error("sample %zu:", (size_t)(s - samples));
-	for (u64 i = 0; i < s->length; i++)
-		print_error(" %02x", s->bytes[i]);
+	for (u64 i = 0; i < s->length; i++) print_error(" %02x", s->bytes[i]);
 	fail_msg(": %s is %lx, on the processor %lx", what, got, expected);
 }
 
@@ -257,8 +251,7 @@ static void compare(const struct sample *s) {
 	for (unsigned i = 0; i < sizeof(rig_device); i++)
 		if (rig_device[i] != ((u8 *)DEVICE)[i])
 			report(s, "a byte of the device", rig_device[i], ((u8 *)DEVICE)[i]);
-	if (memcmp(fake_ram(rig_vm) + STACK_GPA, (void *)STACK, 4096))
-		report(s, "the stack", 0, 0);
+	if (memcmp(fake_ram(rig_vm) + STACK_GPA, (void *)STACK, 4096)) report(s, "the stack", 0, 0);
 }
 
 static void same_as_the_processor(void **state) {
@@ -273,8 +266,7 @@ static void same_as_the_processor(void **state) {
 			run_native(s);
 			outcome = rig_run(s->bytes, (unsigned)s->length, DEVICE_GPA + 0x10,
 					  random64() & 1);
-			if (outcome != ADVANCE)
-				report(s, "outcome", (u64)outcome, ADVANCE);
+			if (outcome != ADVANCE) report(s, "outcome", (u64)outcome, ADVANCE);
 			assert_int_equal(rig_vcpu->next_rip, CODE + s->length);
 			compare(s);
 		}

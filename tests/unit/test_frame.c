@@ -30,8 +30,7 @@ static void make_arena(hpa_t base, u64 size, bool sparse) {
 	assert_true(arena != MAP_FAILED);
 	arena_size = size;
 	direct_base_ = (u64)arena - base;
-	if (!sparse)
-		memset(arena, 0xaa, size);
+	if (!sparse) memset(arena, 0xaa, size);
 	frame_init();
 }
 
@@ -73,8 +72,7 @@ static bool reads_zero(pfn_t pfn, unsigned order) {
 	const u8 *mem = phys_to_virt(pfn << PAGE_SHIFT);
 
 	for (u64 i = 0; i < PAGE_SIZE << order; i++)
-		if (mem[i])
-			return false;
+		if (mem[i]) return false;
 	return true;
 }
 
@@ -162,8 +160,7 @@ static void test_everything_out_and_back(void **state) {
 	while (free_frames()) {
 		struct block b = {0, (unsigned)rng(12)};
 
-		while (frame_alloc(b.order, 0, &b.pfn))
-			b.order--;
+		while (frame_alloc(b.order, 0, &b.pfn)) b.order--;
 		assert_int_equal(b.pfn % (1ul << b.order), 0);
 		for (pfn_t p = b.pfn; p < b.pfn + (1ul << b.order); p++) {
 			assert_true(was_added(p));
@@ -208,14 +205,12 @@ static void test_random_traffic(void **state) {
 
 			b = blocks[i];
 			owned[b.pfn] = 0;
-			if (zero)
-				frame_scrub(b.pfn, b.order);
+			if (zero) frame_scrub(b.pfn, b.order);
 			assert_int_equal(frame_free(b.pfn, b.order, zero ? FRAME_SCRUBBED : 0), 0);
 			blocks[i] = blocks[--n];
 		}
 	}
-	while (n--)
-		assert_int_equal(frame_free(blocks[n].pfn, blocks[n].order, 0), 0);
+	while (n--) assert_int_equal(frame_free(blocks[n].pfn, blocks[n].order, 0), 0);
 	frame_stats(&after);
 	assert_memory_equal(before.blocks, after.blocks, sizeof(before.blocks));
 }
@@ -227,8 +222,7 @@ static void test_no_merge_across_ranges(void **state) {
 	(void)state;
 	assert_int_equal(frame_add(MiB(4), MiB(2)), 0);
 	assert_int_equal(frame_add(MiB(6), MiB(2)), 0);
-	for (u32 i = 0; i < 1022; i++)
-		assert_int_equal(frame_alloc(0, 0, &pfn), 0);
+	for (u32 i = 0; i < 1022; i++) assert_int_equal(frame_alloc(0, 0, &pfn), 0);
 	assert_int_equal(frame_alloc(0, 0, &pfn), E_NOMEM);
 	for (pfn = MiB(4) >> 12; pfn < MiB(8) >> 12; pfn++)
 		(void)frame_free(pfn, 0, 0); /* two are metadata */
@@ -246,8 +240,7 @@ static void test_no_merge_past_the_end(void **state) {
 	(void)state;
 	assert_int_equal(frame_add(MiB(4) + PAGE_SIZE, 6 * PAGE_SIZE), 0);
 	memset((u8 *)phys_to_virt(MiB(4) + PAGE_SIZE) + 5, 0x60, PAGE_SIZE - 5);
-	for (u32 i = 0; i < 5; i++)
-		assert_int_equal(frame_alloc(0, 0, &pfn[i]), 0);
+	for (u32 i = 0; i < 5; i++) assert_int_equal(frame_alloc(0, 0, &pfn[i]), 0);
 	assert_int_equal(frame_free(last, 0, 0), 0);
 	assert_int_equal(frame_alloc(0, 0, &pfn[0]), 0);
 	assert_int_equal(pfn[0], last);
@@ -294,8 +287,7 @@ static void test_zero_is_known_for_each_frame(void **state) {
 
 	(void)state;
 	assert_int_equal(frame_add(MiB(4) - PAGE_SIZE, MiB(4) + PAGE_SIZE), 0);
-	for (u32 i = 0; i < 1024; i++)
-		assert_int_equal(frame_alloc(0, FRAME_ZERO, &page[i]), 0);
+	for (u32 i = 0; i < 1024; i++) assert_int_equal(frame_alloc(0, FRAME_ZERO, &page[i]), 0);
 	for (u32 i = 0; i < 1024; i++) {
 		bool dirty = page[i] % 3 == 0;
 
@@ -363,8 +355,7 @@ static void test_top_of_physical_memory(void **state) {
 		assert_int_equal(pfn[i] % (1ul << 18), 0);
 	}
 	assert_int_equal(frame_alloc(18, 0, &pfn[7]), E_NOMEM);
-	for (u32 i = 0; i < 7; i++)
-		assert_int_equal(frame_free(pfn[i], 18, 0), 0);
+	for (u32 i = 0; i < 7; i++) assert_int_equal(frame_free(pfn[i], 18, 0), 0);
 	frame_stats(&after);
 	assert_memory_equal(&before, &after, sizeof(before));
 }
@@ -379,22 +370,18 @@ static void *traffic(void *arg) {
 		if (n < 64 && seed >> 63 && !frame_alloc(1, FRAME_ZERO, &mine[n])) {
 			u64 *mem = phys_to_virt(mine[n++] << PAGE_SHIFT);
 
-			if (mem[0] || mem[512])
-				return (void *)1;
+			if (mem[0] || mem[512]) return (void *)1;
 			mem[0] = (u64)arg;
 			mem[512] = (u64)arg;
 		} else if (n) {
 			u64 *mem = phys_to_virt(mine[--n] << PAGE_SHIFT);
 
-			if (mem[0] != (u64)arg || mem[512] != (u64)arg)
-				return (void *)1;
-			if (frame_free(mine[n], 1, 0))
-				return (void *)1;
+			if (mem[0] != (u64)arg || mem[512] != (u64)arg) return (void *)1;
+			if (frame_free(mine[n], 1, 0)) return (void *)1;
 		}
 	}
 	while (n)
-		if (frame_free(mine[--n], 1, 0))
-			return (void *)1;
+		if (frame_free(mine[--n], 1, 0)) return (void *)1;
 	return NULL;
 }
 

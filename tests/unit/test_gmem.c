@@ -55,8 +55,7 @@ static void create(const struct gmem_config *config) {
 static u64 ram_size(void) {
 	u64 size = 0;
 
-	for (u32 i = 0; i < gm.nr_slots; i++)
-		size += gm.slots[i].size;
+	for (u32 i = 0; i < gm.nr_slots; i++) size += gm.slots[i].size;
 	return size;
 }
 
@@ -90,8 +89,7 @@ static u64 frames_in_use(void) {
 
 static bool all_bytes(const u8 *mem, u64 len, u8 value) {
 	for (u64 i = 0; i < len; i++)
-		if (mem[i] != value)
-			return false;
+		if (mem[i] != value) return false;
 	return true;
 }
 
@@ -153,21 +151,17 @@ static void test_against_a_flat_copy(void **state) {
 			ok &= is_ram[p];
 		switch (rng(3)) {
 		case 0:
-			for (size_t i = 0; i < len; i++)
-				buf[i] = (u8)(value + i);
+			for (size_t i = 0; i < len; i++) buf[i] = (u8)(value + i);
 			assert_int_equal(gmem_write(&gm, gpa, buf, len), ok ? 0 : E_FAULT);
-			if (ok)
-				memcpy(copy + gpa, buf, len);
+			if (ok) memcpy(copy + gpa, buf, len);
 			break;
 		case 1:
 			assert_int_equal(gmem_fill(&gm, gpa, value, len), ok ? 0 : E_FAULT);
-			if (ok)
-				memset(copy + gpa, value, len);
+			if (ok) memset(copy + gpa, value, len);
 			break;
 		default:
 			assert_int_equal(gmem_read(&gm, gpa, got, len), ok ? 0 : E_FAULT);
-			if (ok)
-				assert_memory_equal(got, copy + gpa, len);
+			if (ok) assert_memory_equal(got, copy + gpa, len);
 		}
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(ram); i++)
@@ -352,8 +346,7 @@ static void fragment(unsigned order, pfn_t *kept, u32 *nr_kept) {
 	u32 n = 0;
 
 	*nr_kept = 0;
-	while (frame_alloc(order, 0, &all[n]) == 0)
-		n++;
+	while (frame_alloc(order, 0, &all[n]) == 0) n++;
 	for (u32 i = 0; i < n; i++) {
 		if (all[i] >> order & 1)
 			assert_int_equal(frame_free(all[i], order, 0), 0);
@@ -395,8 +388,7 @@ static void too_little_memory(gpa_t gpa, u64 size) {
 	u32 nr_taken = 0, late = 0, nr_slots = gm.nr_slots;
 	struct pt_mapping m;
 
-	while (frame_alloc(0, 0, &taken[nr_taken]) == 0)
-		nr_taken++;
+	while (frame_alloc(0, 0, &taken[nr_taken]) == 0) nr_taken++;
 	for (u32 i = nr_taken - 1; i > 0; i--) {
 		u32 other = (u32)rng(i + 1);
 		pfn_t pfn = taken[i];
@@ -412,8 +404,7 @@ static void too_little_memory(gpa_t gpa, u64 size) {
 		assert_int_equal(frame_free(taken[--nr_taken], 0, 0), 0);
 		in_use = frames_in_use();
 		err = gmem_add_ram(&gm, gpa, size);
-		if (!err)
-			break;
+		if (!err) break;
 		assert_int_equal(err, E_NOMEM);
 		late += ARENA_SIZE / PAGE_SIZE - in_use > size / PAGE_SIZE + 50;
 		assert_int_equal(frames_in_use(), in_use);
@@ -424,8 +415,7 @@ static void too_little_memory(gpa_t gpa, u64 size) {
 	}
 	assert_int_equal(late, 0);
 	assert_true(pt_walk(&gm.pt, gpa + size - 1, &m));
-	while (nr_taken)
-		assert_int_equal(frame_free(taken[--nr_taken], 0, 0), 0);
+	while (nr_taken) assert_int_equal(frame_free(taken[--nr_taken], 0, 0), 0);
 }
 
 static void test_too_little_memory_leaves_nothing(void **state) {

@@ -86,8 +86,7 @@ static u64 take(gfn_t gfn, u64 npages) {
 
 	assert_true(npages <= sizeof(taken) * 8);
 	assert_int_equal(gmem_log_take(&gm, gfn, npages, taken), 0);
-	for (u64 i = 0; i < npages / 64; i++)
-		count += (u64)__builtin_popcountl(taken[i]);
+	for (u64 i = 0; i < npages / 64; i++) count += (u64)__builtin_popcountl(taken[i]);
 	return count;
 }
 
@@ -134,8 +133,7 @@ static void test_T_P2_ranges(void **state) {
 	assert_int_equal(gmem_log_start(&gm), 0);
 	assert_int_equal(gmem_fill(&gm, MiB(2), 7, MiB(2)), 0);
 	assert_int_equal(take(0, 2048), 512);
-	for (gfn_t gfn = 0; gfn < 2048; gfn++)
-		assert_int_equal(has(gfn), gfn >= 512 && gfn < 1024);
+	for (gfn_t gfn = 0; gfn < 2048; gfn++) assert_int_equal(has(gfn), gfn >= 512 && gfn < 1024);
 	assert_int_equal(gmem_write(&gm, MiB(4) - 1, buf, 2), 0);
 	assert_int_equal(take(0, 2048), 2);
 	assert_true(has(1023) && has(1024));
@@ -159,8 +157,7 @@ static void test_slots_beside_each_other(void **state) {
 		assert_int_equal(gmem_add_ram(&gm, gpa, KiB(20)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
 	for (gfn_t gfn = 0; gfn < 160; gfn++) {
-		if (gfn % 10 >= 5)
-			continue;
+		if (gfn % 10 >= 5) continue;
 		guest_write(gfn << PAGE_SHIFT);
 		assert_int_equal(take(0, 192), 1);
 		assert_true(has(gfn));
@@ -235,8 +232,7 @@ static void test_no_memory_for_a_split(void **state) {
 	create(9, false);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(8)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
-	while (frame_alloc(0, 0, &hog[n]) == 0)
-		n++;
+	while (frame_alloc(0, 0, &hog[n]) == 0) n++;
 	assert_int_equal(gmem_fault(&gm, MiB(2), true, false), E_NOMEM);
 	assert_int_equal(gmem_write(&gm, MiB(2), "x", 1), 0);
 	/* Not writable for the guest: needs no split. */
@@ -248,8 +244,7 @@ static void test_no_memory_for_a_split(void **state) {
 	assert_int_equal(pt_protect(&gm.pt, MiB(2), MiB(2), PT_READ | PT_WRITE | PT_EXEC), 0);
 	assert_int_equal(gmem_log_take(&gm, 0, 1024, taken), E_NOMEM);
 	assert_true(taken[0] == 1 && taken[8] == 0);
-	while (n)
-		assert_int_equal(frame_free(hog[--n], 0, 0), 0);
+	while (n) assert_int_equal(frame_free(hog[--n], 0, 0), 0);
 	assert_int_equal(take(0, 2048), 2);
 	assert_true(has(514) && has(515));
 }
@@ -264,12 +259,10 @@ static u64 write_somehow(gpa_t gpa, u64 len) {
 	case 2: return gmem_fill(&gm, gpa, 1, len) ? 0 : len;
 	case 3: return gmem_read(&gm, gpa, buf, len) == 1;
 	case 4:
-		if (gmem_ptr(&gm, gpa, 1))
-			guest_read(gpa);
+		if (gmem_ptr(&gm, gpa, 1)) guest_read(gpa);
 		return 0;
 	default:
-		if (!gmem_ptr(&gm, gpa, 1))
-			return 0;
+		if (!gmem_ptr(&gm, gpa, 1)) return 0;
 		guest_write(gpa);
 		return 1;
 	}
@@ -292,8 +285,7 @@ static void test_T_P2_log_is_the_union_of_writes(void **state) {
 			gpa_t gpa = rng(MiB(64));
 			u64 len = write_somehow(gpa, 1 + rng(KiB(40)));
 
-			for (u64 i = 0; i < len; i++)
-				expected[(gpa + i) / PAGE_SIZE] = true;
+			for (u64 i = 0; i < len; i++) expected[(gpa + i) / PAGE_SIZE] = true;
 			if (rng(100) == 0) {
 				gfn_t gfn = rng(pages / 64) * 64;
 				u64 n = (1 + rng((pages - gfn) / 64)) * 64;

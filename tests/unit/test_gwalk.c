@@ -100,8 +100,7 @@ static gpa_t translate_at(gva_t gva, u32 access, u32 *error) {
 	gwalk_init(&walk, vcpu);
 	err = gwalk_translate(&walk, gva, access, &gpa, &fault);
 	*error = 0;
-	if (!err)
-		return gpa;
+	if (!err) return gpa;
 	assert_int_equal(err, E_FAULT);
 	assert_int_equal(fault.vector, 14);
 	assert_int_equal(fault.address, gva);
@@ -358,8 +357,7 @@ static void pae(void **state) {
 		/* bit 5 by the manual too, but QEMU 7.2 sets it */
 		bool reserved = bit == 1 || bit == 2 || (bit >= 6 && bit <= 8) || bit >= 40;
 
-		if (bit >= 12 && bit < 40)
-			continue;
+		if (bit >= 12 && bit < 40) continue;
 		*entry64(2, 3) = TABLE(1) | P | W | U;
 		*entry64(3, 4 + 2) = TABLE(2) | P | BIT(bit);
 		if (reserved)

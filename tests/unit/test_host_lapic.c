@@ -29,8 +29,7 @@ static u64 sent[SENT];
 static unsigned nr_sent;
 
 static u64 test_rdmsr(u32 msr) {
-	if (msr == X86_MSR_APIC_BASE)
-		return apic_base;
+	if (msr == X86_MSR_APIC_BASE) return apic_base;
 	assert_in_range(msr, 0x800, 0x83f);
 	assert_true(apic_base & APIC_BASE_EXTD); /* else it would be #GP */
 	return x2apic[msr - 0x800];
@@ -88,8 +87,7 @@ static void test_x2apic_on_already(void **state) {
 	lapic_timer_init(0xf1, false);
 	lapic_timer_count(1000);
 	assert_int_equal(x2apic[REG_COUNT >> 4], 1000);
-	for (u32 i = 0; i < sizeof(xapic); i++)
-		assert_int_equal(xapic[i], 0);
+	for (u32 i = 0; i < sizeof(xapic); i++) assert_int_equal(xapic[i], 0);
 }
 
 /* Another processor comes from its INIT in xAPIC mode and is brought into the boot processor's. */

@@ -35,8 +35,7 @@ static void set_entry(struct vm *vm, u32 pin, u64 value) {
 static struct vm *make(u32 vcpus) {
 	struct vm *vm = rig_create(vcpus);
 
-	for (u32 i = 0; i < vcpus; i++)
-		lapic_mmio_write(vm->vcpus[i], 0xf0, 4, 0x1ff);
+	for (u32 i = 0; i < vcpus; i++) lapic_mmio_write(vm->vcpus[i], 0xf0, 4, 0x1ff);
 	return vm;
 }
 
@@ -172,8 +171,7 @@ static void destinations_and_modes(void **state) {
 	irq_pulse(vm, 4);
 	assert_int_equal(take(vm, 2), 0x44);
 	/* Logical, to 0 and 1. */
-	for (u32 i = 0; i < 3; i++)
-		lapic_mmio_write(vm->vcpus[i], 0xd0, 4, 1u << (24 + i));
+	for (u32 i = 0; i < 3; i++) lapic_mmio_write(vm->vcpus[i], 0xd0, 4, 1u << (24 + i));
 	set_entry(vm, 4, 0x64 | BIT(11) | 3ul << 56);
 	irq_pulse(vm, 4);
 	assert_int_equal(take(vm, 0), 0x64);
@@ -196,8 +194,7 @@ static void lines(void **state) {
 	struct vm *vm = make(1);
 
 	(void)state;
-	for (u32 pin = 0; pin < 24; pin++)
-		set_entry(vm, pin, 0x40 + pin);
+	for (u32 pin = 0; pin < 24; pin++) set_entry(vm, pin, 0x40 + pin);
 	for (u32 gsi = 0; gsi < 40; gsi++) {
 		irq_set(vm, gsi, true);
 		irq_set(vm, gsi, false);
@@ -220,8 +217,7 @@ static void hostile_values(void **state) {
 			       dice >> 16 >> (dice & 31));
 		bus_mmio_read(vm_bus(vm), vm->vcpus[0], gpa, 1u << (dice >> 14 & 3));
 		irq_set(vm, dice >> 20 & 31, dice & 1);
-		if (take(vm, dice >> 30 & 1) >= 0)
-			lapic_eoi(vm->vcpus[dice >> 30 & 1]);
+		if (take(vm, dice >> 30 & 1) >= 0) lapic_eoi(vm->vcpus[dice >> 30 & 1]);
 	}
 	rig_destroy(vm);
 }

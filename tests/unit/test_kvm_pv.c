@@ -209,8 +209,7 @@ static void test_clock_at_addresses_that_are_not_usable(void **state) {
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		write_msr(vcpu, MSR_KVM_SYSTEM_TIME, bad[i]);
 		kvm_pv_clock_update(vcpu);
-		for (size_t at = 0; at < RAM; at++)
-			assert_int_equal(ram[at], 0);
+		for (size_t at = 0; at < RAM; at++) assert_int_equal(ram[at], 0);
 	}
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME, (RAM - 32) | 1); /* the last place */
 	assert_int_equal(time_info(RAM - 32).flags, 1);
@@ -323,8 +322,7 @@ static void test_eoi_flag_leaves_its_neighbours_alone(void **state) {
 	kvm_pv_eoi_offer(vcpu);
 	assert_int_equal(*eoi_flag(), 0xef);
 	kvm_pv_eoi_sync(vcpu);
-	for (size_t at = 0; at < RAM; at++)
-		assert_int_equal(fake_ram(vm)[at], 0xee);
+	for (size_t at = 0; at < RAM; at++) assert_int_equal(fake_ram(vm)[at], 0xee);
 }
 
 static void test_eoi_address_is_checked_at_each_use(void **state) {
@@ -415,8 +413,7 @@ static void test_kick(void **state) {
 	assert_int_equal(hypercall(5, 0, NR_VCPUS, 0, 0), 0);
 	assert_int_equal(hypercall(5, 0, ~0ul, 0, 0), 0);
 	assert_int_equal(hypercall(5, 0, 0x100000001, 0, 0), 0);
-	for (u32 i = 0; i < NR_VCPUS; i++)
-		assert_false(kvm_pv_take_kick(vm->vcpus[i]));
+	for (u32 i = 0; i < NR_VCPUS; i++) assert_false(kvm_pv_take_kick(vm->vcpus[i]));
 }
 
 static void test_send_ipi(void **state) {
@@ -477,8 +474,7 @@ static void test_T_X4_send_ipi_bounds(void **state) {
 
 			free_vm();
 			make_vm(sizes[n], FAKE_TSC_KHZ);
-			if (!wide)
-				leave_64bit();
+			if (!wide) leave_64bit();
 			for (size_t b = 0; b < ARRAY_SIZE(bases); b++)
 				for (size_t l = 0; l < ARRAY_SIZE(maps); l++)
 					for (size_t h = 0; h < ARRAY_SIZE(maps); h++) {

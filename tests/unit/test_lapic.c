@@ -66,8 +66,7 @@ static void power_up_state(void **state) {
 	assert_int_equal(rd(ap, SVR), 0xff);
 	for (u32 i = 0; i < 8; i++)
 		assert_int_equal(rd(ap, ISR + i) | rd(ap, TMR + i) | rd(ap, IRR + i), 0);
-	for (u32 i = TIMER; i <= ERROR; i++)
-		assert_int_equal(rd(ap, i), MASKED);
+	for (u32 i = TIMER; i <= ERROR; i++) assert_int_equal(rd(ap, i), MASKED);
 	assert_int_equal(rd(ap, COUNT) | rd(ap, CURRENT) | rd(ap, DIVIDE), 0);
 	/* The boot processor has its virtual wire. */
 	assert_int_equal(rd(vm->vcpus[0], SVR), 0x1ff);
@@ -114,10 +113,8 @@ static void base_transitions(void **state) {
 				rig_destroy(vm);
 				continue;
 			}
-			if (from == OFF)
-				assert_int_equal(lapic_set_base(vcpu, 0xfee00100), 0);
-			if (from == X2APIC)
-				to_x2apic(vcpu);
+			if (from == OFF) assert_int_equal(lapic_set_base(vcpu, 0xfee00100), 0);
+			if (from == X2APIC) to_x2apic(vcpu);
 			assert_int_equal(lapic_set_base(vcpu, 0xfee00100 | to << 10),
 					 allowed[from][to] ? 0 : E_INVAL);
 			assert_int_equal(lapic_base(vcpu) >> 10 & 3, allowed[from][to] ? to : from);
@@ -195,8 +192,7 @@ static void x2apic_msrs(void **state) {
 			bool good = (u64)table[i].writable >> bit & 1;
 
 			good = good || (lvt && (bit == 12 || bit == 14));
-			if (table[i].reg == SELF && bit < 8)
-				continue;
+			if (table[i].reg == SELF && bit < 8) continue;
 			assert_int_equal(wrmsr(vcpu, table[i].reg, BIT(bit)), good ? 0 : E_INVAL);
 		}
 	for (u32 i = 0; i < ARRAY_SIZE(read_only); i++) {
@@ -258,8 +254,7 @@ static void priorities(void **state) {
 
 static u8 naive_highest(const bool *set) {
 	for (u32 v = 255; v; v--)
-		if (set[v])
-			return (u8)v;
+		if (set[v]) return (u8)v;
 	return 0;
 }
 
@@ -318,8 +313,7 @@ static void *poster(void *arg) {
 	for (u32 i = 0; !atomic_load(&stop); i = (i + 1) % 32) {
 		struct apic_msg msg = {.vector = (u8)(0x40 + first + i), .assert = true};
 
-		if (!atomic_exchange(&waiting[first + i], true))
-			apic_send(arg, &msg);
+		if (!atomic_exchange(&waiting[first + i], true)) apic_send(arg, &msg);
 	}
 	return NULL;
 }
@@ -327,8 +321,7 @@ static void *poster(void *arg) {
 static bool serve(struct vcpu *vcpu) {
 	int vector = irq_accept(vcpu);
 
-	if (vector < 0)
-		return false;
+	if (vector < 0) return false;
 	lapic_eoi(vcpu);
 	atomic_store(&waiting[vector - 0x40], false);
 	return true;
@@ -341,23 +334,19 @@ static void posting_needs_no_lock(void **state) {
 	pthread_t threads[2];
 
 	(void)state;
-	for (u32 i = 0; i < 2; i++)
-		pthread_create(&threads[i], NULL, poster, vm);
+	for (u32 i = 0; i < 2; i++) pthread_create(&threads[i], NULL, poster, vm);
 	for (u32 served = 0, idle = 0; served < 300000 && idle < 10000;) {
 		bool some = serve(vcpu);
 
 		served += some;
 		idle = some ? 0 : idle + 1;
-		if (!some)
-			sched_yield();
+		if (!some) sched_yield();
 	}
 	atomic_store(&stop, true);
-	for (u32 i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+	for (u32 i = 0; i < 2; i++) pthread_join(threads[i], NULL);
 	while (serve(vcpu))
 		;
-	for (u32 i = 0; i < 64; i++)
-		assert_false(waiting[i]);
+	for (u32 i = 0; i < 64; i++) assert_false(waiting[i]);
 	rig_destroy(vm);
 }
 
@@ -462,8 +451,7 @@ static void local_interrupt_pins(void **state) {
 	lapic_set_lint(vcpu, 1, true);
 	lapic_set_lint(vcpu, 1, true);
 	assert_int_equal(vcpu->nmi_pending, 1);
-	for (u32 i = 0; i < 5; i++)
-		lapic_post_nmi(vcpu);
+	for (u32 i = 0; i < 5; i++) lapic_post_nmi(vcpu);
 	assert_int_equal(vcpu->nmi_pending, 2);
 	rig_destroy(vm);
 }
@@ -680,8 +668,7 @@ static void hostile_writes(void **state) {
 			break;
 		default: wr(vcpu, reg & 0x3f, (u32)value >> (value >> 40 & 31)); break;
 		}
-		if (!(i & 7))
-			fake_advance(rig_random() % 100000);
+		if (!(i & 7)) fake_advance(rig_random() % 100000);
 		irq_accept(vcpu);
 	}
 	rig_destroy(vm);

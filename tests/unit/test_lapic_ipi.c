@@ -32,8 +32,7 @@ static void make_kind(struct machine *m, u32 id, enum kind kind, u8 ldr) {
 	wr(vcpu, 0xe0, kind == CLUSTER ? 0x0fffffff : kind == ODD_DFR ? 0x5fffffff : 0xffffffff);
 	if (kind == X2APIC)
 		assert_int_equal(lapic_set_base(vcpu, lapic_base(vcpu) | LAPIC_BASE_X2APIC), 0);
-	if (kind == HW_OFF)
-		assert_int_equal(lapic_set_base(vcpu, 0xfee00000), 0);
+	if (kind == HW_OFF) assert_int_equal(lapic_set_base(vcpu, 0xfee00000), 0);
 }
 
 /* Does this local APIC think that the message is for it? In the words of SDM 3A 10.6.2, 10.12.10.
@@ -42,18 +41,12 @@ static bool naive_match(const struct machine *m, u32 id, u32 dest, bool logical)
 	enum kind kind = m->kind[id];
 	u32 ldr = m->ldr[id];
 
-	if (kind == HW_OFF)
-		return false;
-	if (dest == 0xffffffff)
-		return true;
-	if (!logical)
-		return dest == id;
-	if (kind == X2APIC)
-		return dest >> 16 == id / 16 && (dest >> id % 16 & 1);
-	if (dest > 255)
-		return false;
-	if (kind == CLUSTER)
-		return (dest & 15 & ldr) && (dest / 16 == 15 || dest / 16 == ldr / 16);
+	if (kind == HW_OFF) return false;
+	if (dest == 0xffffffff) return true;
+	if (!logical) return dest == id;
+	if (kind == X2APIC) return dest >> 16 == id / 16 && (dest >> id % 16 & 1);
+	if (dest > 255) return false;
+	if (kind == CLUSTER) return (dest & 15 & ldr) && (dest / 16 == 15 || dest / 16 == ldr / 16);
 	return kind != ODD_DFR && (dest & ldr);
 }
 
@@ -82,8 +75,7 @@ static void check_dest(struct machine *m, u32 dest, bool logical) {
 	u32 count, nth;
 
 	for (u32 id = 0; id < m->vm->nr_vcpus; id++)
-		if (naive_accepts(m, id, eight, logical))
-			expected |= BIT(id);
+		if (naive_accepts(m, id, eight, logical)) expected |= BIT(id);
 	count = apic_send(m->vm, &msg);
 	assert_int_equal(count, __builtin_popcountl(expected));
 	assert_int_equal(collect(m, vector), expected);
@@ -107,8 +99,7 @@ static void check_icr(struct machine *m, u32 from, u32 dest, bool logical) {
 	u8 vector = (u8)(32 + rig_random() % 224);
 	u64 expected = 0;
 
-	if (m->kind[from] == HW_OFF)
-		return;
+	if (m->kind[from] == HW_OFF) return;
 	if (m->kind[from] == X2APIC) {
 		u64 icr = (u64)dest << 32 | 0x4000 | (logical ? 0x800 : 0) | vector;
 
@@ -120,8 +111,7 @@ static void check_icr(struct machine *m, u32 from, u32 dest, bool logical) {
 		dest = dest == 0xff ? 0xffffffff : dest;
 	}
 	for (u32 id = 0; id < m->vm->nr_vcpus; id++)
-		if (naive_accepts(m, id, dest, logical))
-			expected |= BIT(id);
+		if (naive_accepts(m, id, dest, logical)) expected |= BIT(id);
 	assert_int_equal(collect(m, vector), expected);
 }
 
@@ -171,8 +161,7 @@ static void shorthands(void **state) {
 	struct machine m = {.vm = rig_create(5)};
 
 	(void)state;
-	for (u32 id = 0; id < 5; id++)
-		make_kind(&m, id, id & 1 ? X2APIC : FLAT, 1);
+	for (u32 id = 0; id < 5; id++) make_kind(&m, id, id & 1 ? X2APIC : FLAT, 1);
 	for (u32 id = 0; id < 5; id++) {
 		static const u64 all = 0x1f;
 		u64 want[] = {0, BIT(id), all, all & ~BIT(id)};

@@ -44,17 +44,14 @@ static u8 initrd[MiB(1) + 5];
 static struct load_fixture fix;
 
 static void set(u32 at, unsigned size, u64 value) {
-	for (unsigned i = 0; i < size; i++)
-		image[at + i] = (u8)(value >> (8 * i));
+	for (unsigned i = 0; i < size; i++) image[at + i] = (u8)(value >> (8 * i));
 }
 
 static int open_vm(void **state) {
 	(void)state;
 	memset(image, 0, sizeof(image));
-	for (u32 i = 0; i < PAYLOAD_SIZE; i++)
-		image[PAYLOAD_AT + i] = (u8)(i * 3 + (i >> 8));
-	for (u32 i = 0; i < sizeof(initrd); i++)
-		initrd[i] = (u8)(i * 5 + (i >> 8));
+	for (u32 i = 0; i < PAYLOAD_SIZE; i++) image[PAYLOAD_AT + i] = (u8)(i * 3 + (i >> 8));
+	for (u32 i = 0; i < sizeof(initrd); i++) initrd[i] = (u8)(i * 5 + (i >> 8));
 	set(HDR_SETUP_SECTS, 1, SETUP_SECTS);
 	set(HDR_SYSSIZE, 4, PAYLOAD_SIZE / 16);
 	set(HDR_BOOT_FLAG, 2, 0xaa55);
@@ -470,8 +467,7 @@ static void test_random_headers_do_no_harm(void **state) {
 		u32 changes = 1 + fuzz_next(&seed) % 4;
 
 		memcpy(image, good, 0x280);
-		while (changes--)
-			image[0x1f1 + fuzz_next(&seed) % 0x80] = (u8)fuzz_next(&seed);
+		while (changes--) image[0x1f1 + fuzz_next(&seed) % 0x80] = (u8)fuzz_next(&seed);
 		if (!load_fixture_run(&fix, image,
 				      PAYLOAD_AT + fuzz_next(&seed) % (PAYLOAD_SIZE + 1)))
 			loaded++;

@@ -24,8 +24,7 @@ static u8 module_a[PAGE_SIZE + 1], module_b[100];
 static struct load_fixture fix;
 
 static void set(u32 at, unsigned size, u64 value) {
-	for (unsigned i = 0; i < size; i++)
-		image[at + i] = (u8)(value >> (8 * i));
+	for (unsigned i = 0; i < size; i++) image[at + i] = (u8)(value >> (8 * i));
 }
 
 static void set_header(u32 at, u32 flags) {
@@ -36,8 +35,7 @@ static void set_header(u32 at, u32 flags) {
 
 /* header, load, load end, bss end, entry */
 static void set_addresses(u32 at, const u32 field[5]) {
-	for (u32 i = 0; i < 5; i++)
-		set(at + 12 + i * 4, 4, field[i]);
+	for (u32 i = 0; i < 5; i++) set(at + 12 + i * 4, 4, field[i]);
 }
 
 /* An image at 1 MiB whose header is at its place in the file, with 0x1000 bytes of bss. */
@@ -96,8 +94,7 @@ static void make_elf(bool wide) {
 
 static int open_vm(void **state) {
 	(void)state;
-	for (u32 i = 0; i < sizeof(image); i++)
-		image[i] = (u8)(i * 3 + (i >> 8) + 1);
+	for (u32 i = 0; i < sizeof(image); i++) image[i] = (u8)(i * 3 + (i >> 8) + 1);
 	memset(image, 0, 0x200);
 	memset(module_a, 0xa1, sizeof(module_a));
 	memset(module_b, 0xb2, sizeof(module_b));
@@ -135,8 +132,7 @@ static const char *guest_text(u32 gpa) {
 
 static bool all_bytes(gpa_t at, u64 size, u8 value) {
 	for (u64 i = 0; i < size; i++)
-		if (fix.ram[at + i] != value)
-			return false;
+		if (fix.ram[at + i] != value) return false;
 	return true;
 }
 
@@ -206,8 +202,7 @@ static void test_state_is_flat_protected_mode(void **state) {
 	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++) {
 		assert_int_equal(boot->seg[seg].base, 0);
 		assert_int_equal(boot->seg[seg].limit, 0xffffffff);
-		if (seg != SEG_CS)
-			assert_int_equal(boot->seg[seg].attr, 0xc93);
+		if (seg != SEG_CS) assert_int_equal(boot->seg[seg].attr, 0xc93);
 	}
 	/* The descriptors say the same as the selectors. */
 	assert_int_equal(guest_u64(&fix, boot->gdt_base + boot->seg[SEG_CS].selector),
@@ -232,8 +227,7 @@ static void test_information(void **state) {
 	assert_int_equal(INFO(mods_count), 0);
 	for (at = INFO(mmap_addr); seen < INFO(mmap_length); seen += 24, at += 24) {
 		assert_int_equal(guest_u32(&fix, at), 20);
-		if (guest_u32(&fix, at + 20) == 1)
-			usable += guest_u64(&fix, at + 12);
+		if (guest_u32(&fix, at + 20) == 1) usable += guest_u64(&fix, at + 12);
 	}
 	assert_int_equal(seen, INFO(mmap_length));
 	assert_int_equal(usable, MEMORY - MiB(1) + 0x9fc00);

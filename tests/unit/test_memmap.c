@@ -38,8 +38,7 @@ static void assert_sane(const struct memmap *map) {
 		assert_int_equal(range->base % PAGE_SIZE, 0);
 		assert_int_equal(range->length % PAGE_SIZE, 0);
 		assert_true(range_within(range->base, range->length, MEMMAP_LIMIT));
-		if (!i)
-			continue;
+		if (!i) continue;
 		assert_true(range[-1].base + range[-1].length <= range->base);
 		if (range[-1].base + range[-1].length == range->base)
 			assert_int_not_equal(range[-1].type, range->type);
@@ -214,8 +213,7 @@ static void test_memmap_against_model(void **state) {
 						    (u64)count * PAGE_SIZE, (enum mem_type)type),
 					 0);
 			for (int i = first; i < first + count; i++)
-				if (model[i] < type)
-					model[i] = type;
+				if (model[i] < type) model[i] = type;
 		}
 		assert_sane(map);
 		for (int i = 0; i < PAGES; i++)

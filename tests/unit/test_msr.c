@@ -29,8 +29,7 @@ u64 lapic_base(struct vcpu *v) {
 
 int lapic_set_base(struct vcpu *v, u64 value) {
 	(void)v;
-	if (value & 1)
-		return E_INVAL;
+	if (value & 1) return E_INVAL;
 	apic_base = value;
 	return 0;
 }
@@ -110,8 +109,7 @@ static int set_up(void **state) {
 	fake_reset();
 	vm = fake_vm_create(2, 0);
 	vm->cpu_model = &model;
-	for (u32 i = 0; i < 2; i++)
-		vm->vcpus[i]->msrs = calloc(1, sizeof(struct msr_state));
+	for (u32 i = 0; i < 2; i++) vm->vcpus[i]->msrs = calloc(1, sizeof(struct msr_state));
 	vcpu = vm->vcpus[0];
 	nested = false;
 	use_host(&fake_amd);
@@ -122,8 +120,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
 	(void)state;
-	for (u32 i = 0; i < 2; i++)
-		free(vm->vcpus[i]->msrs);
+	for (u32 i = 0; i < 2; i++) free(vm->vcpus[i]->msrs);
 	fake_vm_destroy(vm);
 	return 0;
 }
@@ -238,10 +235,8 @@ static void test_T_G1_sweep(void **state) {
 
 				assert_int_equal(rdmsr_exit(msr, &value),
 						 in_table(msr) && msr != 0x8ff);
-				if (!in_table(msr))
-					assert_false(wrmsr_exit(msr, 0));
-				if (msr == ~0u)
-					break;
+				if (!in_table(msr)) assert_false(wrmsr_exit(msr, 0));
+				if (msr == ~0u) break;
 			}
 	}
 }
@@ -257,8 +252,7 @@ static void test_every_value_read_can_be_written_back(void **state) {
 			const struct msr_range *r = &msr_table[i];
 
 			for (u32 msr = r->first; msr <= r->last && msr != 0x8ff; msr++) {
-				if (!in_table(msr) || msr == 0x8b)
-					continue;
+				if (!in_table(msr) || msr == 0x8b) continue;
 				assert_int_equal(wrmsr_exit(msr, get(msr)), r->write != NULL);
 			}
 		}
@@ -268,8 +262,7 @@ static void test_every_value_read_can_be_written_back(void **state) {
 /* What CPUID offers has its MSRs, and what it hides does not. */
 static void test_msrs_agree_with_cpuid(void **state) {
 	(void)state;
-	for (u32 msr = 0x200; msr < 0x200 + 2 * (get(0xfe) & 0xff); msr++)
-		get(msr);
+	for (u32 msr = 0x200; msr < 0x200 + 2 * (get(0xfe) & 0xff); msr++) get(msr);
 	absent(0x200 + 2 * (u32)(get(0xfe) & 0xff));
 	assert_int_equal(get(0xfe), 0x508);
 	assert_int_equal(get(0x179) & 0xff, 0); /* no banks, so no bank registers */
@@ -495,10 +488,8 @@ static void test_fixed_mtrrs_are_apart(void **state) {
 		assert_true(wrmsr_exit(msrs[i], types[i % 5] << 8 | types[i / 5]));
 	for (size_t i = 0; i < ARRAY_SIZE(msrs); i++)
 		assert_int_equal(get(msrs[i]), types[i % 5] << 8 | types[i / 5]);
-	for (u32 msr = 0x200; msr < 0x210; msr++)
-		assert_true(wrmsr_exit(msr, (u64)msr << 12));
-	for (u32 msr = 0x200; msr < 0x210; msr++)
-		assert_int_equal(get(msr), (u64)msr << 12);
+	for (u32 msr = 0x200; msr < 0x210; msr++) assert_true(wrmsr_exit(msr, (u64)msr << 12));
+	for (u32 msr = 0x200; msr < 0x210; msr++) assert_int_equal(get(msr), (u64)msr << 12);
 }
 
 static void test_firmware_mtrrs(void **state) {
@@ -514,8 +505,7 @@ static void test_firmware_mtrrs(void **state) {
 	for (u32 n = 0; n < 8; n++) {
 		u64 base = get(0x200 + 2 * n), mask = get(0x201 + 2 * n), size;
 
-		if (!(mask & BIT(11)))
-			continue;
+		if (!(mask & BIT(11))) continue;
 		size = BIT(model.phys_bits) - (mask & ~0xffful);
 		assert_int_equal(base, 0xd0000000 + covered);
 		assert_int_equal(size & (size - 1), 0);
@@ -524,8 +514,7 @@ static void test_firmware_mtrrs(void **state) {
 	}
 	assert_int_equal(covered, 0x30000000);
 	/* All of it is what a guest could write itself. */
-	for (u32 i = 0x200; i < 0x210; i++)
-		assert_true(wrmsr_exit(i, get(i)));
+	for (u32 i = 0x200; i < 0x210; i++) assert_true(wrmsr_exit(i, get(i)));
 }
 
 static void test_amd_memory_registers(void **state) {

@@ -70,8 +70,7 @@ static void assert_sane(const struct memmap *map) {
 		assert_int_equal(range->base % PAGE_SIZE, 0);
 		assert_int_equal(range->length % PAGE_SIZE, 0);
 		assert_true(range_within(range->base, range->length, MEMMAP_LIMIT));
-		if (!i)
-			continue;
+		if (!i) continue;
 		assert_true(range[-1].base + range[-1].length <= range->base);
 		if (range[-1].base + range[-1].length == range->base)
 			assert_int_not_equal(range[-1].type, range->type);
@@ -327,8 +326,7 @@ static void test_module_names(void **state) {
 	mb1_module(3, MiB(7), MiB(8), "  /boot/kernel   a=/b/c  d ");
 	mb1_module(4, MiB(8), MiB(9), "a-name-that-is-far-longer-than-thirty-one-characters x");
 	mb1_module(5, MiB(9), MiB(10), "tab\there\x1b[2J");
-	for (u32 i = 6; i < 12; i++)
-		mb1_module(i, (u32)MiB(4 + i), (u32)MiB(5 + i), "");
+	for (u32 i = 6; i < 12; i++) mb1_module(i, (u32)MiB(4 + i), (u32)MiB(5 + i), "");
 	assert_int_equal(mb1_parse(), 0);
 	assert_string_equal(info.module[0].name, "module0");
 	assert_string_equal(info.module[1].name, "module1");
@@ -441,8 +439,7 @@ static void mb2_tag(u32 type, const void *data, size_t length) {
 	struct mb2_tag tag = {type, (u32)(sizeof(tag) + length)};
 
 	put(MB2_AT + mb2_end, &tag, sizeof(tag));
-	if (length)
-		put(MB2_AT + mb2_end + sizeof(tag), data, length);
+	if (length) put(MB2_AT + mb2_end + sizeof(tag), data, length);
 	mb2_end = (u32)align_up(mb2_end + tag.size, 8);
 }
 
@@ -576,11 +573,9 @@ static void test_mb2_efi_memory(void **state) {
 	/* With the loader's map beside it, in either order, only what both call usable is. */
 	for (u32 order = 0; order < 2; order++) {
 		mb2_begin();
-		if (order)
-			mb2_memory_tag(24);
+		if (order) mb2_memory_tag(24);
 		mb2_efi_tag(entries, ARRAY_SIZE(entries));
-		if (!order)
-			mb2_memory_tag(24);
+		if (!order) mb2_memory_tag(24);
 		assert_int_equal(mb2_parse(), 0);
 		assert_true(memmap_is(&info.memory, MiB(4), MiB(1), MEM_ACPI));
 		assert_true(memmap_is(&info.memory, MiB(34), PAGE_SIZE, MEM_RESERVED));
@@ -657,8 +652,7 @@ static void test_mb2_too_many_modules(void **state) {
 	(void)state;
 	mb2_begin();
 	mb2_memory_tag(24);
-	for (u32 i = 0; i < 70; i++)
-		mb2_module_tag((u32)MiB(16 + i), (u32)MiB(17 + i), "m");
+	for (u32 i = 0; i < 70; i++) mb2_module_tag((u32)MiB(16 + i), (u32)MiB(17 + i), "m");
 	assert_int_equal(mb2_parse(), 0);
 	assert_int_equal(info.nr_modules, BOOT_MAX_MODULES);
 	assert_int_equal(nr_logged, 6);

@@ -123,8 +123,7 @@ static void sizing(void **state) {
 	make_device(&d, 0x18);
 	assert_int_equal(pci_add(&vm->platform->pci, &d.function), 0);
 	assert_int_equal(rd(vm, 0x18, 0, 4), 0x10421af4);
-	for (u32 bar = 0; bar < 6; bar++)
-		wr(vm, 0x18, 0x10 + 4 * bar, 4, 0xffffffff);
+	for (u32 bar = 0; bar < 6; bar++) wr(vm, 0x18, 0x10 + 4 * bar, 4, 0xffffffff);
 	assert_int_equal(rd(vm, 0x18, 0x10, 4), 0xffffffc1);
 	assert_int_equal(rd(vm, 0x18, 0x14, 4), 0xfffff000);
 	assert_int_equal(rd(vm, 0x18, 0x18, 4), 0x00000004);

@@ -21,8 +21,7 @@ struct cpu_features cpu_features;
 static int setup(void **state) {
 	(void)state;
 	memset(boot_pdpt_low, 0, sizeof(boot_pdpt_low));
-	for (u64 i = 0; i < 4; i++)
-		boot_pdpt_low[i] = 0x1003;
+	for (u64 i = 0; i < 4; i++) boot_pdpt_low[i] = 0x1003;
 	cpu_features.pages_1g = true;
 	return 0;
 }
@@ -38,8 +37,7 @@ static void test_below_4g(void **state) {
 	assert_peek(0, 8, false);
 	assert_peek(1, 0, false);
 	assert_peek(1, GiB(4) - 1, true);
-	for (u32 i = 0; i < 512; i++)
-		assert_int_equal(boot_pdpt_low[i], i < 4 ? 0x1003 : 0);
+	for (u32 i = 0; i < 512; i++) assert_int_equal(boot_pdpt_low[i], i < 4 ? 0x1003 : 0);
 }
 
 static void test_above_4g(void **state) {

@@ -52,8 +52,7 @@ static void power_up_is_masked(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	for (unsigned irq = 0; irq < 16; irq++)
-		raise(vm, irq);
+	for (unsigned irq = 0; irq < 16; irq++) raise(vm, irq);
 	assert_false(intr(vm));
 	assert_int_equal(inb(vm, M1), 0xff);
 	rig_destroy(vm);
@@ -64,8 +63,7 @@ static void each_input_has_its_vector(void **state) {
 
 	(void)state;
 	for (unsigned irq = 0; irq < 16; irq++) {
-		if (irq == 2)
-			continue;
+		if (irq == 2) continue;
 		raise(vm, irq);
 		assert_true(intr(vm));
 		assert_int_equal(irq_next(vm->vcpus[0]), 0x30 + irq);
@@ -73,8 +71,7 @@ static void each_input_has_its_vector(void **state) {
 		assert_false(intr(vm));
 		assert_int_equal(isr(vm, M0), irq < 8 ? 1 << irq : 4);
 		assert_int_equal(isr(vm, S0), irq < 8 ? 0 : 1 << (irq - 8));
-		if (irq >= 8)
-			outb(vm, S0, 0x20);
+		if (irq >= 8) outb(vm, S0, 0x20);
 		outb(vm, M0, 0x20);
 		assert_int_equal(isr(vm, M0) | isr(vm, S0), 0);
 		/* The line is still up: an edge is one interrupt. */

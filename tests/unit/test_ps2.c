@@ -35,14 +35,12 @@ u8 inb(u16 port) {
 	u8 byte;
 
 	assert_in_range(++chip.reads, 0, MAX_READS);
-	if (chip.kind == ABSENT)
-		return 0xff;
+	if (chip.kind == ABSENT) return 0xff;
 	if (port == 0x64)
 		return (u8)((chip.count || chip.kind == STUFFED) | (chip.kind == BUSY) << 1 |
 			    (chip.count && chip.from_mouse[0]) << 5);
 	assert_int_equal(port, 0x60);
-	if (!chip.count)
-		return 0x55;
+	if (!chip.count) return 0x55;
 	byte = chip.queue[0];
 	chip.count--;
 	memmove(chip.queue, chip.queue + 1, chip.count);
@@ -52,8 +50,7 @@ u8 inb(u16 port) {
 
 void outb(u16 port, u8 value) {
 	assert_int_not_equal(chip.kind, BUSY);
-	if (chip.kind == DEAF)
-		return;
+	if (chip.kind == DEAF) return;
 	if (port == 0x64) {
 		switch (value) {
 		case 0x20: queue(chip.config, false); break;
@@ -130,8 +127,7 @@ static void test_endless_input(void **state) {
 }
 
 static void keys(const char *codes, size_t count) {
-	for (size_t i = 0; i < count; i++)
-		queue((u8)codes[i], false);
+	for (size_t i = 0; i < count; i++) queue((u8)codes[i], false);
 	ps2_poll(receive);
 }
 
@@ -146,8 +142,7 @@ static void assert_typed(const char *text) {
 /* Every key that types something, without and with shift. */
 static void type_all(void) {
 	for (char code = 1; code < 0x3a; code++)
-		if (code != 0x1d && code != 0x2a && code != 0x36)
-			keys(&code, 1);
+		if (code != 0x1d && code != 0x2a && code != 0x36) keys(&code, 1);
 }
 
 static void test_layout(void **state) {

@@ -228,8 +228,7 @@ static void test_many_unlinked_tables(void **state) {
 		assert_int_equal(pt.nr_tables, 1);
 	}
 	assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(2) * 600, RWX), 0);
-	for (u64 i = 0; i < 600; i++)
-		assert_int_equal(pt_unmap(&pt, i * MiB(2), MiB(2)), 1);
+	for (u64 i = 0; i < 600; i++) assert_int_equal(pt_unmap(&pt, i * MiB(2), MiB(2)), 1);
 	rig_finish(); /* destroying frees what was never reclaimed, too */
 }
 
@@ -250,8 +249,7 @@ static void test_out_of_memory_anywhere(void **state) {
 		rig_fail_after = n;
 		err = pt_map(&pt, GiB(1) - MiB(3), GiB(7) - MiB(3), GiB(1) + MiB(6), RWX);
 		rig_fail_after = 0;
-		if (!err)
-			break;
+		if (!err) break;
 		assert_int_equal(err, E_NOMEM);
 		for (u64 va = GiB(1) - MiB(4); va < GiB(2) + MiB(8); va += KiB(512))
 			assert_nothing_at(va);
@@ -294,8 +292,7 @@ static void test_dirty_survives_split_and_merge(void **state) {
 	assert_int_equal(pt_map(&pt, MiB(2) - KiB(4), MiB(4) - KiB(4), KiB(4), PT_READ), 0);
 	assert_int_equal(hw_entry(pt.format, pt.root, 3, 0, &level) & 0x40, 0);
 	entry = (u64 *)rig_arena; /* the CPU makes one page dirty: find its entry in the arena */
-	while (*entry != (0x8000000000000025 | (MiB(2) + KiB(40))))
-		entry++;
+	while (*entry != (0x8000000000000025 | (MiB(2) + KiB(40)))) entry++;
 	*entry |= 0x40;
 	assert_int_equal(pt_merge(&pt, 0, MiB(2)), 1);
 	assert_int_equal(hw_entry(pt.format, pt.root, 3, 0, &level), 0x80000000000000e5 | MiB(2));

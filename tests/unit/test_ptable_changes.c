@@ -31,8 +31,7 @@ static void check_old_or_new(void) {
 	for (u32 i = 0; i < WINDOW_PAGES; i++) {
 		u64 page;
 
-		if (stores % 16 && i % 16 != rig_rng(16))
-			continue;
+		if (stores % 16 && i % 16 != rig_rng(16)) continue;
 		page = hw_page(window_va(i));
 		assert_true(page == old_page[i] || page == new_page[i]);
 	}
@@ -46,8 +45,7 @@ static hpa_t table_for(u64 va, unsigned level) {
 		u64 entry;
 
 		memcpy(&entry, rig_arena + table + (va >> (12 + 9 * l) & 511) * 8, 8);
-		if (!(entry & (pt.format == &pt_format_ept ? 7 : 1)) || entry & 0x80)
-			return 0;
+		if (!(entry & (pt.format == &pt_format_ept ? 7 : 1)) || entry & 0x80) return 0;
 		table = entry & 0x000ffffffffff000ul;
 	}
 	return table;
@@ -66,8 +64,7 @@ static void check_stale_walks(void) {
 			hpa_t table = cached_table[i / 512][level];
 			u64 page;
 
-			if (!table)
-				continue;
+			if (!table) continue;
 			page = hw_page_from(pt.format, table, level, window_va(i));
 			assert_true(page == 0 || page == old_page[i] || page == new_page[i]);
 		}
@@ -119,8 +116,7 @@ static void random_operation(void) {
 		ret = pt_merge(&pt, window_va(first), count * PAGE_SIZE);
 	if (op == 0) {
 		assert_int_equal(ret, empty ? 0 : E_EXIST);
-		if (ret)
-			memcpy(new_page, old_page, sizeof(new_page));
+		if (ret) memcpy(new_page, old_page, sizeof(new_page));
 	} else if (op == 1) {
 		assert_int_equal(ret, any);
 	} else {
@@ -168,12 +164,10 @@ static void test_gigabyte_split_shows_no_hole(void **state) {
 	new_page[1024] = as_page(window_va(1024) + GiB(6), PT_READ);
 	assert_int_equal(pt_protect(&pt, GiB(3), KiB(4), PT_READ), 1);
 	memcpy(old_page, new_page, sizeof(old_page));
-	for (u32 i = 1023; i < 1026; i++)
-		new_page[i] = 0;
+	for (u32 i = 1023; i < 1026; i++) new_page[i] = 0;
 	assert_int_equal(pt_unmap(&pt, window_va(1023), KiB(12)), 1);
 	memcpy(old_page, new_page, sizeof(old_page));
-	for (u32 i = 1023; i < 1026; i++)
-		new_page[i] = as_page(window_va(i) + GiB(6), RWX);
+	for (u32 i = 1023; i < 1026; i++) new_page[i] = as_page(window_va(i) + GiB(6), RWX);
 	assert_int_equal(pt_map(&pt, window_va(1023), window_va(1023) + GiB(6), KiB(12), RWX), 0);
 	memcpy(old_page, new_page, sizeof(old_page));
 	assert_int_equal(pt_merge(&pt, 0, GiB(4)), 1);

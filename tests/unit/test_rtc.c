@@ -47,11 +47,9 @@ static void calendar_round_trip(void **state) {
 		assert_int_equal(got.weekday, want.weekday);
 		assert_int_equal(rtc_to_unix(&got), day * 86400 + 86399);
 		want.weekday = want.weekday % 7 + 1;
-		if (want.day++ < length)
-			continue;
+		if (want.day++ < length) continue;
 		want.day = 1;
-		if (want.month++ < 12)
-			continue;
+		if (want.month++ < 12) continue;
 		want.month = 1;
 		want.year++;
 	}
@@ -201,8 +199,7 @@ static void periodic(void **state) {
 		rd(vm, C);
 		for (u32 i = 0; i < 200000; i++) {
 			fake_advance_ns(50000); /* 10 s */
-			if (!line(vm))
-				continue;
+			if (!line(vm)) continue;
 			count++;
 			assert_int_equal(rd(vm, C) & 0xc0, 0xc0);
 			assert_false(line(vm));
@@ -229,8 +226,7 @@ static void update_ended(void **state) {
 	rd(vm, C);
 	for (u32 i = 0; i < 10000; i++) {
 		fake_advance_ns(1000000);
-		if (!line(vm))
-			continue;
+		if (!line(vm)) continue;
 		count++;
 		assert_int_equal(rd(vm, C) & 0xb0, 0x90);
 		assert_in_range(vm->platform->rtc.seen % 1000000000, 0, 1000000);
@@ -297,10 +293,8 @@ static void cmos_bytes(void **state) {
 	assert_int_equal(rd(vm, 0x17) | rd(vm, 0x18) << 8, 0xffff);
 	assert_int_equal(rd(vm, 0x34) | rd(vm, 0x35) << 8, (512 - 16) * 16);
 	assert_int_equal(rd(vm, 0x5b) | rd(vm, 0x5c) | rd(vm, 0x5d), 0);
-	for (u32 i = 0x40; i < 0x50; i++)
-		wr(vm, (u8)i, (u8)(i * 3));
-	for (u32 i = 0x40; i < 0x50; i++)
-		assert_int_equal(rd(vm, (u8)(0x80 | i)), (u8)(i * 3));
+	for (u32 i = 0x40; i < 0x50; i++) wr(vm, (u8)i, (u8)(i * 3));
+	for (u32 i = 0x40; i < 0x50; i++) assert_int_equal(rd(vm, (u8)(0x80 | i)), (u8)(i * 3));
 	/* A word writes index and data; the index does not read; nothing follows the data. */
 	out(vm, 0x70, 2, 0x5540);
 	assert_int_equal(inb(vm, 0x71), 0x55);

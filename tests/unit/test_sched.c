@@ -73,20 +73,16 @@ bool vcpu_runnable(struct vcpu *vcpu) {
 void vcpu_run(struct vcpu *vcpu, const bool *resched) {
 	assert_ptr_equal(vcpu, loaded);
 	assert_ptr_equal(host.running, vcpu);
-	if (nr_trace < sizeof(trace) - 1)
-		trace[nr_trace++] = (char)('a' + vcpu->id);
+	if (nr_trace < sizeof(trace) - 1) trace[nr_trace++] = (char)('a' + vcpu->id);
 	if (late_add) {
 		late_add = false;
 		assert_int_equal(sched_add(&vcpus[1]), 0);
 		assert_true(*resched);
 	}
-	if (!left--)
-		longjmp(out, 1);
-	if (slice_armed)
-		host.slice.fn(&host.slice);
+	if (!left--) longjmp(out, 1);
+	if (slice_armed) host.slice.fn(&host.slice);
 	assert_true(*resched || host.nr_queue == 1);
-	if (!*resched)
-		asleep[vcpu->id] = true; /* alone: nothing but HLT ends its turn */
+	if (!*resched) asleep[vcpu->id] = true; /* alone: nothing but HLT ends its turn */
 }
 
 static void load(struct vcpu *vcpu) {
@@ -130,22 +126,19 @@ static int setup(void **state) {
 		vcpus[i].vm = &vms[i == 2];
 		vcpus[i].backend = &fake_backend;
 	}
-	for (u32 i = 0; i < 2; i++)
-		atomic_store(&vms[i].state, VM_RUNNING);
+	for (u32 i = 0; i < 2; i++) atomic_store(&vms[i].state, VM_RUNNING);
 	sched_vm_ended = vm_ended;
 	left = 6;
 	return 0;
 }
 
 static void loop(void) {
-	if (!setjmp(out))
-		sched_loop();
+	if (!setjmp(out)) sched_loop();
 }
 
 static void test_turns(void **state) {
 	(void)state;
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(sched_add(&vcpus[i]), 0);
+	for (unsigned i = 0; i < 3; i++) assert_int_equal(sched_add(&vcpus[i]), 0);
 	assert_int_equal(kicks, 3);
 	loop();
 	assert_string_equal(trace, "abcabca");
@@ -155,8 +148,7 @@ static void test_turns(void **state) {
 
 static void test_sleepers_are_passed_over(void **state) {
 	(void)state;
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(sched_add(&vcpus[i]), 0);
+	for (unsigned i = 0; i < 3; i++) assert_int_equal(sched_add(&vcpus[i]), 0);
 	asleep[1] = true;
 	loop();
 	assert_string_equal(trace, "acacaca");
@@ -211,8 +203,7 @@ static void test_reset_vm_comes_back(void **state) {
 
 static void test_full_queue(void **state) {
 	(void)state;
-	for (unsigned i = 0; i < SCHED_QUEUE; i++)
-		assert_int_equal(sched_add(&vcpus[i]), 0);
+	for (unsigned i = 0; i < SCHED_QUEUE; i++) assert_int_equal(sched_add(&vcpus[i]), 0);
 	assert_int_equal(sched_add(&vcpus[SCHED_QUEUE]), E_NOMEM);
 	assert_int_equal(host.nr_queue, SCHED_QUEUE);
 }

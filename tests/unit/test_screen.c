@@ -64,11 +64,9 @@ static void assert_row(size_t row, const char *text) {
 	for (size_t i = 0; i < COLUMNS; i++) {
 		u8 c = cells[row][i] & 0x7f;
 
-		if (cells[row][i] & SCREEN_INVERT)
-			c = c == ' ' ? '_' : c & 0xdf;
+		if (cells[row][i] & SCREEN_INVERT) c = c == ' ' ? '_' : c & 0xdf;
 		have[i] = (char)(c == SCREEN_OTHER ? '?' : c);
-		if (c != ' ')
-			length = i + 1;
+		if (c != ' ') length = i + 1;
 	}
 	have[length] = 0;
 	assert_string_equal(have, text);
@@ -166,8 +164,7 @@ static void test_erase(void **state) {
 static void test_hostile_sequences(void **state) {
 	(void)state;
 	say("\33[99999999999999999999999B\33[99999999999C\33[999A\33[4294967297D*\33[");
-	for (int i = 0; i < 100; i++)
-		say("9;");
+	for (int i = 0; i < 100; i++) say("9;");
 	say("m.\33\33\33[[[[\33[\33[\1\377\200");
 	for (int i = 0; i < 20000; i++) {
 		char byte = (char)(rand() >> 7);
@@ -204,8 +201,7 @@ static void check_fb(u32 width, u32 height, u32 pitch, u8 bpp, const u8 rgb[6], 
 	size_t columns = min_u64(fb.width / 8, SCREEN_COLUMNS_MAX);
 
 	assert_int_equal(fb_init(&fb), 0);
-	for (size_t i = 0; i < columns; i++)
-		text[i] = (char)(' ' + i % 95);
+	for (size_t i = 0; i < columns; i++) text[i] = (char)(' ' + i % 95);
 	text[columns] = 0;
 	say("\33[H");
 	say(text);
@@ -215,15 +211,12 @@ static void check_fb(u32 width, u32 height, u32 pitch, u8 bpp, const u8 rgb[6], 
 			char c = y < 16 ? text[x / 8] : x < 8 ? SCREEN_OTHER : ' ';
 			bool dot = font_glyphs[(u32)(c - ' ') * 16 + y % 16] << x % 8 & 0x80;
 
-			if (y >= 16 && x / 8 == 1)
-				dot = true; /* the cursor */
+			if (y >= 16 && x / 8 == 1) dot = true; /* the cursor */
 			assert_int_equal(pixel(&fb, x, y), dot ? ink : 0);
 		}
 	}
-	for (u64 i = 0; i < 64; i++)
-		assert_int_equal(memory[memory_size + i], GUARD);
-	for (u32 y = 0; y < fb.height; y++)
-		assert_int_equal(pixel(&fb, fb.width - 1, y) & ~ink, 0);
+	for (u64 i = 0; i < 64; i++) assert_int_equal(memory[memory_size + i], GUARD);
+	for (u32 y = 0; y < fb.height; y++) assert_int_equal(pixel(&fb, fb.width - 1, y) & ~ink, 0);
 	free(memory);
 }
 

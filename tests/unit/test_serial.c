@@ -35,16 +35,14 @@ u8 inb(u16 port) {
 	u8 value;
 
 	assert_in_range(port, PORT, PORT + 7);
-	if (!uart.present)
-		return 0xff;
+	if (!uart.present) return 0xff;
 	switch (port - PORT) {
 	case 0: assert_true(uart.input && *uart.input); return (u8)*uart.input++;
 	case 5:
 		uart.status_reads++;
 		assert_in_range(uart.status_reads, 0, STUCK_READS);
 		value = uart.fifo ? 0 : LSR_THRE;
-		if (!uart.stuck)
-			uart.fifo = 0; /* gone by the next look */
+		if (!uart.stuck) uart.fifo = 0; /* gone by the next look */
 		return (u8)(value | (uart.input && *uart.input ? LSR_DATA : 0));
 	case 7: return uart.scratch;
 	default: return 0;
@@ -127,11 +125,9 @@ static void test_output_is_in_order(void **state) {
 	char text[100];
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof(text); i++)
-		text[i] = (char)(' ' + i % 64);
+	for (unsigned i = 0; i < sizeof(text); i++) text[i] = (char)(' ' + i % 64);
 	serial_write(text, sizeof(text));
-	for (unsigned i = 0; i < 50; i++)
-		serial_poll(receive);
+	for (unsigned i = 0; i < 50; i++) serial_poll(receive);
 	assert_int_equal(nr_sent, sizeof(text));
 	assert_memory_equal(sent, text, sizeof(text));
 }
@@ -141,8 +137,7 @@ static void test_slow_line_holds_nobody_up(void **state) {
 	static char text[BUFFER + 4096];
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof(text); i++)
-		text[i] = (char)(i * 7 % 251);
+	for (unsigned i = 0; i < sizeof(text); i++) text[i] = (char)(i * 7 % 251);
 	uart.stuck = true;
 	uart.fifo = 16;
 	serial_write(text, sizeof(text));

@@ -234,8 +234,7 @@ static void test_flush_keeps_the_rest(void **state) {
 	*rig_at(rig_entry(base, 0, 2)) &= ~(u64)W;
 	shadow_flush(rig_sh, base);
 	rig_use(0, SHADOW_NPT_LONG, base);
-	for (u64 i = 0; i < 600; i++)
-		assert_false(rig_hw(false, root, i * PAGE_SIZE).present);
+	for (u64 i = 0; i < 600; i++) assert_false(rig_hw(false, root, i * PAGE_SIZE).present);
 	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_REFLECT);
 	assert_int_equal(fault(0, 0, 0), SHADOW_FIXED);
 	assert_int_equal(rig_hw(false, root, 0).rights, SHADOW_R | SHADOW_X);
@@ -302,8 +301,7 @@ static void exact_flush(enum shadow_role role) {
 		set_entry(narrow, tables[i / 16], i % 16 * (narrow ? 64 : 32) + i / 16,
 			  (0x3000 + i % 3 * PAGE_SIZE) | leaf);
 	base = narrow ? directory : rig_new_table();
-	if (!narrow)
-		set_entry(false, base, 0, directory | (pae ? P : table));
+	if (!narrow) set_entry(false, base, 0, directory | (pae ? P : table));
 	if (!narrow && !pae) {
 		gpa_t above = rig_new_table();
 
@@ -331,8 +329,7 @@ static void exact_flush(enum shadow_role role) {
 static void test_flush_is_exact_in_each_format(void **state) {
 	(void)state;
 	small_l1();
-	for (u32 role = 0; role < SHADOW_NR_ROLES; role++)
-		exact_flush((enum shadow_role)role);
+	for (u32 role = 0; role < SHADOW_NR_ROLES; role++) exact_flush((enum shadow_role)role);
 }
 
 /* 4 MiB pages: 40 bits of address in an entry of 32, as far as the processor's reach. */
@@ -411,8 +408,7 @@ static void test_T_P3_wide_addresses(void **state) {
 
 	(void)state;
 	rig_ram_range(0, MiB(16), 21);
-	for (size_t i = 0; i < ARRAY_SIZE(ram); i++)
-		rig_ram(ram[i], 21);
+	for (size_t i = 0; i < ARRAY_SIZE(ram); i++) rig_ram(ram[i], 21);
 	rig_start(1, 52);
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
@@ -464,8 +460,7 @@ static void test_T_P5_sizes(void **state) {
 				at = gpa1;
 			off = l1 == 2 ? gpa1 - at : 0x123;
 			rig_map(base, gpa2, l1, at | PWU | (l1 ? PS : 0), PWU);
-			if (!l1)
-				off = 0x123;
+			if (!l1) off = 0x123;
 			assert_int_equal(fault(0, gpa2 + off, SHADOW_WRITE), SHADOW_FIXED);
 			assert_int_equal(rig_hw(false, root, gpa2 + off).address,
 					 rig_hpa(at + off));
@@ -488,8 +483,7 @@ static void test_T_P5_against_brute_force(void **state) {
 
 	(void)state;
 	small_l1();
-	for (u32 r = 0; r < 3; r++)
-		bases[r] = rig_new_table();
+	for (u32 r = 0; r < 3; r++) bases[r] = rig_new_table();
 	for (u32 i = 0; i < ARRAY_SIZE(gpa2s); i++)
 		gpa2s[i] = rig_rng(64) * MiB(2) + rig_rng(4) * PAGE_SIZE;
 	for (u32 round = 0; round < 3000; round++) {
@@ -503,8 +497,7 @@ static void test_T_P5_against_brute_force(void **state) {
 		rig_map(bases[r], large ? align_down(gpa2, MiB(2)) : gpa2, large,
 			gpa1 | PWU | (large ? PS : 0), PWU);
 		assert_int_equal(fault(0, gpa2, SHADOW_WRITE), SHADOW_FIXED);
-		if (round % 10)
-			continue;
+		if (round % 10) continue;
 		first = MiB(8) / PAGE_SIZE + rig_rng(2048);
 		n = 1 + rig_rng(round % 100 ? 3 : 600);
 		for (r = 0; r < 3; r++) {
@@ -524,8 +517,7 @@ static void test_T_P5_against_brute_force(void **state) {
 			}
 			/* All at once for the last root; what was seen for the others stays true.
 			 */
-			if (r == 0)
-				shadow_forget(rig_sh, first, n);
+			if (r == 0) shadow_forget(rig_sh, first, n);
 			for (u32 i = 0; i < ARRAY_SIZE(gpa2s); i++)
 				assert_int_equal(rig_hw(false, roots[r], gpa2s[i]).present,
 						 r == 0 ? was[i] && !hit[i] : was[i]);
@@ -651,8 +643,7 @@ static u64 log_count(u64 *bitmap) {
 	u64 count = 0;
 
 	assert_int_equal(gmem_log_take(&rig_gm, 0, 4096, bitmap), 0);
-	for (u32 i = 0; i < 64; i++)
-		count += (u64)__builtin_popcountl(bitmap[i]);
+	for (u32 i = 0; i < 64; i++) count += (u64)__builtin_popcountl(bitmap[i]);
 	return count;
 }
 

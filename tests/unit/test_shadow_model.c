@@ -51,8 +51,7 @@ static void note_history(void) {
 			u32 rights = w.rights & (w.dirty ? 7 : 5), n = nr_history[r][g], i = 0;
 			hpa_t address;
 
-			if (!w.mapped || !rig_is_ram(w.gpa1))
-				continue;
+			if (!w.mapped || !rig_is_ram(w.gpa1)) continue;
 			address = rig_hpa(w.gpa1);
 			while (i < n && (history[r][g][i].address != address ||
 					 history[r][g][i].rights != rights))
@@ -82,14 +81,11 @@ static void check_places(u32 r, u32 g, const struct rig_page *hw) {
 		u64 gpa2 = gpa2s[g] & GENMASK(47, 0);
 		u64 place = (r + 1) | level << 8 | align_down(gpa2, 1ul << (21 + 9 * level));
 
-		if (!frame)
-			continue;
+		if (!frame) continue;
 		for (u32 v = 0; v < NR_VCPUS; v++) {
-			if (!vcpus[v].inside)
-				continue;
+			if (!vcpus[v].inside) continue;
 			assert_true(!vcpus[v].place[frame] || vcpus[v].place[frame] == place);
-			if (vcpus[v].root == r)
-				vcpus[v].place[frame] = place;
+			if (vcpus[v].root == r) vcpus[v].place[frame] = place;
 		}
 	}
 }
@@ -100,8 +96,7 @@ static void check_all(void) {
 			struct rig_page hw = rig_hw(ept, roots[r], gpa2s[g]);
 
 			check_places(r, g, &hw);
-			if (!hw.present)
-				continue;
+			if (!hw.present) continue;
 			check_rights(r, g, &hw);
 			/* With the log on, what may be written is marked (P8), page by page. */
 			if (rig_gm.logging && hw.rights & SHADOW_W) {
@@ -119,15 +114,13 @@ static void check_synced(u32 r) {
 		struct rig_walk w = walk(r, g);
 
 		nr_history[r][g] = 0;
-		if (!hw.present)
-			continue;
+		if (!hw.present) continue;
 		assert_true(w.mapped && rig_is_ram(w.gpa1));
 		assert_int_equal(hw.address, rig_hpa(w.gpa1));
 		assert_int_equal(hw.rights & ~w.rights, 0);
 		assert_int_equal(hw.rights & 5, w.rights & 5);
 		assert_true(hw.level <= w.level);
-		if (hw.rights & SHADOW_W)
-			assert_true(w.dirty);
+		if (hw.rights & SHADOW_W) assert_true(w.dirty);
 	}
 	note_history();
 }
@@ -145,8 +138,7 @@ static void use(u32 v, u32 r) {
 		vcpus[other].inside = false;
 	}
 	vcpus[v].root = r;
-	if (stale[r])
-		check_synced(r);
+	if (stale[r]) check_synced(r);
 	stale[r] = false;
 }
 
@@ -164,8 +156,7 @@ static void flush(u32 v) {
 }
 
 static void enter(u32 v) {
-	if (shadow_enter(rig_sh, v))
-		memset(vcpus[v].place, 0, sizeof(vcpus[v].place));
+	if (shadow_enter(rig_sh, v)) memset(vcpus[v].place, 0, sizeof(vcpus[v].place));
 	vcpus[v].inside = true;
 }
 
@@ -185,8 +176,7 @@ static u64 random_entry(void) {
 	default: address = TABLES + rig_rng(NR_TABLES) * PAGE_SIZE; large = 0;
 	}
 	address &= narrow ? GENMASK(31, 12) : GENMASK(51, 12);
-	if (large && rig_rng(10))
-		address &= ~(rig_rng(3) ? MiB(narrow ? 4 : 2) - 1 : GiB(1) - 1);
+	if (large && rig_rng(10)) address &= ~(rig_rng(3) ? MiB(narrow ? 4 : 2) - 1 : GiB(1) - 1);
 	if (ept)
 		entry = sometimes(ER, 95) | sometimes(EW, 90) | sometimes(EX, 90) |
 			(large || rig_rng(2) ? sometimes(EWB, 90) : 0) | sometimes(EA, 50) |
@@ -243,8 +233,7 @@ static void edit(void) {
 static void set_bit(u8 *copy, gpa_t at, u64 bits) {
 	u64 entry;
 
-	if (at < TABLES || at >= TABLES + NR_TABLES * PAGE_SIZE)
-		return;
+	if (at < TABLES || at >= TABLES + NR_TABLES * PAGE_SIZE) return;
 	memcpy(&entry, copy + (at - TABLES), narrow ? 4 : 8);
 	entry |= bits;
 	memcpy(copy + (at - TABLES), &entry, narrow ? 4 : 8);
@@ -269,8 +258,7 @@ static void access(u32 v, bool translate) {
 	struct rig_page hw;
 
 	copy_tables(expected);
-	for (u32 i = 0; i < w.nr_passed; i++)
-		set_bit(expected, w.passed[i], a);
+	for (u32 i = 0; i < w.nr_passed; i++) set_bit(expected, w.passed[i], a);
 	if (w.mapped && w.rights & need) {
 		set_bit(expected, w.leaf, write ? a | d : a);
 		expect = rig_is_ram(w.gpa1) ? SHADOW_FIXED : SHADOW_DEVICE;
@@ -293,10 +281,8 @@ static void access(u32 v, bool translate) {
 	assert_memory_equal(after, expected, sizeof(after));
 	note_history();
 	assert_int_equal(answer, expect);
-	if (answer != SHADOW_REFLECT)
-		assert_int_equal(found.gpa1, w.gpa1);
-	if (answer != SHADOW_FIXED || translate)
-		return;
+	if (answer != SHADOW_REFLECT) assert_int_equal(found.gpa1, w.gpa1);
+	if (answer != SHADOW_FIXED || translate) return;
 	w = walk(r, g);
 	hw = rig_hw(ept, roots[r], gpa2s[g]);
 	assert_true(hw.present && hw.rights & need);
@@ -315,8 +301,7 @@ static void forget(void) {
 			struct rig_page hw = rig_hw(ept, roots[r], gpa2s[g]);
 			gfn_t first, last;
 
-			if (!hw.present)
-				continue;
+			if (!hw.present) continue;
 			first = rig_gpa1(align_down(hw.address, 1ul << (12 + 9 * hw.level))) >> 12;
 			last = first + (1ul << 9 * hw.level) - 1;
 			assert_true(last < gfn || first >= gfn + n);
@@ -341,8 +326,7 @@ static void start_l1(u32 max_pages) {
 	rig_ram(GiB(1), 30);
 	rig_ram((1ul << BITS) - MiB(2), 21);
 	rig_start(NR_VCPUS, BITS);
-	if (max_pages)
-		rig_sh->max_pages = max_pages;
+	if (max_pages) rig_sh->max_pages = max_pages;
 	memset(roots, 0, sizeof(roots));
 	memset(nr_history, 0, sizeof(nr_history));
 	memset(vcpus, 0, sizeof(vcpus));
@@ -354,17 +338,13 @@ static void start_l1(u32 max_pages) {
 		else
 			for (u32 level = 0; level < 4; level++)
 				gpa2s[g] |= random_index(512) << (12 + 9 * level);
-		if (rig_rng(30) == 0)
-			gpa2s[g] |= BIT(48 + rig_rng(16));
-		if (pae && rig_rng(10))
-			gpa2s[g] &= GENMASK(31, 0);
+		if (rig_rng(30) == 0) gpa2s[g] |= BIT(48 + rig_rng(16));
+		if (pae && rig_rng(10)) gpa2s[g] &= GENMASK(31, 0);
 	}
-	for (u32 i = 0; i < 200; i++)
-		edit();
+	for (u32 i = 0; i < 200; i++) edit();
 	memset(nr_history, 0, sizeof(nr_history));
 	note_history();
-	for (u32 v = 0; v < NR_VCPUS; v++)
-		use(v, v);
+	for (u32 v = 0; v < NR_VCPUS; v++) use(v, v);
 }
 
 static void live(u32 steps, u32 max_pages) {
@@ -391,8 +371,7 @@ static void live(u32 steps, u32 max_pages) {
 		if (step % 8 == 0) {
 			shadow_flush_all(rig_sh);
 			memset(stale, true, sizeof(stale));
-			for (u32 r = 0; r < NR_ROOTS; r++)
-				use(v, r);
+			for (u32 r = 0; r < NR_ROOTS; r++) use(v, r);
 		}
 	}
 }

@@ -18,10 +18,8 @@ static void hostile_l1(u32 nr_vcpus) {
 	rig_start(nr_vcpus, 40);
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
-	for (u32 i = 0; i < 512; i++)
-		*rig_at(base + i * 8) = base | PWU;
-	for (u32 v = 0; v < nr_vcpus; v++)
-		rig_use(v, SHADOW_NPT_LONG, base);
+	for (u32 i = 0; i < 512; i++) *rig_at(base + i * 8) = base | PWU;
+	for (u32 v = 0; v < nr_vcpus; v++) rig_use(v, SHADOW_NPT_LONG, base);
 }
 
 static u64 frames_free(void) {
@@ -45,8 +43,7 @@ static void test_hostile_walk(void **state) {
 		assert_int_equal(rig_hw(false, rig_use(0, SHADOW_NPT_LONG, base), gpa2).address,
 				 rig_hpa(base | (gpa2 & 4095)));
 		assert_true(frames_free() >= floor);
-		if (i % 5000 == 0)
-			shadow_flush(rig_sh, base);
+		if (i % 5000 == 0) shadow_flush(rig_sh, base);
 	}
 	assert_int_equal(rig_sh->nr_pages, rig_sh->max_pages);
 }
@@ -54,8 +51,7 @@ static void test_hostile_walk(void **state) {
 static u32 nr_roots(void) {
 	u32 n = 0;
 
-	for (struct list *at = rig_sh->roots.next; at != &rig_sh->roots; at = at->next)
-		n++;
+	for (struct list *at = rig_sh->roots.next; at != &rig_sh->roots; at = at->next) n++;
 	return n;
 }
 
@@ -87,8 +83,7 @@ static void test_no_memory(void **state) {
 
 	(void)state;
 	hostile_l1(3);
-	while (frame_alloc(0, 0, &hog[n]) == 0)
-		n++;
+	while (frame_alloc(0, 0, &hog[n]) == 0) n++;
 	for (u32 i = 0; i < 3000; i++) {
 		gpa_t gpa2 = rig_rng(1ul << 48);
 
@@ -97,8 +92,7 @@ static void test_no_memory(void **state) {
 			rig_use(i % 100, SHADOW_NPT_LONG, base + (i % 100) * 32 * PAGE_SIZE);
 		assert_int_not_equal(fault(i % 3, gpa2, 0), SHADOW_RETRY);
 	}
-	while (n)
-		assert_int_equal(frame_free(hog[--n], 0, 0), 0);
+	while (n) assert_int_equal(frame_free(hog[--n], 0, 0), 0);
 }
 
 static void test_no_memory_for_a_shadow(void **state) {
@@ -109,8 +103,7 @@ static void test_no_memory_for_a_shadow(void **state) {
 
 	(void)state;
 	rig_ram_range(0, MiB(16), 21);
-	while (frame_alloc(0, 0, &hog[n]) == 0)
-		n++;
+	while (frame_alloc(0, 0, &hog[n]) == 0) n++;
 	do {
 		u64 before = frames_free();
 
@@ -118,12 +111,10 @@ static void test_no_memory_for_a_shadow(void **state) {
 		assert_true(!err || err == E_NOMEM);
 		assert_true(!err || frames_free() == before);
 		failed += err != 0;
-		for (u32 i = 0; i < 4; i++)
-			assert_int_equal(frame_free(hog[--n], 0, 0), 0);
+		for (u32 i = 0; i < 4; i++) assert_int_equal(frame_free(hog[--n], 0, 0), 0);
 	} while (err);
 	assert_true(failed > 3);
-	while (n)
-		assert_int_equal(frame_free(hog[--n], 0, 0), 0);
+	while (n) assert_int_equal(frame_free(hog[--n], 0, 0), 0);
 }
 
 /* What a vCPU may walk is not recycled before it has left or flushed. */
@@ -171,16 +162,14 @@ static void test_flush_of_very_many_pages(void **state) {
 
 	(void)state;
 	rig_ram_range(0, MiB(16), 21);
-	for (u64 i = 1; i < 5; i++)
-		rig_ram(GiB(i), 30);
+	for (u64 i = 1; i < 5; i++) rig_ram(GiB(i), 30);
 	rig_start(1, 40);
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
 	rig_map(base, 0, 0, 0x3000 | PWU, PWU);
 	directory = rig_entry(base, 0, 1);
 	/* 1 GiB after the other, all of them of one page directory and one page table. */
-	for (u32 i = 1; i < 512; i++)
-		*rig_at(directory + i * 8) = *rig_at(directory);
+	for (u32 i = 1; i < 512; i++) *rig_at(directory + i * 8) = *rig_at(directory);
 	for (u32 i = 1; i < 512; i++)
 		*rig_at(rig_entry(base, 0, 2) + i * 8) = *rig_at(rig_entry(base, 0, 2));
 	root = rig_use(0, SHADOW_NPT_LONG, base);
@@ -188,19 +177,16 @@ static void test_flush_of_very_many_pages(void **state) {
 		assert_int_equal(fault(0, i * MiB(2), SHADOW_WRITE), SHADOW_FIXED);
 	shadow_flush_all(rig_sh);
 	rig_use(0, SHADOW_NPT_LONG, base);
-	for (u64 i = 0; i < 3000; i++)
-		assert_false(rig_hw(false, root, i * MiB(2)).present);
+	for (u64 i = 0; i < 3000; i++) assert_false(rig_hw(false, root, i * MiB(2)).present);
 	for (u64 i = 0; i < 1500; i++)
 		assert_int_equal(fault(0, i * MiB(2), SHADOW_WRITE), SHADOW_FIXED);
 	shadow_flush_all(rig_sh);
 	rig_use(0, SHADOW_NPT_LONG, base);
-	for (u64 i = 0; i < 1500; i++)
-		assert_true(rig_hw(false, root, i * MiB(2)).present);
+	for (u64 i = 0; i < 1500; i++) assert_true(rig_hw(false, root, i * MiB(2)).present);
 	*rig_at(rig_entry(base, 0, 0)) = 0;
 	shadow_flush_all(rig_sh);
 	rig_use(0, SHADOW_NPT_LONG, base);
-	for (u64 i = 0; i < 1500; i++)
-		assert_false(rig_hw(false, root, i * MiB(2)).present);
+	for (u64 i = 0; i < 1500; i++) assert_false(rig_hw(false, root, i * MiB(2)).present);
 }
 
 /* One frame behind very many addresses: taken away from all of them. */
@@ -213,8 +199,7 @@ static void test_one_frame_everywhere(void **state) {
 	for (u64 i = 0; i < 512; i++)
 		assert_int_equal(fault(0, i * PAGE_SIZE, SHADOW_WRITE), SHADOW_FIXED);
 	shadow_forget(rig_sh, base >> PAGE_SHIFT, 1);
-	for (u64 i = 0; i < 512; i++)
-		assert_false(rig_hw(false, root, i * PAGE_SIZE).present);
+	for (u64 i = 0; i < 512; i++) assert_false(rig_hw(false, root, i * PAGE_SIZE).present);
 }
 
 int main(void) {

@@ -34,16 +34,14 @@ static void vmrun(struct cpu *cpu) {
 	}
 	while (shadow_use(rig_sh, cpu->vcpu, SHADOW_NPT_LONG, base, &cpu->root))
 		;
-	if (shadow_enter(rig_sh, cpu->vcpu))
-		memset(cpu->tlb, 0, sizeof(cpu->tlb));
+	if (shadow_enter(rig_sh, cpu->vcpu)) memset(cpu->tlb, 0, sizeof(cpu->tlb));
 }
 
 /* Leaves L2 when another processor wants it; it has then done all that it had begun. */
 static void poll(struct cpu *cpu) {
 	u64 asked = atomic_load(&cpu->asked);
 
-	if (asked == atomic_load(&cpu->answered))
-		return;
+	if (asked == atomic_load(&cpu->answered)) return;
 	shadow_exit(rig_sh, cpu->vcpu);
 	atomic_store(&cpu->answered, asked);
 	vmrun(cpu);
@@ -52,8 +50,7 @@ static void poll(struct cpu *cpu) {
 static void kick(struct cpu *cpu) {
 	u64 asked = atomic_fetch_add(&cpu->asked, 1) + 1;
 
-	while (atomic_load(&cpu->answered) < asked)
-		sched_yield();
+	while (atomic_load(&cpu->answered) < asked) sched_yield();
 }
 
 /* Reads first, so that what a read leaves behind is tried for writing. */
@@ -61,12 +58,10 @@ static void write_page(struct cpu *cpu, u32 page) {
 	struct shadow_found found;
 
 	for (u32 access = 0;; access = SHADOW_WRITE) {
-		if (cpu->tlb[page].rights & SHADOW_W)
-			break;
+		if (cpu->tlb[page].rights & SHADOW_W) break;
 		poll(cpu);
 		cpu->tlb[page] = rig_hw(false, cpu->root, gpa2_of(page));
-		if (cpu->tlb[page].rights & SHADOW_W)
-			break;
+		if (cpu->tlb[page].rights & SHADOW_W) break;
 		assert_int_not_equal(shadow_fault(rig_sh, cpu->vcpu, gpa2_of(page), access, &found),
 				     SHADOW_REFLECT);
 		cpu->faults++;
@@ -95,16 +90,13 @@ static gpa_t page_of(u32 page) { return MiB(8) + page * PAGE_SIZE; }
 static void start(u32 max_pages) {
 	rig_ram_range(0, MiB(16), 21);
 	rig_start(2, 40);
-	if (max_pages)
-		rig_sh->max_pages = max_pages;
+	if (max_pages) rig_sh->max_pages = max_pages;
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
-	for (u32 i = 0; i < PAGES; i++)
-		rig_map(base, gpa2_of(i), 0, page_of(i) | PWU, PWU);
+	for (u32 i = 0; i < PAGES; i++) rig_map(base, gpa2_of(i), 0, page_of(i) | PWU, PWU);
 	atomic_store(&over, false);
 	memset(cpus, 0, sizeof(cpus));
-	for (u32 i = 0; i < 2; i++)
-		cpus[i].vcpu = i;
+	for (u32 i = 0; i < 2; i++) cpus[i].vcpu = i;
 }
 
 /*
@@ -141,8 +133,7 @@ static void test_T_P4_no_write_without_a_dirty_bit(void **state) {
 		}
 	}
 	atomic_store(&over, true);
-	for (u32 i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+	for (u32 i = 0; i < 2; i++) pthread_join(threads[i], NULL);
 	assert_true(changed > ROUNDS && cpus[0].faults && cpus[1].faults);
 }
 
@@ -160,8 +151,7 @@ static void test_T_P8_no_write_without_a_mark(void **state) {
 		assert_int_equal(pthread_create(&threads[i], NULL, run_l2, &cpus[i]), 0);
 	for (u32 round = 0; round < ROUNDS; round++) {
 		assert_int_equal(gmem_log_take(&rig_gm, 0, 4096, bitmap), 0);
-		for (u32 i = 0; i < 2; i++)
-			kick(&cpus[i]);
+		for (u32 i = 0; i < 2; i++) kick(&cpus[i]);
 		for (u32 i = 0; i < PAGES; i++) {
 			u64 now = atomic_load(rig_at(page_of(i)));
 			gfn_t gfn = page_of(i) >> PAGE_SHIFT;
@@ -173,8 +163,7 @@ static void test_T_P8_no_write_without_a_mark(void **state) {
 		}
 	}
 	atomic_store(&over, true);
-	for (u32 i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+	for (u32 i = 0; i < 2; i++) pthread_join(threads[i], NULL);
 	assert_true(changed > ROUNDS && cpus[0].faults && cpus[1].faults);
 }
 
@@ -186,23 +175,19 @@ static void test_T_P7_forgotten_below_two_processors(void **state) {
 
 	(void)state;
 	start(10);
-	for (u32 i = 0; i < PAGES; i++)
-		before[i] = *rig_at(page_of(i));
+	for (u32 i = 0; i < PAGES; i++) before[i] = *rig_at(page_of(i));
 	for (u32 i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, run_l2, &cpus[i]), 0);
 	for (u32 round = 0; round < ROUNDS; round++) {
 		gfn_t gfn = (MiB(8) >> PAGE_SHIFT) + rig_rng(PAGES);
 
 		shadow_forget(rig_sh, gfn, 1);
-		if (round % 4 == 0)
-			shadow_forget_all(rig_sh);
+		if (round % 4 == 0) shadow_forget_all(rig_sh);
 		kick(&cpus[round % 2]);
 	}
 	atomic_store(&over, true);
-	for (u32 i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
-	for (u32 i = 0; i < PAGES; i++)
-		sum += *rig_at(page_of(i)) - before[i];
+	for (u32 i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+	for (u32 i = 0; i < PAGES; i++) sum += *rig_at(page_of(i)) - before[i];
 	assert_int_equal(sum, cpus[0].writes + cpus[1].writes);
 }
 

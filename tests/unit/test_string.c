@@ -27,8 +27,7 @@
 #undef strcmp
 
 static void fill(unsigned char *buf, size_t len) {
-	for (size_t i = 0; i < len; i++)
-		buf[i] = (unsigned char)(i * 7 + 1);
+	for (size_t i = 0; i < len; i++) buf[i] = (unsigned char)(i * 7 + 1);
 }
 
 static void test_copy(void **state) {
@@ -137,8 +136,7 @@ static void test_zero_page(void **state) {
 	memzero_page(pages + 4096);
 	assert_int_equal(pages[4095], 0xff);
 	assert_int_equal(pages[8192], 0xff);
-	for (size_t i = 4096; i < 8192; i++)
-		assert_int_equal(pages[i], 0);
+	for (size_t i = 4096; i < 8192; i++) assert_int_equal(pages[i], 0);
 }
 
 int main(void) {

@@ -283,8 +283,7 @@ static void test_interrupted_delivery(void **state) {
 		svm_take_exit_event(&vcpu);
 		assert_int_equal(vmcb.event_inj, cases[i].inject);
 		assert_int_equal(vcpu.exception.pending, cases[i].exception);
-		if (!cases[i].exception)
-			continue;
+		if (!cases[i].exception) continue;
 		assert_int_equal(vcpu.exception.vector, (u8)cases[i].info);
 		assert_int_equal(vcpu.exception.has_error, cases[i].info >> 11 & 1);
 		assert_int_equal(vcpu.exception.error, cases[i].info >> 32);

@@ -26,8 +26,7 @@ struct svm_features svm_features;
 void *page_alloc(u64 size) {
 	void *block;
 
-	if (nr_blocks + 1 == fail_at)
-		return NULL;
+	if (nr_blocks + 1 == fail_at) return NULL;
 	block = aligned_alloc(PAGE_SIZE, size);
 	memset(block, 0x5a, size);
 	blocks[nr_blocks++ % 2] = block;
@@ -49,18 +48,15 @@ static int setup(void **state) {
 }
 
 static void free_blocks(void) {
-	for (unsigned i = 0; i < nr_blocks; i++)
-		free(blocks[i]);
+	for (unsigned i = 0; i < nr_blocks; i++) free(blocks[i]);
 }
 
 static bool bit(const u8 *map, u64 n) { return map[n / 8] >> n % 8 & 1; }
 
 /* APM 2 15.11: where the two bits of an MSR are; the third range ends with its 2 KiB. */
 static u64 msr_bit(u32 msr) {
-	if (msr < 0x2000)
-		return msr * 2ul;
-	if (msr >= 0xc0000000 && msr < 0xc0002000)
-		return 0x800 * 8 + (msr - 0xc0000000) * 2ul;
+	if (msr < 0x2000) return msr * 2ul;
+	if (msr >= 0xc0000000 && msr < 0xc0002000) return 0x800 * 8 + (msr - 0xc0000000) * 2ul;
 	return 0x1000 * 8 + (msr - 0xc0010000) * 2ul;
 }
 
@@ -77,8 +73,7 @@ static void check_msrs(const u8 *map, bool tsc_aux) {
 	for (unsigned i = 0; i < ARRAY_SIZE(passed); i++) {
 		u64 n = msr_bit(passed[i]);
 
-		if (passed[i] == 0xc0000103 && !tsc_aux)
-			continue;
+		if (passed[i] == 0xc0000103 && !tsc_aux) continue;
 		expected[n / 8] &= (u8) ~(3u << n % 8);
 	}
 	for (u64 n = 0; n < sizeof(expected) * 8; n++)
@@ -127,10 +122,8 @@ static void test_intercept_words(void **state) {
 	(void)state;
 	memset(vmcb, 0, PAGE_SIZE);
 	svm_intercept_setup(vmcb);
-	for (unsigned i = 0; i < sizeof(word3); i++)
-		misc1 |= 1u << word3[i];
-	for (unsigned i = 0; i < sizeof(word4); i++)
-		misc2 |= 1u << word4[i];
+	for (unsigned i = 0; i < sizeof(word3); i++) misc1 |= 1u << word3[i];
+	for (unsigned i = 0; i < sizeof(word4); i++) misc2 |= 1u << word4[i];
 	assert_int_equal(vmcb->intercept_cr_read, 0x100);
 	assert_int_equal(vmcb->intercept_cr_write, 0x110);
 	assert_int_equal(vmcb->intercept_dr_read, 0);
@@ -187,8 +180,7 @@ static void test_merged_map(void **state) {
 	own = phys_to_virt(vmcb.msrpm_base);
 	memset(to, 0xff, MSRPM_SIZE);
 	for (unsigned round = 0; round < 4; round++) {
-		for (unsigned i = 0; i < MSRPM_SIZE; i++)
-			l1[i] = (u8)rand();
+		for (unsigned i = 0; i < MSRPM_SIZE; i++) l1[i] = (u8)rand();
 		svm_msrpm_merge(to, l1);
 		for (unsigned i = 0; i < MSRPM_SIZE; i++)
 			if (own[i] != 0xff)
@@ -197,8 +189,7 @@ static void test_merged_map(void **state) {
 				assert_int_equal(to[i], 0xff);
 	}
 	svm_msrpm_merge(to, NULL);
-	for (unsigned i = 0; i < MSRPM_SIZE; i++)
-		assert_int_equal(to[i], 0xff);
+	for (unsigned i = 0; i < MSRPM_SIZE; i++) assert_int_equal(to[i], 0xff);
 	free_blocks();
 	free(to);
 	free(l1);

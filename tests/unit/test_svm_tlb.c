@@ -85,8 +85,7 @@ static void enter(unsigned i, bool first) {
 	u64 generation = pt_generation(&gmem.pt);
 	u32 asid;
 
-	if (first || v[i].arch.tlb_work)
-		svm_tlb_enter(&v[i].vcpu);
+	if (first || v[i].arch.tlb_work) svm_tlb_enter(&v[i].vcpu);
 	asid = v[i].vmcb.asid;
 	assert_in_range(asid, 1, ASIDS - 1);
 	assert_false(v[i].arch.tlb->flush);
@@ -183,14 +182,12 @@ static void test_random_walk(void **state) {
 		u32 home = v[i].arch.tlb->asid_cpu;
 
 		running = home == ~0u || rand() % 50 == 0 ? (unsigned)rand() % 2 : home;
-		if (step == 100000)
-			svm_features.flush_by_asid = true;
+		if (step == 100000) svm_features.flush_by_asid = true;
 		switch (rand() % 8) {
 		case 0: flush(i); break;
 		case 1:
 			atomic_fetch_add(&gmem.pt.generation, 1);
-			for (unsigned j = 0; j < VCPUS; j++)
-				flush(j);
+			for (unsigned j = 0; j < VCPUS; j++) flush(j);
 			break;
 		default:
 			enter(i, true);

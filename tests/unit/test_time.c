@@ -105,8 +105,7 @@ static void test_conversions_are_exact(void **state) {
 			unsigned __int128 exact = (unsigned __int128)ticks * 1000000 / khz;
 			u64 got = tsc_to_ns(ticks), limit;
 
-			if (exact >> 60)
-				continue;
+			if (exact >> 60) continue;
 			limit = (u64)exact / 1000000000 + 1;
 			assert_in_range(got + limit, (u64)exact, (u64)exact + 2 * limit);
 		}
@@ -143,15 +142,13 @@ static void fire(struct timer *timer) {
 	assert_int_equal(timer->deadline, TIMER_NEVER);
 	assert_false(timer->queued);
 	fired[nr_fired++ % 8] = (unsigned)(timer - timers);
-	if (timer == &timers[7])
-		timer_arm(timer, again);
+	if (timer == &timers[7]) timer_arm(timer, again);
 }
 
 static int setup_timers(void **state) {
 	setup(state);
 	nr_fired = 0;
-	for (unsigned i = 0; i < 8; i++)
-		timer_init(&timers[i], fire, i == 6);
+	for (unsigned i = 0; i < 8; i++) timer_init(&timers[i], fire, i == 6);
 	return 0;
 }
 

@@ -68,8 +68,7 @@ static void all_bytes_are_sent(void **state) {
 		outb(vm, DATA, (u8)i);
 	}
 	assert_int_equal(rig_sent_count, 256);
-	for (u32 i = 0; i < 256; i++)
-		assert_int_equal(rig_sent[i], i);
+	for (u32 i = 0; i < 256; i++) assert_int_equal(rig_sent[i], i);
 	rig_destroy(vm);
 }
 
@@ -180,17 +179,14 @@ static void loopback(void **state) {
 	outb(vm, FCR, 7);
 	outb(vm, MCR, 0x1b);
 	for (u32 i = 0; i < 256; i += 16) {
-		for (u32 n = 0; n < 16; n++)
-			outb(vm, DATA, (u8)(i + n));
-		for (u32 n = 0; n < 16; n++)
-			assert_int_equal(inb(vm, DATA), i + n);
+		for (u32 n = 0; n < 16; n++) outb(vm, DATA, (u8)(i + n));
+		for (u32 n = 0; n < 16; n++) assert_int_equal(inb(vm, DATA), i + n);
 	}
 	assert_int_equal(rig_sent_count, 0);
 	assert_false(rx(vm, 1)); /* the input is cut off */
 	/* The 17th byte is an overrun; the FIFO keeps what it has. */
 	outb(vm, IER, 4);
-	for (u32 n = 0; n < 17; n++)
-		outb(vm, DATA, (u8)n);
+	for (u32 n = 0; n < 17; n++) outb(vm, DATA, (u8)n);
 	assert_int_equal(inb(vm, IIR), 0xc6);
 	assert_int_equal(inb(vm, LSR), 0x63);
 	assert_int_equal(inb(vm, LSR), 0x61);
@@ -237,15 +233,13 @@ static void interrupt_priorities(void **state) {
 	outb(vm, MCR, 0x1b);
 	inb(vm, MSR);
 	outb(vm, MCR, 0x1f);
-	outb(vm, MCR, 0x1b); /* modem */
-	for (u32 n = 0; n < 17; n++)
-		outb(vm, DATA, 'x'); /* overrun, data, transmitter */
+	outb(vm, MCR, 0x1b);				  /* modem */
+	for (u32 n = 0; n < 17; n++) outb(vm, DATA, 'x'); /* overrun, data, transmitter */
 	outb(vm, IER, 0x0f);
 	assert_int_equal(inb(vm, IIR) & 15, 6);
 	inb(vm, LSR);
 	assert_int_equal(inb(vm, IIR) & 15, 4);
-	for (u32 n = 0; n < 16; n++)
-		inb(vm, DATA);
+	for (u32 n = 0; n < 16; n++) inb(vm, DATA);
 	assert_int_equal(inb(vm, IIR) & 15, 2);
 	assert_int_equal(inb(vm, IIR) & 15, 0);
 	inb(vm, MSR);

@@ -49,8 +49,7 @@ struct cpu *this_cpu(void) {
 void smp_kick(struct cpu *cpu) { kicks += cpu != this_cpu(); }
 
 void cpu_irq_window(void) {
-	if (during_window)
-		vcpu_request(during_window, during_window_bits);
+	if (during_window) vcpu_request(during_window, during_window_bits);
 	during_window = NULL;
 }
 
@@ -59,8 +58,7 @@ void timers_run(void) {}
 void vm_end(struct vm *which, enum vm_end how) {
 	assert_ptr_equal(which, &vm);
 	ended = how;
-	for (unsigned i = 0; i < which->nr_vcpus; i++)
-		vcpu_request(which->vcpus[i], REQ_STOP);
+	for (unsigned i = 0; i < which->nr_vcpus; i++) vcpu_request(which->vcpus[i], REQ_STOP);
 }
 
 int irq_next(struct vcpu *vcpu) {
@@ -126,8 +124,7 @@ static void hw_reset(struct vcpu *vcpu, bool init) {
 }
 
 static void hw_run(struct vcpu *vcpu) {
-	if (!vcpu_prepare(vcpu))
-		return;
+	if (!vcpu_prepare(vcpu)) return;
 	hw.runs++;
 	vcpu_request_self(vcpu, hw.at_run);
 }
@@ -149,8 +146,7 @@ static bool hw_nmi_allowed(struct vcpu *vcpu) {
 static void hw_inject(struct vcpu *vcpu, const struct event *event) {
 	(void)vcpu;
 	hw.injected[hw.nr_injected++ % 8] = *event;
-	if (event->type == EVENT_NMI)
-		hw.nmi_masked = true;
+	if (event->type == EVENT_NMI) hw.nmi_masked = true;
 }
 
 static void hw_window(struct vcpu *vcpu, bool open) {

@@ -220,8 +220,7 @@ static void test_common_exits_are_cheap(void **state) {
 				      REASON_INTERRUPT_WINDOW};
 
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(reasons); i++)
-		check_cheap(reasons[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(reasons); i++) check_cheap(reasons[i]);
 }
 
 static void test_an_instruction_ends(void **state) {

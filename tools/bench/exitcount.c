@@ -90,8 +90,7 @@ static void on_vmrun(unsigned cpu, void *data) {
 		first_total = total;
 		before_first = total - scrub;
 	}
-	if (!is_near(at) || in_guest)
-		return;
+	if (!is_near(at) || in_guest) return;
 	if (entries++) {
 		cost = (total - exit_total) - (scrub - exit_scrub);
 		host += cost;
@@ -109,8 +108,7 @@ static void on_exit_block(unsigned cpu, void *data) {
 	uint64_t count = (uint64_t)data & 0xffff, at = vmrun_at - NEAR + ((uint64_t)data >> 16);
 
 	(void)cpu;
-	if (!in_guest || at != entered_at + VMRUN_LENGTH)
-		return;
+	if (!in_guest || at != entered_at + VMRUN_LENGTH) return;
 	in_guest = false;
 	exit_total = total - count;
 	exit_scrub = scrub;
@@ -126,8 +124,7 @@ static void on_mark(unsigned cpu, void *data) {
 static void on_first(unsigned cpu, void *data) {
 	(void)cpu;
 	(void)data;
-	if (!start_total)
-		start_total = total;
+	if (!start_total) start_total = total;
 }
 
 /* One more repetition: the emulator translates a repeated instruction as a block that is entered
@@ -135,8 +132,7 @@ static void on_first(unsigned cpu, void *data) {
 static void on_fill(unsigned cpu, void *data) {
 	(void)cpu;
 	(void)data;
-	if (!in_guest && start_total)
-		scrub++;
+	if (!in_guest && start_total) scrub++;
 }
 
 /* F3 (REX) AA or AB: REP STOS. */
@@ -155,8 +151,7 @@ static bool is_vmrun(const uint8_t *code, size_t size) {
 static bool is_mark(const uint8_t *code, size_t size, unsigned *mark) {
 	uint32_t displacement;
 
-	if (size != 8 || memcmp(code, "\x0f\x1f\x84\x00", 4))
-		return false;
+	if (size != 8 || memcmp(code, "\x0f\x1f\x84\x00", 4)) return false;
 	memcpy(&displacement, code + 4, sizeof(displacement));
 	*mark = displacement - MARK_BASE;
 	return *mark < MAX_MARKS;
@@ -197,10 +192,8 @@ static void print_commonest(FILE *out) {
 		unsigned best = 0;
 
 		for (unsigned cost = 1; cost < MAX_EXACT; cost++)
-			if (exact[cost] > exact[best])
-				best = cost;
-		if (!exact[best])
-			return;
+			if (exact[cost] > exact[best]) best = cost;
+		if (!exact[best]) return;
 		fprintf(out, "cost %u times %lu\n", best, exact[best]);
 		exact[best] = 0;
 	}

@@ -35,30 +35,25 @@ static void do_spin(long count) {
 static void do_cpuid(long count) {
 	unsigned r[4];
 
-	while (count--)
-		__cpuid_count(0, 0, r[0], r[1], r[2], r[3]);
+	while (count--) __cpuid_count(0, 0, r[0], r[1], r[2], r[3]);
 }
 
 static void do_syscall(long count) {
-	while (count--)
-		syscall(SYS_getppid);
+	while (count--) syscall(SYS_getppid);
 }
 
 static void reap(pid_t child) {
 	int status;
 
-	if (child < 0)
-		fail("fork");
-	if (waitpid(child, &status, 0) != child || status)
-		fail("child");
+	if (child < 0) fail("fork");
+	if (waitpid(child, &status, 0) != child || status) fail("child");
 }
 
 static void do_fork(long count) {
 	while (count--) {
 		pid_t child = fork();
 
-		if (!child)
-			_exit(0);
+		if (!child) _exit(0);
 		reap(child);
 	}
 }
@@ -81,11 +76,9 @@ static void do_touch(long count) {
 		char *p = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			       0);
 
-		if (p == MAP_FAILED)
-			fail("mmap");
+		if (p == MAP_FAILED) fail("mmap");
 		madvise(p, CHUNK, MADV_NOHUGEPAGE);
-		for (long at = 0; at < CHUNK; at += PAGE)
-			p[at] = 1;
+		for (long at = 0; at < CHUNK; at += PAGE) p[at] = 1;
 		munmap(p, CHUNK);
 	}
 }
@@ -96,21 +89,16 @@ static void do_pipe(long count) {
 	char byte = 0;
 	pid_t child;
 
-	if (pipe(there) || pipe(back))
-		fail("pipe");
+	if (pipe(there) || pipe(back)) fail("pipe");
 	child = fork();
 	for (long i = 0; i < count; i++) {
 		int from = child ? back[0] : there[0], to = child ? there[1] : back[1];
 
-		if (child && write(to, &byte, 1) != 1)
-			fail("write");
-		if (read(from, &byte, 1) != 1)
-			fail("read");
-		if (!child && write(to, &byte, 1) != 1)
-			_exit(1);
+		if (child && write(to, &byte, 1) != 1) fail("write");
+		if (read(from, &byte, 1) != 1) fail("read");
+		if (!child && write(to, &byte, 1) != 1) _exit(1);
 	}
-	if (!child)
-		_exit(0);
+	if (!child) _exit(0);
 	reap(child);
 }
 
@@ -118,8 +106,7 @@ static void do_pipe(long count) {
 static void do_copy(long count) {
 	char *p = malloc(2 << 20);
 
-	if (!p)
-		fail("malloc");
+	if (!p) fail("malloc");
 	memset(p, 1, 2 << 20);
 	while (count--) {
 		memcpy(p, p + (1 << 20), 1 << 20);
@@ -140,8 +127,7 @@ int main(int argc, char **argv) {
 	const char *name = argc > 1 ? argv[1] : "";
 	long count = argc > 2 ? atol(argv[2]) : 0;
 
-	if (!strcmp(name, "nothing"))
-		return 0;
+	if (!strcmp(name, "nothing")) return 0;
 	if (!strcmp(name, "init")) {
 		MARK_NOP(MARK_INIT);
 		return 0;
@@ -151,8 +137,7 @@ int main(int argc, char **argv) {
 		return 0;
 	}
 	for (size_t i = 0; i < sizeof(workloads) / sizeof(workloads[0]); i++) {
-		if (count <= 0 || strcmp(name, workloads[i].name))
-			continue;
+		if (count <= 0 || strcmp(name, workloads[i].name)) continue;
 		uint64_t begin = __rdtsc();
 
 		workloads[i].run(count);
