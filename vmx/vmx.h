@@ -76,10 +76,16 @@ static inline void vmx_give_back(const struct vmcs_loan *loan) {
 	if (unlikely(loan->lent)) vmx_give_back_slow(*loan);
 }
 
+static inline struct vmcs_loan vmx_borrow_now(struct vcpu *vcpu) {
+	struct vmcs_loan none = {0};
+
+	return likely(vmx_of(vcpu)->loaded) ? none : vmx_borrow_slow(vcpu);
+}
+
 /* Makes it the current one to the end of the block. */
 #define vmx_borrow(vcpu)                                                               \
 	__attribute__((cleanup(vmx_give_back), unused)) const struct vmcs_loan loan_ = \
-		likely(vmx_of(vcpu)->loaded) ? (struct vmcs_loan){0} : vmx_borrow_slow(vcpu)
+		vmx_borrow_now(vcpu)
 
 /* controls.c: what the CPU offers against what Roost needs. E_NOSUPP after a message. */
 void vmx_read_options(struct text list); /* vmx= of the command line */
