@@ -111,12 +111,10 @@ static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type)
 }
 
 int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type) {
-	hpa_t end;
-
 	if (!length) return 0;
 	if (type == MEM_USABLE && (base >= MEMMAP_LIMIT || length > ~base)) return E_RANGE;
 	if (base >= MEMMAP_LIMIT) return 0;
-	end = length > MEMMAP_LIMIT - base ? MEMMAP_LIMIT : base + length;
+	hpa_t end = length > MEMMAP_LIMIT - base ? MEMMAP_LIMIT : base + length;
 	if (type == MEM_USABLE) {
 		base = align_up(base, PAGE_SIZE);
 		end = align_down(end, PAGE_SIZE);

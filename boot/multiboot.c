@@ -59,10 +59,8 @@ static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
  * follows are the arguments.
  */
 static void name_module(struct boot_module *module, u32 number, char *text) {
-	const char *name;
-
 	while (*text == ' ') text++;
-	name = text;
+	const char *name = text;
 	for (; *text && *text != ' '; text++)
 		if (*text == '/') name = text + 1;
 	if (name == text)
@@ -295,7 +293,7 @@ static int parse_mb2(hpa_t address, struct boot_info *out) {
 	u32 basic[2] = {0, 0};
 	struct mb2_info info;
 	struct mb2_tag tag;
-	hpa_t at, end;
+	hpa_t at;
 
 	if (!peek_copy(&info, address, sizeof(info))) return E_FAULT;
 	if (info.total_size > MB2_BYTES_MAX) {
@@ -303,7 +301,7 @@ static int parse_mb2(hpa_t address, struct boot_info *out) {
 			 MB2_BYTES_MAX);
 		info.total_size = MB2_BYTES_MAX;
 	}
-	end = address + info.total_size;
+	hpa_t end = address + info.total_size;
 	for (at = address + sizeof(info); at + sizeof(tag) <= end;
 	     at = align_up(at + tag.size, 8)) {
 		if (!peek_copy(&tag, at, sizeof(tag)) || tag.size < sizeof(tag) ||

@@ -44,7 +44,6 @@ static bool rsdp_scan(hpa_t area, size_t size, struct acpi_rsdp *out) {
 }
 
 static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
-	const void *pointer;
 	u16 segment;
 
 	if (boot->rsdp_size) {
@@ -52,7 +51,7 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 		log_warn("ACPI: the boot loader's RSDP is corrupt, searching for another");
 	}
 	if (boot->efi) return false;
-	pointer = acpi_map(BIOS_EBDA_SEGMENT, sizeof(segment));
+	const void *pointer = acpi_map(BIOS_EBDA_SEGMENT, sizeof(segment));
 	if (pointer) {
 		memcpy(&segment, pointer, sizeof(segment));
 		if (segment >= 0x8000 && segment < 0xa000 &&
@@ -76,14 +75,13 @@ static const struct acpi_header *map_header(hpa_t address) {
 /* Maps a whole table and checks it; min is what its kind has at least. NULL with a warning. */
 static const struct acpi_header *map_table(hpa_t address, const char *name, size_t min) {
 	const struct acpi_header *header = map_header(address);
-	u32 length;
 
 	if (!header) return NULL;
 	if (memcmp(header->signature, name, sizeof(header->signature))) {
 		log_warn("ACPI: no %s at 0x%lx", name, address);
 		return NULL;
 	}
-	length = header->length;
+	u32 length = header->length;
 	if (length < min || length > MAX_TABLE_SIZE) {
 		log_warn("ACPI: table %s at 0x%lx has an impossible length of %u, left out", name,
 			 address, length);
@@ -242,12 +240,10 @@ static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte) {
  * elements, SLP_TYPa, SLP_TYPb (ACPI 6.5 7.4.2, 20.2.5.4).
  */
 static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b) {
-	u8 count;
-
 	/* Bits 7:6 of the length's first byte say how many more bytes it has. */
 	if (end - at < 3 || *at != AML_PACKAGE || end - at <= 2 + (at[1] >> 6)) return false;
 	at += 2 + (at[1] >> 6);
-	count = *at++;
+	u8 count = *at++;
 	*type_b = 0;
 	return count && aml_integer(&at, end, type_a) &&
 	       (count == 1 || aml_integer(&at, end, type_b));

@@ -38,23 +38,18 @@ static u64 read_hpet(void) { return mmio_read32(hpet + HPET_COUNTER); }
 static u64 read_pm(void) { return inl(pm_port); }
 
 static u64 read_pit(void) {
-	u32 lo;
-
 	outb(0x43, 0x80); /* latch counter 2 */
-	lo = inb(0x42);
+	u32 lo = inb(0x42);
 	return lo | (u32)inb(0x42) << 8;
 }
 
 static u64 read_tsc(void) { return __builtin_ia32_rdtsc(); }
 
 static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
-	volatile u8 *regs;
-	u32 period;
-
 	if (!acpi->hpet) return false;
-	regs = mmio_map(acpi->hpet, 0x400);
+	volatile u8 *regs = mmio_map(acpi->hpet, 0x400);
 	if (!regs) return false;
-	period = mmio_read32(regs + HPET_CAPS + 4);
+	u32 period = mmio_read32(regs + HPET_CAPS + 4);
 	if (!period || period > MAX_HPET_PERIOD) return false;
 	mmio_write32(regs + HPET_CONFIG, mmio_read32(regs + HPET_CONFIG) | 1);
 	hpet = regs;
@@ -111,17 +106,16 @@ static u64 passed_since(const struct reference *ref, u64 start, u64 now) {
 
 static bool measure(const struct reference *ref, u64 (*read)(void), struct clock_measure *out) {
 	u64 wanted = ref->hz * MEASURE_US / 1000000;
-	struct moment start, end;
 	u64 passed = 0;
 
 	lapic_timer_count(~0u);
-	start = sample(read);
+	struct moment start = sample(read);
 	for (u32 i = 0; i < (passed ? MAX_ROUNDS : STUCK_ROUNDS) && passed < wanted; i++) {
 		passed = passed_since(ref, start.reference, read());
 		cpu_pause();
 	}
 	if (passed < wanted) return false;
-	end = sample(read);
+	struct moment end = sample(read);
 	passed = passed_since(ref, start.reference, end.reference);
 	if (!passed) return false;
 	out->lapic_ticks = start.lapic - end.lapic;

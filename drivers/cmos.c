@@ -30,19 +30,19 @@ static u64 days(u32 year, u32 month, u32 day) {
 
 u64 cmos_unix_time(void) {
 	static const u8 regs[NR_FIELDS] = {0x00, 0x02, 0x04, 0x07, 0x08, 0x09, 0x32};
-	u8 raw[NR_FIELDS], mode;
-	u32 value[NR_FIELDS], year;
+	u8 raw[NR_FIELDS];
+	u32 value[NR_FIELDS];
 
 	for (u32 i = 0; i < MAX_ROUNDS && (reg(REG_A) & UIP); i++) cpu_pause();
 	for (u32 i = 0; i < NR_FIELDS; i++) raw[i] = reg(regs[i]);
-	mode = reg(REG_B);
+	u8 mode = reg(REG_B);
 	for (u32 i = 0; i < NR_FIELDS; i++) {
 		u8 byte = i == HOUR ? raw[i] & (u8)~HOUR_PM : raw[i];
 
 		value[i] = mode & MODE_BINARY ? byte : (byte >> 4) * 10u + (byte & 15);
 	}
 	if (!(mode & MODE_24H)) value[HOUR] = value[HOUR] % 12 + (raw[HOUR] & HOUR_PM ? 12 : 0);
-	year = value[CENTURY] * 100 + value[YEAR];
+	u32 year = value[CENTURY] * 100 + value[YEAR];
 	if (year < 1970 || year > 2200) /* no century register */
 		year = 2000 + value[YEAR];
 	if (value[MONTH] < 1 || value[MONTH] > 12 || value[DAY] < 1 || value[DAY] > 31 ||

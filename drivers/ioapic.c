@@ -29,10 +29,8 @@ static void reg_write(volatile u8 *regs, u32 reg, u32 value) {
 }
 
 void ioapic_add_host(volatile void *regs, u32 gsi_base) {
-	u32 inputs;
-
 	if (nr_ioapics == MAX_IOAPICS) return;
-	inputs = (reg_read(regs, REG_VERSION) >> 16 & 0xff) + 1;
+	u32 inputs = (reg_read(regs, REG_VERSION) >> 16 & 0xff) + 1;
 	for (u32 pin = 0; pin < inputs; pin++) reg_write(regs, REG_TABLE + 2 * pin, RTE_MASKED);
 	ioapics[nr_ioapics].regs = regs;
 	ioapics[nr_ioapics].gsi_base = gsi_base;

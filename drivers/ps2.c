@@ -60,8 +60,6 @@ static void send(u16 port, u8 value) {
 static int read_data(void) { return wait_status(STATUS_FULL, STATUS_FULL) ? inb(PORT_DATA) : -1; }
 
 int ps2_init(void) {
-	int config;
-
 	/* Without a controller the bus floats: busy for ever, and always a byte. */
 	if (inb(PORT_STATUS) == 0xff) return E_NOENT;
 	send(PORT_STATUS, CMD_KEYS_OFF);
@@ -69,7 +67,7 @@ int ps2_init(void) {
 	for (u32 i = 0; i < POLL_ROUNDS && (inb(PORT_STATUS) & STATUS_FULL); i++)
 		(void)inb(PORT_DATA);
 	send(PORT_STATUS, CMD_READ_CONFIG);
-	config = read_data();
+	int config = read_data();
 	if (config < 0) return E_NOENT;
 	send(PORT_STATUS, CMD_SET_CONFIG);
 	config &= (int)~(CONFIG_MOUSE | CONFIG_KEYS_OFF);

@@ -31,11 +31,10 @@ static void draw(size_t column, size_t row, u8 cell) {
 /* Character memory is there when it keeps what is written. */
 static bool answers(void) {
 	u16 old = cells[0];
-	bool same;
 
 	cells[0] = 0x0752;
 	cells[1] = 0x074f;
-	same = cells[0] == 0x0752 && cells[1] == 0x074f;
+	bool same = cells[0] == 0x0752 && cells[1] == 0x074f;
 	cells[0] = old;
 	return same;
 }

@@ -38,10 +38,8 @@ static void check_table(const struct acpi_header *table) {
 }
 
 static void test_root(const struct acpi_header *root, u32 size) {
-	u32 nr;
-
 	check_table(root);
-	nr = (root->length - (u32)sizeof(*root)) / size;
+	u32 nr = (root->length - (u32)sizeof(*root)) / size;
 	check_range(name_of("%s entries", signature_of(root)), nr, 2, 64);
 	for (u32 i = 0; i < nr; i++) {
 		u64 at = size == 8 ? field64(root, (u32)sizeof(*root) + 8 * i)
@@ -54,12 +52,11 @@ static void test_root(const struct acpi_header *root, u32 size) {
 
 static void test_fadt(void) {
 	const struct acpi_header *fadt = acpi_table("FACP");
-	u64 dsdt;
 
 	if (!check("there is a FADT", fadt != NULL)) return;
 	check_eq("FADT: PM timer port", field32(fadt, FADT_PM_TIMER), PM_TIMER_PORT);
 	check_eq("FADT: PM1a control port", field32(fadt, FADT_PM1A_CNT), 0x604);
-	dsdt = field32(fadt, FADT_DSDT);
+	u64 dsdt = field32(fadt, FADT_DSDT);
 	if (!dsdt && fadt->length >= FADT_X_DSDT + 8) dsdt = field64(fadt, FADT_X_DSDT);
 	if (check("FADT: there is a DSDT", dsdt && dsdt < GiB(4)))
 		check_table((const struct acpi_header *)dsdt);
@@ -70,11 +67,11 @@ static void test_madt(void) {
 	const struct acpi_header *madt = acpi_table("APIC");
 	u32 lapics = 0, ioapics = 0, overrides = 0;
 	bool self = false, sane = true;
-	const u8 *at, *end;
+	const u8 *at;
 
 	if (!check("there is a MADT", madt != NULL)) return;
 	check_eq("MADT: local APIC address", field32(madt, MADT_LAPIC_BASE), LAPIC_BASE);
-	end = (const u8 *)madt + madt->length;
+	const u8 *end = (const u8 *)madt + madt->length;
 	for (at = (const u8 *)madt + MADT_FIRST; at < end; at += at[1]) {
 		if (at + 2 > end || at[1] < 2 || at + at[1] > end) {
 			sane = false;

@@ -72,10 +72,10 @@ static void test_cr4(void) {
 
 static void test_cr3(void) {
 	u64 cr3 = read_cr3();
-	u32 r[4], width;
+	u32 r[4];
 
 	cpuid(0x80000008, 0, r);
-	width = r[0] & 0xff;
+	u32 width = r[0] & 0xff;
 	for (unsigned bit = width; bit < 63; bit++)
 		if (bit == width || bit == 51 || bit == 52 || bit == 62)
 			check_eq(name_of("CR3 bit %u: #GP", bit), try_cr3(cr3 | BIT(bit)), X86_GP);

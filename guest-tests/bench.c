@@ -112,14 +112,12 @@ static u64 touch_pages(void) {
 }
 
 static void bench_pages(void) {
-	u64 first, again;
-
 	if (ram_top() < PAGES_BASE + PAGES * PAGE_SIZE) {
 		not_here("page-fill");
 		return;
 	}
-	first = touch_pages();
-	again = touch_pages();
+	u64 first = touch_pages();
+	u64 again = touch_pages();
 	report_total("page-fill", first, again, PAGES);
 }
 

@@ -214,7 +214,6 @@ static void test_brand(void) {
 
 static void test_hypervisor(void) {
 	u32 r[4];
-	u64 khz, measured;
 
 	if (!under_roost()) {
 		skip("hypervisor leaves", "no hypervisor");
@@ -228,8 +227,8 @@ static void test_hypervisor(void) {
 		check("leaf 0x40000010 is there", false);
 		return;
 	}
-	khz = leaf_reg(0x40000010, 0, EAX);
-	measured = tsc_hz() / 1000;
+	u64 khz = leaf_reg(0x40000010, 0, EAX);
+	u64 measured = tsc_hz() / 1000;
 	check_range("leaf 0x40000010 TSC kHz against the PM timer", khz, measured * 98 / 100,
 		    measured * 102 / 100);
 	check_ne("leaf 0x40000010 LAPIC timer kHz", leaf_reg(0x40000010, 0, EBX), 0);

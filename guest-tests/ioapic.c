@@ -194,10 +194,9 @@ static void test_outside(void) {
 
 void test_main(void) {
 	u32 pin = pit_pin();
-	u8 self;
 
 	lapic_init();
-	self = (u8)lapic_id();
+	u8 self = (u8)lapic_id();
 	trap_set_handler(VECTOR, on_irq);
 	trap_set_handler(HIGHER, on_irq);
 	trap_set_handler(X86_NMI, on_nmi);

@@ -265,15 +265,13 @@ static void wait_hits(unsigned wanted, u64 us) {
 }
 
 static void test_timer(const char *mode) {
-	u32 first, later;
-
 	hits = 0;
 	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | LOW_VECTOR);
 	lapic_write(LAPIC_TIMER_INIT, 0xffffffff);
-	first = lapic_read(LAPIC_TIMER_NOW);
+	u32 first = lapic_read(LAPIC_TIMER_NOW);
 	delay_us(100);
-	later = lapic_read(LAPIC_TIMER_NOW);
+	u32 later = lapic_read(LAPIC_TIMER_NOW);
 	check(name_of("%s timer: counts down", mode), later < first);
 	lapic_write(LAPIC_TIMER_INIT, 0);
 	check_eq(name_of("%s timer: count 0 stops it", mode), lapic_read(LAPIC_TIMER_NOW), 0);
@@ -312,13 +310,11 @@ static u64 read_count(void) { return lapic_read(LAPIC_TIMER_NOW); }
 
 /* Counts per second of the timer, divided as it is, over 5 ms. */
 static u64 timer_rate(void) {
-	struct sample first, last;
-
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | LOW_VECTOR);
 	lapic_write(LAPIC_TIMER_INIT, 0xffffffff);
-	first = take_sample(read_count);
+	struct sample first = take_sample(read_count);
 	delay_us(5000);
-	last = take_sample(read_count);
+	struct sample last = take_sample(read_count);
 	return (first.value - last.value) * (tsc_hz() / 1000) / ((last.tsc - first.tsc) / 1000);
 }
 
@@ -339,8 +335,6 @@ static void test_divide(void) {
 }
 
 static void test_deadline(const char *mode) {
-	u64 now;
-
 	if (!cpuid_bit(1, 2, 24)) {
 		skip(name_of("%s deadline timer", mode), "not offered");
 		return;
@@ -350,7 +344,7 @@ static void test_deadline(const char *mode) {
 	lapic_write(LAPIC_TIMER_INIT, 1000);
 	check_eq(name_of("%s deadline: the initial count is ignored", mode),
 		 lapic_read(LAPIC_TIMER_NOW), 0);
-	now = rdtsc() + us_to_tsc(50000);
+	u64 now = rdtsc() + us_to_tsc(50000);
 	wrmsr(X86_MSR_TSC_DEADLINE, now);
 	check_eq(name_of("%s deadline: reads back while armed", mode), rdmsr(X86_MSR_TSC_DEADLINE),
 		 now);
@@ -401,10 +395,10 @@ static void test_mode_switch(void) {
 
 static void test_x2apic(void) {
 	u32 id = lapic_id();
-	u64 base, value;
+	u64 value;
 
 	lapic_enter_x2apic();
-	base = rdmsr(X86_MSR_APIC_BASE);
+	u64 base = rdmsr(X86_MSR_APIC_BASE);
 	check_eq("x2APIC: APIC_BASE shows it", base & 0xc00, 0xc00);
 	check_eq("x2APIC: the id is kept", lapic_read(LAPIC_ID), id);
 	check_eq("x2APIC: LDR is made of the id", lapic_read(LAPIC_LDR),

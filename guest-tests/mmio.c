@@ -203,10 +203,9 @@ static void test_addressing(void) {
 
 static void test_strings(void) {
 	u32 from = 0x76543210, to = 0;
-	u64 rsi, rdi, rcx, rax;
 
-	rsi = (u64)&from;
-	rdi = REGISTER;
+	u64 rsi = (u64)&from;
+	u64 rdi = REGISTER;
 	__asm__ volatile("cld\n\tmovsl" : "+S"(rsi), "+D"(rdi) : : "memory");
 	check_eq("MOVS to a register: value", mmio_read32((volatile void *)REGISTER), from);
 	check("MOVS to a register: RSI and RDI", rsi == (u64)&from + 4 && rdi == REGISTER + 4);
@@ -219,8 +218,8 @@ static void test_strings(void) {
 	      rsi == REGISTER - 4 && rdi == (u64)&to - 4);
 
 	rdi = REGISTER;
-	rcx = 1;
-	rax = 0x5a5a1234;
+	u64 rcx = 1;
+	u64 rax = 0x5a5a1234;
 	__asm__ volatile("rep stosl" : "+D"(rdi), "+c"(rcx) : "a"(rax) : "memory");
 	check_eq("REP STOS: value", mmio_read32((volatile void *)REGISTER), rax);
 	check("REP STOS: RDI and RCX", rdi == REGISTER + 4 && rcx == 0);

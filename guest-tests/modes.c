@@ -203,11 +203,10 @@ static void check_events(const struct expectation *e) {
 static void run(const struct expectation *e) {
 	struct mode_tables tables = {(u32)(u64)gates, sizeof(gates) - 1};
 	bool own = e->idt && e->mode != MODE_REAL;
-	u32 port;
 
 	memset(mode_data(), 0, sizeof(*mode_data()));
 	if (e->idt) start_ticks();
-	port = inb(0x21);
+	u32 port = inb(0x21);
 	mode_run(e->mode, own ? &tables : NULL, e->code, (size_t)(e->end - e->code));
 	stop_ticks();
 	check_common(e, port);

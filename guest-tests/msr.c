@@ -173,18 +173,18 @@ static void test_memory_types(void) {
 }
 
 static void test_tsc(void) {
-	u64 adjust, before, after, now;
+	u64 adjust;
 
 	if (on_bare_tcg()) {
 		skip("writing the TSC", "TCG ignores it");
 		return;
 	}
-	now = rdmsr(0x10);
+	u64 now = rdmsr(0x10);
 	check_range("RDMSR of the TSC is RDTSC", rdtsc() - now, 0, us_to_tsc(1000000));
 	check_eq("TSC_ADJUST can be read", msr_read(0x3b, &adjust), TRAP_NONE);
-	before = rdtsc();
+	u64 before = rdtsc();
 	wrmsr(0x3b, adjust + BIT(40));
-	after = rdtsc();
+	u64 after = rdtsc();
 	check_range("TSC_ADJUST moves the TSC by what it changes", after - before - BIT(40), 0,
 		    us_to_tsc(1000000));
 	check_eq("TSC_ADJUST reads back", rdmsr(0x3b), adjust + BIT(40));

@@ -44,10 +44,8 @@ static void clear_bits(u64 va, u64 bits) {
 }
 
 static void test_accessed(void) {
-	u64 *leaf;
-
 	page_map(VA, (u64)page_alloc(), RW);
-	leaf = page_find(VA, 1);
+	u64 *leaf = page_find(VA, 1);
 	clear_bits(VA, AD);
 	(void)probe_read(VA);
 	check_eq("read: accessed, not dirty", *leaf & AD, PTE_ACCESSED);

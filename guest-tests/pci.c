@@ -22,15 +22,13 @@ static void write32(u32 bus, u32 device, u32 function, u32 reg, u32 value) {
 }
 
 static void test_address(void) {
-	u32 before;
-
 	outl(ADDRESS, 0x80000004);
 	check_eq("the address reads back", inl(ADDRESS), 0x80000004);
 	outl(ADDRESS, 0xffffffff);
 	check_eq("the address: bits 30:24 and 1:0 are 0, or kept", inl(ADDRESS) & 0x80fffffc,
 		 0x80fffffc);
 	outl(ADDRESS, 0x80000004);
-	before = inl(ADDRESS);
+	u32 before = inl(ADDRESS);
 	outb(ADDRESS, 0x55);
 	outw(ADDRESS, 0x5555);
 	check_eq("8- and 16-bit writes do not reach it", inl(ADDRESS), before);

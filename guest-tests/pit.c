@@ -15,10 +15,8 @@ static void program(unsigned channel, unsigned mode, u16 count) {
 }
 
 static u16 latched(unsigned channel) {
-	u16 low;
-
 	outb(0x43, (u8)(channel << 6));
-	low = inb((u16)(0x40 + channel));
+	u16 low = inb((u16)(0x40 + channel));
 	return (u16)(low | inb((u16)(0x40 + channel)) << 8);
 }
 
@@ -34,14 +32,14 @@ static void gate(bool open) {
 static bool out2(void) { return (inb(0x61) & OUT2) != 0; }
 
 static void test_latch(void) {
-	u16 first, again, later;
+	u16 again;
 	bool stood = false;
 
 	program(0, 2, 0);
 	delay_us(100);
-	first = latched(0);
+	u16 first = latched(0);
 	delay_us(500);
-	later = latched(0);
+	u16 later = latched(0);
 	check("the count runs down", (u16)(first - later) >= 500 && (u16)(first - later) < 60000);
 	/* More than one try: the host may take a break between the two latch commands. */
 	for (unsigned i = 0; i < 20 && !stood; i++) {
@@ -66,7 +64,6 @@ static u64 read_count(void) { return latched(0); }
 /* Both samples must lie within one round of the 16-bit counter, 54 ms; a busy host spoils that. */
 static void test_rate(void) {
 	struct sample first, last;
-	u64 expected;
 
 	for (unsigned i = 0; i < 20; i++) {
 		first = take_sample(read_count);
@@ -74,7 +71,7 @@ static void test_rate(void) {
 		last = take_sample(read_count);
 		if (last.tsc - first.tsc < us_to_tsc(50000)) break;
 	}
-	expected = (last.tsc - first.tsc) / (tsc_hz() / PIT_HZ);
+	u64 expected = (last.tsc - first.tsc) / (tsc_hz() / PIT_HZ);
 	check_range("1.193182 MHz against the TSC, within 3 %", (u16)(first.value - last.value),
 		    expected * 97 / 100, expected * 103 / 100);
 }

@@ -54,7 +54,6 @@ static u64 clock_ns(void) {
 }
 
 static void test_clock(void) {
-	struct sample first, last;
 	u64 expected, previous, backwards = 0;
 
 	if (!(features >> FEATURE_CLOCK & 1)) {
@@ -65,9 +64,9 @@ static void test_clock(void) {
 	check_eq("clock: enabled", msr_write(MSR_SYSTEM_TIME, (u64)clock | ENABLED), TRAP_NONE);
 	check_ne("clock: multiplier", clock->multiplier, 0);
 	check("clock: version is even and not 0", clock->version && !(clock->version & 1));
-	first = take_sample(clock_ns);
+	struct sample first = take_sample(clock_ns);
 	delay_us(20000);
-	last = take_sample(clock_ns);
+	struct sample last = take_sample(clock_ns);
 	expected = (last.tsc - first.tsc) * 1000 / (tsc_hz() / 1000000);
 	check_range("clock: 20 ms against the TSC, in ns, within 1 %", last.value - first.value,
 		    expected * 99 / 100, expected * 101 / 100);

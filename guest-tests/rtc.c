@@ -67,14 +67,13 @@ static void test_registers(void) {
 
 static void test_time(void) {
 	u8 b = get(REG_B), second;
-	unsigned year, month, day, hour;
 
 	check_eq("24 hours, BCD, no interrupts", b & 0xfe & ~8, B_24H);
 	wait_until(no_update(), 1000000);
-	year = from_bcd(get(9)) + 2000;
-	month = from_bcd(get(8));
-	day = from_bcd(get(7));
-	hour = from_bcd(get(4));
+	unsigned year = from_bcd(get(9)) + 2000;
+	unsigned month = from_bcd(get(8));
+	unsigned day = from_bcd(get(7));
+	unsigned hour = from_bcd(get(4));
 	print("# RTC says %u-%02u-%02u %02u:%02u:%02u\n", year, month, day, hour, from_bcd(get(2)),
 	      from_bcd(get(0)));
 	check_range("year", year, 2020, 2099);
@@ -145,13 +144,12 @@ static void test_periodic(void) {
 
 static void test_update(void) {
 	u8 b = get(REG_B);
-	u64 start;
 
 	hits = causes = 0;
 	(void)get(REG_C);
 	set(REG_B, (u8)(b | B_UPDATE));
 	check("update: an interrupt within 1.5 s", wait_irq(1, 1500000));
-	start = rdtsc();
+	u64 start = rdtsc();
 	check_eq("update: cause", causes & (C_IRQ | B_UPDATE), C_IRQ | B_UPDATE);
 	check("update: the next one", wait_irq(2, 1500000));
 	check_range("update: a second later, in ms", (rdtsc() - start) / (tsc_hz() / 1000), 900,

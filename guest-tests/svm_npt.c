@@ -115,12 +115,11 @@ static void test_faults(void) {
 /* An entry of L2's own tables is read and written by the walk, as a user would. */
 static void test_walk_faults(void) {
 	u64 va = TEST_VA + GiB(3), table = (u64)page_alloc();
-	u64 *entry, *pde;
 
 	page_map(va, (u64)page_a, ALL);
-	pde = page_find(va, 2);
+	u64 *pde = page_find(va, 2);
 	table = *pde & PTE_ADDRESS;
-	entry = leaf(table);
+	u64 *entry = leaf(table);
 	*entry = 0;
 	expect_npf("L2's table not present", code_read, (volatile void *)va, WALK | 6,
 		   table + (va >> 12 & 511) * 8);
@@ -355,12 +354,11 @@ static void test_pae_format(void) {
 /* In L2: the redirection entry of pin 5 by index and window, read, changed, read again. */
 static void code_ioapic(void) {
 	volatile u32 *index = (volatile u32 *)IOAPIC_BASE, *window = (volatile u32 *)IOAPIC_WINDOW;
-	u32 before, after;
 
 	*index = 0x10 + 2 * 5;
-	before = *window;
+	u32 before = *window;
 	*window = before ^ 0xff;
-	after = *window;
+	u32 after = *window;
 	*window |= 0x10000;
 	l2_exit((u64)after << 32 | before);
 }

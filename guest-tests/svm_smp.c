@@ -50,12 +50,10 @@ static void on_ipi(struct regs *r) {
 
 /* A hypervisor's loop: run, take the interrupt that ended it, flush when asked to. */
 static void worker(void *arg) {
-	struct vmcb *vmcb;
-
 	(void)arg;
 	lapic_init();
 	svm_init();
-	vmcb = l2_new(code_count);
+	struct vmcb *vmcb = l2_new(code_count);
 	l2_use_npt(vmcb, root);
 	l2_regs.rdi = WINDOW;
 	while (!stop) {

@@ -346,12 +346,11 @@ static void code_tsc_msr(void) { l2_exit(rdmsr(X86_MSR_TSC)); }
 
 static void test_tsc_offset(void) {
 	struct vmcb *vmcb = l2_new(code_tsc);
-	u64 before, got;
 
 	vmcb->tsc_offset = BIT(60);
-	before = rdtsc();
+	u64 before = rdtsc();
 	l2_run(vmcb);
-	got = vmcb->rax;
+	u64 got = vmcb->rax;
 	check_range("RDTSC has the offset", got & UINT32_MAX, 0, UINT32_MAX);
 	vmcb = l2_new(code_tsc_msr);
 	vmcb->tsc_offset = BIT(60);
@@ -439,11 +438,10 @@ static void expect_valid(const char *name) {
 	} while (0)
 
 static void test_checks(void) {
-	u64 top;
 	u32 r[4];
 
 	cpuid(0x80000008, 0, r);
-	top = BIT(r[0] & 0xff);
+	u64 top = BIT(r[0] & 0xff);
 	memcpy(&good, l2_new(code_exit), sizeof(good));
 	ACCEPTED("the block as it is", (void)0);
 	REFUSED("EFER.SVME clear", bad.efer &= ~X86_EFER_SVME);

@@ -49,11 +49,10 @@ static u64 read_pm(void) { return pm_timer(); }
 /* 100 ms of PM timer by TSC, a second look at what tsc_hz() measured. */
 static void test_tsc(void) {
 	struct sample first = take_sample(read_pm), last;
-	u64 hz;
 
 	delay_us(100000);
 	last = take_sample(read_pm);
-	hz = (last.tsc - first.tsc) * PM_TIMER_HZ / ((last.value - first.value) & 0xffffff);
+	u64 hz = (last.tsc - first.tsc) * PM_TIMER_HZ / ((last.value - first.value) & 0xffffff);
 	print("# TSC %lu Hz\n", hz);
 	check_near("TSC rate is steady", hz, tsc_hz(), 1);
 }
@@ -98,8 +97,6 @@ struct lateness {
 };
 
 static void note(struct lateness *l, u64 due) {
-	u64 late;
-
 	if (!wait_until((cpu_irq_window(), hits > 0), 1000000)) {
 		l->lost++;
 		return;
@@ -109,7 +106,7 @@ static void note(struct lateness *l, u64 due) {
 		l->early++;
 		return;
 	}
-	late = hit_tsc > due ? hit_tsc - due : 0;
+	u64 late = hit_tsc > due ? hit_tsc - due : 0;
 	l->sum += late;
 	if (late > l->worst) l->worst = late;
 }
@@ -158,14 +155,12 @@ static void test_deadline(void) {
 }
 
 static void test_hlt_wakes(void) {
-	u64 start, took;
-
 	lapic_write(LAPIC_LVT_TIMER, VECTOR);
 	hits = 0;
-	start = rdtsc();
+	u64 start = rdtsc();
 	lapic_write(LAPIC_TIMER_INIT, (u32)(lapic_hz() / 100));
 	cpu_sti_hlt_cli();
-	took = to_us(rdtsc() - start);
+	u64 took = to_us(rdtsc() - start);
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 	check_eq("HLT: ended by the timer", hits, 1);
 	check_range("HLT: slept 10 ms, in us", took, 9900, 10000 + late_us);
@@ -311,10 +306,9 @@ static u8 rtc_second(void) {
 
 static void test_rtc(void) {
 	u8 second = rtc_second();
-	u64 start;
 
 	wait_until(rtc_second() != second, 1500000);
-	start = rdtsc();
+	u64 start = rdtsc();
 	second = rtc_second();
 	check("RTC: the next second comes", wait_until(rtc_second() != second, 1500000));
 	check_near("RTC: a second by the TSC, in ms", to_us(rdtsc() - start) / 1000, 1000, percent);

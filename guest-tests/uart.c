@@ -55,7 +55,7 @@ static void leave_loop(void) {
 }
 
 static void test_registers(void) {
-	u8 divisor_low, divisor_high, low, high, scratch[2], ier, lcr;
+	u8 scratch[2];
 
 	idle();
 	outb(SCR, 0x5a);
@@ -63,18 +63,18 @@ static void test_registers(void) {
 	outb(SCR, 0xa5);
 	scratch[1] = inb(SCR);
 	outb(LCR, 0x83);
-	divisor_low = inb(RBR);
-	divisor_high = inb(IER);
+	u8 divisor_low = inb(RBR);
+	u8 divisor_high = inb(IER);
 	outb(RBR, 0x34);
 	outb(IER, 0x12);
-	low = inb(RBR);
-	high = inb(IER);
+	u8 low = inb(RBR);
+	u8 high = inb(IER);
 	outb(RBR, divisor_low);
 	outb(IER, divisor_high);
 	outb(LCR, 3);
-	lcr = inb(LCR);
+	u8 lcr = inb(LCR);
 	outb(IER, 0xf0);
-	ier = inb(IER);
+	u8 ier = inb(IER);
 	outb(IER, 0);
 	check_eq("divisor, low byte", low, 0x34);
 	check_eq("divisor, high byte", high, 0x12);
@@ -131,15 +131,12 @@ static void test_fifo(void) {
 }
 
 static void test_wide(void) {
-	u16 word;
-	u32 dword;
-
 	enter_loop();
 	outb(SCR, 0x5a);
 	outb(RBR, 0x99);
 	idle();
-	word = inw(LCR);
-	dword = inl(MCR);
+	u16 word = inw(LCR);
+	u32 dword = inl(MCR);
 	leave_loop();
 	/* A 16-bit access to 8-bit registers is two of them. */
 	check_eq("inw at LCR is LCR and MCR", word, (MCR_LOOP | MCR_OUT2) << 8 | 3);
@@ -148,17 +145,15 @@ static void test_wide(void) {
 }
 
 static void test_modem(void) {
-	u8 none, all, delta, clear;
-
 	enter_loop();
 	outb(MCR, MCR_LOOP);
 	(void)inb(MSR);
-	none = inb(MSR);
+	u8 none = inb(MSR);
 	outb(MCR, MCR_LOOP | 0x0f);
-	delta = inb(MSR);
-	all = inb(MSR);
+	u8 delta = inb(MSR);
+	u8 all = inb(MSR);
 	outb(MCR, MCR_LOOP);
-	clear = inb(MSR);
+	u8 clear = inb(MSR);
 	leave_loop();
 	check_eq("loop: MSR without MCR bits", none, 0);
 	check_eq("loop: MSR shows DTR, RTS, OUT1, OUT2", all, 0xf0);
@@ -177,22 +172,19 @@ static void window(void) {
 
 /* Not in loopback: that turns OUT2 off, and with it the interrupt (16550D data sheet 8.6). */
 static void test_transmit_interrupt(void) {
-	unsigned first, second, third;
-	u8 iir;
-
 	idle();
 	outb(MCR, 0x03 | MCR_OUT2);
 	hits = 0;
 	outb(IER, 2);
 	window();
-	first = hits;
-	iir = iirs[0];
+	unsigned first = hits;
+	u8 iir = iirs[0];
 	window();
-	second = hits;
+	unsigned second = hits;
 	outb(RBR, '\n');
 	idle();
 	window();
-	third = hits;
+	unsigned third = hits;
 	leave_loop();
 	check_eq("transmitter empty: interrupt when enabled", first, 1);
 	check_eq("transmitter empty: IIR", iir, 0xc2);
@@ -201,22 +193,21 @@ static void test_transmit_interrupt(void) {
 }
 
 static void test_receive_interrupt(void) {
-	unsigned below;
-	u8 iir, timeout_iir, after;
+	u8 after;
 
 	enter_loop();
 	outb(FCR, 0x47); /* trigger level 4 */
 	outb(IER, 1);
 	for (unsigned i = 0; i < 3; i++) outb(RBR, (u8)i);
 	idle();
-	below = inb(IIR) & 0x0f;
+	unsigned below = inb(IIR) & 0x0f;
 	outb(RBR, 3);
 	idle();
-	iir = inb(IIR);
+	u8 iir = inb(IIR);
 	for (unsigned i = 0; i < 3; i++) (void)inb(RBR);
 	/* One byte left: after four character times the timeout says so. */
 	wait_until((inb(IIR) & 0x0f) == 0x0c, 500000);
-	timeout_iir = inb(IIR);
+	u8 timeout_iir = inb(IIR);
 	(void)inb(RBR);
 	after = inb(IIR);
 	leave_loop();
@@ -228,34 +219,30 @@ static void test_receive_interrupt(void) {
 }
 
 static void test_line_status(void) {
-	u8 iir, after;
-
 	enter_loop();
 	outb(IER, 5);
 	fill_fifo();
 	outb(RBR, 16);
 	delay_us(2000);
-	iir = inb(IIR);
+	u8 iir = inb(IIR);
 	(void)inb(LSR);
-	after = inb(IIR);
+	u8 after = inb(IIR);
 	leave_loop();
 	check_eq("line status comes before received data: IIR", iir, 0xc6);
 	check_eq("reading LSR clears it: received data is left", after, 0xc4);
 }
 
 static void test_out2(void) {
-	unsigned without, with;
-
 	enter_loop();
 	leave_loop();
 	hits = 0;
 	outb(MCR, 0x03);
 	outb(IER, 2);
 	window();
-	without = hits;
+	unsigned without = hits;
 	outb(MCR, 0x03 | MCR_OUT2);
 	window();
-	with = hits;
+	unsigned with = hits;
 	leave_loop();
 	if (on_bare_tcg())
 		skip("OUT2 gates the interrupt", "QEMU's UART ignores it");

@@ -161,20 +161,18 @@ static bool next_item(struct text *rest, struct text *item) {
 
 static enum verdict add_module(struct parser *p, struct text item) {
 	struct vm_config *vm = p->vm;
-	const struct boot_module *module;
-	struct text name, args;
-	const char *string;
+	struct text name;
 
 	if (!item.len) return BAD;
 	if (vm->nr_modules == CONFIG_MAX_MODULES) {
 		mistake(p, "too many modules; expected at most %u", CONFIG_MAX_MODULES);
 		return REPORTED;
 	}
-	string = copy_string(p, item);
+	const char *string = copy_string(p, item);
 	if (!string) return REPORTED;
-	args = text_of(string);
+	struct text args = text_of(string);
 	if (!text_next_word(&args, &name)) return BAD;
-	module = find_module(p, name);
+	const struct boot_module *module = find_module(p, name);
 	if (!module) return REPORTED;
 	/* The copy ends in 0, and so do the arguments at its end. */
 	vm->modules[vm->nr_modules++] = (struct config_module){module, text_trim(args).at};
@@ -296,7 +294,6 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	const struct key *key = &keys[number];
 	u32 bit = 1u << number;
 	struct text bare = value;
-	enum verdict verdict;
 
 	_Static_assert(ARRAY_SIZE(keys) <= 32, "a bit for each key");
 	if (p->seen & bit) mistake(p, "%s is given twice; the second one counts", key->name);
@@ -305,7 +302,7 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	if (!key->own_quotes && value.len >= 2 && value.at[0] == '"' &&
 	    value.at[value.len - 1] == '"')
 		bare = (struct text){value.at + 1, value.len - 2};
-	verdict = key->set(p, bare);
+	enum verdict verdict = key->set(p, bare);
 	if (verdict == BAD)
 		mistake(p, "%s cannot be %.*s; expected %s", key->name, QUOTE(value),
 			key->expected);
@@ -392,7 +389,7 @@ static void begin_vm(struct parser *p, struct text name) {
 
 static void parse_section(struct parser *p, struct text line) {
 	struct text inside = {line.at + 1, line.len - 1};
-	struct text kind, name;
+	struct text kind;
 
 	end_section(p);
 	p->in_section = true;
@@ -404,7 +401,7 @@ static void parse_section(struct parser *p, struct text line) {
 		return;
 	}
 	inside.len--;
-	name = inside;
+	struct text name = inside;
 	if (!text_next_word(&name, &kind) || !text_is(kind, "vm")) {
 		mistake(p, "unknown section %.*s; expected [vm NAME]", QUOTE(line));
 		return;
@@ -509,14 +506,13 @@ void config_default(const struct boot_info *boot, struct config *out) {
 void config_share_memory(struct config *config, u64 free) {
 	u64 kept = MiB(16) + free / 64;
 	u32 sharers = 0;
-	u64 share;
 
 	for (u32 i = 0; i < config->nr_vms; i++) {
 		sharers += !config->vm[i].memory;
 		if (__builtin_add_overflow(kept, config->vm[i].memory, &kept)) kept = ~0ul;
 	}
 	if (!sharers) return;
-	share = kept < free ? align_down((free - kept) / sharers, SHARE_UNIT) : 0;
+	u64 share = kept < free ? align_down((free - kept) / sharers, SHARE_UNIT) : 0;
 	for (u32 i = 0; i < config->nr_vms; i++)
 		if (!config->vm[i].memory) config->vm[i].memory = share;
 }

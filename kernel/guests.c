@@ -97,10 +97,9 @@ _Static_assert(sizeof(struct vcpu_block) <= 2 * PAGE_SIZE, "two pages a vCPU");
 
 static int create_vcpu(struct vm *vm, u32 id) {
 	struct vcpu_block *block = page_alloc(2 * PAGE_SIZE);
-	struct vcpu *vcpu;
 
 	if (!block) return E_NOMEM;
-	vcpu = &block->vcpu;
+	struct vcpu *vcpu = &block->vcpu;
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->backend = backend;
@@ -286,10 +285,9 @@ static bool start(struct guest *g) {
 
 void vm_end(struct vm *vm, enum vm_end how) {
 	struct vcpu *vcpu;
-	bool first;
 
 	spin_lock(&vm->lock);
-	first = vm->end == VM_END_NONE;
+	bool first = vm->end == VM_END_NONE;
 	if (first) vm->end = how;
 	spin_unlock(&vm->lock);
 	if (!first) return;
@@ -435,9 +433,8 @@ static void start_all(void) {
 
 void guests_init(const struct boot_info *info, const struct options *options) {
 	struct frame_stats stats;
-	u32 bad_msr;
 
-	bad_msr = msr_table_check(msr_table, msr_table_len);
+	u32 bad_msr = msr_table_check(msr_table, msr_table_len);
 	if (bad_msr) panic("entry %u of the MSR table is out of order", bad_msr);
 	boot = info;
 	on_idle = options->on_idle;

@@ -129,10 +129,8 @@ static void on_poll(struct timer *timer) {
 
 /* Input by interrupt; what came before it is taken now. False: there is none, poll. */
 static bool route(const struct acpi_irq *irq, u8 vector, void (*fn)(void)) {
-	int err;
-
 	irq_install(vector, fn);
-	err = ioapic_route(irq->gsi, vector, cpus[0]->apic_id, irq->level, irq->active_low);
+	int err = ioapic_route(irq->gsi, vector, cpus[0]->apic_id, irq->level, irq->active_low);
 	fn();
 	return !err;
 }

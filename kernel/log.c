@@ -27,11 +27,9 @@ void log_panic_mode(void) { unlocked = true; }
 void log_set_level(enum log_level level) { shown = level; }
 
 int log_add_console(const struct console *console) {
-	u64 next;
-
 	spin_guard_if(!unlocked, &lock);
 	if (nr_consoles == MAX_CONSOLES) return E_NOMEM;
-	next = ring_head % RING_SIZE;
+	u64 next = ring_head % RING_SIZE;
 	if (ring_head >= RING_SIZE) console->write(&ring[next], RING_SIZE - next);
 	console->write(ring, next);
 	consoles[nr_consoles++] = console;
@@ -47,10 +45,9 @@ void log_write(const char *text, size_t len) {
 void log_raw(const char *fmt, ...) {
 	char text[256];
 	va_list ap;
-	int len;
 
 	va_start(ap, fmt);
-	len = vsnprintf(text, sizeof(text), fmt, ap);
+	int len = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (len > 0) log_write(text, min_u64((u64)len, sizeof(text) - 1));
 }

@@ -107,8 +107,6 @@ static void start_on_own_stack(void) {
 }
 
 void kernel_start(u32 magic, u32 info_address) {
-	struct cpu *cpu;
-
 	traps_init();
 	cpu_detect();
 	cpu_early_init(this_cpu());
@@ -121,7 +119,7 @@ void kernel_start(u32 magic, u32 info_address) {
 		 boot.loader[0] ? boot.loader : "an unnamed loader");
 	space_init(&boot);
 	host_consoles_late(&boot, &acpi, &options);
-	cpu = cpu_area_create(0, 0, 0);
+	struct cpu *cpu = cpu_area_create(0, 0, 0);
 	if (!cpu) panic("no memory for the boot processor");
 	cpus[0] = cpu;
 	call_on_stack((u64)cpu + CPU_AREA_SIZE, start_on_own_stack);

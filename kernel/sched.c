@@ -89,11 +89,9 @@ static void switch_to(struct cpu *cpu, struct vcpu *vcpu) {
 }
 
 static void run(struct cpu *cpu, struct vcpu *vcpu) {
-	bool shared;
-
 	/* In this order: a vCPU that is added meanwhile is counted, or sets it again. */
 	set_resched(cpu, false);
-	shared = __atomic_load_n(&cpu->nr_queue, __ATOMIC_SEQ_CST) > 1;
+	bool shared = __atomic_load_n(&cpu->nr_queue, __ATOMIC_SEQ_CST) > 1;
 	if (shared) timer_arm(&cpu->slice, time_tsc() + ns_to_tsc(SLICE_NS));
 	switch_to(cpu, vcpu);
 	cpu->running = vcpu;

@@ -109,10 +109,9 @@ int space_map_new(u64 va, u64 size) {
 static volatile void *map_device(hpa_t hpa, u64 size, u32 type) {
 	u64 offset = hpa & ~PAGE_MASK;
 	u64 bytes = align_up(offset + size, PAGE_SIZE);
-	u64 va;
 
 	spin_lock(&mmio_lock);
-	va = mmio_next;
+	u64 va = mmio_next;
 	mmio_next += bytes;
 	spin_unlock(&mmio_lock);
 	if (pt_map(&host, va, hpa - offset, bytes, RW | type)) return NULL;

@@ -87,7 +87,6 @@ void time_init_cpu(void) {
 /* Sets the hardware for the head of this CPU's queue; not when it is set earlier already. */
 static void program(struct cpu *cpu) {
 	u64 deadline = cpu->timers ? cpu->timers->deadline : TIMER_NEVER;
-	u64 now, count;
 
 	if (deadline == cpu->programmed) return;
 	cpu->programmed = deadline;
@@ -100,8 +99,8 @@ static void program(struct cpu *cpu) {
 		lapic_timer_count(0);
 		return;
 	}
-	now = rdtsc();
-	count = deadline > now ? scale(deadline - now, lapic_per_tick) : 0;
+	u64 now = rdtsc();
+	u64 count = deadline > now ? scale(deadline - now, lapic_per_tick) : 0;
 	/* Too far for the counter: it fires early and is set again. */
 	lapic_timer_count((u32)min_u64(max_u64(count, MIN_COUNT), ~0u));
 }
@@ -135,12 +134,11 @@ static void link_timer(struct cpu *cpu, struct timer *timer, u64 deadline) {
 
 void timer_arm(struct timer *timer, u64 deadline) {
 	struct cpu *cpu = cpus[timer->cpu];
-	bool first;
 
 	spin_lock(&cpu->timer_lock);
 	if (timer->queued) unlink_timer(cpu, timer);
 	link_timer(cpu, timer, deadline);
-	first = cpu->timers == timer;
+	bool first = cpu->timers == timer;
 	if (cpu == this_cpu()) program(cpu);
 	spin_unlock(&cpu->timer_lock);
 	/* Its owner sets the hardware when it comes by. */

@@ -195,11 +195,10 @@ static bool deliver_nmi(struct vcpu *vcpu) {
 
 static bool deliver_interrupt(struct vcpu *vcpu) {
 	struct event event = {.type = EVENT_INTERRUPT};
-	int vector;
 
 	if (!vcpu->backend->interrupt_allowed(vcpu)) return false;
 	if (l1_takes(vcpu, &event)) return true;
-	vector = irq_accept(vcpu);
+	int vector = irq_accept(vcpu);
 	if (vector < 0) return false;
 	event.vector = (u8)vector;
 	vcpu->backend->inject(vcpu, &event);

@@ -81,12 +81,11 @@ int text_to_size(struct text text, u64 *out) {
 	static const char units[] = "KMGT";
 	unsigned shift = 0;
 	u64 value;
-	int err;
 
 	for (unsigned i = 0; text.len && units[i]; i++)
 		if ((text.at[text.len - 1] & ~0x20) == units[i]) shift = 10 * (i + 1);
 	if (shift) text.len--;
-	err = text_to_u64(text, &value);
+	int err = text_to_u64(text, &value);
 	if (err) return err;
 	if (value > ~0ul >> shift) return E_RANGE;
 	*out = value << shift;

@@ -151,10 +151,9 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list args) {
 
 int snprintf(char *buf, size_t size, const char *fmt, ...) {
 	va_list args;
-	int len;
 
 	va_start(args, fmt);
-	len = vsnprintf(buf, size, fmt, args);
+	int len = vsnprintf(buf, size, fmt, args);
 	va_end(args);
 	return len;
 }

@@ -173,13 +173,11 @@ static int add_locked(pfn_t first, u64 count) {
 }
 
 int frame_add(hpa_t base, u64 length) {
-	int err;
-
 	if (length == 0 || (base | length) & ~PAGE_MASK ||
 	    !range_within(base, length, PFN_LIMIT << PAGE_SHIFT))
 		return E_INVAL;
 	spin_lock(&lock);
-	err = add_locked(base >> PAGE_SHIFT, length >> PAGE_SHIFT);
+	int err = add_locked(base >> PAGE_SHIFT, length >> PAGE_SHIFT);
 	spin_unlock(&lock);
 	return err;
 }
@@ -225,11 +223,10 @@ static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero) {
 
 int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	u8 *meta;
-	int err;
 
 	if (order > FRAME_MAX_ORDER) return E_INVAL;
 	spin_lock(&lock);
-	err = alloc_locked(order, flags & FRAME_ZERO, out, &meta);
+	int err = alloc_locked(order, flags & FRAME_ZERO, out, &meta);
 	spin_unlock(&lock);
 	if (!err) prepare(*out, order, meta, flags & FRAME_ZERO);
 	return err;
@@ -248,11 +245,9 @@ static int free_locked(pfn_t pfn, unsigned order, bool zero) {
 }
 
 int frame_free(pfn_t pfn, unsigned order, u32 flags) {
-	int err;
-
 	if (order > FRAME_MAX_ORDER) return E_INVAL;
 	spin_lock(&lock);
-	err = free_locked(pfn, order, flags & FRAME_SCRUBBED);
+	int err = free_locked(pfn, order, flags & FRAME_SCRUBBED);
 	spin_unlock(&lock);
 	return err;
 }

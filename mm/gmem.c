@@ -145,15 +145,13 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 }
 
 int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config) {
-	int err;
-
 	if (config->max_leaf_order % 9 || config->max_leaf_order > FRAME_MAX_ORDER) return E_INVAL;
 	memset(gm, 0, sizeof(*gm));
 	gm->config = *config;
 	gm->runs = frame_block(0);
 	if (!gm->runs) return E_NOMEM;
 	gm->last_run = gm->runs;
-	err = pt_init(&gm->pt, format, &pt_alloc_frames, (u8)(config->max_leaf_order / 9));
+	int err = pt_init(&gm->pt, format, &pt_alloc_frames, (u8)(config->max_leaf_order / 9));
 	if (err) {
 		frame_block_free(gm->runs, 0);
 		gm->runs = NULL;
@@ -225,10 +223,9 @@ static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order) {
 /* Puts a block in place: into the run that ends there, if it fits, else into a new one. */
 static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsigned order) {
 	u32 at = run_index(gm, gpa);
-	struct gmem_run *run;
 
 	if (at == 0) return new_run(gm, gpa, block, order);
-	run = &gm->runs[at - 1];
+	struct gmem_run *run = &gm->runs[at - 1];
 	if (run->gpa < slot || run->shift != PAGE_SHIFT + order || run->count == GMEM_RUN_BLOCKS)
 		return new_run(gm, gpa, block, order);
 	if (!run->blocks) {

@@ -132,7 +132,6 @@ static int log_reserve(struct ptable *pt) {
 
 static void unlink_table(struct ptable *pt, hpa_t table, unsigned level) {
 	struct pt_log *log = &pt->log[LOG_NOW];
-	u64 *entries;
 
 	if (!log->pages || log->used == LOG_ENTRIES) {
 		hpa_t page = take_spare(pt);
@@ -141,7 +140,7 @@ static void unlink_table(struct ptable *pt, hpa_t table, unsigned level) {
 		log->pages = page;
 		log->used = 0;
 	}
-	entries = phys_to_virt(log->pages);
+	u64 *entries = phys_to_virt(log->pages);
 	entries[++log->used] = table | level;
 }
 

@@ -335,10 +335,8 @@ static bool exhume(struct shadow *sh) {
 
 /* One page more, while the limit and the machine's memory allow. */
 static bool grow(struct shadow *sh) {
-	struct shadow_page *page;
-
 	if (sh->nr_pages >= sh->max_pages) return false;
-	page = frame_block(PAGE_ORDER);
+	struct shadow_page *page = frame_block(PAGE_ORDER);
 	if (!page) return false;
 	page->number = ++sh->nr_pages;
 	sh->pages[page->number] = page;

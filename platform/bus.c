@@ -113,13 +113,12 @@ void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 }
 
 u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) {
-	const struct bus_range *range;
 	u64 value;
 
 	if (unlikely(!valid_size(size, 8))) return ~0ul;
 	if (lapic_claims(vcpu, gpa))
 		return lapic_mmio_read(vcpu, (u32)(gpa & ~PAGE_MASK), size) & ones(size);
-	range = search(&bus->table[BUS_MMIO], gpa);
+	const struct bus_range *range = search(&bus->table[BUS_MMIO], gpa);
 	if (likely(range))
 		value = range->read(range->dev, gpa - range->first, size);
 	else
@@ -128,15 +127,13 @@ u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) 
 }
 
 void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
-	const struct bus_range *range;
-
 	if (unlikely(!valid_size(size, 8))) return;
 	value &= ones(size);
 	if (lapic_claims(vcpu, gpa)) {
 		lapic_mmio_write(vcpu, (u32)(gpa & ~PAGE_MASK), size, value);
 		return;
 	}
-	range = search(&bus->table[BUS_MMIO], gpa);
+	const struct bus_range *range = search(&bus->table[BUS_MMIO], gpa);
 	if (likely(range))
 		range->write(range->dev, gpa - range->first, size, value);
 	else

@@ -240,11 +240,10 @@ static bool read_component(struct builder *b, unsigned index) {
  */
 static void build_xcr0(struct builder *b) {
 	u64 known = XCR0_LEGACY | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU;
-	u64 xcr0;
 	u32 out[4];
 
 	host_leaf(b, 0xd, 0, out);
-	xcr0 = b->host->host_xcr0 & known & out[EAX];
+	u64 xcr0 = b->host->host_xcr0 & known & out[EAX];
 	if ((xcr0 & XCR0_LEGACY) != XCR0_LEGACY || !(host_word(b, W1_ECX) >> W1_ECX_XSAVE & 1))
 		xcr0 = 0;
 	if (!(host_word(b, W7_ECX) >> W7_ECX_PKU & 1)) xcr0 &= ~(u64)XCR0_PKRU;
@@ -281,10 +280,10 @@ static void build_features(struct builder *b) {
 
 /* MAXPHYADDR: no more than nested paging can translate. */
 static u8 build_phys_bits(const struct builder *b) {
-	u32 out[4], bits;
+	u32 out[4];
 
 	host_leaf(b, CPUID_EXT + 8, 0, out);
-	bits = out[EAX] & 0xff;
+	u32 bits = out[EAX] & 0xff;
 	if (bits < 36 || bits > 52) bits = 36;
 	if (b->host->gpa_bits && bits > b->host->gpa_bits) bits = b->host->gpa_bits;
 	return (u8)bits;

@@ -180,7 +180,6 @@ static unsigned memory16(struct insn *insn) {
 /* The same for 32 and 64 bits, with the SIB byte. */
 static unsigned memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
 	static const u8 disp_size[3] = {0, 1, 4};
-	u8 sib;
 
 	if ((insn->rm & 7) != 4) {
 		if (insn->mod == 0 && (insn->rm & 7) == 5) {
@@ -190,7 +189,7 @@ static unsigned memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn
 		insn->base = insn->rm;
 		return disp_size[insn->mod];
 	}
-	sib = take_byte(c);
+	u8 sib = take_byte(c);
 	insn->scale = sib >> 6;
 	insn->index = (u8)((sib >> 3 & 7) | (insn->rex & REX_X) << 2);
 	if (insn->index == RSP) insn->index = REG_NONE;
@@ -201,13 +200,12 @@ static unsigned memory32(struct cursor *c, enum cpu_mode mode, struct insn *insn
 
 static void take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr) {
 	u8 byte = take_byte(c);
-	unsigned size;
 
 	insn->mod = attr & A_REGS ? 3 : byte >> 6;
 	insn->reg = (u8)((byte >> 3 & 7) | (insn->rex & REX_R) << 1);
 	insn->rm = (u8)((byte & 7) | (insn->rex & REX_B) << 3);
 	if (insn->mod == 3) return;
-	size = insn->addr_size == 2 ? memory16(insn) : memory32(c, mode, insn);
+	unsigned size = insn->addr_size == 2 ? memory16(insn) : memory32(c, mode, insn);
 	if (size) insn->disp = (s32)take(c, size);
 }
 
@@ -255,10 +253,9 @@ static u8 address_size(u8 prefixes, enum cpu_mode mode) {
 
 int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) {
 	struct cursor c = {bytes, 0, len < INSN_MAX_LEN ? len : INSN_MAX_LEN, 0};
-	u16 attr;
 
 	*out = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
-	attr = take_prefixes(&c, mode, out);
+	u16 attr = take_prefixes(&c, mode, out);
 	if (unlikely(attr & A_ESCAPE)) attr = take_opcode(&c, mode, out, attr);
 	if (unlikely(attr & A_UNDEF || (attr & A_NO64 && mode == MODE_64)) && !c.wanted)
 		return E_NOSUPP;

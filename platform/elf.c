@@ -28,17 +28,15 @@ static const struct elf_class {
 };
 
 int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
-	const struct elf_class *class;
-	u64 offset;
-
 	if (size < E_ENTRY) return E_TRUNC;
-	class = data[E_CLASS] < ARRAY_SIZE(classes) ? &classes[data[E_CLASS]] : &classes[0];
+	const struct elf_class *class =
+		data[E_CLASS] < ARRAY_SIZE(classes) ? &classes[data[E_CLASS]] : &classes[0];
 	if (load_field(data, 4) != MAGIC || data[E_DATA] != LITTLE_ENDIAN ||
 	    load_field(data + E_TYPE, 2) != TYPE_EXEC ||
 	    load_field(data + E_MACHINE, 2) != class->machine || !class->word_size)
 		return E_FORMAT;
 	if (size < class->header_size) return E_TRUNC;
-	offset = load_field(data + E_ENTRY + class->word_size, class->word_size);
+	u64 offset = load_field(data + E_ENTRY + class->word_size, class->word_size);
 	*elf = (struct elf_image){
 		.entry = load_field(data + E_ENTRY, class->word_size),
 		.header_size = (u32)load_field(data + class->phentsize, 2),

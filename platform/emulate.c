@@ -39,12 +39,11 @@ static int start(struct emul *e) {
 static int fetch_page(struct emul *e) {
 	gva_t at = e->fetch_at + e->nr_bytes;
 	u64 len = min_u64(e->room - e->nr_bytes, PAGE_SIZE - (at & ~PAGE_MASK));
-	const void *from;
 	gpa_t gpa;
 	int err = gwalk_translate(&e->walk, at, ACCESS_FETCH, &gpa, &e->fault);
 
 	if (err) return err;
-	from = gmem_ptr(e->walk.gmem, gpa, len);
+	const void *from = gmem_ptr(e->walk.gmem, gpa, len);
 	if (!from) return E_RANGE;
 	__builtin_memcpy(e->bytes + e->nr_bytes, from, len);
 	e->nr_bytes = (u8)(e->nr_bytes + len);
@@ -87,11 +86,10 @@ static __noinline int begin_by_walk(struct emul *e) {
 static inline bool take_known_code(struct emul *e) {
 	struct vcpu *vcpu = e->vcpu;
 	u64 rip = vcpu->rip;
-	const u8 *code;
 
 	if (!(vcpu_privilege(vcpu) & PRIV_64BIT) || (rip & ~PAGE_MASK) > PAGE_SIZE - INSN_MAX_LEN)
 		return false;
-	code = fetch_known(vcpu, rip, vcpu_reg(vcpu, VREG_CR3));
+	const u8 *code = fetch_known(vcpu, rip, vcpu_reg(vcpu, VREG_CR3));
 	if (!code) return false;
 	__builtin_memcpy(e->bytes, code, INSN_MAX_LEN);
 	e->nr_bytes = e->room = INSN_MAX_LEN;
@@ -105,7 +103,6 @@ static inline bool take_known_code(struct emul *e) {
 static inline int decode_known(struct emul *e) {
 	struct fetch_decoded *d = &e->vcpu->fetch->decoded[e->fetch_at & (FETCH_DECODED - 1)];
 	u64 low, high;
-	int err;
 
 	__builtin_memcpy(&low, e->bytes, 8);
 	__builtin_memcpy(&high, e->bytes + INSN_MAX_LEN - 8, 8);
@@ -115,7 +112,7 @@ static inline int decode_known(struct emul *e) {
 	}
 	d->low = low;
 	d->high = high;
-	err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &d->insn);
+	int err = decode(e->bytes, INSN_MAX_LEN, MODE_64, &d->insn);
 	e->insn = d->insn;
 	return err ? decode_more(e, err) : 0;
 }

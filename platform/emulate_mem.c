@@ -112,8 +112,6 @@ int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 acc
 
 int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op) {
 	u64 in_page = linear & ~PAGE_MASK, first = PAGE_SIZE - in_page;
-	gva_t second;
-	int err;
 
 	op->size = (u8)size;
 	op->first = (u8)size;
@@ -128,9 +126,9 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
 		return gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
 	}
 	op->first = (u8)first;
-	err = gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
+	int err = gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
 	if (err) return err;
-	second = e->mode == MODE_64 ? linear + first : (u32)(linear + first);
+	gva_t second = e->mode == MODE_64 ? linear + first : (u32)(linear + first);
 	return gwalk_translate(&e->walk, second, access, &op->gpa[1], &e->fault);
 }
 
@@ -187,11 +185,9 @@ static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value) {
 }
 
 u64 emul_read(struct emul *e, const struct operand *op) {
-	u64 value;
-
 	if (likely(op->device))
 		return bus_mmio_read(vm_bus(e->vcpu->vm), e->vcpu, op->gpa[0], op->size);
-	value = read_part(e, op->gpa[0], op->first);
+	u64 value = read_part(e, op->gpa[0], op->first);
 	if (op->first < op->size)
 		value |= read_part(e, op->gpa[1], op->size - op->first) << (8 * op->first);
 	return value;

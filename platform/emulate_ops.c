@@ -107,12 +107,11 @@ static u64 swap_bytes(u64 value, unsigned size) {
 static int movbe(struct emul *e) {
 	unsigned size = op_size(e);
 	u64 value;
-	int err;
 
 	if (e->insn.prefixes & PFX_REPNE) return E_NOSUPP;
 	if (e->insn.opcode & 1)
 		return store(e, swap_bytes(emul_reg_read(e, e->insn.reg, size), size));
-	err = load(e, size, &value);
+	int err = load(e, size, &value);
 	if (!err) emul_reg_write(e, e->insn.reg, size, swap_bytes(value, size));
 	return err;
 }
@@ -275,12 +274,11 @@ static int push_mem(struct emul *e) {
 	unsigned size = op_size(e), width = stack_size(e);
 	u64 top = e->vcpu->gpr[RSP] - size;
 	struct operand src, stack;
-	int err;
 
 	if (locked(e)) return emul_fault(e, X86_UD);
 	e->direct = false;
-	err = emul_operand(e, 0, size, ACCESS_READ, &src)
-		      ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
+	int err = emul_operand(e, 0, size, ACCESS_READ, &src)
+			  ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
 	if (err) return err;
 	emul_write(e, &stack, emul_read(e, &src));
 	set_stack_pointer(e, width, top);
@@ -292,13 +290,13 @@ static int pop_mem(struct emul *e) {
 	unsigned size = op_size(e), width = stack_size(e);
 	u64 top = e->vcpu->gpr[RSP];
 	struct operand dst, stack;
-	int err;
 
 	if (extension(e)) return E_NOSUPP;
 	if (locked(e)) return emul_fault(e, X86_UD);
 	e->direct = false;
-	err = stack_operand(e, top, width, ACCESS_READ, &stack)
-		      ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE, &dst);
+	int err = stack_operand(e, top, width, ACCESS_READ, &stack)
+			  ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE,
+					  &dst);
 	if (err) return err;
 	emul_write(e, &dst, emul_read(e, &stack));
 	set_stack_pointer(e, width, top + size);

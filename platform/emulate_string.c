@@ -180,7 +180,6 @@ int emul_string(struct emul *e) {
 
 enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool in, bool rep) {
 	struct emul e;
-	struct string_op s;
 	int err = emul_begin(&e, vcpu);
 
 	if (err) return emul_finish(&e, err);
@@ -188,7 +187,7 @@ enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool 
 	if (e.insn.map != MAP_1BYTE || e.insn.encoding != ENC_LEGACY ||
 	    (e.insn.opcode & 0xfe) != (in ? 0x6c : 0x6e))
 		return emul_finish(&e, E_NOSUPP);
-	s = string_op(&e, size);
+	struct string_op s = string_op(&e, size);
 	s.port = port;
 	s.repeated = rep;
 	s.step = in ? step_ins : step_outs;

@@ -96,10 +96,8 @@ static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
  * has all bits set.
  */
 static inline bool set_bits(const struct gwalk *walk, gpa_t at, unsigned size, u64 seen, u64 bits) {
-	void *entry;
-
 	if (likely((seen & bits) == bits)) return true;
-	entry = gmem_ptr_write(walk->gmem, at, size);
+	void *entry = gmem_ptr_write(walk->gmem, at, size);
 	return entry && cmpxchg(entry, size, seen, seen | bits);
 }
 

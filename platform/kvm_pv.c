@@ -134,10 +134,8 @@ static bool eoi_is_silent(struct lapic *lapic) {
 static u8 *eoi_flag(struct vcpu *vcpu) { return structure(vcpu, vcpu->pv->eoi, sizeof(u32)); }
 
 void kvm_pv_eoi_set(struct vcpu *vcpu) {
-	u8 *flag;
-
 	if (vcpu->pv->eoi_armed || !eoi_is_silent(vcpu->lapic)) return;
-	flag = eoi_flag(vcpu);
+	u8 *flag = eoi_flag(vcpu);
 	if (!flag) return;
 	__atomic_fetch_or(flag, 1, __ATOMIC_RELAXED);
 	vcpu->pv->eoi_armed = true;
@@ -210,10 +208,8 @@ enum { DELIVERY_FIXED = 0, DELIVERY_NMI = 4 };
 
 /* RCX: the APIC id, which is the vCPU's number. One that does not exist is nobody's concern. */
 static s64 kick_cpu(struct vcpu *vcpu, u64 apic_id) {
-	struct vcpu *target;
-
 	if (apic_id >= vcpu->vm->nr_vcpus) return 0;
-	target = vcpu->vm->vcpus[apic_id];
+	struct vcpu *target = vcpu->vm->vcpus[apic_id];
 	atomic_store_explicit(&target->pv->kicked, true, memory_order_release);
 	vcpu_request(target, REQ_EVENT);
 	return 0;

@@ -89,12 +89,11 @@ void lapic_accept(struct vcpu *vcpu, u8 vector) {
 
 bool extint_pending(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 lvt;
 
 	/* The PIC is wired to the LINT0 of vCPU 0 only. */
 	if (!(load_relaxed(&lapic->lint) & 1)) return false;
 	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED) return true;
-	lvt = load_relaxed(&lapic->lvt[LVT_LINT0]);
+	u32 lvt = load_relaxed(&lapic->lvt[LVT_LINT0]);
 	return (lvt & (LVT_MASKED | LVT_DELIVERY)) == DELIVER_EXTINT << 8;
 }
 
@@ -104,10 +103,8 @@ int irq_next(struct vcpu *vcpu) {
 }
 
 int irq_accept(struct vcpu *vcpu) {
-	int vector;
-
 	if (unlikely(extint_pending(vcpu))) return pic_accept(&vcpu->vm->platform->pic);
-	vector = lapic_pending_vector(vcpu);
+	int vector = lapic_pending_vector(vcpu);
 	if (vector >= 0) lapic_accept(vcpu, (u8)vector);
 	return vector;
 }
@@ -124,13 +121,11 @@ static __noinline void eoi_level(struct lapic *lapic, u8 vector) {
 
 void lapic_eoi(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 word, bit;
-	u64 rest;
 
 	if (unlikely(!lapic->isr_words)) return;
-	word = 31 - (u32)__builtin_clz(lapic->isr_words);
-	bit = 63 - (u32)__builtin_clzl(lapic->isr[word]);
-	rest = lapic->isr[word] & ~BIT(bit);
+	u32 word = 31 - (u32)__builtin_clz(lapic->isr_words);
+	u32 bit = 63 - (u32)__builtin_clzl(lapic->isr[word]);
+	u64 rest = lapic->isr[word] & ~BIT(bit);
 	lapic->isr[word] = rest;
 	if (!rest) lapic->isr_words &= ~BIT32(word);
 	if (unlikely(load_relaxed(&lapic->tmr[word]) & BIT(bit)))

@@ -71,10 +71,9 @@ static void count_expired(struct lapic *lapic) {
 
 u32 lapic_timer_current(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
-	u64 past;
 
 	if (!timer->first || deadline_mode(lapic)) return 0;
-	past = elapsed(timer);
+	u64 past = elapsed(timer);
 	if (past < timer->first) return (u32)(timer->first - past);
 	if (!periodic(lapic) || !timer->initial) return 0;
 	return timer->initial - (u32)((past - timer->first) % timer->initial);

@@ -74,13 +74,12 @@ bool linux_detect(const struct blob *kernel) {
 /* Copies the header once, no further than it says it goes. */
 static int read_header(const struct load_target *to, struct linux_image *image) {
 	const struct blob *kernel = &to->spec->kernel;
-	u64 end;
 
 	if (kernel->size < VERSION)
 		return load_fail(to, E_TRUNC, "%lu bytes long, too short for a Linux setup header",
 				 kernel->size);
 	if (!linux_detect(kernel)) return load_fail(to, E_FORMAT, "no Linux setup header (HdrS)");
-	end = JUMP_END + kernel->data[JUMP_LENGTH];
+	u64 end = JUMP_END + kernel->data[JUMP_LENGTH];
 	if (kernel->size < end)
 		return load_fail(to, E_TRUNC, "%lu bytes long, but its setup header takes %lu",
 				 kernel->size, end);
@@ -226,11 +225,10 @@ static void set_entry_state(struct boot_state *state, const struct linux_image *
 int linux_load(const struct load_target *to) {
 	const struct load_spec *spec = to->spec;
 	struct linux_image image = {0};
-	int rc;
 
 	if (spec->nr_modules)
 		return load_fail(to, E_RANGE, "Linux takes an initrd, but no modules");
-	rc = read_header(to, &image) ?: check_header(to, &image) ?:
+	int rc = read_header(to, &image) ?: check_header(to, &image) ?:
 	     find_payload(to, &image) ?: place_kernel(to, &image) ?: place_initrd(to, &image) ?:
 	     load_flat_state(to, GDT_ADDRESS, LOAD_CODE_64) ?: write_page_tables(to) ?:
 	     write_cmdline(to) ?: write_params(to, &image) ?:

@@ -226,10 +226,9 @@ static int write_string(const struct load_target *to, gpa_t *at, const char *nam
 
 static int write_strings(const struct load_target *to, gpa_t at) {
 	const struct load_spec *spec = to->spec;
-	int rc;
 
 	block.info.loader_name = (u32)at;
-	rc = write_string(to, &at, "Roost", NULL);
+	int rc = write_string(to, &at, "Roost", NULL);
 	block.info.cmdline = (u32)at;
 	rc = rc ?: write_string(to, &at, spec->kernel.name, spec->cmdline);
 	for (u32 i = 0; !rc && i < block.info.mods_count; i++) {
@@ -260,10 +259,9 @@ static void fill_block(const struct load_target *to, gpa_t at) {
 
 int multiboot_load(const struct load_target *to) {
 	gpa_t info = INFO_ADDRESS, gdt;
-	int rc;
 
 	memset(&block, 0, sizeof(block));
-	rc = load_image(to) ?: load_modules(to);
+	int rc = load_image(to) ?: load_modules(to);
 	if (rc) return rc;
 	if (image.start < LAYOUT_EBDA) info = align_up(image.end, PAGE_SIZE);
 	fill_block(to, info);

@@ -78,22 +78,18 @@ int msr_write_deadline(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 }
 
 int msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
-	const struct msr_range *range;
-
 	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS) return lapic_msr_read(vcpu, msr, value);
 	if (msr == MSR_TSC_DEADLINE) return msr_read_deadline(vcpu, msr, value);
 	if (msr == MSR_TSC_ADJUST) return msr_read_tsc_adjust(vcpu, msr, value);
-	range = find(vcpu, msr);
+	const struct msr_range *range = find(vcpu, msr);
 	return range ? range->read(vcpu, msr, value) : E_INVAL;
 }
 
 int msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
-	const struct msr_range *range;
-
 	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS) return lapic_msr_write(vcpu, msr, value);
 	if (msr == MSR_TSC_DEADLINE) return msr_write_deadline(vcpu, msr, value);
 	if (msr == MSR_TSC_ADJUST) return msr_write_tsc_adjust(vcpu, msr, value);
-	range = find(vcpu, msr);
+	const struct msr_range *range = find(vcpu, msr);
 	return range && range->write ? range->write(vcpu, msr, value) : E_INVAL;
 }
 

@@ -135,22 +135,20 @@ static void address_write(void *dev, u64 port __unused, unsigned size, u64 value
 
 static u64 data_read(void *dev, u64 port, unsigned size) {
 	struct pci *pci = dev;
-	struct pci_function *function;
 	unsigned offset = port & 3;
 
 	spin_guard(&pci->lock);
-	function = selected(pci);
+	struct pci_function *function = selected(pci);
 	if (offset + size > 4 || !function) return ~0ul;
 	return get32(function->config + ADDRESS_REG(pci->address)) >> 8 * offset;
 }
 
 static void data_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pci *pci = dev;
-	struct pci_function *function;
 	unsigned offset = port & 3;
 
 	spin_guard(&pci->lock);
-	function = selected(pci);
+	struct pci_function *function = selected(pci);
 	if (offset + size <= 4 && function)
 		write_config(function, ADDRESS_REG(pci->address) + offset, size, (u32)value);
 }

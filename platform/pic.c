@@ -60,11 +60,9 @@ static void set_input(struct pic_chip *chip, unsigned input, bool level) {
 
 /* Lets the slave's output reach the master and the master's the processor. */
 static void update(struct pic *pic) {
-	bool output;
-
 	lock_assert_held(&pic->lock);
 	set_input(&pic->chip[0], CASCADE, requested(&pic->chip[1], false) < 8);
-	output = requested(&pic->chip[0], true) < 8;
+	bool output = requested(&pic->chip[0], true) < 8;
 	if (output != pic->output) {
 		pic->output = output;
 		lapic_set_lint(pic->vm->vcpus[0], 0, output);
@@ -114,10 +112,8 @@ int pic_peek(struct pic *pic) {
 }
 
 int pic_accept(struct pic *pic) {
-	int vector;
-
 	spin_guard(&pic->lock);
-	vector = acknowledge_both(pic->chip);
+	int vector = acknowledge_both(pic->chip);
 	update(pic);
 	return vector;
 }
@@ -204,12 +200,11 @@ static struct pic_chip *chip_of(struct pic *pic, u64 port) {
 static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = chip_of(pic, port);
-	u8 value;
 
 	spin_guard(&pic->lock);
 	if (port >= ELCR) return chip->elcr;
 	if (!chip->poll) return port & 1 ? chip->imr : chip->read_isr ? chip->isr : chip->irr;
-	value = poll(chip, chip == &pic->chip[0]);
+	u8 value = poll(chip, chip == &pic->chip[0]);
 	update(pic);
 	return value;
 }

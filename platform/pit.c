@@ -211,14 +211,13 @@ static void read_back(struct pit *pit, u8 command) {
 }
 
 static void write_control(struct pit *pit, u8 value) {
-	struct pit_counter *c;
 	unsigned index = value >> 6;
 
 	if (index == 3) {
 		read_back(pit, value);
 		return;
 	}
-	c = &pit->counter[index];
+	struct pit_counter *c = &pit->counter[index];
 	if ((value >> 4 & 3) == PIT_LATCH) {
 		latch_count(c, now_ticks(pit));
 		return;
@@ -250,13 +249,12 @@ static void set_gate(struct pit *pit, struct pit_counter *c, bool gate) {
 
 static u8 read_count(struct pit *pit, struct pit_counter *c) {
 	bool high = c->access == PIT_HIGH;
-	u16 value;
 
 	if (c->has_status) {
 		c->has_status = false;
 		return c->status;
 	}
-	value = c->latched ? c->latch : current_count(c, now_ticks(pit));
+	u16 value = c->latched ? c->latch : current_count(c, now_ticks(pit));
 	if (c->latched) c->latched--;
 	if (c->access == PIT_LOW_HIGH) {
 		high = c->read_high;
@@ -286,11 +284,10 @@ static void pit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 
 static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
 	struct pit *pit = dev;
-	u64 now;
 
 	if (size != 1) return ~0ul;
 	spin_guard(&pit->lock);
-	now = now_ticks(pit);
+	u64 now = now_ticks(pit);
 	return pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
 	       (output(&pit->counter[2], now) ? PORT61_OUT2 : 0);
 }

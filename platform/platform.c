@@ -40,10 +40,9 @@ int platform_create(struct vm *vm, const struct platform_options *options) {
 	size_t size = sizeof(struct platform) + vm->nr_vcpus * sizeof(struct lapic);
 	struct platform *platform;
 	pfn_t pfn;
-	int error;
 
 	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52) return E_INVAL;
-	error = frame_alloc(frame_order(size), FRAME_ZERO, &pfn);
+	int error = frame_alloc(frame_order(size), FRAME_ZERO, &pfn);
 	if (error) return error;
 	platform = phys_to_virt(pfn << PAGE_SHIFT);
 	platform->vm = vm;

@@ -28,14 +28,13 @@ static u64 timer_now(const struct pmio *pmio) {
 /* Notes changes of the timer's top bit, drives the SCI, and arms the timer for the next one. */
 static void update(struct pmio *pmio) {
 	u64 carry = timer_now(pmio) >> TIMER_TOP_SHIFT, next;
-	bool sci;
 
 	lock_assert_held(&pmio->lock);
 	if (carry != pmio->carry) {
 		pmio->carry = carry;
 		pmio->status |= PM1_TIMER;
 	}
-	sci = pmio->status & pmio->enable & PM1_ENABLE_ALL;
+	bool sci = pmio->status & pmio->enable & PM1_ENABLE_ALL;
 	if (pmio->enable & ~pmio->status & PM1_TIMER) {
 		next = mul_div((carry + 1) << TIMER_TOP_SHIFT, pmio->tsc_hz, PMIO_TIMER_HZ);
 		timer_arm(&pmio->carry_timer, pmio->base + next + 1);

@@ -230,11 +230,10 @@ static u64 next_event(const struct rtc *rtc, u64 now) {
 /* Brings flags, line and timer up to date. */
 static void update(struct rtc *rtc) {
 	u64 now = local_ns(rtc), next = ~0ul;
-	bool line;
 
 	lock_assert_held(&rtc->lock);
 	if (running(rtc)) collect(rtc, now);
-	line = rtc->cmos[REG_B] & rtc->cmos[REG_C] & C_FLAGS;
+	bool line = rtc->cmos[REG_B] & rtc->cmos[REG_C] & C_FLAGS;
 	rtc->cmos[REG_C] = (rtc->cmos[REG_C] & C_FLAGS) | (line ? C_IRQ : 0);
 	if (running(rtc)) next = next_event(rtc, now);
 	if (next != ~0ul)

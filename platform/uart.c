@@ -104,11 +104,9 @@ static void receive(struct uart *uart, u8 byte) {
 }
 
 bool uart_rx(struct uart *uart, u8 byte) {
-	bool room;
-
 	spin_guard(&uart->lock);
 	/* In loopback the input is disconnected. */
-	room = !(uart->mcr & MCR_LOOP) && uart->count < (fifos(uart) ? UART_FIFO : 1);
+	bool room = !(uart->mcr & MCR_LOOP) && uart->count < (fifos(uart) ? UART_FIFO : 1);
 	if (room) receive(uart, byte);
 	return room;
 }
@@ -255,9 +253,8 @@ static bool write_thr(struct uart *uart, u8 value) {
 static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
-	u8 value;
 
-	value = lsr(uart);
+	u8 value = lsr(uart);
 	/* The common poll needs no lock: there is nothing to clear. */
 	if (likely(reg == LSR && !(value & LSR_ERRORS))) return value;
 	spin_lock(&uart->lock);

@@ -31,11 +31,10 @@ static bool quick_cr0(struct vcpu *vcpu, u64 value) {
 
 static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gpr) {
 	bool wide = vcpu_privilege(vcpu) & PRIV_64BIT;
-	enum outcome outcome;
 	u64 value = 0;
 
 	if (write) return cr_write(vcpu, cr, wide ? vcpu->gpr[gpr] : (u32)vcpu->gpr[gpr]);
-	outcome = cr_read(vcpu, cr, &value);
+	enum outcome outcome = cr_read(vcpu, cr, &value);
 	if (outcome == ADVANCE) vcpu->gpr[gpr] = wide ? value : (u32)value;
 	return outcome;
 }
@@ -46,13 +45,11 @@ static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gp
  */
 static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	gva_t rip = vcpu->rip;
-	const u8 *code;
-	unsigned high;
 
 	if (!skip_in_known_code(vmcb, rip)) return -1;
-	code = fetch_known(vcpu, rip, vmcb->cr3);
+	const u8 *code = fetch_known(vcpu, rip, vmcb->cr3);
 	if (!code) return -1;
-	high = code[0] == REX_B_PREFIX;
+	unsigned high = code[0] == REX_B_PREFIX;
 	code += high;
 	if (code[0] != 0x0f || (code[1] != OPCODE_FROM && code[1] != OPCODE_TO)) return -1;
 	vcpu->next_rip = rip + high + 3;
@@ -63,10 +60,9 @@ static int plain_move(struct vcpu *vcpu, const struct vmcb *vmcb) {
 static enum outcome lmsw(struct vcpu *vcpu, const struct insn *insn) {
 	struct fault fault;
 	u16 value = 0;
-	int err;
 
 	if (!insn_has_memory(insn)) return cr_lmsw(vcpu, (u16)vcpu->gpr[insn->rm]);
-	err = emulate_read_operand(vcpu, insn, &value, sizeof(value), &fault);
+	int err = emulate_read_operand(vcpu, insn, &value, sizeof(value), &fault);
 	if (err == E_FAULT) return fault_inject(vcpu, &fault);
 	if (err) return decode_outcome(err);
 	return cr_lmsw(vcpu, value);
@@ -77,16 +73,15 @@ enum outcome svm_exit_cr(struct vcpu *vcpu) {
 	bool write = vmcb->exit_code >= EXIT_CR0_WRITE;
 	unsigned cr = vmcb->exit_code == EXIT_CR0_SEL ? 0 : (unsigned)vmcb->exit_code & 0xf;
 	struct insn insn;
-	int err, gpr;
 
 	if (svm_features.decode_assists && svm_features.nrips && (vmcb->exit_info1 & INFO_MOV)) {
 		vcpu->next_rip = vmcb->next_rip;
 		return move(vcpu, cr, write, vmcb->exit_info1 & 0xf);
 	}
-	gpr = plain_move(vcpu, vmcb);
+	int gpr = plain_move(vcpu, vmcb);
 	if (gpr >= 0 && cr == 0 && quick_cr0(vcpu, vcpu->gpr[gpr])) return ADVANCE;
 	if (gpr >= 0) return move(vcpu, cr, write, (unsigned)gpr);
-	err = decode_current(vcpu, &insn);
+	int err = decode_current(vcpu, &insn);
 	if (err) return decode_outcome(err);
 	vcpu->next_rip = vcpu->rip + insn.length;
 	if (insn.map == MAP_0F && (insn.opcode == OPCODE_FROM || insn.opcode == OPCODE_TO))

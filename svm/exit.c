@@ -180,17 +180,16 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct vmcb *vmcb = arch->vmcb;
 	enum outcome outcome;
-	u64 index, rip;
 
 	vmcb->event_inj = 0;
 	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID) && !vcpu->l2) svm_take_exit_event(vcpu);
-	rip = vmcb->rip;
+	u64 rip = vmcb->rip;
 	vcpu->rip = rip;
 	vcpu->rflags = vmcb->rflags;
 	vcpu->gpr[RAX] = vmcb->rax;
 	vcpu->gpr[RSP] = vmcb->rsp;
 	vcpu->next_rip = 0;
-	index = exit_index(vmcb->exit_code);
+	u64 index = exit_index(vmcb->exit_code);
 	note_exit(vcpu, rip, index);
 
 	if (unlikely(vcpu->l2))

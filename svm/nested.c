@@ -28,10 +28,9 @@
 
 int svm_nested_create(struct vcpu *vcpu) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
-	u8 *block;
 
 	if (!vcpu->vm->cpu_model->has_svm) return 0;
-	block = page_alloc(NESTED_SIZE);
+	u8 *block = page_alloc(NESTED_SIZE);
 	if (!block) return E_NOMEM;
 	n->vmcb02 = (void *)block;
 	n->vmcb12 = (void *)(block + PAGE_SIZE);
@@ -152,17 +151,15 @@ static bool take_vmcb12(struct vcpu *vcpu, const struct vmcb *ram) {
 enum outcome svm_exit_vmrun(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	struct svm_nested *n = &arch->nested;
-	const struct vmcb *ram;
 	hpa_t root;
 	enum outcome outcome = svm_page_operand(vcpu, &n->vmcb12_gpa);
-	bool valid;
 	int err = 0;
 
 	if (outcome != ADVANCE) return outcome;
-	ram = gmem_ptr(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
+	const struct vmcb *ram = gmem_ptr(vcpu->vm->gmem, n->vmcb12_gpa, PAGE_SIZE);
 	if (!ram) return inject_gp(vcpu, 0);
 	n->efer01 = arch->efer;
-	valid = take_vmcb12(vcpu, ram);
+	bool valid = take_vmcb12(vcpu, ram);
 	if (valid) err = svm_nested_use_tables(vcpu, &root);
 	if (err == E_BUSY) return RESUME;
 	if (err) return vcpu_stop_reason(vcpu, "no memory for the tables of its guests");

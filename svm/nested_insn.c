@@ -30,11 +30,10 @@ static __noinline enum outcome short_address(struct vcpu *vcpu, u64 *address) {
 /* L2 uses the instruction, and L1 has not asked to see it. */
 static enum outcome l2_page(struct vcpu *vcpu, gpa_t *gpa) {
 	struct fault fault;
-	int err;
 
 	if ((*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits)
 		return inject_gp(vcpu, 0);
-	err = svm_l2_translate(vcpu, *gpa, ACCESS_WRITE, gpa, &fault);
+	int err = svm_l2_translate(vcpu, *gpa, ACCESS_WRITE, gpa, &fault);
 	if (err == E_FAULT) return fault_inject(vcpu, &fault);
 	return err ? RESUME : ADVANCE;
 }

@@ -100,8 +100,6 @@ static void use_asid(struct vcpu *vcpu, u32 asid, u64 ncr3) {
 int svm_nested_use_tables(struct vcpu *vcpu, hpa_t *root) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	const struct vmcb *l1 = arch->nested.vmcb12;
-	struct shadow *sh;
-	int err;
 
 	if (l1->tlb_control == TLB_FLUSH_ALL)
 		svm_nested_flush_all(vcpu); /* L1's own as well (APM 2 15.16.1) */
@@ -112,10 +110,10 @@ int svm_nested_use_tables(struct vcpu *vcpu, hpa_t *root) {
 		use_asid(vcpu, l1->asid, NO_NCR3);
 		return 0;
 	}
-	sh = need_shadow(vcpu);
+	struct shadow *sh = need_shadow(vcpu);
 	if (!sh) return E_NOMEM;
 	use_asid(vcpu, l1->asid, l1->ncr3);
-	err = shadow_use(sh, vcpu->id, role_of(arch), l1->ncr3, root);
+	int err = shadow_use(sh, vcpu->id, role_of(arch), l1->ncr3, root);
 	if (err) hurry_laggards(vcpu, sh);
 	return err;
 }
@@ -170,11 +168,10 @@ enum outcome svm_nested_npf(struct vcpu *vcpu) {
 
 int svm_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, struct fault *fault) {
 	struct shadow_found found;
-	struct shadow *sh;
 
 	*gpa1 = gpa2;
 	if (!svm_nested_paging(&svm_of(vcpu)->nested)) return 0;
-	sh = shadow_of(vcpu);
+	struct shadow *sh = shadow_of(vcpu);
 	access &= SHADOW_WRITE | SHADOW_FETCH | SHADOW_TABLE;
 	switch (shadow_translate(sh, vcpu->id, gpa2, access, &found)) {
 	case SHADOW_RETRY: hurry_laggards(vcpu, sh); return E_BUSY;

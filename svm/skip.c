@@ -6,12 +6,11 @@
 u64 svm_next_rip_slow(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	struct insn insn;
-	u64 next;
 
 	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
 		fetch_remember(vcpu, vcpu->rip, vmcb->cr3);
 	if (decode_current(vcpu, &insn)) return vcpu->rip;
 	/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
-	next = vcpu->rip + insn.length;
+	u64 next = vcpu->rip + insn.length;
 	return vmcb->cs.attr & SEG_ATTR_L ? next : (u32)next;
 }

@@ -21,11 +21,9 @@ hpa_t acpi_listed[ACPI_MAX_LISTED];
 u32 acpi_nr_listed;
 
 const void *acpi_map(hpa_t address, size_t length) {
-	void *copy;
-
 	if (!range_within(address, length, ACPI_ARENA_SIZE)) return NULL;
 	assert_true(nr_mappings < ARRAY_SIZE(mapping));
-	copy = malloc(length);
+	void *copy = malloc(length);
 	assert_non_null(copy);
 	memcpy(copy, acpi_arena + address, length);
 	mapping[nr_mappings++] = copy;

@@ -22,15 +22,14 @@ void load_fixture_close(struct load_fixture *fixture) { fake_vm_destroy(fixture-
 
 int load_fixture_run(struct load_fixture *fixture, const u8 *image, u64 size) {
 	u8 *copy = malloc(size ? size : 1);
-	int rc;
 
 	assert_non_null(copy);
 	memcpy(copy, image, size);
 	memset(&fixture->err, 'x', sizeof(fixture->err));
 	fixture->spec.kernel.data = copy;
 	fixture->spec.kernel.size = size;
-	rc = load_guest(fixture->vm, fixture->memory, &fixture->spec, &fixture->state,
-			&fixture->err);
+	int rc = load_guest(fixture->vm, fixture->memory, &fixture->spec, &fixture->state,
+			    &fixture->err);
 	free(copy);
 	/* A result and its sentence come together, and the sentence ends. */
 	assert_non_null(memchr(fixture->err.text, 0, sizeof(fixture->err.text)));

@@ -95,10 +95,9 @@ u64 hw_page_from(const struct pt_format *f, hpa_t table, unsigned from, u64 va) 
 	unsigned level = 0;
 	u64 entry = hw_entry(f, table, from, va, &level);
 	u64 size = 1ul << (12 + 9 * level);
-	u64 page;
 
 	if (!entry) return 0;
-	page = (entry & 0x000ffffffffff000ul & ~(size - 1)) | (va & (size - 1) & PAGE_MASK);
+	u64 page = (entry & 0x000ffffffffff000ul & ~(size - 1)) | (va & (size - 1) & PAGE_MASK);
 	if (f == &pt_format_ept) return page | (entry & 0x3f);
 	return page | (entry & 0x1f) | (entry >> 63) << 8 |
 	       (entry >> (level ? 12 : 7) & 1) << 9; /* PAT */

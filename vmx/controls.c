@@ -180,10 +180,8 @@ static void drop_lonely(struct vmx_config *c) {
 }
 
 static int negotiate(struct vmx_config *c) {
-	int err;
-
 	read_caps(&c->caps);
-	err = choose_words(c);
+	int err = choose_words(c);
 	if (err) return err;
 	drop_lonely(c);
 	c->ept_flags = EPTP_WB | EPTP_4_LEVELS | (c->ept & EPT_CAP_AD ? EPTP_AD : 0);

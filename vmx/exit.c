@@ -253,7 +253,6 @@ bool vmx_exit(struct vcpu *vcpu) {
 	u64 index = vmread(VMCS(exit_reason));
 	u64 rip = vmread(VMCS(guest_rip));
 	u64 rflags = vmread(VMCS(guest_rflags));
-	enum outcome outcome;
 
 	if (unlikely(index >= NR_REASONS)) index = odd_reason(index);
 	vcpu->rip = rip;
@@ -262,7 +261,7 @@ bool vmx_exit(struct vcpu *vcpu) {
 	arch->rsp_known = false;
 	arch->event = false;
 	note_exit(vcpu, rip, index);
-	outcome = exits[index].handler(vcpu);
+	enum outcome outcome = exits[index].handler(vcpu);
 	if (outcome == ADVANCE) advance(vcpu);
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu)) {
 		vmx_need_rsp(vcpu);

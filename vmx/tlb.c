@@ -28,10 +28,8 @@ struct invalidation {
 static _Atomic u32 last_vpid;
 
 int vmx_new_vpid(struct vmx_vcpu *arch) {
-	u32 vpid;
-
 	if (!(vmx_config.proc2 & PROC2_VPID)) return 0;
-	vpid = atomic_fetch_add(&last_vpid, 1) + 1;
+	u32 vpid = atomic_fetch_add(&last_vpid, 1) + 1;
 	if (vpid > LAST_VPID) return E_NOMEM;
 	arch->vpid = (u16)vpid;
 	return 0;

@@ -31,7 +31,6 @@ static struct pt_format ept_format;
 
 static int vmx_probe(const struct options *options) {
 	u32 r[4];
-	int err;
 
 	cpuid(1, 0, r);
 	if (!(r[2] & CPUID_1_ECX_VMX)) {
@@ -39,7 +38,7 @@ static int vmx_probe(const struct options *options) {
 		return E_NOSUPP;
 	}
 	vmx_read_options(options->vmx);
-	err = vmx_negotiate();
+	int err = vmx_negotiate();
 	if (err) return err;
 	ept_format = pt_format_ept;
 	ept_format.max_leaf = vmx_config.ept & EPT_CAP_1G   ? PT_LEVEL_1G

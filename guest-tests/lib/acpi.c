@@ -27,11 +27,10 @@ static u64 entry_at(const struct acpi_header *root, u64 size, u64 i) {
 
 const struct acpi_header *acpi_table(const char *signature) {
 	const struct acpi_rsdp *rsdp = acpi_rsdp();
-	const struct acpi_header *root;
 	u64 size = 4;
 
 	if (!rsdp) return NULL;
-	root = (const struct acpi_header *)(u64)rsdp->rsdt;
+	const struct acpi_header *root = (const struct acpi_header *)(u64)rsdp->rsdt;
 	if (rsdp->revision >= 2 && rsdp->xsdt && rsdp->xsdt < GiB(4)) {
 		root = (const struct acpi_header *)rsdp->xsdt;
 		size = 8;

@@ -41,12 +41,12 @@ static u32 load32(const u8 *at) {
 static void read_madt(void) {
 	const struct acpi_header *madt = acpi_table("APIC");
 	u32 boot_id = lapic_id();
-	const u8 *at, *end;
+	const u8 *at;
 
 	listed = 1;
 	cpus[0].apic_id = boot_id;
 	if (!madt) return;
-	end = (const u8 *)madt + madt->length;
+	const u8 *end = (const u8 *)madt + madt->length;
 	for (at = (const u8 *)madt + MADT_FIRST; at + 2 <= end && at[1] >= 2; at += at[1]) {
 		if (at[0] == MADT_LAPIC)
 			add_cpu(at[3], load32(at + 4), boot_id);

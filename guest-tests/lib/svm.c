@@ -116,10 +116,8 @@ u64 l2_enter(struct vmcb *vmcb) {
 }
 
 u64 l2_run(struct vmcb *vmcb) {
-	u64 code;
-
 	clgi();
-	code = l2_enter(vmcb);
+	u64 code = l2_enter(vmcb);
 	stgi();
 	return code;
 }

@@ -19,17 +19,14 @@ static void check(bool condition) {
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
 	struct insn insn, again;
-	enum cpu_mode mode;
-	u8 *bytes;
-	int err;
 
 	if (size < 2 || size > 32) return 0;
-	mode = (enum cpu_mode)(data[0] % 3);
+	enum cpu_mode mode = (enum cpu_mode)(data[0] % 3);
 	size--;
-	bytes = malloc(size);
+	u8 *bytes = malloc(size);
 	check(bytes);
 	memcpy(bytes, data + 1, size);
-	err = decode(bytes, (unsigned)size, mode, &insn);
+	int err = decode(bytes, (unsigned)size, mode, &insn);
 	if (err) {
 		check(err == E_INVAL || err == E_NOSUPP || (err == E_TRUNC && size < INSN_MAX_LEN));
 	} else {

@@ -16,11 +16,10 @@ static void test_no_rsdp(void **state) {
 
 static void test_rsdp_v1_scanned_in_bios_area(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 7, 1, 0, 0, 0};
-	struct acpi_rsdp rsdp;
 
 	(void)state;
 	acpi_add_madt(cpu, sizeof(cpu));
-	rsdp = acpi_make_rsdp(acpi_put_root(4), 0);
+	struct acpi_rsdp rsdp = acpi_make_rsdp(acpi_put_root(4), 0);
 	memcpy(acpi_arena + 0xfffe0, &rsdp, 20); /* the last place but one */
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
 	assert_int_equal(acpi_nr_logged, 0);
@@ -30,12 +29,11 @@ static void test_rsdp_v1_scanned_in_bios_area(void **state) {
 
 static void test_rsdp_scanned_in_ebda(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 3, 1, 0, 0, 0};
-	struct acpi_rsdp rsdp;
 	u16 segment = 0x9fc0;
 
 	(void)state;
 	acpi_add_madt(cpu, sizeof(cpu));
-	rsdp = acpi_make_rsdp(0, acpi_put_root(8));
+	struct acpi_rsdp rsdp = acpi_make_rsdp(0, acpi_put_root(8));
 	memcpy(acpi_arena + 0x40e, &segment, 2);
 	memcpy(acpi_arena + 0x9fc10, &rsdp, 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
@@ -52,11 +50,10 @@ static void test_rsdp_not_on_16_bytes_is_not_found(void **state) {
 
 static void test_rsdp_bad_checksum_is_passed_over(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 9, 1, 0, 0, 0};
-	struct acpi_rsdp rsdp;
 
 	(void)state;
 	acpi_add_madt(cpu, sizeof(cpu));
-	rsdp = acpi_make_rsdp(acpi_put_root(4), 0);
+	struct acpi_rsdp rsdp = acpi_make_rsdp(acpi_put_root(4), 0);
 	memcpy(acpi_arena + 0xf0000, &rsdp, 20);
 	rsdp.checksum++;
 	memcpy(acpi_arena + 0xe0000, &rsdp, 20);
@@ -68,11 +65,10 @@ static void test_rsdp_bad_checksum_is_passed_over(void **state) {
 
 static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 5, 1, 0, 0, 0};
-	struct acpi_rsdp rsdp;
 
 	(void)state;
 	acpi_add_madt(cpu, sizeof(cpu));
-	rsdp = acpi_make_rsdp(acpi_put_root(4), MiB(7));
+	struct acpi_rsdp rsdp = acpi_make_rsdp(acpi_put_root(4), MiB(7));
 	rsdp.extended_checksum++;
 	acpi_give_rsdp(rsdp, 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
@@ -86,11 +82,10 @@ static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state) {
 
 static void test_bad_xsdt_falls_back_to_rsdt(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 5, 1, 0, 0, 0};
-	hpa_t xsdt;
 
 	(void)state;
 	acpi_add_madt(cpu, sizeof(cpu));
-	xsdt = acpi_put_root(8);
+	hpa_t xsdt = acpi_put_root(8);
 	acpi_arena[xsdt + 20]++;
 	acpi_give_rsdp(acpi_make_rsdp(acpi_put_root(4), xsdt), 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
@@ -142,10 +137,9 @@ static void test_root_with_ragged_length(void **state) {
 static void test_bad_checksum_leaves_table_out(void **state) {
 	static const u8 cpu[] = {0, 8, 0, 1, 1, 0, 0, 0};
 	struct acpi_fadt fadt = acpi_make_fadt();
-	hpa_t at;
 
 	(void)state;
-	at = acpi_add_madt(cpu, sizeof(cpu));
+	hpa_t at = acpi_add_madt(cpu, sizeof(cpu));
 	acpi_arena[at + 50] ^= 0x40;
 	acpi_add_struct("FACP", 3, &fadt, sizeof(fadt));
 	assert_int_equal(acpi_parse_listed(), 0);

@@ -291,7 +291,6 @@ static void test_any_byte_may_be_wrong(void **state) {
 	static const u8 values[] = {0, 1, 0x7f, 0xff};
 	struct acpi_fadt fadt = acpi_make_fadt();
 	struct acpi_hpet hpet = {.base = {ACPI_SPACE_MEMORY, 64, 0, 0, 0xfed00000}};
-	hpa_t end;
 
 	(void)state;
 	fadt.dsdt = (u32)acpi_put_table("DSDT", 2, code, sizeof(code) - 1);
@@ -299,7 +298,7 @@ static void test_any_byte_may_be_wrong(void **state) {
 	acpi_add_struct("FACP", 3, &fadt, sizeof(fadt));
 	acpi_add_struct("HPET", 1, &hpet, sizeof(hpet));
 	acpi_give_rsdp(acpi_make_rsdp(0, acpi_put_root(8)), 36);
-	end = acpi_next_free;
+	hpa_t end = acpi_next_free;
 	for (hpa_t at = ACPI_ARENA_TABLES; at < end; at++) {
 		u8 old = acpi_arena[at];
 

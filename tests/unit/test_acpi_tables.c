@@ -67,11 +67,10 @@ static u64 root_entry(unsigned i) {
 	u64 rsdt_length, xsdt_length;
 	const u8 *rsdt = table(number(memory + 16, 4), "RSDT", &rsdt_length);
 	const u8 *xsdt = table(number(memory + 24, 8), "XSDT", &xsdt_length);
-	u64 entry;
 
 	assert_int_equal((rsdt_length - 36) / 4, (xsdt_length - 36) / 8);
 	assert_true(36 + (i + 1) * 8 <= xsdt_length);
-	entry = number(xsdt + 36 + i * 8, 8);
+	u64 entry = number(xsdt + 36 + i * 8, 8);
 	assert_int_equal(entry, number(rsdt + 36 + i * 4, 4));
 	return entry;
 }
@@ -89,11 +88,10 @@ static void test_root_pointer_has_both_checksums(void **state) {
 
 static void test_fixed_table_names_the_devices(void **state) {
 	u64 length;
-	const u8 *fadt, *facs;
 
 	(void)state;
 	assert_true(build(2) > 0);
-	fadt = table(root_entry(0), "FACP", &length);
+	const u8 *fadt = table(root_entry(0), "FACP", &length);
 	assert_int_equal(length, 268);
 	assert_int_equal(number(fadt + 46, 2), PMIO_SCI_GSI);
 	assert_int_equal(number(fadt + 48, 4), 0); /* no SMI command: always in ACPI mode */
@@ -117,7 +115,7 @@ static void test_fixed_table_names_the_devices(void **state) {
 	assert_int_equal(number(fadt + 212, 8), PMIO_TIMER);
 	assert_int_equal(number(fadt + 140, 8), number(fadt + 40, 4));
 
-	facs = at_address(number(fadt + 36, 4), 64);
+	const u8 *facs = at_address(number(fadt + 36, 4), 64);
 	assert_memory_equal(facs, "FACS", 4);
 	assert_int_equal(number(facs + 4, 4), 64);
 	assert_int_equal(number(fadt + 36, 4) % 64, 0);

@@ -62,13 +62,12 @@ static int setup(void **state) {
 /* Parses a copy that ends where its bytes end, so that the sanitizer sees each read beyond. */
 static u32 parse_bytes(const char *bytes, size_t length) {
 	char *copy = malloc(length ? length : 1);
-	u32 mistakes;
 
 	assert_non_null(copy);
 	memcpy(copy, bytes, length);
 	reports[0] = 0;
-	mistakes = config_parse("roost.conf", (struct text){copy, length}, &boot, on_mistake, &boot,
-				&config);
+	u32 mistakes = config_parse("roost.conf", (struct text){copy, length}, &boot, on_mistake,
+				    &boot, &config);
 	assert_int_equal(mistakes, config.mistakes);
 	free(copy);
 	return mistakes;

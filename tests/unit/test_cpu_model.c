@@ -295,11 +295,10 @@ static void test_topology_is_one_socket_of_cores(void **state) {
 
 static void test_hypervisor_leaves(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = KHZ, .dedicated = true};
-	const struct cpuid_leaf *l;
 
 	(void)state;
 	build_on(&fake_amd, 1);
-	l = leaf(CPUID_HV, 0);
+	const struct cpuid_leaf *l = leaf(CPUID_HV, 0);
 	assert_int_equal(l->eax, 0x40000010);
 	assert_memory_equal(&l->ebx, "KVMK", 4);
 	assert_memory_equal(&l->ecx, "VMKV", 4);
@@ -337,11 +336,9 @@ static void test_leaves_out_of_range(void **state) {
 }
 
 static void test_intel_frequencies(void **state) {
-	const struct cpuid_leaf *l;
-
 	(void)state;
 	build_on(&fake_intel, 1);
-	l = leaf(0x15, 0);
+	const struct cpuid_leaf *l = leaf(0x15, 0);
 	assert_int_equal((u64)l->ecx * l->ebx / l->eax, KHZ * 1000);
 	assert_int_equal(l->ecx, 1000000000); /* what the APIC timer counts */
 }

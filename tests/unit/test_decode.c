@@ -157,11 +157,10 @@ __asm__(".section .data.rel.ro\n"
 /* Each instruction lies alone in a buffer of its own length, so that a read past it is noticed. */
 static int decode_exactly(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *insn) {
 	u8 *copy = malloc(len ? len : 1);
-	int err;
 
 	assert_non_null(copy);
 	memcpy(copy, bytes, len);
-	err = decode(copy, len, mode, insn);
+	int err = decode(copy, len, mode, insn);
 	free(copy);
 	return err;
 }

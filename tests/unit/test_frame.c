@@ -250,7 +250,6 @@ static void test_no_merge_past_the_end(void **state) {
 static void test_known_zero_is_not_scrubbed_again(void **state) {
 	struct frame_stats stats;
 	pfn_t pfn;
-	u8 *mem;
 
 	(void)state;
 	assert_int_equal(frame_add(MiB(4) - PAGE_SIZE, MiB(4) + PAGE_SIZE), 0);
@@ -264,7 +263,7 @@ static void test_known_zero_is_not_scrubbed_again(void **state) {
 	assert_int_equal(stats.free_zero, 1024);
 
 	/* A mark behind the allocator's back is still there: nobody wrote the page. */
-	mem = phys_to_virt(pfn << PAGE_SHIFT);
+	u8 *mem = phys_to_virt(pfn << PAGE_SHIFT);
 	mem[PAGE_SIZE * 5 + 100] = 1;
 	assert_int_equal(frame_alloc(10, FRAME_ZERO, &pfn), 0);
 	assert_int_equal(mem[PAGE_SIZE * 5 + 100], 1);

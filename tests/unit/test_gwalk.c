@@ -95,10 +95,9 @@ static gpa_t translate_at(gva_t gva, u32 access, u32 *error) {
 	struct gwalk walk;
 	struct fault fault = {0};
 	gpa_t gpa = 0;
-	int err;
 
 	gwalk_init(&walk, vcpu);
-	err = gwalk_translate(&walk, gva, access, &gpa, &fault);
+	int err = gwalk_translate(&walk, gva, access, &gpa, &fault);
 	*error = 0;
 	if (!err) return gpa;
 	assert_int_equal(err, E_FAULT);

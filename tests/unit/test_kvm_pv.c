@@ -152,31 +152,26 @@ static void test_clock_counts_from_the_start(void **state) {
 }
 
 static void test_clock_says_the_tsc_frequency(void **state) {
-	struct time_info info;
-	u64 khz;
-
 	(void)state;
 	free_vm();
 	make_vm(1, 2593906);
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME, 0x1001);
-	info = time_info(0x1000);
+	struct time_info info = time_info(0x1000);
 	/* The way Linux derives it: 10^6 * 2^32 / mul, shifted back. */
-	khz = (1000000ul << 32) / info.mul;
+	u64 khz = (1000000ul << 32) / info.mul;
 	khz = info.shift < 0 ? khz << -info.shift : khz >> info.shift;
 	assert_in_range(khz, 2593905, 2593907);
 }
 
 static void test_clock_moves_with_the_tsc(void **state) {
-	struct time_info before, info;
-
 	(void)state;
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME, 0x1001);
 	fake_advance_ns(5000);
-	before = time_info(0x1000);
+	struct time_info before = time_info(0x1000);
 	assert_int_equal(guest_ns(&before, vcpu), 5000);
 	vcpu->tsc_offset += 123456789;
 	kvm_pv_tsc_changed(vcpu);
-	info = time_info(0x1000);
+	struct time_info info = time_info(0x1000);
 	assert_int_equal(guest_ns(&info, vcpu), 5000);
 	assert_int_equal(info.version, before.version + 2);
 	for (u32 i = 1; i < NR_VCPUS; i++)

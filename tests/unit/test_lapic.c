@@ -598,7 +598,6 @@ static void masked_timer_counts(void **state) {
 static void tsc_deadline(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = enabled(vm, 0);
-	u64 now;
 
 	(void)state;
 	vcpu->tsc_offset = -time_tsc() + 5000000;
@@ -620,7 +619,7 @@ static void tsc_deadline(void **state) {
 	assert_int_equal(irq_accept(vcpu), 0x30);
 	lapic_eoi(vcpu);
 	/* The guest's TSC jumps: the deadline is in its ticks. */
-	now = time_tsc() + vcpu->tsc_offset;
+	u64 now = time_tsc() + vcpu->tsc_offset;
 	lapic_set_deadline(vcpu, now + 1000000);
 	vcpu->tsc_offset -= 500000;
 	lapic_tsc_changed(vcpu);

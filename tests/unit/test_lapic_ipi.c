@@ -72,11 +72,11 @@ static void check_dest(struct machine *m, u32 dest, bool logical) {
 	u8 vector = (u8)(32 + rig_random() % 224);
 	struct apic_msg msg = {.dest = dest, .vector = vector, .logical = logical, .assert = true};
 	u64 expected = 0, got;
-	u32 count, nth;
+	u32 nth;
 
 	for (u32 id = 0; id < m->vm->nr_vcpus; id++)
 		if (naive_accepts(m, id, eight, logical)) expected |= BIT(id);
-	count = apic_send(m->vm, &msg);
+	u32 count = apic_send(m->vm, &msg);
 	assert_int_equal(count, __builtin_popcountl(expected));
 	assert_int_equal(collect(m, vector), expected);
 

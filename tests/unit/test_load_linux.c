@@ -229,12 +229,10 @@ static void check_e820(gpa_t at, u64 base, u64 size, u32 type) {
 }
 
 static void test_memory_map(void **state) {
-	gpa_t at;
-
 	(void)state;
 	assert_int_equal(run(), 0);
 	assert_int_equal(fix.ram[params() + PARAM_E820_COUNT], 5);
-	at = params() + PARAM_E820;
+	gpa_t at = params() + PARAM_E820;
 	check_e820(at, 0, 0x9fc00, 1);
 	check_e820(at + 20, 0x9fc00, 0x400, 2);
 	check_e820(at + 40, 0xf0000, 0x10000, 2);

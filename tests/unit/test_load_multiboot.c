@@ -213,7 +213,6 @@ static void test_state_is_flat_protected_mode(void **state) {
 
 static void test_information(void **state) {
 	u64 usable = 0, seen = 0;
-	gpa_t at;
 
 	(void)state;
 	make_flat();
@@ -225,7 +224,7 @@ static void test_information(void **state) {
 	assert_string_equal(guest_text(INFO(cmdline)), "image one two");
 	assert_string_equal(guest_text(INFO(loader_name)), "Roost");
 	assert_int_equal(INFO(mods_count), 0);
-	for (at = INFO(mmap_addr); seen < INFO(mmap_length); seen += 24, at += 24) {
+	for (gpa_t at = INFO(mmap_addr); seen < INFO(mmap_length); seen += 24, at += 24) {
 		assert_int_equal(guest_u32(&fix, at), 20);
 		if (guest_u32(&fix, at + 20) == 1) usable += guest_u64(&fix, at + 12);
 	}

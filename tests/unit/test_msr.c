@@ -127,12 +127,10 @@ static int tear_down(void **state) {
 
 /* One RDMSR or WRMSR through the exit handlers; true when it did not fault. */
 static bool rdmsr_exit(u32 msr, u64 *value) {
-	enum outcome outcome;
-
 	vcpu->gpr[RCX] = 0xffffffff00000000 | msr;
 	vcpu->gpr[RAX] = vcpu->gpr[RDX] = 0x5555555555555555;
 	vcpu->exception.pending = false;
-	outcome = msr_read_exit(vcpu);
+	enum outcome outcome = msr_read_exit(vcpu);
 	if (outcome == INJECTED) {
 		assert_true(vcpu->exception.pending && vcpu->exception.has_error);
 		assert_int_equal(vcpu->exception.vector, X86_GP);
@@ -150,13 +148,11 @@ static bool rdmsr_exit(u32 msr, u64 *value) {
 }
 
 static bool wrmsr_exit(u32 msr, u64 value) {
-	enum outcome outcome;
-
 	vcpu->gpr[RCX] = 0xffffffff00000000 | msr;
 	vcpu->gpr[RAX] = 0xabcdabcd00000000 | (u32)value;
 	vcpu->gpr[RDX] = 0xabcdabcd00000000 | value >> 32;
 	vcpu->exception.pending = false;
-	outcome = msr_write_exit(vcpu);
+	enum outcome outcome = msr_write_exit(vcpu);
 	assert_int_equal(outcome, vcpu->exception.pending ? INJECTED : ADVANCE);
 	return outcome == ADVANCE;
 }

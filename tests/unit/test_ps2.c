@@ -32,8 +32,6 @@ static void queue(u8 byte, bool mouse) {
 }
 
 u8 inb(u16 port) {
-	u8 byte;
-
 	assert_in_range(++chip.reads, 0, MAX_READS);
 	if (chip.kind == ABSENT) return 0xff;
 	if (port == 0x64)
@@ -41,7 +39,7 @@ u8 inb(u16 port) {
 			    (chip.count && chip.from_mouse[0]) << 5);
 	assert_int_equal(port, 0x60);
 	if (!chip.count) return 0x55;
-	byte = chip.queue[0];
+	u8 byte = chip.queue[0];
 	chip.count--;
 	memmove(chip.queue, chip.queue + 1, chip.count);
 	memmove(chip.from_mouse, chip.from_mouse + 1, chip.count * sizeof(bool));

@@ -142,12 +142,10 @@ static void test_bad_arguments(void **state) {
 }
 
 static void test_nothing_is_mapped_twice(void **state) {
-	u32 tables;
-
 	(void)state;
 	rig_start(&pt_format_ept, PT_LEVEL_1G);
 	assert_int_equal(pt_map(&pt, MiB(4), MiB(4), MiB(2), RWX), 0);
-	tables = pt.nr_tables;
+	u32 tables = pt.nr_tables;
 	/* What was mapped before the collision is gone again. */
 	assert_int_equal(pt_map(&pt, MiB(3), MiB(3), MiB(2), RWX), E_EXIST);
 	assert_int_equal(pt_map(&pt, MiB(2), MiB(2), MiB(4), RWX), E_EXIST);
@@ -162,8 +160,6 @@ static void test_nothing_is_mapped_twice(void **state) {
 }
 
 static void test_generation_moves_with_what_must_be_flushed(void **state) {
-	u64 g;
-
 	(void)state;
 	rig_start(&pt_format_npt, PT_LEVEL_1G);
 	assert_int_equal(pt_map(&pt, 0, 0, MiB(4), RWX), 0);
@@ -174,7 +170,7 @@ static void test_generation_moves_with_what_must_be_flushed(void **state) {
 	assert_int_equal(pt_protect(&pt, 0, MiB(4), RWX), 0);
 	assert_int_equal(pt_merge(&pt, 0, GiB(2)), 0);
 	assert_int_equal(pt_generation(&pt), 0);
-	g = pt_generation(&pt);
+	u64 g = pt_generation(&pt);
 	assert_int_equal(pt_protect(&pt, 0, MiB(2), PT_READ), 1);
 	assert_true(pt_generation(&pt) > g);
 	g = pt_generation(&pt);
@@ -197,14 +193,11 @@ static void test_generation_moves_with_what_must_be_flushed(void **state) {
 }
 
 static void test_tables_wait_for_the_flush(void **state) {
-	u64 g;
-	u32 tables;
-
 	(void)state;
 	rig_start(&pt_format_npt, PT_LEVEL_2M);
 	assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(64), RWX), 0);
-	tables = pt.nr_tables;
-	g = pt_generation(&pt);
+	u32 tables = pt.nr_tables;
+	u64 g = pt_generation(&pt);
 	assert_int_equal(pt_unmap(&pt, 0, MiB(64)), 1);
 	assert_int_equal(pt.nr_tables, tables);
 	assert_int_equal(pt_reclaim(&pt, g), 0);
@@ -234,7 +227,7 @@ static void test_many_unlinked_tables(void **state) {
 
 static void test_out_of_memory_anywhere(void **state) {
 	struct pt_mapping m;
-	u32 n, before;
+	u32 n;
 	int err;
 
 	(void)state;
@@ -244,7 +237,7 @@ static void test_out_of_memory_anywhere(void **state) {
 		assert_int_equal(err, n <= 3 ? E_NOMEM : 0);
 		assert_true(rig_nr_used == 0 || !err);
 	}
-	before = rig_nr_used;
+	u32 before = rig_nr_used;
 	for (n = 1, err = E_NOMEM; err; n++) {
 		rig_fail_after = n;
 		err = pt_map(&pt, GiB(1) - MiB(3), GiB(7) - MiB(3), GiB(1) + MiB(6), RWX);

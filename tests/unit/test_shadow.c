@@ -36,20 +36,18 @@ static void refused(gpa_t gpa2, u32 access, enum shadow_refusal why, u32 rights,
 
 static void test_maps_what_l1_maps(void **state) {
 	struct shadow_found found;
-	struct rig_page hw;
-	hpa_t root;
 
 	(void)state;
 	small_l1();
 	rig_map(base, 0x7fff00005000, 0, 0x345000 | PWU, PWU);
-	root = rig_use(0, SHADOW_NPT_LONG_NX, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG_NX, base);
 	assert_false(rig_hw(false, root, 0x7fff00005000).present);
 	assert_int_equal(shadow_translate(rig_sh, 0, 0x7fff00005123, 0, &found), SHADOW_FIXED);
 	assert_int_equal(found.gpa1, 0x345123);
 	assert_false(rig_hw(false, root, 0x7fff00005000).present);
 	assert_int_equal(shadow_fault(rig_sh, 0, 0x7fff00005123, 0, &found), SHADOW_FIXED);
 	assert_int_equal(found.gpa1, 0x345123);
-	hw = rig_hw(false, root, 0x7fff00005123);
+	struct rig_page hw = rig_hw(false, root, 0x7fff00005123);
 	assert_true(hw.present);
 	assert_int_equal(hw.address, rig_hpa(0x345123));
 	assert_int_equal(hw.rights, SHADOW_R | SHADOW_X);
@@ -65,13 +63,11 @@ static void test_maps_what_l1_maps(void **state) {
 /* L1 maps what is no RAM: L0's device, or nothing; the bits are set as for RAM. */
 static void test_devices(void **state) {
 	struct shadow_found found;
-	gpa_t entry;
-	hpa_t root;
 
 	(void)state;
 	small_l1();
-	entry = rig_map(base, 0x200000, 0, 0xfee00000 | PWU, PWU);
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	gpa_t entry = rig_map(base, 0x200000, 0, 0xfee00000 | PWU, PWU);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	assert_int_equal(shadow_fault(rig_sh, 0, 0x200080, SHADOW_WRITE, &found), SHADOW_DEVICE);
 	assert_int_equal(found.gpa1, 0xfee00080);
 	assert_false(rig_hw(false, root, 0x200000).present);
@@ -109,11 +105,10 @@ static void test_refusals_npt(void **state) {
 static void test_refusals_ept(void **state) {
 	static const u64 bad[] = {
 		EW, EW | EX, ER | BIT(BITS), ER | 2ul << 3, ER | 3ul << 3, ER | 7ul << 3};
-	gpa_t entry;
 
 	(void)state;
 	small_l1();
-	entry = rig_map(base, 0, 0, 0x3000 | ER | EWB, ERWX);
+	gpa_t entry = rig_map(base, 0, 0, 0x3000 | ER | EWB, ERWX);
 	rig_use(0, SHADOW_EPT_AD, base | 0x5e);
 	refused(0, SHADOW_WRITE, SHADOW_RIGHTS, SHADOW_R, 0);
 	refused(0, SHADOW_FETCH, SHADOW_RIGHTS, SHADOW_R, 0);
@@ -138,13 +133,11 @@ static void test_refusals_ept(void **state) {
 
 /* EPT: the leaf's memory type goes into the shadow. */
 static void test_ept_memory_type(void **state) {
-	hpa_t root;
-
 	(void)state;
 	small_l1();
 	rig_map(base, 0, 0, 0x3000 | ERWX | 0ul << 3, ERWX);
 	rig_map(base, MiB(2), 1, MiB(2) | ERWX | PS | 1ul << 3 | BIT(6), ERWX);
-	root = rig_use(0, SHADOW_EPT, base);
+	hpa_t root = rig_use(0, SHADOW_EPT, base);
 	assert_int_equal(fault(0, 0, 0), SHADOW_FIXED);
 	assert_int_equal(fault(0, MiB(2), 0), SHADOW_FIXED);
 	assert_int_equal(rig_hw(true, root, 0).entry & GENMASK(6, 3), 0);
@@ -153,14 +146,11 @@ static void test_ept_memory_type(void **state) {
 
 /* T-X1: a root's identity is its address, whatever the flags beside it. */
 static void test_T_X1_identity_by_address(void **state) {
-	hpa_t root, again;
-	gpa_t entry;
-
 	(void)state;
 	small_l1();
-	entry = rig_map(base, 0, 0, 0x3000 | ERWX | EWB, ERWX);
-	root = rig_use(0, SHADOW_EPT_AD, base | 0x5e);
-	again = rig_use(1, SHADOW_EPT_AD, base | BIT(63) | 0x40);
+	gpa_t entry = rig_map(base, 0, 0, 0x3000 | ERWX | EWB, ERWX);
+	hpa_t root = rig_use(0, SHADOW_EPT_AD, base | 0x5e);
+	hpa_t again = rig_use(1, SHADOW_EPT_AD, base | BIT(63) | 0x40);
 	assert_int_equal(root, again);
 	for (u32 vcpu = 0; vcpu < 2; vcpu++)
 		assert_int_equal(fault(vcpu, 0, SHADOW_WRITE), SHADOW_FIXED);
@@ -181,12 +171,12 @@ static void test_T_X1_identity_by_address(void **state) {
 
 /* T-X1: a flush names the tables that it names, and no others. */
 static void test_T_X1_flush_is_precise(void **state) {
-	gpa_t base2, entry[2];
+	gpa_t entry[2];
 	hpa_t root[2];
 
 	(void)state;
 	small_l1();
-	base2 = rig_new_table();
+	gpa_t base2 = rig_new_table();
 	entry[0] = rig_map(base, 0, 0, 0x3000 | PWU, PWU);
 	entry[1] = rig_map(base2, 0, 0, 0x3000 | PWU, PWU);
 	for (u32 i = 0; i < 2; i++) {
@@ -206,19 +196,16 @@ static void test_T_X1_flush_is_precise(void **state) {
 
 /* A flush keeps what is still true: nothing faults again. */
 static void test_flush_keeps_the_rest(void **state) {
-	hpa_t root;
-	u64 generation;
-
 	(void)state;
 	small_l1();
 	for (u64 i = 0; i < 600; i++)
 		rig_map(base, i * PAGE_SIZE, 0, MiB(4) + i * PAGE_SIZE + PWU, PWU);
 	rig_map(base, GiB(3), 1, MiB(8) | PWU | PS, PWU);
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	for (u64 i = 0; i < 600; i++)
 		assert_int_equal(fault(0, i * PAGE_SIZE, SHADOW_WRITE), SHADOW_FIXED);
 	assert_int_equal(fault(0, GiB(3), 0), SHADOW_FIXED);
-	generation = rig_sh->generation;
+	u64 generation = rig_sh->generation;
 	shadow_flush(rig_sh, base);
 	rig_use(0, SHADOW_NPT_LONG, base);
 	assert_int_equal(rig_sh->generation, generation);
@@ -242,13 +229,10 @@ static void test_flush_keeps_the_rest(void **state) {
 
 /* More rights need no flush. */
 static void test_adding_rights_needs_no_flush(void **state) {
-	gpa_t entry;
-	hpa_t root;
-
 	(void)state;
 	small_l1();
-	entry = rig_map(base, 0, 0, 0x3000 | P | U, PWU);
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	gpa_t entry = rig_map(base, 0, 0, 0x3000 | P | U, PWU);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	assert_int_equal(fault(0, 0, 0), SHADOW_FIXED);
 	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_REFLECT);
 	*rig_at(entry) |= W;
@@ -334,8 +318,6 @@ static void test_flush_is_exact_in_each_format(void **state) {
 
 /* 4 MiB pages: 40 bits of address in an entry of 32, as far as the processor's reach. */
 static void test_pse36(void **state) {
-	hpa_t root;
-
 	(void)state;
 	rig_ram_range(0, MiB(2), 21);
 	rig_ram(GiB(8), 22);
@@ -345,7 +327,7 @@ static void test_pse36(void **state) {
 	set_entry(true, base, 1, PWU | PS | 2u << 13);
 	set_entry(true, base, 2, PWU | PS | 16u << 13);
 	set_entry(true, base, 3, PWU | PS | BIT(21));
-	root = rig_use(0, SHADOW_NPT_32_PSE, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_32_PSE, base);
 	assert_int_equal(fault(0, MiB(4) + 5, 0), SHADOW_FIXED);
 	assert_int_equal(fault(0, MiB(6) + 5, SHADOW_WRITE), SHADOW_FIXED);
 	assert_int_equal(rig_hw(false, root, MiB(4) + 5).address, rig_hpa(GiB(8) + 5));
@@ -404,7 +386,6 @@ static void test_T_X5_two_roots_alternate(void **state) {
 static void test_T_P3_wide_addresses(void **state) {
 	static const gpa_t ram[] = {GiB(256) - MiB(2), GiB(256), (1ul << 52) - MiB(4),
 				    (1ul << 52) - MiB(2)};
-	hpa_t root;
 
 	(void)state;
 	rig_ram_range(0, MiB(16), 21);
@@ -412,7 +393,7 @@ static void test_T_P3_wide_addresses(void **state) {
 	rig_start(1, 52);
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
-	root = rig_use(0, SHADOW_NPT_LONG_NX, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG_NX, base);
 	for (u32 round = 0; round < 2000; round++) {
 		gpa_t gpa2 = rig_rng(1ul << 52) & PAGE_MASK;
 		gpa_t gpa1 = ram[rig_rng(ARRAY_SIZE(ram))] + rig_rng(512) * PAGE_SIZE;
@@ -437,7 +418,6 @@ static void test_T_P3_wide_addresses(void **state) {
 /* T-P5: each size below each size: the smaller one wins, and the frame is found again by any. */
 static void test_T_P5_sizes(void **state) {
 	static const gpa_t blocks[] = {MiB(512), GiB(1), GiB(2)};
-	hpa_t root;
 
 	(void)state;
 	rig_ram_range(0, MiB(4), 21);
@@ -447,7 +427,7 @@ static void test_T_P5_sizes(void **state) {
 	rig_start(2, BITS);
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
-	root = rig_use(0, SHADOW_NPT_LONG_NX, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG_NX, base);
 	for (unsigned l0 = 0; l0 < 3; l0++) {
 		for (unsigned l1 = 0; l1 < 3; l1++) {
 			gpa_t gpa2 = GiB(10 * l0 + l1), at = l1 == 2 ? GiB(l0) : blocks[l0];
@@ -546,14 +526,13 @@ static void accessed_and_dirty(enum shadow_role role) {
 	bool ept = role >= SHADOW_EPT, kept = role != SHADOW_EPT;
 	u64 a = ept ? EA : A, d = ept ? ED : D, table = ept ? ERWX : PWU;
 	u64 leaf = ept ? ERWX | EWB : PWU, read_only = ept ? ER | EWB : P | U;
-	hpa_t root;
 
 	small_l1();
 	rig_map(base, 0, 0, 0x3000 | leaf, table);
 	rig_map(base, 0x1000, 0, 0x4000 | read_only, table);
 	rig_map(base, 0x2000, 0, 0x5000 | leaf, table);
 	rig_map(base, 0x3000, 0, 0x6000 | leaf, table);
-	root = rig_use(0, role, base);
+	hpa_t root = rig_use(0, role, base);
 	assert_int_equal(fault(0, 0x1000, SHADOW_WRITE), SHADOW_REFLECT);
 	assert_string_equal(bits_on_the_way(0x1000, a, d), kept ? "A-A-A---" : "--------");
 	assert_int_equal(fault(0, 0, 0), SHADOW_FIXED);
@@ -603,18 +582,14 @@ static void test_T_P6_ept_with_bits(void **state) {
 
 /* T-P7: what points elsewhere by now is left alone. */
 static void test_T_P7_moved_on(void **state) {
-	hpa_t root;
-	gpa_t entry;
-	u64 generation;
-
 	(void)state;
 	small_l1();
-	entry = rig_map(base, 0, 0, MiB(8) | PWU, PWU);
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	gpa_t entry = rig_map(base, 0, 0, MiB(8) | PWU, PWU);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_FIXED);
 	*rig_at(entry) = MiB(10) | PWU;
 	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_FIXED);
-	generation = rig_sh->generation;
+	u64 generation = rig_sh->generation;
 	shadow_forget(rig_sh, MiB(8) >> PAGE_SHIFT, 512);
 	assert_int_equal(rig_sh->generation, generation);
 	assert_int_equal(rig_hw(false, root, 0).address, rig_hpa(MiB(10)));
@@ -624,13 +599,11 @@ static void test_T_P7_moved_on(void **state) {
 }
 
 static void test_forget_all(void **state) {
-	hpa_t root;
-
 	(void)state;
 	small_l1();
 	rig_map(base, 0, 0, MiB(8) | PWU, PWU);
 	rig_map(base, GiB(700), 1, MiB(8) | PWU | PS, PWU);
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_FIXED);
 	assert_int_equal(fault(0, GiB(700), SHADOW_WRITE), SHADOW_FIXED);
 	shadow_forget_all(rig_sh);
@@ -654,11 +627,10 @@ static u64 log_count(u64 *bitmap) {
 static void log_below_l2(enum shadow_role role) {
 	bool ept = role >= SHADOW_EPT, kept = role != SHADOW_EPT;
 	u64 table = ept ? ERWX : PWU, leaf = table | PS | (ept ? EWB : 0), bitmap[64];
-	hpa_t root;
 
 	small_l1();
 	rig_map(base, 0, 1, MiB(8) | leaf, table);
-	root = rig_use(0, role, base);
+	hpa_t root = rig_use(0, role, base);
 	assert_int_equal(fault(0, 0x3000, SHADOW_WRITE), SHADOW_FIXED);
 	assert_int_equal(rig_hw(ept, root, 0x3000).level, 1);
 	assert_int_equal(gmem_log_start(&rig_gm), 0); /* L1 itself has touched nothing */

@@ -31,11 +31,9 @@ static u64 frames_free(void) {
 
 /* A walk over all of an L2's addresses, 256 TiB, costs recycling and no memory. */
 static void test_hostile_walk(void **state) {
-	u64 floor;
-
 	(void)state;
 	hostile_l1(1);
-	floor = frames_free() - (u64)rig_sh->max_pages * 4;
+	u64 floor = frames_free() - (u64)rig_sh->max_pages * 4;
 	for (u32 i = 0; i < 50000; i++) {
 		gpa_t gpa2 = rig_rng(1ul << 48);
 
@@ -57,11 +55,9 @@ static u32 nr_roots(void) {
 
 /* As many nested tables as L1 likes: few are kept, those in use among them. */
 static void test_many_roots(void **state) {
-	hpa_t root;
-
 	(void)state;
 	hostile_l1(2);
-	root = rig_use(1, SHADOW_NPT_LONG, base);
+	hpa_t root = rig_use(1, SHADOW_NPT_LONG, base);
 	assert_int_equal(fault(1, 0, 0), SHADOW_FIXED);
 	for (u32 i = 1; i < 20000; i++) {
 		rig_use(0, SHADOW_NPT_LONG, base + i * PAGE_SIZE);
@@ -157,9 +153,6 @@ static void test_change_of_roots_flushes(void **state) {
 
 /* A flush of more than can be compared in one go drops all, and nothing stale stays. */
 static void test_flush_of_very_many_pages(void **state) {
-	gpa_t directory;
-	hpa_t root;
-
 	(void)state;
 	rig_ram_range(0, MiB(16), 21);
 	for (u64 i = 1; i < 5; i++) rig_ram(GiB(i), 30);
@@ -167,12 +160,12 @@ static void test_flush_of_very_many_pages(void **state) {
 	rig_tables_at(MiB(1));
 	base = rig_new_table();
 	rig_map(base, 0, 0, 0x3000 | PWU, PWU);
-	directory = rig_entry(base, 0, 1);
+	gpa_t directory = rig_entry(base, 0, 1);
 	/* 1 GiB after the other, all of them of one page directory and one page table. */
 	for (u32 i = 1; i < 512; i++) *rig_at(directory + i * 8) = *rig_at(directory);
 	for (u32 i = 1; i < 512; i++)
 		*rig_at(rig_entry(base, 0, 2) + i * 8) = *rig_at(rig_entry(base, 0, 2));
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	for (u64 i = 0; i < 3000; i++)
 		assert_int_equal(fault(0, i * MiB(2), SHADOW_WRITE), SHADOW_FIXED);
 	shadow_flush_all(rig_sh);
@@ -191,11 +184,9 @@ static void test_flush_of_very_many_pages(void **state) {
 
 /* One frame behind very many addresses: taken away from all of them. */
 static void test_one_frame_everywhere(void **state) {
-	hpa_t root;
-
 	(void)state;
 	hostile_l1(1);
-	root = rig_use(0, SHADOW_NPT_LONG, base);
+	hpa_t root = rig_use(0, SHADOW_NPT_LONG, base);
 	for (u64 i = 0; i < 512; i++)
 		assert_int_equal(fault(0, i * PAGE_SIZE, SHADOW_WRITE), SHADOW_FIXED);
 	shadow_forget(rig_sh, base >> PAGE_SHIFT, 1);

@@ -24,10 +24,8 @@ static unsigned nr_blocks, fail_at, freed;
 struct svm_features svm_features;
 
 void *page_alloc(u64 size) {
-	void *block;
-
 	if (nr_blocks + 1 == fail_at) return NULL;
-	block = aligned_alloc(PAGE_SIZE, size);
+	void *block = aligned_alloc(PAGE_SIZE, size);
 	memset(block, 0x5a, size);
 	blocks[nr_blocks++ % 2] = block;
 	return block;
@@ -83,13 +81,12 @@ static void check_msrs(const u8 *map, bool tsc_aux) {
 
 static void test_permission_maps(void **state) {
 	struct vmcb *vmcb = aligned_alloc(PAGE_SIZE, PAGE_SIZE);
-	const u8 *io;
 
 	(void)state;
 	memset(vmcb, 0, PAGE_SIZE);
 	assert_int_equal(svm_intercept_init(), 0);
 	svm_intercept_setup(vmcb);
-	io = phys_to_virt(vmcb->iopm_base);
+	const u8 *io = phys_to_virt(vmcb->iopm_base);
 	for (u64 n = 0; n < 0x10000 + 3; n++) /* an access may reach beyond the last port */
 		assert_true(bit(io, n));
 	check_msrs(phys_to_virt(vmcb->msrpm_base), true);
@@ -170,14 +167,13 @@ static void test_cr0_writes(void **state) {
 /* Every bit: set in the map for L2 when Roost or L1 has set it. */
 static void test_merged_map(void **state) {
 	u8 *to = malloc(MSRPM_SIZE), *l1 = malloc(MSRPM_SIZE);
-	const u8 *own;
 	struct vmcb vmcb;
 
 	(void)state;
 	memset(&vmcb, 0, sizeof(vmcb));
 	assert_int_equal(svm_intercept_init(), 0);
 	svm_intercept_setup(&vmcb);
-	own = phys_to_virt(vmcb.msrpm_base);
+	const u8 *own = phys_to_virt(vmcb.msrpm_base);
 	memset(to, 0xff, MSRPM_SIZE);
 	for (unsigned round = 0; round < 4; round++) {
 		for (unsigned i = 0; i < MSRPM_SIZE; i++) l1[i] = (u8)rand();

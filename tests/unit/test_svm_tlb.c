@@ -83,10 +83,9 @@ static void flush(unsigned i) {
 /* VMRUN: obeys TLB_CONTROL, then no entry of this ASID may be another's or older than it must. */
 static void enter(unsigned i, bool first) {
 	u64 generation = pt_generation(&gmem.pt);
-	u32 asid;
 
 	if (first || v[i].arch.tlb_work) svm_tlb_enter(&v[i].vcpu);
-	asid = v[i].vmcb.asid;
+	u32 asid = v[i].vmcb.asid;
 	assert_in_range(asid, 1, ASIDS - 1);
 	assert_false(v[i].arch.tlb->flush);
 	if (v[i].vmcb.tlb_control == TLB_FLUSH_ALL)
@@ -106,11 +105,9 @@ static void enter(unsigned i, bool first) {
 }
 
 static void test_asid_is_kept(void **state) {
-	u32 asid;
-
 	(void)state;
 	enter(0, true);
-	asid = v[0].vmcb.asid;
+	u32 asid = v[0].vmcb.asid;
 	for (unsigned i = 0; i < 10; i++) {
 		enter(0, i & 1);
 		assert_int_equal(v[0].vmcb.asid, asid);
@@ -127,13 +124,11 @@ static void test_first_entry_flushes_what_firmware_left(void **state) {
 }
 
 static void test_flush_by_asid(void **state) {
-	u32 asid;
-
 	(void)state;
 	svm_features.flush_by_asid = true;
 	enter(0, true);
 	enter(0, false);
-	asid = v[0].vmcb.asid;
+	u32 asid = v[0].vmcb.asid;
 	flush(0);
 	enter(0, false);
 	assert_int_equal(v[0].vmcb.asid, asid);

@@ -82,14 +82,12 @@ static void set_up(void) {
 }
 
 void test_main(void) {
-	u64 start, ticks;
-
 	wrmsr(X86_MSR_EFER, rdmsr(X86_MSR_EFER) | X86_EFER_SVME);
 	wrmsr(X86_MSR_VM_HSAVE_PA, (u64)host_save);
 	set_up();
-	start = rdtsc();
+	u64 start = rdtsc();
 	floor_rounds((u64)&vmcb, registers, ROUNDS, &vmcb.rip);
-	ticks = rdtsc() - start;
+	u64 ticks = rdtsc() - start;
 	check_eq("every exit was a CPUID", vmcb.exit_code & 0xffffffff, EXIT_CPUID);
 	print("bench floor-exit %lu\n", (ticks + ROUNDS / 2) / ROUNDS);
 }

@@ -87,10 +87,9 @@ static void do_touch(long count) {
 static void do_pipe(long count) {
 	int there[2], back[2];
 	char byte = 0;
-	pid_t child;
 
 	if (pipe(there) || pipe(back)) fail("pipe");
-	child = fork();
+	pid_t child = fork();
 	for (long i = 0; i < count; i++) {
 		int from = child ? back[0] : there[0], to = child ? there[1] : back[1];
 
