@@ -74,3 +74,40 @@
 enum { VMCS_FIELDS(VMCS_ONE, VMCS_MANY) };
 #undef VMCS_ONE
 #undef VMCS_MANY
+
+#define VMCS_ONE(encoding, name)	 u64 name;
+#define VMCS_MANY(encoding, name, count) u64 name[count];
+/* A copy of a VMCS in memory: a word for each field, whatever its width. */
+struct vmcs_values {
+	VMCS_FIELDS(VMCS_ONE, VMCS_MANY)
+};
+#undef VMCS_ONE
+#undef VMCS_MANY
+
+/* Width and kind of a field are in its encoding (SDM 3C B.1, table 24-17). */
+#define VMCS_HIGH BIT(0) /* the upper half of a field of 64 bits */
+enum vmcs_kind { VMCS_CONTROL, VMCS_INFO, VMCS_GUEST, VMCS_HOST };
+enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
+
+static inline enum vmcs_kind vmcs_kind(u32 encoding) { return encoding >> 10 & 3; }
+
+static inline enum vmcs_width vmcs_width(u32 encoding) { return encoding >> 13 & 3; }
+
+/* Fields one after the other in struct vmcs_values, their encodings two apart. */
+struct vmcs_run {
+	u16 encoding;
+	u8 count, at; /* at: of the first one, in words */
+	const char *name;
+};
+
+extern const struct vmcs_run vmcs_runs[]; /* all fields, sorted by encoding */
+extern const unsigned vmcs_nr_runs;
+
+/*
+ * The run that an encoding, which may be anything, belongs to. NULL: there is no such field; an
+ * encoding with VMCS_HIGH is none.
+ */
+const struct vmcs_run *vmcs_run_of(u64 encoding);
+
+/* Its value in a copy, or NULL. */
+u64 *vmcs_values_at(struct vmcs_values *values, u64 encoding);
