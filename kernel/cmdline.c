@@ -10,39 +10,11 @@
 #define UART_CLOCK 115200u /* the highest speed; every other one divides it */
 #define UART_PORTS 8
 
-/* For printf's %.*s: a word, cut to what a message has room for. */
-#define WORD_MAX   48
-#define WORD(text) (int)min_u64((text).len, WORD_MAX), (text).at
-
-struct named_value {
-	const char *name;
-	u32 value;
-};
-
-/* The value of a name; false when it is not in the list. */
-static bool lookup(const struct named_value *list, size_t count, struct text name, u32 *value) {
-	for (size_t i = 0; i < count; i++) {
-		if (text_is(name, list[i].name)) {
-			*value = list[i].value;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* A number from min to max; false when it is something else. */
-static bool number(struct text text, u32 min, u32 max, u32 *value) {
-	u64 given;
-
-	if (text_to_u64(text, &given) || given < min || given > max) return false;
-	*value = (u32)given;
-	return true;
-}
-
 /* One item of console=. A speed belongs to the serial port before it. */
 static bool console_item(struct text item, struct options *out) {
-	static const struct named_value ports[] = {
-		{"com1", 0x3f8}, {"com2", 0x2f8}, {"com3", 0x3e8}, {"com4", 0x2e8}};
+	static const char *const names[] = {"com1", "com2", "com3", "com4"};
+	static const u16 ports[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+	int named = text_choose(item, names, ARRAY_SIZE(names));
 	bool hex = item.len > 2 && item.at[0] == '0' && (item.at[1] | 0x20) == 'x';
 	u32 value;
 
@@ -50,13 +22,14 @@ static bool console_item(struct text item, struct options *out) {
 		out->console_screen = true;
 		return true;
 	}
-	if (!hex && number(item, 1, UART_CLOCK, &value)) {
+	if (!hex && !text_to_u32(item, 1, UART_CLOCK, &value)) {
 		if (!out->console_serial || out->console_baud || UART_CLOCK % value) return false;
 		out->console_baud = value;
 		return true;
 	}
-	if (!(hex && number(item, 1, 0x10000 - UART_PORTS, &value)) &&
-	    !lookup(ports, ARRAY_SIZE(ports), item, &value))
+	if (named >= 0)
+		value = ports[named];
+	else if (!hex || text_to_u32(item, 1, 0x10000 - UART_PORTS, &value))
 		return false;
 	/* There is one serial console only. */
 	if (out->console_serial) return false;
@@ -82,35 +55,31 @@ static bool set_console(struct text value, struct options *out) {
 }
 
 static bool set_log_level(struct text value, struct options *out) {
-	static const struct named_value levels[] = {
-		{"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
-	u32 level;
+	static const char *const levels[] = {"error", "warn", "info", "debug"};
+	int level = text_choose(value, levels, ARRAY_SIZE(levels));
 
-	if (!lookup(levels, ARRAY_SIZE(levels), value, &level)) return false;
 	out->log_level = (enum log_level)level;
-	return true;
+	return level >= 0;
 }
 
 static bool set_cpus(struct text value, struct options *out) {
-	return number(value, 1, OPTIONS_MAX_CPUS, &out->max_cpus);
+	return !text_to_u32(value, 1, OPTIONS_MAX_CPUS, &out->max_cpus);
 }
 
 static bool set_on_idle(struct text value, struct options *out) {
-	static const struct named_value actions[] = {
-		{"shell", IDLE_SHELL}, {"poweroff", IDLE_POWEROFF}, {"reboot", IDLE_REBOOT}};
-	u32 action;
+	static const char *const actions[] = {"shell", "poweroff", "reboot"};
+	int action = text_choose(value, actions, ARRAY_SIZE(actions));
 
-	if (!lookup(actions, ARRAY_SIZE(actions), value, &action)) return false;
 	out->on_idle = (enum on_idle)action;
-	return true;
+	return action >= 0;
 }
 
 static bool set_debug_exit(struct text value, struct options *out) {
-	u32 port;
+	u32 port = 0;
+	int err = text_to_u32(value, 0, 0xffff, &port);
 
-	if (!number(value, 0, 0xffff, &port)) return false;
 	out->debug_exit = (u16)port;
-	return true;
+	return !err;
 }
 
 static bool set_vmx(struct text value, struct options *out) {
@@ -133,39 +102,31 @@ static const struct option {
 	{"vmx", set_vmx, "a list such as -vpid,-ept-ad"},
 };
 
-static void report_unknown(struct text word) {
-	char known[128];
-	size_t used = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(table) && used < sizeof(known); i++)
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s=", i ? ", " : "",
-					 table[i].name);
-	log_warn("command line: unknown word %.*s; there are %s", WORD(word), known);
-}
-
 /* One word; *seen has a bit for each line of the table that was met already. */
 static void parse_word(struct text word, u32 *seen, struct options *options) {
 	struct options changed = *options;
 	struct text name, value;
 	bool has_value = text_split(word, '=', &name, &value);
+	char known[128] = "";
 
 	for (u32 i = 0; i < ARRAY_SIZE(table); i++) {
 		const struct option *option = &table[i];
 
+		text_list(known, sizeof(known), option->name, "=");
 		if (!text_is(name, option->name)) continue;
 		if (!has_value || !option->set(value, &changed)) {
-			log_warn("command line: %.*s ignored; expected %s= and %s", WORD(word),
-				 option->name, option->expected);
+			log_warn("command line: %.*s ignored; expected %s= and %s",
+				 TEXT_QUOTE(word), option->name, option->expected);
 			return;
 		}
 		if (*seen & 1u << i)
 			log_warn("command line: %s= is given more than once, %.*s counts",
-				 option->name, WORD(value));
+				 option->name, TEXT_QUOTE(value));
 		*seen |= 1u << i;
 		*options = changed;
 		return;
 	}
-	report_unknown(word);
+	log_warn("command line: unknown word %.*s; there are %s", TEXT_QUOTE(word), known);
 }
 
 void options_parse(const struct boot_info *boot, struct options *options) {

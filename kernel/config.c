@@ -13,16 +13,10 @@
 #define MAX_LEAF_ORDER	18
 #define SHARE_UNIT	MiB(2)
 
-/* For printf's %.*s: text of the file, cut to what a message has room for. */
-#define QUOTE_MAX   48
-#define QUOTE(text) (int)min_u64((text).len, QUOTE_MAX), (text).at
-
 struct parser {
 	struct config *config;
 	const struct boot_info *boot;
 	const char *file;
-	config_report_fn report;
-	void *context;
 	u32 line;
 	struct vm_config *vm; /* the section's; NULL before the first and in one that is left out */
 	bool in_section;      /* of whatever kind: without a vm its lines are not looked at */
@@ -30,10 +24,6 @@ struct parser {
 	u32 seen;	      /* a bit for each key of the section */
 	u32 missing;	      /* a bit for each key without whose value there can be no VM */
 };
-
-static void log_mistake(void *context __unused, const char *file, u32 line, const char *message) {
-	log_warn("%s:%u: %s", file, line, message);
-}
 
 static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const char *fmt, ...) {
 	char message[224];
@@ -45,7 +35,7 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
 	va_start(args, fmt);
 	vsnprintf(message + used, sizeof(message) - used, fmt, args);
 	va_end(args);
-	p->report(p->context, p->file, line, message);
+	log_warn("%s:%u: %s", p->file, line, message);
 }
 
 #define mistake(p, ...) mistake_at(p, (p)->line, __VA_ARGS__)
@@ -93,46 +83,46 @@ static const char *copy_string(struct parser *p, struct text value) {
 	return to;
 }
 
-/* The names of all usable modules, for a message. */
-static void list_modules(const struct boot_info *boot, char *to, size_t size) {
-	size_t used = 0;
-
-	to[0] = 0;
-	for (u32 i = 0; i < boot->nr_modules && used + 1 < size; i++)
-		if (boot->module[i].fault == MODULE_OK)
-			used += (size_t)snprintf(to + used, size - used, "%s%s", used ? ", " : "",
-						 boot->module[i].name);
-	if (!used) str_copy(to, size, "no usable module");
-}
-
 /* The module of this name; NULL, reported, when there is none. */
 static const struct boot_module *find_module(struct parser *p, struct text name) {
-	char there[120];
+	char there[120] = "";
 
 	for (u32 i = 0; i < p->boot->nr_modules; i++) {
 		const struct boot_module *module = &p->boot->module[i];
 
-		if (module->fault == MODULE_OK && text_is(name, module->name)) return module;
+		if (module->fault != MODULE_OK) continue;
+		if (text_is(name, module->name)) return module;
+		text_list(there, sizeof(there), module->name, "");
 	}
-	list_modules(p->boot, there, sizeof(there));
-	mistake(p, "no usable module has the name %.*s; there is %s", QUOTE(name), there);
+	mistake(p, "no usable module has the name %.*s; there is %s", TEXT_QUOTE(name),
+		there[0] ? there : "no usable module");
 	return NULL;
 }
 
 /* What a setter says of its value. One that returns REPORTED has told of the mistake itself. */
 enum verdict { GOOD, BAD, REPORTED };
 
-static enum verdict set_kernel(struct parser *p, struct text value) {
-	p->vm->kernel = find_module(p, value);
-	return p->vm->kernel ? GOOD : REPORTED;
+struct key {
+	const char *name;
+	enum verdict (*set)(struct parser *p, const struct key *key, struct text value);
+	const char *expected;
+	u16 field;	      /* in struct vm_config, for setters that several keys share */
+	bool own_quotes;      /* the setter wants to see the quotes */
+	bool needed;	      /* without a good value, where one is given, there is no VM */
+	const char *words[4]; /* that set_word() knows, in the order of their values */
+};
+
+static void *field_of(struct parser *p, const struct key *key) { return (u8 *)p->vm + key->field; }
+
+static enum verdict set_module(struct parser *p, const struct key *key, struct text value) {
+	const struct boot_module **module = field_of(p, key);
+
+	*module = find_module(p, value);
+	return *module ? GOOD : REPORTED;
 }
 
-static enum verdict set_initrd(struct parser *p, struct text value) {
-	p->vm->initrd = find_module(p, value);
-	return p->vm->initrd ? GOOD : REPORTED;
-}
-
-static enum verdict set_cmdline(struct parser *p, struct text value) {
+static enum verdict set_cmdline(struct parser *p, const struct key *key __unused,
+				struct text value) {
 	const char *string = copy_string(p, value);
 
 	if (string) p->vm->cmdline = string;
@@ -179,7 +169,8 @@ static enum verdict add_module(struct parser *p, struct text item) {
 	return GOOD;
 }
 
-static enum verdict set_modules(struct parser *p, struct text value) {
+static enum verdict set_modules(struct parser *p, const struct key *key __unused,
+				struct text value) {
 	enum verdict verdict;
 	struct text item;
 	bool more;
@@ -192,7 +183,8 @@ static enum verdict set_modules(struct parser *p, struct text value) {
 	return verdict;
 }
 
-static enum verdict set_memory(struct parser *p, struct text value) {
+static enum verdict set_memory(struct parser *p, const struct key *key __unused,
+			       struct text value) {
 	u64 size;
 
 	if (text_to_size(value, &size) || size < CONFIG_MIN_MEMORY || size > MEMMAP_LIMIT ||
@@ -202,93 +194,46 @@ static enum verdict set_memory(struct parser *p, struct text value) {
 	return GOOD;
 }
 
-static enum verdict set_cpus(struct parser *p, struct text value) {
-	u64 cpus;
-
-	if (text_to_u64(value, &cpus) || cpus < 1 || cpus > VM_MAX_VCPUS) return BAD;
-	p->vm->cpus = (u32)cpus;
-	return GOOD;
+static enum verdict set_cpus(struct parser *p, const struct key *key __unused, struct text value) {
+	return text_to_u32(value, 1, VM_MAX_VCPUS, &p->vm->cpus) ? BAD : GOOD;
 }
 
-/* The number of a word in a list that ends in NULL, -1 when it is not there. */
-static int choose(struct text value, const char *const *words) {
-	for (int i = 0; words[i]; i++)
-		if (text_is(value, words[i])) return i;
-	return -1;
-}
-
-static enum verdict set_boot(struct parser *p, struct text value) {
-	static const char *const words[] = {"auto", "linux", "multiboot", NULL};
-	int choice = choose(value, words);
+static enum verdict set_word(struct parser *p, const struct key *key, struct text value) {
+	int choice = text_choose(value, key->words, ARRAY_SIZE(key->words));
 
 	if (choice < 0) return BAD;
-	p->vm->boot = (enum config_boot)choice;
+	*(u8 *)field_of(p, key) = (u8)choice;
 	return GOOD;
 }
 
-static enum verdict set_page_size(struct parser *p, struct text value) {
-	static const char *const words[] = {"4K", "2M", "1G", NULL};
-	int choice = choose(value, words);
+static enum verdict set_page_size(struct parser *p, const struct key *key, struct text value) {
+	enum verdict verdict = set_word(p, key, value);
 
-	if (choice < 0) return BAD;
-	p->vm->leaf_order = (u8)(choice * 9);
-	return GOOD;
+	if (verdict == GOOD) p->vm->leaf_order *= 9;
+	return verdict;
 }
 
-static enum verdict set_flag(struct text value, const char *no, const char *yes, bool *flag) {
-	if (!text_is(value, no) && !text_is(value, yes)) return BAD;
-	*flag = text_is(value, yes);
-	return GOOD;
-}
+#define FIELD(name) .field = offsetof(struct vm_config, name)
 
-static enum verdict set_populate(struct parser *p, struct text value) {
-	return set_flag(value, "eager", "lazy", &p->vm->lazy);
-}
-
-static enum verdict set_debug_exit(struct parser *p, struct text value) {
-	return set_flag(value, "no", "yes", &p->vm->debug_exit);
-}
-
-static enum verdict set_autostart(struct parser *p, struct text value) {
-	return set_flag(value, "no", "yes", &p->vm->autostart);
-}
-
-static enum verdict set_nested(struct parser *p, struct text value) {
-	return set_flag(value, "off", "on", &p->vm->nested);
-}
-
-static const struct key {
-	const char *name;
-	enum verdict (*set)(struct parser *p, struct text value);
-	const char *expected;
-	bool own_quotes; /* the setter wants to see the quotes */
-	bool needed;	 /* without a good value, where one is given, there is no VM */
-} keys[] = {
-	{"kernel", set_kernel, "the name of a module", false, true},
-	{"initrd", set_initrd, "the name of a module", false, true},
-	{"cmdline", set_cmdline, "text", true, false},
-	{"modules", set_modules, "a list such as: name arguments, name arguments", true, true},
-	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G", false, false},
-	{"cpus", set_cpus, "a number from 1 to 64", false, false},
-	{"boot", set_boot, "auto, linux or multiboot", false, false},
-	{"page-size", set_page_size, "4K, 2M or 1G", false, false},
-	{"populate", set_populate, "eager or lazy", false, false},
-	{"debug-exit", set_debug_exit, "yes or no", false, false},
-	{"autostart", set_autostart, "yes or no", false, false},
-	{"nested", set_nested, "on or off", false, false},
+static const struct key keys[] = {
+	{"kernel", set_module, "the name of a module", FIELD(kernel), .needed = true},
+	{"initrd", set_module, "the name of a module", FIELD(initrd), .needed = true},
+	{"cmdline", set_cmdline, "text", .own_quotes = true},
+	{"modules", set_modules, "a list such as: name arguments, name arguments",
+	 .own_quotes = true, .needed = true},
+	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G", FIELD(memory)},
+	{"cpus", set_cpus, "a number from 1 to 64", FIELD(cpus)},
+	{"boot", set_word, "auto, linux or multiboot", FIELD(boot),
+	 .words = {"auto", "linux", "multiboot"}},
+	{"page-size", set_page_size, "4K, 2M or 1G", FIELD(leaf_order),
+	 .words = {"4K", "2M", "1G"}},
+	{"populate", set_word, "eager or lazy", FIELD(lazy), .words = {"eager", "lazy"}},
+	{"debug-exit", set_word, "yes or no", FIELD(debug_exit), .words = {"no", "yes"}},
+	{"autostart", set_word, "yes or no", FIELD(autostart), .words = {"no", "yes"}},
+	{"nested", set_word, "on or off", FIELD(nested), .words = {"off", "on"}},
 };
 
 /* ---- lines ---- */
-
-static void unknown_key(struct parser *p, struct text name) {
-	char known[192];
-	size_t used = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(keys) && used < sizeof(known); i++)
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
-					 keys[i].name);
-	mistake(p, "unknown key %.*s; expected %s", QUOTE(name), known);
-}
 
 static void set_key(struct parser *p, u32 number, struct text value) {
 	const struct key *key = &keys[number];
@@ -302,18 +247,19 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	if (!key->own_quotes && value.len >= 2 && value.at[0] == '"' &&
 	    value.at[value.len - 1] == '"')
 		bare = (struct text){value.at + 1, value.len - 2};
-	enum verdict verdict = key->set(p, bare);
+	enum verdict verdict = key->set(p, key, bare);
 	if (verdict == BAD)
-		mistake(p, "%s cannot be %.*s; expected %s", key->name, QUOTE(value),
+		mistake(p, "%s cannot be %.*s; expected %s", key->name, TEXT_QUOTE(value),
 			key->expected);
 	if (verdict != GOOD && key->needed) p->missing |= bit;
 }
 
 static void parse_key(struct parser *p, struct text line) {
 	struct text name, value;
+	char known[192] = "";
 
 	if (!text_split(line, '=', &name, &value)) {
-		mistake(p, "%.*s is no setting; expected key = value", QUOTE(line));
+		mistake(p, "%.*s is no setting; expected key = value", TEXT_QUOTE(line));
 		return;
 	}
 	name = text_trim(name);
@@ -323,8 +269,9 @@ static void parse_key(struct parser *p, struct text line) {
 			set_key(p, i, value);
 			return;
 		}
+		text_list(known, sizeof(known), keys[i].name, "");
 	}
-	unknown_key(p, name);
+	mistake(p, "unknown key %.*s; expected %s", TEXT_QUOTE(name), known);
 }
 
 /* Takes the last VM out again when it cannot be made. */
@@ -374,11 +321,11 @@ static void begin_vm(struct parser *p, struct text name) {
 
 	if (!name_is_good(name)) {
 		mistake(p, "%.*s cannot be the name of a VM; expected 1 to %u of A-Z a-z 0-9 - _ .",
-			QUOTE(name), VM_NAME_MAX - 1);
+			TEXT_QUOTE(name), VM_NAME_MAX - 1);
 	} else if (name_is_taken(config, name)) {
 		mistake(p,
 			"there is a VM %.*s already; expected another name, this one is left out",
-			QUOTE(name));
+			TEXT_QUOTE(name));
 	} else if (config->nr_vms == CONFIG_MAX_VMS) {
 		mistake(p, "too many VMs; expected at most %u", CONFIG_MAX_VMS);
 	} else {
@@ -397,13 +344,13 @@ static void parse_section(struct parser *p, struct text line) {
 	p->seen = 0;
 	p->vm_line = p->line;
 	if (!inside.len || inside.at[inside.len - 1] != ']') {
-		mistake(p, "%.*s is no section; expected [vm NAME]", QUOTE(line));
+		mistake(p, "%.*s is no section; expected [vm NAME]", TEXT_QUOTE(line));
 		return;
 	}
 	inside.len--;
 	struct text name = inside;
 	if (!text_next_word(&name, &kind) || !text_is(kind, "vm")) {
-		mistake(p, "unknown section %.*s; expected [vm NAME]", QUOTE(line));
+		mistake(p, "unknown section %.*s; expected [vm NAME]", TEXT_QUOTE(line));
 		return;
 	}
 	begin_vm(p, text_trim(name));
@@ -444,7 +391,7 @@ static void parse_line(struct parser *p, struct text line) {
 	else if (p->vm)
 		parse_key(p, line);
 	else if (!p->in_section)
-		mistake(p, "%.*s stands before any section; expected [vm NAME]", QUOTE(line));
+		mistake(p, "%.*s stands before any section; expected [vm NAME]", TEXT_QUOTE(line));
 }
 
 static void config_init(struct config *config) {
@@ -454,11 +401,10 @@ static void config_init(struct config *config) {
 }
 
 u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
-		 config_report_fn report, void *context, struct config *out) {
-	struct parser p = {.config = out, .boot = boot, .file = file, .context = context};
+		 struct config *out) {
+	struct parser p = {.config = out, .boot = boot, .file = file};
 	struct text line;
 
-	p.report = report ? report : log_mistake;
 	config_init(out);
 	/* Some editors put a byte order mark in front. */
 	if (text.len >= 3 && !memcmp(text.at, "\xef\xbb\xbf", 3))
@@ -468,13 +414,8 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 		parse_line(&p, line);
 	}
 	end_section(&p);
-	if (out->mistakes > CONFIG_ERRORS_MAX) {
-		char message[64];
-
-		snprintf(message, sizeof(message), "%u mistakes more",
-			 out->mistakes - CONFIG_ERRORS_MAX);
-		p.report(context, file, 0, message);
-	}
+	if (out->mistakes > CONFIG_ERRORS_MAX)
+		log_warn("%s: %u mistakes more", file, out->mistakes - CONFIG_ERRORS_MAX);
 	return out->mistakes;
 }
 

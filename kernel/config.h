@@ -31,9 +31,9 @@ struct vm_config {
 	const char *cmdline;		  /* never NULL, without the kernel's name */
 	u32 nr_modules;
 	struct config_module modules[CONFIG_MAX_MODULES];
-	u64 memory; /* bytes, whole pages; 0: an equal share of what is free */
-	u32 cpus;   /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
-	enum config_boot boot;
+	u64 memory;    /* bytes, whole pages; 0: an equal share of what is free */
+	u32 cpus;      /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
+	u8 boot;       /* enum config_boot */
 	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
 	bool lazy;     /* map memory when the guest first touches it */
 	bool debug_exit;
@@ -50,17 +50,13 @@ struct config {
 	char text[CONFIG_TEXT_MAX];
 };
 
-/* Told of each mistake: the file, its line from 1 on (0: the file as a whole), one sentence. */
-typedef void (*config_report_fn)(void *context, const char *file, u32 line, const char *message);
-
 /*
  * Reads a configuration into *out, whose former content is lost. Modules are looked up among those
- * of *boot, which has to stay. A mistake is reported (to log_warn() when report is NULL) and costs
- * its line only; a VM whose kernel, initrd or modules are missing is left out. Returns the number
- * of mistakes.
+ * of *boot, which has to stay. A mistake is logged and costs its line only; a VM whose kernel,
+ * initrd or modules are missing is left out. Returns the number of mistakes.
  */
 u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
-		 config_report_fn report, void *context, struct config *out);
+		 struct config *out);
 
 /*
  * The configuration without roost.conf: the first usable module is a kernel with its arguments as

@@ -404,7 +404,7 @@ static void read_config(u64 free) {
 	if (m) {
 		text.at = phys_to_virt(m->start);
 		text.len = m->end - m->start;
-		config_parse(CONFIG_FILE, text, boot, NULL, NULL, &config);
+		config_parse(CONFIG_FILE, text, boot, &config);
 	} else {
 		config_default(boot, &config);
 	}

@@ -2,6 +2,7 @@
 #include "lib/parse.h"
 
 #include "lib/error.h"
+#include "lib/printf.h"
 #include "lib/string.h"
 
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
@@ -90,4 +91,24 @@ int text_to_size(struct text text, u64 *out) {
 	if (value > ~0ul >> shift) return E_RANGE;
 	*out = value << shift;
 	return 0;
+}
+
+int text_to_u32(struct text text, u32 min, u32 max, u32 *out) {
+	u64 value;
+
+	if (text_to_u64(text, &value) || value < min || value > max) return E_RANGE;
+	*out = (u32)value;
+	return 0;
+}
+
+int text_choose(struct text word, const char *const *words, size_t count) {
+	for (size_t i = 0; i < count && words[i]; i++)
+		if (text_is(word, words[i])) return (int)i;
+	return -1;
+}
+
+void text_list(char *list, size_t size, const char *word, const char *end) {
+	size_t used = strlen(list);
+
+	snprintf(list + used, size - used, "%s%s%s", used ? ", " : "", word, end);
 }

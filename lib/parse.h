@@ -11,6 +11,9 @@ struct text {
 	size_t len;
 };
 
+/* For printf's %.*s: cut to what a message has room for. */
+#define TEXT_QUOTE(text) (int)min_u64((text).len, 48), (text).at
+
 /* The text of a string that ends in 0. */
 struct text text_of(const char *string);
 
@@ -40,3 +43,12 @@ int text_to_u64(struct text text, u64 *out) __must_check;
 
 /* A number with an optional K, M, G or T behind it, small or large: in bytes. As text_to_u64(). */
 int text_to_size(struct text text, u64 *out) __must_check;
+
+/* A number from min to max. 0 or E_RANGE, with *out as it was, for all else. */
+int text_to_u32(struct text text, u32 min, u32 max, u32 *out) __must_check;
+
+/* The index of a word among those of a list, which may end in NULL; -1: it is not there. */
+int text_choose(struct text word, const char *const *words, size_t count);
+
+/* Adds a word with an end to a list of them for a message, cut to size bytes. */
+void text_list(char *list, size_t size, const char *word, const char *end);

@@ -73,8 +73,7 @@ static void check_options(const u8 *data, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size) {
-	config_parse("roost.conf", (struct text){(const char *)data, size}, &boot, NULL, NULL,
-		     &config);
+	config_parse("roost.conf", (struct text){(const char *)data, size}, &boot, &config);
 	require(config.nr_vms <= CONFIG_MAX_VMS && config.text_used <= CONFIG_TEXT_MAX);
 	for (u32 i = 0; i < config.nr_vms; i++) {
 		check_vm(&config.vm[i]);
