@@ -140,24 +140,16 @@ static void read_caps(struct vmx_caps *caps) {
 	caps->linear_bits = (u8)(r[0] >> 8);
 }
 
-/* Of a control word: bits 31:0 must be 1, bits 63:32 may be (A.2). */
-static u64 word_cap(const struct vmx_caps *caps, enum vmx_word word) {
-	if (word == VMX_EPT) return vmx_cap(caps, VMX_MSR_EPT_VPID) << 32;
-	if (word == VMX_PROC2) return vmx_cap(caps, VMX_MSR_PROC2);
-	return vmx_cap(caps, word + (vmx_cap(caps, VMX_MSR_BASIC) & BASIC_TRUE ? VMX_MSR_TRUE_PIN
-									       : VMX_MSR_PIN));
-}
-
 static int choose_words(struct vmx_config *c) {
 	int err = 0;
 
 	for (enum vmx_word word = 0; word < VMX_NR_WORDS; word++)
-		c->word[word] = (u32)word_cap(&c->caps, word);
+		c->word[word] = (u32)vmx_word_cap(&c->caps, word);
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++) {
 		const struct control *want = &controls[i];
 
 		if (want->word == VMX_EPT && !(c->proc2 & PROC2_EPT)) continue;
-		if (word_cap(&c->caps, want->word) >> 32 & want->bit) {
+		if (vmx_word_cap(&c->caps, want->word) >> 32 & want->bit) {
 			if (!(off >> i & 1)) c->word[want->word] |= want->bit;
 		} else if (!want->option) {
 			log_error("this CPU's VMX has no %s", want->name);

@@ -16,6 +16,7 @@
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 #include "platform/msr.h"
+#include "vmx/check.h"
 #include "vmx/vmx.h"
 
 struct exit_entry {
@@ -77,15 +78,40 @@ static enum outcome exit_task_switch(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "hardware task switch at rip %lx", vcpu->rip);
 }
 
+/*
+ * The processor refused an entry and says little about it: the rules of SDM 3C 26 tell which field
+ * of the VMCS is wrong, and how.
+ */
+static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 number) {
+	struct vmx_limits limits = {
+		.caps = vmx_config.caps,
+		.current = vmx_of(vcpu)->vmcs_pa,
+		.debugctl = DEBUGCTL_DEFINED,
+		.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE,
+		.ia32e = true,
+		.rtm = true,
+	};
+	struct vmx_rule_broken why;
+	struct vmcs_values values;
+
+	for (unsigned i = 0; i < vmcs_nr_runs; i++)
+		for (u32 at = 0; at < vmcs_runs[i].count; at++) {
+			u32 encoding = vmcs_runs[i].encoding + 2 * at;
+
+			*vmcs_values_at(&values, encoding) = vmread_any(VMCS_FIELD(encoding));
+		}
+	if (vmx_check_controls(&values, &limits, &why) &&
+	    vmx_check_host_state(&values, &limits, &why) &&
+	    vmx_check_guest_state(&values, &limits, &why))
+		return vcpu_stop_reason(vcpu, "VM entry refused, %s %lu, for no known rule", what,
+					number);
+	return vcpu_stop_reason(vcpu, "VM entry refused, %s %lu: %s (%x) is %lx; SDM 3C %s: %s",
+				what, number, why.field, why.encoding,
+				*vmcs_values_at(&values, why.encoding), why.section, why.rule);
+}
+
 static enum outcome exit_bad_state(struct vcpu *vcpu) {
-	return vcpu_stop_reason(
-		vcpu,
-		"VM entry refused the state: cr0 %lx cr3 %lx cr4 %lx efer %lx rip %lx cs %lx "
-		"ss %lx rflags %lx event %lx shadow %lx",
-		vmread(VMCS(guest_cr0)), vmread(VMCS(guest_cr3)), vmread(VMCS(guest_cr4)),
-		vmread(VMCS(guest_efer)), vcpu->rip, vmread(VMCS_AT(guest_access, SEG_CS)),
-		vmread(VMCS_AT(guest_access, SEG_SS)), vcpu->rflags, vmread(VMCS(entry_event)),
-		vmread(VMCS(guest_shadow)));
+	return entry_refused(vcpu, "qualification", vmread(VMCS(qualification)));
 }
 
 static enum outcome exit_bad_entry(struct vcpu *vcpu) {
@@ -277,9 +303,6 @@ bool vmx_exit(struct vcpu *vcpu) {
 
 bool vmx_entry_refused(struct vcpu *vcpu) {
 	vmx_of(vcpu)->launched = 0;
-	vcpu_stop_reason(vcpu,
-			 "VM entry refused the controls: VM-instruction error %lu (SDM 3C "
-			 "30.4)",
-			 vmread(VMCS(instruction_error)));
+	entry_refused(vcpu, "VM-instruction error", vmread(VMCS(instruction_error)));
 	return false;
 }

@@ -114,6 +114,7 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define VMX_MSR_TRUE_PIN   0x48du /* and proc, exit, entry: what must really be 1 */
 #define VMX_MSR_VMFUNC	   0x491u
 #define VMX_NR_MSRS	   18
+#define BASIC_TRUE	   BIT(55)
 
 struct vmx_caps {
 	u64 msr[VMX_NR_MSRS]; /* from VMX_MSR_FIRST on */
@@ -124,9 +125,20 @@ static inline u64 vmx_cap(const struct vmx_caps *caps, u32 msr) {
 	return caps->msr[msr - VMX_MSR_FIRST];
 }
 
+/* Control words, in the order of their capability MSRs; the last one is of EPT capabilities. */
+enum vmx_word { VMX_PIN, VMX_PROC, VMX_EXIT, VMX_ENTRY, VMX_PROC2, VMX_EPT, VMX_NR_WORDS };
+
+/* Of a control word: bits 31:0 must be 1, bits 63:32 may be (A.2). */
+static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) {
+	bool exact = vmx_cap(caps, VMX_MSR_BASIC) & BASIC_TRUE;
+
+	if (word == VMX_EPT) return vmx_cap(caps, VMX_MSR_EPT_VPID) << 32;
+	if (word == VMX_PROC2) return vmx_cap(caps, VMX_MSR_PROC2);
+	return vmx_cap(caps, word + (exact ? VMX_MSR_TRUE_PIN : VMX_MSR_PIN));
+}
+
 #define BASIC_REVISION(basic)  ((u32)(basic)&0x7fffffff)
-#define BASIC_32_BITS	       BIT(48) /* VMX's own structures lie below 4 GiB */
-#define BASIC_TRUE	       BIT(55)
+#define BASIC_32_BITS	       BIT(48)	     /* VMX's own structures lie below 4 GiB */
 #define BASIC_ANY_ERROR	       BIT(56)	     /* exceptions enter with or without an error code */
 #define MISC_TICK_SHIFT(misc)  ((misc)&0x1f) /* the tick counts this bit of the TSC */
 #define MISC_CR3_TARGETS(misc) ((misc) >> 16 & 0x1ff)
@@ -179,6 +191,8 @@ static inline u64 vmx_cap(const struct vmx_caps *caps, u32 msr) {
 #define EPT_QUAL_LINEAR	       BIT(7) /* there is a linear address ... */
 #define EPT_QUAL_FINAL	       BIT(8) /* ... and it is its own translation, not a page walk */
 #define EPT_QUAL_NMI_UNBLOCKED BIT(12)
+
+#define DEBUGCTL_DEFINED       0xffc7ul /* bits of IA32_DEBUGCTL that some processor has (SDM 4 2) */
 
 /* Of the exit reason: the entry failed (27.2.1). */
 #define REASON_ENTRY_FAILED BIT(31)

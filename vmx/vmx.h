@@ -10,9 +10,6 @@
 /* The last index of the exit table is for reasons that no manual named yet. */
 #define VMX_NR_EXITS (NR_REASONS + 1u)
 
-/* Control words, in the order of their capability MSRs; the last one is of EPT capabilities. */
-enum vmx_word { VMX_PIN, VMX_PROC, VMX_EXIT, VMX_ENTRY, VMX_PROC2, VMX_EPT, VMX_NR_WORDS };
-
 /* What all CPUs agreed on: words that have every bit that Roost wants and can use. */
 struct vmx_config {
 	struct vmx_caps caps;

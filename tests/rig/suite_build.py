@@ -20,8 +20,7 @@ VECTOR_OWNERS = r"^(fpu_\w+|svm_load|svm_put)$"
 # Parts of a whole that is tested as one, whose callers come with later features: the dirty log,
 # devices on PCI, and a command that presses the power button.
 UNUSED_YET = {"pt_merge", "pci_add", "pmio_power_button", "shadow_forget", "shadow_forget_all",
-              "gmem_log_start", "gmem_log_stop", "gmem_log_take", "vmcs_values_at",
-              "vmcs_runs", "vmcs_nr_runs"}
+              "gmem_log_start", "gmem_log_stop", "gmem_log_take"}
 
 
 def digest(path):

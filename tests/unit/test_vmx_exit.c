@@ -1,4 +1,4 @@
-// sources: vmx/exit.c vmx/event.c
+// sources: vmx/exit.c vmx/event.c vmx/check.c vmx/fields.c lib/printf.c lib/string.c
 /* The way through an exit on VMX: what it costs in VMREADs and VMWRITEs, and what it leaves. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 
 #include "kernel/vm.h"
 #include "lib/log.h"
+#include "lib/printf.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/bus.h"
@@ -34,6 +35,7 @@ static u64 counts[VMX_NR_EXITS];
 static bool ram_there;
 static unsigned stopped, mmio, halts, queued, flushes, tlb_flushes, logged;
 static u64 long_mode;
+static char stop_reason[200];
 
 struct vmx_config vmx_config = {
 	.caps.msr[VMX_MSR_MISC - VMX_MSR_FIRST] = 5, /* of the preemption timer */
@@ -44,6 +46,8 @@ u64 vmread(struct vmcs_field field) {
 	reads++;
 	return fields[field.encoding];
 }
+
+u64 vmread_any(struct vmcs_field field) { return vmread(field); }
 
 void vmwrite(struct vmcs_field field, u64 value) {
 	writes++;
@@ -126,7 +130,12 @@ enum outcome vcpu_triple_fault(struct vcpu *v) {
 }
 
 enum outcome vcpu_stop_reason(struct vcpu *v, const char *fmt, ...) {
-	(void)v, (void)fmt;
+	va_list ap;
+
+	(void)v;
+	va_start(ap, fmt);
+	vsnprintf(stop_reason, sizeof(stop_reason), fmt, ap);
+	va_end(ap);
 	stopped++;
 	return STOP_VM;
 }
@@ -398,6 +407,48 @@ static void test_unasked_exits(void **state) {
 	assert_int_equal(stopped, 1);
 }
 
+/* SDM 3C 26.8: a failed entry names its reason and no more; the VM's end names field and rule. */
+static void test_a_refused_entry_is_explained(void **state) {
+	static const u64 values[][2] = {
+		{VMCS_guest_rflags, X86_RFLAGS_FIXED},
+		{VMCS_guest_access + 2, 0x209b},
+		{VMCS_guest_access + 14, 0x8b},
+		{VMCS_guest_limit + 14, 0x67},
+		{VMCS_exit_controls, EXIT_HOST_64},
+		{VMCS_host_cr4, X86_CR4_PAE},
+		{VMCS_host_selector + 2, 8},
+		{VMCS_host_tr_selector, 0x18},
+		{VMCS_link, ~0ul},
+		{VMCS_host_rip, 0xffffffff80000000},
+	};
+	struct vmx_caps *caps = &vmx_config.caps;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) fields[values[i][0]] = values[i][1];
+	for (unsigned i = 0; i < 8; i++)
+		fields[VMCS_guest_access + 2 * i] |= i == 1 || i == 7 ? 0 : ACCESS_UNUSABLE;
+	caps->phys_bits = 40;
+	caps->linear_bits = 48;
+	for (unsigned i = 1; i < 5; i++) caps->msr[i] = ~0ul << 32;
+	caps->msr[VMX_MSR_CR0_FIXED0 + 1 - VMX_MSR_FIRST] = ~0ul;
+	caps->msr[VMX_MSR_CR4_FIXED0 + 1 - VMX_MSR_FIRST] = ~0ul;
+
+	fields[VMCS_qualification] = 0;
+	assert_false(leave((u32)REASON_ENTRY_FAILED | REASON_BAD_STATE) && !stopped);
+	assert_string_equal(stop_reason, "VM entry refused, qualification 0, for no known rule");
+	fields[VMCS_guest_base + 14] = 1ul << 47;
+	leave((u32)REASON_ENTRY_FAILED | REASON_BAD_STATE);
+	assert_string_equal(stop_reason, "VM entry refused, qualification 0: guest_base (6814) is "
+					 "800000000000; SDM 3C 26.3.1.2: canonical");
+	fields[VMCS_instruction_error] = 7;
+	fields[VMCS_cr3_targets] = 1;
+	assert_false(vmx_entry_refused(&vcpu));
+	assert_string_equal(stop_reason,
+			    "VM entry refused, VM-instruction error 7: cr3_targets (400a) "
+			    "is 1; SDM 3C 26.2.1.1: no more than there are");
+	memset(caps->msr + 1, 0, 4 * sizeof(u64));
+}
+
 static void test_every_reason_has_a_handler(void **state) {
 	(void)state;
 	for (u32 i = 0; i < VMX_NR_EXITS; i++) {
@@ -427,6 +478,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_what_may_enter, setup),
 		cmocka_unit_test_setup(test_the_tick_leaves_the_guest, setup),
 		cmocka_unit_test_setup(test_unasked_exits, setup),
+		cmocka_unit_test_setup(test_a_refused_entry_is_explained, setup),
 		cmocka_unit_test_setup(test_every_reason_has_a_handler, setup),
 	};
 
