@@ -15,7 +15,7 @@
 
 /* The APIC bit follows the enable bit of IA32_APIC_BASE (APM 2 16.3.1). */
 static u64 without_disabled_apic(struct vcpu *vcpu, u64 edx) {
-	if (unlikely(lapic_mode(vcpu) == LAPIC_DISABLED)) edx &= ~(u64)LEAF1_EDX_APIC;
+	if (unlikely(vcpu->lapic->mode == LAPIC_DISABLED)) edx &= ~(u64)LEAF1_EDX_APIC;
 	return edx;
 }
 

@@ -13,13 +13,7 @@
 /* Register numbers: offset in the page / 16, or MSR - 0x800. */
 enum { REG_ID = 0x02, REG_VERSION, REG_TPR = 0x08, REG_APR, REG_PPR, REG_EOI, REG_REMOTE_READ };
 enum { REG_LDR = 0x0d, REG_DFR, REG_SVR, REG_ISR = 0x10, REG_TMR = 0x18, REG_IRR = 0x20 };
-enum {
-	REG_ESR = 0x28,
-	REG_ICR = 0x30,
-	REG_ICR_HIGH,
-	REG_LVT,
-	REG_LVT_LAST = REG_LVT + NR_LVTS - 1
-};
+enum { REG_ESR = 0x28, REG_ICR = 0x30, REG_ICR_HIGH, REG_LVT, REG_LVT_LAST = REG_LVT + LVT_ERROR };
 enum { REG_TIMER_INITIAL = 0x38, REG_TIMER_CURRENT, REG_TIMER_DIVIDE = 0x3e, REG_SELF_IPI };
 
 /* Version 0x14, highest LVT entry 5, EOI broadcasts can be suppressed (SDM 3A 10.4.8). */
@@ -27,19 +21,48 @@ enum { REG_TIMER_INITIAL = 0x38, REG_TIMER_CURRENT, REG_TIMER_DIVIDE = 0x3e, REG
 
 #define SVR_RESET     0xffu
 #define SVR_WRITABLE  (0xffu | SVR_ENABLE | SVR_FOCUS_OFF | SVR_NO_EOI_BROADCAST)
-#define DFR_FIXED     0x0fffffffu
 
 #define LVT_READ_ONLY (BIT32(12) | BIT32(14))
+#define LVT_LINT      (LVT_VECTOR | LVT_DELIVERY | BIT32(13) | LVT_LEVEL | LVT_MASKED)
 
-/* Bits that software may set in each LVT entry (SDM 3A figure 10-8). */
-static const u32 lvt_writable[NR_LVTS] = {
-	[LVT_TIMER] = LVT_VECTOR | LVT_MASKED | LVT_MODE,
-	[LVT_THERMAL] = LVT_VECTOR | LVT_DELIVERY | LVT_MASKED,
-	[LVT_PERF] = LVT_VECTOR | LVT_DELIVERY | LVT_MASKED,
-	[LVT_LINT0] = LVT_VECTOR | LVT_DELIVERY | BIT32(13) | LVT_LEVEL | LVT_MASKED,
-	[LVT_LINT1] = LVT_VECTOR | LVT_DELIVERY | BIT32(13) | LVT_LEVEL | LVT_MASKED,
-	[LVT_ERROR] = LVT_VECTOR | LVT_MASKED,
+/* Who knows a register: xAPIC's page or x2APIC's MSRs. A write of what is read only is ignored. */
+enum { X_READ = 1, X_WRITE = 2, X2_READ = 4, X2_WRITE = 8 };
+enum { X_ONLY = X_READ | X_WRITE, CONSTANT = X_ONLY | X2_READ, ALL = CONSTANT | X2_WRITE };
+
+/* All registers there are, each with the bits that only read as 0 (SDM 3A 10.12.1.2, figure 10-8).
+ */
+static const struct {
+	u8 access;
+	u32 reserved; /* setting them raises #GP in x2APIC mode */
+} registers[] = {
+	[REG_ID... REG_VERSION] = {CONSTANT, 0},
+	[REG_TPR] = {ALL, ~0xffu},
+	[REG_APR] = {X_ONLY, 0},
+	[REG_PPR] = {CONSTANT, 0},
+	[REG_EOI] = {X_ONLY | X2_WRITE, ~0u},
+	[REG_REMOTE_READ] = {X_ONLY, 0},
+	[REG_LDR] = {CONSTANT, 0},
+	[REG_DFR] = {X_ONLY, 0},
+	[REG_SVR] = {ALL, ~SVR_WRITABLE},
+	[REG_ISR... REG_IRR + 7] = {X_READ | X2_READ, 0},
+	[REG_ESR] = {ALL, ~0u},
+	/* Bits 31:20, 17:16 and 13; bit 12 is delivery status on some processors and ignored. */
+	[REG_ICR] = {ALL, 0xfff32000},
+	[REG_ICR_HIGH] = {X_ONLY, 0},
+	[REG_LVT + LVT_TIMER] = {ALL, ~(LVT_VECTOR | LVT_MASKED | LVT_MODE | LVT_READ_ONLY)},
+	[REG_LVT + LVT_THERMAL... REG_LVT +
+		LVT_PERF] = {ALL, ~(LVT_VECTOR | LVT_DELIVERY | LVT_MASKED | LVT_READ_ONLY)},
+	[REG_LVT + LVT_LINT0... REG_LVT + LVT_LINT1] = {ALL, ~(LVT_LINT | LVT_READ_ONLY)},
+	[REG_LVT_LAST] = {ALL, ~(LVT_VECTOR | LVT_MASKED | LVT_READ_ONLY)},
+	[REG_TIMER_INITIAL] = {ALL, 0},
+	[REG_TIMER_CURRENT] = {CONSTANT, 0},
+	[REG_TIMER_DIVIDE] = {ALL, ~0xbu},
+	[REG_SELF_IPI] = {X2_WRITE, ~0xffu},
 };
+
+static bool knows(u32 reg, u8 access) {
+	return reg < ARRAY_SIZE(registers) && registers[reg].access & access;
+}
 
 /* ---- acceptance ---- */
 
@@ -60,7 +83,8 @@ static u32 priority(const struct lapic *lapic) {
 	return lapic->tpr >> 4 >= service >> 4 ? lapic->tpr : service & 0xf0;
 }
 
-int lapic_pending_vector(struct vcpu *vcpu) {
+/* Highest vector in IRR whose class is above that of PPR, or -1. */
+static int pending_vector(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	u32 vector = highest_irr(lapic);
 
@@ -74,17 +98,7 @@ static void look_again(struct lapic *lapic) {
 	u64 any = load_relaxed(&lapic->irr[0]) | load_relaxed(&lapic->irr[1]) |
 		  load_relaxed(&lapic->irr[2]) | load_relaxed(&lapic->irr[3]);
 
-	if (any && lapic_pending_vector(lapic->vcpu) >= 0) vcpu_request(lapic->vcpu, REQ_EVENT);
-}
-
-void lapic_accept(struct vcpu *vcpu, u8 vector) {
-	struct lapic *lapic = vcpu->lapic;
-	u32 word = vector >> 6;
-	u64 bit = BIT(vector & 63);
-
-	atomic_fetch_and_explicit(&lapic->irr[word], ~bit, memory_order_relaxed);
-	lapic->isr[word] |= bit;
-	lapic->isr_words |= BIT32(word);
+	if (any && pending_vector(lapic->vcpu) >= 0) vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
 bool extint_pending(struct vcpu *vcpu) {
@@ -99,13 +113,19 @@ bool extint_pending(struct vcpu *vcpu) {
 
 int irq_next(struct vcpu *vcpu) {
 	if (unlikely(extint_pending(vcpu))) return pic_peek(&vcpu->vm->platform->pic);
-	return lapic_pending_vector(vcpu);
+	return pending_vector(vcpu);
 }
 
 int irq_accept(struct vcpu *vcpu) {
 	if (unlikely(extint_pending(vcpu))) return pic_accept(&vcpu->vm->platform->pic);
-	int vector = lapic_pending_vector(vcpu);
-	if (vector >= 0) lapic_accept(vcpu, (u8)vector);
+	int vector = pending_vector(vcpu);
+	if (vector < 0) return vector;
+	struct lapic *lapic = vcpu->lapic;
+	u32 word = (u32)vector >> 6;
+	u64 bit = BIT(vector & 63);
+	atomic_fetch_and_explicit(&lapic->irr[word], ~bit, memory_order_relaxed);
+	lapic->isr[word] |= bit;
+	lapic->isr_words |= BIT32(word);
 	return vector;
 }
 
@@ -121,19 +141,15 @@ static __noinline void eoi_level(struct lapic *lapic, u8 vector) {
 
 void lapic_eoi(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
+	u32 vector = lapic_in_service(lapic), word = vector >> 6;
 
-	if (unlikely(!lapic->isr_words)) return;
-	u32 word = 31 - (u32)__builtin_clz(lapic->isr_words);
-	u32 bit = 63 - (u32)__builtin_clzl(lapic->isr[word]);
-	u64 rest = lapic->isr[word] & ~BIT(bit);
-	lapic->isr[word] = rest;
-	if (!rest) lapic->isr_words &= ~BIT32(word);
-	if (unlikely(load_relaxed(&lapic->tmr[word]) & BIT(bit)))
-		eoi_level(lapic, (u8)(word * 64 + bit));
+	if (unlikely(!vector)) return;
+	lapic->isr[word] &= ~BIT(vector & 63);
+	if (!lapic->isr[word]) lapic->isr_words &= ~BIT32(word);
+	if (unlikely(load_relaxed(&lapic->tmr[word]) & BIT(vector & 63)))
+		eoi_level(lapic, (u8)vector);
 	look_again(lapic);
 }
-
-u8 lapic_tpr(struct vcpu *vcpu) { return (u8)vcpu->lapic->tpr; }
 
 void lapic_set_tpr(struct vcpu *vcpu, u8 tpr) {
 	struct lapic *lapic = vcpu->lapic;
@@ -254,10 +270,6 @@ void lapic_reset(struct vcpu *vcpu) {
 	}
 }
 
-u64 lapic_base(struct vcpu *vcpu) { return vcpu->lapic->base; }
-
-enum lapic_mode lapic_mode(struct vcpu *vcpu) { return load_relaxed(&vcpu->lapic->mode); }
-
 int lapic_set_base(struct vcpu *vcpu, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
 	enum lapic_mode old = load_relaxed(&lapic->mode);
@@ -285,36 +297,35 @@ static u32 read_vectors(const _Atomic u64 *words, u32 index) {
 	return (u32)(load_relaxed(&words[index / 2]) >> (index & 1) * 32);
 }
 
-#define NO_REGISTER (~0ul)
-
-/* What a register reads as, 32 bits; NO_REGISTER when there is no such readable register. */
-static u64 read_register(struct lapic *lapic, u32 reg) {
-	bool x2apic = load_relaxed(&lapic->mode) == LAPIC_X2APIC;
-
+static u32 read_register(struct lapic *lapic, u32 reg) {
 	switch (reg) {
-	case REG_ID: return x2apic ? lapic->vcpu->id : lapic->vcpu->id << 24;
+	case REG_ID:
+		return load_relaxed(&lapic->mode) == LAPIC_X2APIC ? lapic->vcpu->id
+								  : lapic->vcpu->id << 24;
 	case REG_VERSION: return VERSION_VALUE;
 	case REG_TPR: return lapic->tpr;
 	case REG_PPR: return priority(lapic);
 	case REG_LDR: return load_relaxed(&lapic->ldr);
+	case REG_DFR: return load_relaxed(&lapic->dfr);
 	case REG_SVR: return load_relaxed(&lapic->svr);
 	case REG_ISR ... REG_ISR + 7: return (u32)(lapic->isr[(reg & 7) / 2] >> (reg & 1) * 32);
 	case REG_TMR ... REG_TMR + 7: return read_vectors(lapic->tmr, reg & 7);
 	case REG_IRR ... REG_IRR + 7: return read_vectors(lapic->irr, reg & 7);
 	case REG_ESR: return lapic->esr;
 	case REG_ICR: return (u32)lapic->icr;
+	case REG_ICR_HIGH: return (u32)(lapic->icr >> 32);
 	case REG_LVT ... REG_LVT_LAST: return load_relaxed(&lapic->lvt[reg - REG_LVT]);
 	case REG_TIMER_INITIAL: return lapic->timer.initial;
 	case REG_TIMER_CURRENT: return lapic_timer_current(lapic);
 	case REG_TIMER_DIVIDE: return lapic->timer.divide;
-	default: return NO_REGISTER;
+	default: return 0;
 	}
 }
 
 static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value) {
 	u32 old = load_relaxed(&lapic->lvt[which]);
 
-	value &= lvt_writable[which];
+	value &= ~(registers[REG_LVT + which].reserved | LVT_READ_ONLY);
 	/* Software-disabled: mask bits are set and stay so (SDM 3A 10.4.7.2). */
 	if (!(load_relaxed(&lapic->svr) & SVR_ENABLE)) value |= LVT_MASKED;
 	store_relaxed(&lapic->lvt[which], value);
@@ -333,131 +344,77 @@ static void write_svr(struct lapic *lapic, u32 value) {
 	for (u32 i = 0; i < NR_LVTS; i++) write_lvt(lapic, i, load_relaxed(&lapic->lvt[i]));
 }
 
-/* Registers that both modes write alike; reserved bits have been dealt with. E_INVAL: none such. */
-static int write_register(struct lapic *lapic, u32 reg, u32 value) {
+/* value has more than 32 bits for x2APIC's ICR only. */
+static void write_register(struct lapic *lapic, u32 reg, u64 value) {
+	u32 low = (u32)value;
+
 	switch (reg) {
 	case REG_TPR: lapic_set_tpr(lapic->vcpu, (u8)value); break;
 	case REG_EOI: lapic_eoi(lapic->vcpu); break;
-	case REG_SVR: write_svr(lapic, value); break;
+	case REG_LDR: store_relaxed(&lapic->ldr, low & 0xff000000); break;
+	case REG_DFR: store_relaxed(&lapic->dfr, low | 0x0fffffff); break;
+	case REG_SVR: write_svr(lapic, low); break;
 	case REG_ESR: lapic->esr = atomic_exchange(&lapic->errors, 0); break;
-	case REG_LVT ... REG_LVT_LAST: write_lvt(lapic, reg - REG_LVT, value); break;
-	case REG_TIMER_INITIAL: lapic_timer_set_initial(lapic, value); break;
-	case REG_TIMER_DIVIDE: lapic_timer_set_divide(lapic, value); break;
-	default: return E_INVAL;
+	case REG_ICR:
+		lapic->icr = value & ~BIT(12);
+		lapic_icr_command(lapic, value);
+		break;
+	case REG_ICR_HIGH:
+		lapic->icr = (lapic->icr & 0xffffffff) | (value & 0xff000000) << 32;
+		break;
+	case REG_LVT ... REG_LVT_LAST: write_lvt(lapic, reg - REG_LVT, low); break;
+	case REG_TIMER_INITIAL: lapic_timer_set_initial(lapic, low); break;
+	case REG_TIMER_DIVIDE: lapic_timer_set_divide(lapic, low); break;
+	case REG_SELF_IPI: lapic_icr_command(lapic, low | BIT(18)); break;
+	default: break; /* read only */
 	}
-	return 0;
 }
 
 /* ---- xAPIC page ---- */
-
-static u32 xapic_read(struct lapic *lapic, u32 reg) {
-	u64 value;
-
-	switch (reg) {
-	case REG_APR:
-	case REG_EOI:
-	case REG_REMOTE_READ: return 0;
-	case REG_DFR: return load_relaxed(&lapic->dfr);
-	case REG_ICR_HIGH: return (u32)(lapic->icr >> 32);
-	default:
-		value = read_register(lapic, reg);
-		if (value != NO_REGISTER) return (u32)value;
-		lapic_error(lapic, ESR_ILLEGAL_REGISTER);
-		return 0;
-	}
-}
 
 u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size) {
 	kvm_pv_eoi_sync(vcpu);
 	/* Only the first four bytes of each 16 exist; SDM 3A 10.4.1 leaves the rest undefined. */
 	if ((offset & 15) + size > 4) return 0;
-	return xapic_read(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
+	if (knows(offset >> 4, X_READ))
+		return read_register(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
+	lapic_error(vcpu->lapic, ESR_ILLEGAL_REGISTER);
+	return 0;
 }
 
 void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 low = (u32)value;
+	u32 reg = offset >> 4;
 
 	if (size != 4 || offset & 15) return;
 	kvm_pv_eoi_sync(vcpu);
-	switch (offset >> 4) {
-	case REG_ID ... REG_VERSION:
-	case REG_APR ... REG_PPR:
-	case REG_REMOTE_READ:
-	case REG_TIMER_CURRENT: break;
-	case REG_LDR: store_relaxed(&lapic->ldr, low & 0xff000000); break;
-	case REG_DFR: store_relaxed(&lapic->dfr, low | DFR_FIXED); break;
-	case REG_ICR:
-		lapic->icr = (lapic->icr & ~0xfffffffful) | (low & 0xccfff);
-		lapic_icr_command(lapic, low, (u32)(lapic->icr >> 56));
-		break;
-	case REG_ICR_HIGH:
-		lapic->icr = (lapic->icr & 0xffffffff) | (u64)(low & 0xff000000) << 32;
-		break;
-	default:
-		if (write_register(lapic, offset >> 4, low))
-			lapic_error(lapic, ESR_ILLEGAL_REGISTER);
-		break;
-	}
+	if (reg == REG_ICR) value = (value & 0xccfff) | (lapic->icr & ~0xfffffffful);
+	if (knows(reg, X_WRITE))
+		write_register(lapic, reg, value);
+	else
+		lapic_error(lapic, ESR_ILLEGAL_REGISTER);
 }
 
 /* ---- x2APIC MSRs (SDM 3A 10.12.1.2) ---- */
 
 int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	struct lapic *lapic = vcpu->lapic;
+	u32 reg = msr - MSR_X2APIC_FIRST;
 
 	kvm_pv_eoi_sync(vcpu);
-	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC) return E_INVAL;
-	if (msr == MSR_X2APIC_FIRST + REG_ICR) {
-		*value = lapic->icr;
-		return 0;
-	}
-	*value = read_register(lapic, msr - MSR_X2APIC_FIRST);
-	return *value == NO_REGISTER ? E_INVAL : 0;
-}
-
-/* Bits of a register whose setting raises #GP in x2APIC mode. */
-static u32 x2apic_reserved(u32 reg) {
-	switch (reg) {
-	case REG_TPR:
-	case REG_SELF_IPI: return ~0xffu;
-	case REG_EOI:
-	case REG_ESR: return ~0u;
-	case REG_SVR: return ~SVR_WRITABLE;
-	case REG_LVT ... REG_LVT_LAST: return ~(lvt_writable[reg - REG_LVT] | LVT_READ_ONLY);
-	case REG_TIMER_DIVIDE: return ~0xbu;
-	default: return 0;
-	}
-}
-
-/* Bits 31:20, 17:16 and 13; bit 12 is delivery status on some processors and ignored. */
-#define X2APIC_ICR_RESERVED 0xfff32000u
-
-static int write_icr(struct lapic *lapic, u64 value) {
-	if (value & X2APIC_ICR_RESERVED) return E_INVAL;
-	lapic->icr = value & ~BIT(12);
-	lapic_icr_command(lapic, (u32)value, (u32)(value >> 32));
+	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC || !knows(reg, X2_READ)) return E_INVAL;
+	*value = reg == REG_ICR ? lapic->icr : read_register(lapic, reg);
 	return 0;
 }
 
 /* Out of line, so that an EOI saves no registers. */
 static __noinline int write_msr(struct vcpu *vcpu, u32 reg, u64 value) {
-	struct lapic *lapic = vcpu->lapic;
-
 	kvm_pv_eoi_sync(vcpu);
-	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC) return E_INVAL;
-	if (reg == REG_ICR) return write_icr(lapic, value);
-	if (value >> 32) return E_INVAL;
-	if (reg == REG_TIMER_INITIAL) {
-		lapic_timer_set_initial(lapic, (u32)value);
-		return 0;
-	}
-	if ((u32)value & x2apic_reserved(reg)) return E_INVAL;
-	if (reg == REG_SELF_IPI) {
-		lapic_icr_command(lapic, (u32)value | 1u << 18, 0);
-		return 0;
-	}
-	return write_register(lapic, reg, (u32)value);
+	if (load_relaxed(&vcpu->lapic->mode) != LAPIC_X2APIC || !knows(reg, X2_WRITE) ||
+	    (u32)value & registers[reg].reserved || (value >> 32 && reg != REG_ICR))
+		return E_INVAL;
+	write_register(vcpu->lapic, reg, value);
+	return 0;
 }
 
 int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {

@@ -86,20 +86,12 @@ void lapic_init_reset(struct vcpu *vcpu);
 
 /* ---- for the run loop, on the vCPU's own CPU; kernel/guest.h has irq_next(), irq_accept() ---- */
 
-/* Highest vector in IRR whose class is above that of PPR, or -1. */
-int lapic_pending_vector(struct vcpu *vcpu);
-
 /* Highest vector in ISR; 0: nothing is in service. */
 static inline u32 lapic_in_service(const struct lapic *lapic) {
-	u32 word;
-
 	if (!lapic->isr_words) return 0;
-	word = 31 - (u32)__builtin_clz(lapic->isr_words);
+	u32 word = 31 - (u32)__builtin_clz(lapic->isr_words);
 	return word * 64 + 63 - (u32)__builtin_clzl(lapic->isr[word]);
 }
-
-/* Moves a vector from IRR to ISR. */
-void lapic_accept(struct vcpu *vcpu, u8 vector);
 
 /* The PIC asks and this vCPU's LINT0 lets it through. */
 bool extint_pending(struct vcpu *vcpu);
@@ -107,8 +99,7 @@ bool extint_pending(struct vcpu *vcpu);
 /* The one place that ends an interrupt: ISR, level EOI to the IOAPIC, then whatever waits. */
 void lapic_eoi(struct vcpu *vcpu);
 
-/* Task priority, 8 bits; CR8 is its upper four. */
-u8 lapic_tpr(struct vcpu *vcpu);
+/* Task priority, 8 bits; CR8 is its upper four. Read: lapic->tpr. */
 void lapic_set_tpr(struct vcpu *vcpu, u8 tpr);
 
 /* ---- registers, on the vCPU's own CPU ---- */
@@ -127,11 +118,7 @@ int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) __must_check;
 int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
 
 /* IA32_APIC_BASE. 0, or E_INVAL for reserved bits and forbidden transitions (SDM 3A 10.12.5). */
-u64 lapic_base(struct vcpu *vcpu);
 int lapic_set_base(struct vcpu *vcpu, u64 value) __must_check;
-
-/* The mode that CPUID shows: bit 9 of leaf 1 EDX is clear while the mode is LAPIC_DISABLED. */
-enum lapic_mode lapic_mode(struct vcpu *vcpu);
 
 /* IA32_TSC_DEADLINE, in guest TSC ticks; 0 when disarmed. */
 u64 lapic_deadline(struct vcpu *vcpu);

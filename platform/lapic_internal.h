@@ -63,5 +63,5 @@ u32 lapic_timer_current(struct lapic *lapic);
 /* After the timer's LVT entry has changed from old to what it is now. */
 void lapic_timer_lvt_changed(struct lapic *lapic, u32 old);
 
-/* lapic_ipi.c: sends what the ICR says; dest is 32 bits wide in x2APIC mode, 8 otherwise. */
-void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest);
+/* lapic_ipi.c: sends what this value of the ICR says, in the layout of the APIC's mode. */
+void lapic_icr_command(struct lapic *lapic, u64 icr);

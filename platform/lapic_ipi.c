@@ -122,17 +122,18 @@ static u64 shorthand_set(struct vcpu *vcpu, enum shorthand shorthand, u32 delive
 	return shorthand == TO_SELF ? self : all_vcpus(vcpu->vm);
 }
 
-void lapic_icr_command(struct lapic *lapic, u32 command, u32 dest) {
+void lapic_icr_command(struct lapic *lapic, u64 icr) {
 	struct vcpu *vcpu = lapic->vcpu;
-	enum shorthand shorthand = ICR_SHORTHAND(command);
+	enum shorthand shorthand = ICR_SHORTHAND(icr);
+	bool x2apic = load_relaxed(&lapic->mode) == LAPIC_X2APIC;
 	struct apic_msg msg = {
-		.dest = load_relaxed(&lapic->mode) == LAPIC_XAPIC ? from_8_bits(dest) : dest,
-		.vector = (u8)command,
-		.delivery = command >> 8 & 7,
-		.logical = command & ICR_LOGICAL,
+		.dest = x2apic ? (u32)(icr >> 32) : from_8_bits((u32)(icr >> 56)),
+		.vector = (u8)icr,
+		.delivery = icr >> 8 & 7,
+		.logical = icr & ICR_LOGICAL,
 		/* The trigger mode has a meaning for INIT only (SDM 3A 10.6.1). */
-		.level = command & ICR_LEVEL && (command >> 8 & 7) == DELIVER_INIT,
-		.assert = command & ICR_ASSERT,
+		.level = icr & ICR_LEVEL && (icr >> 8 & 7) == DELIVER_INIT,
+		.assert = icr & ICR_ASSERT,
 	};
 
 	if (msg.delivery <= DELIVER_LOWEST && msg.vector < 16) {

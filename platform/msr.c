@@ -11,9 +11,7 @@
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 
-#define MSR_TSC_ADJUST 0x3bu
-
-#define X2APIC_MSRS    (MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1)
+#define X2APIC_MSRS (MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1)
 
 u64 guest_tsc(struct vcpu *vcpu) { return time_tsc() + vcpu->tsc_offset; }
 
@@ -34,7 +32,9 @@ static bool exists(const struct cpu_model *model, u8 vendor) {
 	case MSR_ANY: return true;
 	case MSR_AMD: return model->is_amd;
 	case MSR_INTEL: return !model->is_amd;
-	default: return model->has_svm;
+	case MSR_SVM: return model->has_svm;
+	case MSR_RDTSCP: return model->has_rdtscp;
+	default: return model->has_xsaves;
 	}
 }
 
@@ -46,49 +46,36 @@ static const struct msr_range *find(struct vcpu *vcpu, u32 msr) {
 		u32 mid = (low + high) / 2;
 		const struct msr_range *range = &msr_table[mid];
 
-		if (msr > range->last) {
+		if (msr > range->last)
 			low = mid + 1;
-		} else if (msr < range->first) {
+		else if (msr < range->first)
 			high = mid;
-		} else {
+		else
 			return exists(vcpu->vm->cpu_model, range->vendor) ? range : NULL;
-		}
 	}
 	return NULL;
 }
 
-int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 *value) {
-	*value = vcpu->tsc_adjust;
-	return 0;
-}
-
-int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	msr_move_tsc(vcpu, value - vcpu->tsc_adjust);
-	return 0;
-}
-
-int msr_read_deadline(struct vcpu *vcpu, u32 msr __unused, u64 *value) {
-	*value = lapic_deadline(vcpu);
-	return 0;
-}
-
-int msr_write_deadline(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	lapic_set_deadline(vcpu, value);
-	return 0;
-}
-
 int msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS) return lapic_msr_read(vcpu, msr, value);
-	if (msr == MSR_TSC_DEADLINE) return msr_read_deadline(vcpu, msr, value);
-	if (msr == MSR_TSC_ADJUST) return msr_read_tsc_adjust(vcpu, msr, value);
+	if (msr == MSR_TSC_ADJUST) {
+		*value = vcpu->tsc_adjust;
+		return 0;
+	}
 	const struct msr_range *range = find(vcpu, msr);
 	return range ? range->read(vcpu, msr, value) : E_INVAL;
 }
 
 int msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	if (msr - MSR_X2APIC_FIRST < X2APIC_MSRS) return lapic_msr_write(vcpu, msr, value);
-	if (msr == MSR_TSC_DEADLINE) return msr_write_deadline(vcpu, msr, value);
-	if (msr == MSR_TSC_ADJUST) return msr_write_tsc_adjust(vcpu, msr, value);
+	if (msr == MSR_TSC_DEADLINE) {
+		lapic_set_deadline(vcpu, value);
+		return 0;
+	}
+	if (msr == MSR_TSC_ADJUST) {
+		msr_move_tsc(vcpu, value - vcpu->tsc_adjust);
+		return 0;
+	}
 	const struct msr_range *range = find(vcpu, msr);
 	return range && range->write ? range->write(vcpu, msr, value) : E_INVAL;
 }
@@ -111,7 +98,8 @@ enum outcome msr_write_exit(struct vcpu *vcpu) {
 
 u32 msr_table_check(const struct msr_range *table, u32 len) {
 	for (u32 i = 0; i < len; i++) {
-		if (table[i].first > table[i].last || !table[i].read || table[i].vendor > MSR_SVM)
+		if (table[i].first > table[i].last || !table[i].read ||
+		    table[i].vendor > MSR_XSAVES)
 			return i + 1;
 		if (i && table[i - 1].last >= table[i].first) return i + 1;
 	}

@@ -8,11 +8,13 @@
 #include "kernel/vcpu.h"
 #include "lib/types.h"
 
-#define MTRR_VARIABLE 8	 /* base and mask pairs */
-#define MTRR_FIXED    11 /* 64 KiB, two of 16 KiB, eight of 4 KiB */
+#define MSR_TSC_ADJUST 0x3bu
 
-#define MTRR_UC	      0u
-#define MTRR_WB	      6u
+#define MTRR_VARIABLE  8  /* base and mask pairs */
+#define MTRR_FIXED     11 /* 64 KiB, two of 16 KiB, eight of 4 KiB */
+
+#define MTRR_UC	       0u
+#define MTRR_WB	       6u
 
 /* VM_CR (APM 2 15.30.1) */
 #define VM_CR_R_INIT BIT(1)
@@ -54,11 +56,12 @@ int msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
 
 /* ---- the table ---- */
 
-enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL, MSR_SVM };
+/* Where an MSR exists: everywhere, for one vendor, or with the feature that has it. */
+enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL, MSR_SVM, MSR_RDTSCP, MSR_XSAVES };
 
 struct msr_range {
 	u32 first, last; /* both inclusive */
-	u8 vendor;	 /* enum msr_vendor: where the MSRs exist; SVM: where that is offered */
+	u8 vendor;	 /* enum msr_vendor */
 	int (*read)(struct vcpu *vcpu, u32 msr, u64 *value);
 	int (*write)(struct vcpu *vcpu, u32 msr, u64 value); /* NULL: read only, writes are #GP */
 };
@@ -71,9 +74,3 @@ u32 msr_table_check(const struct msr_range *table, u32 len);
 
 /* Moves the guest's TSC by delta (modulo 2^64), and TSC_ADJUST and the deadline timer with it. */
 void msr_move_tsc(struct vcpu *vcpu, u64 delta);
-
-/* Handlers that the table shares with the quick path past it. */
-int msr_read_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 *value);
-int msr_write_tsc_adjust(struct vcpu *vcpu, u32 msr, u64 value);
-int msr_read_deadline(struct vcpu *vcpu, u32 msr, u64 *value);
-int msr_write_deadline(struct vcpu *vcpu, u32 msr, u64 value);

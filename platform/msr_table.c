@@ -36,8 +36,6 @@ static bool canonical(u64 address) {
 	return (u64)((s64)(address << 16) >> 16) == address; /* 48 bits; no five-level paging */
 }
 
-/* ---- constants ---- */
-
 static int read_zero(struct vcpu *vcpu __unused, u32 msr __unused, u64 *value) {
 	*value = 0;
 	return 0;
@@ -47,7 +45,7 @@ static int read_zero(struct vcpu *vcpu __unused, u32 msr __unused, u64 *value) {
 static int read_value(struct vcpu *vcpu, u32 msr, u64 *value) {
 	switch (msr) {
 	case 0x10: *value = guest_tsc(vcpu); break;
-	case 0x1b: *value = lapic_base(vcpu); break;
+	case 0x1b: *value = vcpu->lapic->base; break;
 	case 0x2ff: *value = vcpu->msrs->mtrr_def_type; break;
 	case 0x3a: /* FEATURE_CONTROL: VMX off, and locked: it cannot be turned on (SDM 3C 23.7) */
 		*value = BIT(0);
@@ -55,12 +53,24 @@ static int read_value(struct vcpu *vcpu, u32 msr, u64 *value) {
 	case 0x8b: /* a microcode revision that exists, so that systems do not complain */
 		*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
 		break;
+	case MSR_TSC_ADJUST: *value = vcpu->tsc_adjust; break;
 	case 0xfe: /* MTRRcap */ *value = MTRR_VARIABLE | MTRR_CAP_FIXED | MTRR_CAP_WC; break;
+	case MSR_TSC_DEADLINE: *value = lapic_deadline(vcpu); break;
 	default: /* OSVW_ID_LENGTH: errata 0 to 3 have a status bit, and none of them applies */
 		*value = 4;
 		break;
 	}
 	return 0;
+}
+
+static int write_value(struct vcpu *vcpu, u32 msr, u64 value) {
+	switch (msr) {
+	case 0x10: msr_move_tsc(vcpu, value - guest_tsc(vcpu)); return 0;
+	case 0x1b: return lapic_set_base(vcpu, value);
+	case MSR_TSC_ADJUST: msr_move_tsc(vcpu, value - vcpu->tsc_adjust); return 0;
+	case MSR_TSC_DEADLINE: lapic_set_deadline(vcpu, value); return 0;
+	default: return efer_set(vcpu, value);
+	}
 }
 
 static int write_zero_only(struct vcpu *vcpu __unused, u32 msr __unused, u64 value) {
@@ -69,17 +79,6 @@ static int write_zero_only(struct vcpu *vcpu __unused, u32 msr __unused, u64 val
 
 static int write_ignore(struct vcpu *vcpu __unused, u32 msr __unused, u64 value __unused) {
 	return 0;
-}
-
-/* ---- time and APIC ---- */
-
-static int write_tsc(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	msr_move_tsc(vcpu, value - guest_tsc(vcpu));
-	return 0;
-}
-
-static int write_apic_base(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	return lapic_set_base(vcpu, value);
 }
 
 /* ---- registers that the back end holds ---- */
@@ -123,22 +122,13 @@ static int write_sysenter(struct vcpu *vcpu, u32 msr, u64 value) {
 			    : write_vreg_canonical(vcpu, msr, value);
 }
 
-static int write_efer(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	return efer_set(vcpu, value);
-}
-
 static int write_pat(struct vcpu *vcpu, u32 msr, u64 value) {
 	return pat_valid(value) ? write_vreg(vcpu, msr, value) : E_INVAL;
 }
 
-static int read_tsc_aux(struct vcpu *vcpu, u32 msr, u64 *value) {
-	return vcpu->vm->cpu_model->has_rdtscp ? read_vreg(vcpu, msr, value) : E_INVAL;
-}
-
 /* The upper half: AMD drops it, Intel refuses it (SDM 4 table 2-2). */
 static int write_tsc_aux(struct vcpu *vcpu, u32 msr, u64 value) {
-	if (!vcpu->vm->cpu_model->has_rdtscp || (!is_amd(vcpu) && value >> 32)) return E_INVAL;
-	return write_vreg_low(vcpu, msr, value);
+	return !is_amd(vcpu) && value >> 32 ? E_INVAL : write_vreg_low(vcpu, msr, value);
 }
 
 static enum seg seg_of(u32 msr) { return msr == X86_MSR_FS_BASE ? SEG_FS : SEG_GS; }
@@ -159,15 +149,6 @@ static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value) {
 	seg.base = value;
 	vcpu_set_segment(vcpu, seg_of(msr), &seg);
 	return 0;
-}
-
-/* No supervisor state component is offered, so the register exists and holds 0. */
-static int read_xss(struct vcpu *vcpu, u32 msr, u64 *value) {
-	return vcpu->vm->cpu_model->has_xsaves ? read_zero(vcpu, msr, value) : E_INVAL;
-}
-
-static int write_xss(struct vcpu *vcpu, u32 msr, u64 value) {
-	return vcpu->vm->cpu_model->has_xsaves ? write_zero_only(vcpu, msr, value) : E_INVAL;
 }
 
 /* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
@@ -294,13 +275,13 @@ static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value) {
 
 /* Ascending; checked by msr_table_check() at start-up and by a unit test. */
 const struct msr_range msr_table[] = {
-	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},    /* P5_MC_ADDR, P5_MC_TYPE */
-	{0x10, 0x10, MSR_ANY, read_value, write_tsc},	    /* TSC */
-	{0x11, 0x12, MSR_ANY, read_kvm, kvm_pv_msr_write},  /* KVM, old numbers */
-	{0x17, 0x17, MSR_INTEL, read_zero, NULL},	    /* PLATFORM_ID */
-	{0x1b, 0x1b, MSR_ANY, read_value, write_apic_base}, /* APIC_BASE */
-	{0x3a, 0x3a, MSR_INTEL, read_value, NULL},	    /* FEATURE_CONTROL */
-	{0x3b, 0x3b, MSR_ANY, msr_read_tsc_adjust, msr_write_tsc_adjust},
+	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},     /* P5_MC_ADDR, P5_MC_TYPE */
+	{0x10, 0x10, MSR_ANY, read_value, write_value},	     /* TSC */
+	{0x11, 0x12, MSR_ANY, read_kvm, kvm_pv_msr_write},   /* KVM, old numbers */
+	{0x17, 0x17, MSR_INTEL, read_zero, NULL},	     /* PLATFORM_ID */
+	{0x1b, 0x1b, MSR_ANY, read_value, write_value},	     /* APIC_BASE */
+	{0x3a, 0x3a, MSR_INTEL, read_value, NULL},	     /* FEATURE_CONTROL */
+	{0x3b, 0x3b, MSR_ANY, read_value, write_value},	     /* TSC_ADJUST */
 	{0x8b, 0x8b, MSR_ANY, read_value, write_microcode},  /* BIOS_SIGN_ID, PATCH_LEVEL */
 	{0xfe, 0xfe, MSR_ANY, read_value, NULL},	     /* MTRRcap */
 	{0x174, 0x174, MSR_ANY, read_vreg, write_vreg_low},  /* SYSENTER_CS */
@@ -316,18 +297,18 @@ const struct msr_range msr_table[] = {
 	{0x268, 0x26f, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix4K */
 	{0x277, 0x277, MSR_ANY, read_vreg, write_pat},		    /* PAT */
 	{0x2ff, 0x2ff, MSR_ANY, read_value, write_mtrr_def_type},
-	{0x6e0, 0x6e0, MSR_ANY, msr_read_deadline, msr_write_deadline},
+	{MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, MSR_ANY, read_value, write_value},
 	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
-	{0xda0, 0xda0, MSR_ANY, read_xss, write_xss}, /* XSS */
+	{0xda0, 0xda0, MSR_XSAVES, read_zero, write_zero_only}, /* XSS: no component is offered */
 	{MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_ANY, read_kvm, kvm_pv_msr_write},
 	{MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, MSR_ANY, read_kvm, kvm_pv_msr_write},
-	{0xc0000080, 0xc0000080, MSR_ANY, read_vreg, write_efer},	    /* EFER */
+	{0xc0000080, 0xc0000080, MSR_ANY, read_vreg, write_value},	    /* EFER */
 	{0xc0000081, 0xc0000081, MSR_ANY, read_vreg, write_vreg},	    /* STAR */
 	{0xc0000082, 0xc0000083, MSR_ANY, read_vreg, write_vreg_canonical}, /* LSTAR, CSTAR */
 	{0xc0000084, 0xc0000084, MSR_ANY, read_vreg, write_vreg_low},	    /* SFMASK */
 	{0xc0000100, 0xc0000101, MSR_ANY, read_seg_base, write_seg_base},
 	{0xc0000102, 0xc0000102, MSR_ANY, read_vreg, write_vreg_canonical}, /* KernelGSbase */
-	{0xc0000103, 0xc0000103, MSR_ANY, read_tsc_aux, write_tsc_aux},
+	{0xc0000103, 0xc0000103, MSR_RDTSCP, read_vreg, write_tsc_aux},
 	{0xc0010010, 0xc0010010, MSR_AMD, read_kept, write_kept},  /* SYSCFG */
 	{0xc0010015, 0xc0010015, MSR_AMD, read_kept, write_kept},  /* HWCR */
 	{0xc0010016, 0xc0010019, MSR_AMD, read_kept, write_kept},  /* IORR base and mask, twice */

@@ -10,12 +10,7 @@
 
 static struct cpu_model model;
 static struct vm *vm;
-static enum lapic_mode mode;
-
-enum lapic_mode lapic_mode(struct vcpu *vcpu) {
-	(void)vcpu;
-	return mode;
-}
+static struct lapic apic;
 
 static int set_up(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 3, .tsc_khz = 2600000};
@@ -24,7 +19,8 @@ static int set_up(void **state) {
 	fake_reset();
 	vm = fake_vm_create(3, 0);
 	vm->cpu_model = &model;
-	mode = LAPIC_XAPIC;
+	for (u32 i = 0; i < 3; i++) vm->vcpus[i]->lapic = &apic;
+	apic.mode = LAPIC_XAPIC;
 	return cpu_model_build(&model, &fake_amd, &config);
 }
 
@@ -93,10 +89,10 @@ static void test_ospke_follows_cr4(void **state) {
 
 static void test_apic_bit_follows_its_enable(void **state) {
 	(void)state;
-	mode = LAPIC_X2APIC;
+	apic.mode = LAPIC_X2APIC;
 	assert_int_equal(ask(0, 1, 0)->gpr[RDX] >> 9 & 1, 1);
 	assert_int_equal(ask(0, CPUID_EXT + 1, 0)->gpr[RDX] >> 9 & 1, 1);
-	mode = LAPIC_DISABLED;
+	apic.mode = LAPIC_DISABLED;
 	assert_int_equal(ask(0, 1, 0)->gpr[RDX] >> 9 & 1, 0);
 	assert_int_equal(ask(0, CPUID_EXT + 1, 0)->gpr[RDX] >> 9 & 1, 0);
 	assert_int_equal(ask(0, 1, 0)->gpr[RDX], 0x178bfbff & ~0x200);
@@ -120,7 +116,7 @@ static void test_asking_leaves_the_record_alone(void **state) {
 
 	(void)state;
 	before = model;
-	mode = LAPIC_DISABLED;
+	apic.mode = LAPIC_DISABLED;
 	vcpu_set_reg(vm->vcpus[2], VREG_CR4, ~0ul);
 	for (u32 leaf = 0; leaf < 0x30; leaf++)
 		for (u32 sub = 0; sub < 12; sub++) {

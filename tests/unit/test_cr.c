@@ -13,17 +13,9 @@
 static struct cpu_model model;
 static struct vm *vm;
 static struct vcpu *vcpu;
-static u8 tpr;
+static struct lapic apic;
 
-u8 lapic_tpr(struct vcpu *v) {
-	(void)v;
-	return tpr;
-}
-
-void lapic_set_tpr(struct vcpu *v, u8 value) {
-	(void)v;
-	tpr = value;
-}
+void lapic_set_tpr(struct vcpu *v, u8 value) { v->lapic->tpr = value; }
 
 static void use_host(const struct cpu_model_host *host) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = 2600000};
@@ -34,9 +26,10 @@ static void use_host(const struct cpu_model_host *host) {
 static int set_up(void **state) {
 	(void)state;
 	fake_reset();
-	tpr = 0;
+	apic.tpr = 0;
 	vm = fake_vm_create(1, 0);
 	vcpu = vm->vcpus[0];
+	vcpu->lapic = &apic;
 	vm->cpu_model = &model;
 	use_host(&fake_intel); /* it has PCID and protection keys */
 	vcpu_set_reg(vcpu, VREG_CR0, RESET_CR0);
@@ -310,11 +303,11 @@ static void test_cr8_is_the_task_priority(void **state) {
 
 	(void)state;
 	accepted(cr_write(vcpu, 8, 9));
-	assert_int_equal(tpr, 0x90);
+	assert_int_equal(apic.tpr, 0x90);
 	faults(cr_write(vcpu, 8, 16), X86_GP);
 	faults(cr_write(vcpu, 8, BIT(40)), X86_GP);
-	assert_int_equal(tpr, 0x90);
-	tpr = 0xa7;
+	assert_int_equal(apic.tpr, 0x90);
+	apic.tpr = 0xa7;
 	accepted(cr_read(vcpu, 8, &value));
 	assert_int_equal(value, 10);
 }

@@ -34,7 +34,7 @@ static int wrmsr(struct vcpu *vcpu, u32 reg, u64 value) {
 }
 
 static void to_x2apic(struct vcpu *vcpu) {
-	assert_int_equal(lapic_set_base(vcpu, lapic_base(vcpu) | LAPIC_BASE_X2APIC), 0);
+	assert_int_equal(lapic_set_base(vcpu, vcpu->lapic->base | LAPIC_BASE_X2APIC), 0);
 }
 
 /* A vCPU whose local APIC is enabled, without a request left over. */
@@ -57,8 +57,8 @@ static void power_up_state(void **state) {
 	struct vcpu *ap = vm->vcpus[1];
 
 	(void)state;
-	assert_int_equal(lapic_base(vm->vcpus[0]), 0xfee00900);
-	assert_int_equal(lapic_base(ap), 0xfee00800);
+	assert_int_equal(vm->vcpus[0]->lapic->base, 0xfee00900);
+	assert_int_equal(ap->lapic->base, 0xfee00800);
 	assert_int_equal(rd(ap, ID), 1 << 24);
 	assert_int_equal(rd(ap, VERSION), 0x01050014);
 	assert_int_equal(rd(ap, TPR) | rd(ap, PPR) | rd(ap, LDR), 0);
@@ -83,10 +83,10 @@ static void init_keeps_id_and_base(void **state) {
 	to_x2apic(vcpu);
 	assert_int_equal(wrmsr(vcpu, TPR, 0x20), 0);
 	post(vcpu, 0x50);
-	lapic_accept(vcpu, 0x50);
+	assert_int_equal(irq_accept(vcpu), 0x50);
 	assert_int_equal(wrmsr(vcpu, COUNT, 1000), 0);
 	lapic_init_reset(vcpu);
-	assert_int_equal(lapic_base(vcpu), 0xfee00c00);
+	assert_int_equal(vcpu->lapic->base, 0xfee00c00);
 	assert_int_equal(msr(vcpu, ID), 1);
 	assert_int_equal(msr(vcpu, LDR), 2);
 	assert_int_equal(msr(vcpu, SVR), 0xff);
@@ -117,9 +117,10 @@ static void base_transitions(void **state) {
 			if (from == X2APIC) to_x2apic(vcpu);
 			assert_int_equal(lapic_set_base(vcpu, 0xfee00100 | to << 10),
 					 allowed[from][to] ? 0 : E_INVAL);
-			assert_int_equal(lapic_base(vcpu) >> 10 & 3, allowed[from][to] ? to : from);
-			assert_int_equal(lapic_mode(vcpu), (lapic_base(vcpu) >> 11 & 1) +
-								   (lapic_base(vcpu) >> 10 & 1));
+			assert_int_equal(vcpu->lapic->base >> 10 & 3,
+					 allowed[from][to] ? to : from);
+			assert_int_equal(vcpu->lapic->mode, (vcpu->lapic->base >> 11 & 1) +
+								    (vcpu->lapic->base >> 10 & 1));
 			rig_destroy(vm);
 		}
 }

@@ -31,7 +31,7 @@ static void make_kind(struct machine *m, u32 id, enum kind kind, u8 ldr) {
 	wr(vcpu, 0xd0, (u32)ldr << 24);
 	wr(vcpu, 0xe0, kind == CLUSTER ? 0x0fffffff : kind == ODD_DFR ? 0x5fffffff : 0xffffffff);
 	if (kind == X2APIC)
-		assert_int_equal(lapic_set_base(vcpu, lapic_base(vcpu) | LAPIC_BASE_X2APIC), 0);
+		assert_int_equal(lapic_set_base(vcpu, vcpu->lapic->base | LAPIC_BASE_X2APIC), 0);
 	if (kind == HW_OFF) assert_int_equal(lapic_set_base(vcpu, 0xfee00000), 0);
 }
 

@@ -19,18 +19,13 @@ static struct vcpu *vcpu;
 
 /* ---- the local APIC and the paravirtual part, as recorders ---- */
 
-static u64 apic_base, deadline, x2apic_value, kvm_value;
+static struct lapic apic;
+static u64 deadline, x2apic_value, kvm_value;
 static u32 x2apic_msr, kvm_msr, apic_tsc_moves, clock_moves;
 
-u64 lapic_base(struct vcpu *v) {
-	(void)v;
-	return apic_base;
-}
-
 int lapic_set_base(struct vcpu *v, u64 value) {
-	(void)v;
 	if (value & 1) return E_INVAL;
-	apic_base = value;
+	v->lapic->base = value;
 	return 0;
 }
 
@@ -61,11 +56,6 @@ int lapic_msr_write(struct vcpu *v, u32 msr, u64 value) {
 	x2apic_msr = msr;
 	x2apic_value = value;
 	return msr == 0x8ff ? E_INVAL : 0;
-}
-
-u8 lapic_tpr(struct vcpu *v) {
-	(void)v;
-	return 0;
 }
 
 void lapic_set_tpr(struct vcpu *v, u8 tpr) {
@@ -113,7 +103,8 @@ static int set_up(void **state) {
 	vcpu = vm->vcpus[0];
 	nested = false;
 	use_host(&fake_amd);
-	apic_base = deadline = x2apic_value = kvm_value = 0;
+	vcpu->lapic = &apic;
+	apic.base = deadline = x2apic_value = kvm_value = 0;
 	x2apic_msr = kvm_msr = apic_tsc_moves = clock_moves = 0;
 	return 0;
 }
@@ -209,10 +200,18 @@ static void test_T_G1_table_is_sorted(void **state) {
 }
 
 static bool in_table(u32 msr) {
+	const bool there[] = {
+		[MSR_ANY] = true,
+		[MSR_AMD] = model.is_amd,
+		[MSR_INTEL] = !model.is_amd,
+		[MSR_SVM] = model.has_svm,
+		[MSR_RDTSCP] = model.has_rdtscp,
+		[MSR_XSAVES] = model.has_xsaves,
+	};
+
 	for (u32 i = 0; i < msr_table_len; i++)
 		if (msr >= msr_table[i].first && msr <= msr_table[i].last)
-			return msr_table[i].vendor == MSR_ANY ||
-			       msr_table[i].vendor == (model.is_amd ? MSR_AMD : MSR_INTEL);
+			return there[msr_table[i].vendor];
 	return false;
 }
 
