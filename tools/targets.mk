@@ -2,7 +2,7 @@
 
 PYTHON := /usr/bin/python3
 GUEST_FILES := $(BUILD)/linux/vmlinuz $(BUILD)/linux/initrd.img
-C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],$(ROOMS) guest-tests guest-tests/* tests tests/* tools/bench)))
+C_FILES = $(sort $(wildcard $(addsuffix /*.[ch],$(ROOMS) guest-tests guest-tests/* tests tests/* tools/bench tools/nested)))
 
 .PHONY: setup guest run run-intel iso usb netboot test test-quick unit lint format bench bench-check bench-keep coverage clean \
 	distclean help
@@ -71,6 +71,7 @@ format: setup
 	clang-format -i $(C_FILES) && clang-format -i $(C_FILES)
 
 include tools/bench/bench.mk
+include tools/nested/nested.mk
 
 bench bench-check bench-keep: setup
 	@$(MAKE) --no-print-directory image bench-files
