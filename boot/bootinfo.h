@@ -50,7 +50,8 @@ struct boot_info {
 	u32 nr_modules;
 	struct boot_module module[BOOT_MAX_MODULES];
 	char cmdline[BOOT_CMDLINE_MAX];
-	bool cmdline_has_name; /* word 0 of cmdline is the name of Roost's file (QEMU does that) */
+	bool cmdline_has_name; /* word 0 of cmdline is the name of Roost's file (of QEMU and Roost)
+				*/
 	char loader[64];       /* "GRUB 2.06-13", "qemu", ... or "" */
 	u32 rsdp_size;	       /* 0: to be searched for; else RSDP_V1_SIZE or RSDP_V2_SIZE */
 	u8 rsdp[RSDP_V2_SIZE]; /* the loader's copy, not yet checked */

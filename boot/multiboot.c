@@ -51,7 +51,7 @@ static void set_cmdline(struct boot_info *out, hpa_t from, u64 max) {
 
 static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
 	(void)copy_string(out->loader, sizeof(out->loader), from, max);
-	out->cmdline_has_name = !strcmp(out->loader, "qemu");
+	out->cmdline_has_name = !strcmp(out->loader, "qemu") || !strcmp(out->loader, "Roost");
 }
 
 /*

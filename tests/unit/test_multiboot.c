@@ -135,6 +135,18 @@ static int mb1_parse(void) {
 	return boot_info_parse(MB1_BOOT_MAGIC, MB1_AT, &info);
 }
 
+/* Roost itself gives its guests the kernel's name before the command line, as QEMU does. */
+static void test_mb1_roost(void **state) {
+	(void)state;
+	mb1_qemu("roost.img on-idle=poweroff");
+	put_string(TEXT_AT + 0x800, "Roost");
+	assert_int_equal(mb1_parse(), 0);
+	assert_true(info.cmdline_has_name);
+	put_string(TEXT_AT + 0x800, "Roosts");
+	assert_int_equal(mb1_parse(), 0);
+	assert_false(info.cmdline_has_name);
+}
+
 static void test_mb1_qemu(void **state) {
 	(void)state;
 	mb1_qemu("build/roost.elf console=com1 loglevel=debug");
@@ -741,6 +753,7 @@ static void test_mb2_string_without_end(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_mb1_qemu, setup),
+		cmocka_unit_test_setup(test_mb1_roost, setup),
 		cmocka_unit_test_setup(test_mb1_without_memory_map, setup),
 		cmocka_unit_test_setup(test_mb1_no_memory_at_all, setup),
 		cmocka_unit_test_setup(test_unknown_magic, setup),
