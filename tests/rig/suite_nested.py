@@ -1,9 +1,11 @@
 """Hypervisors as guests, and their guests in turn: Linux' KVM with a small machine monitor."""
 
+import re
+
 import machine
-from guests import Shell
+from guests import MODELS, Shell, guest_image
 from harness import test
-from suite_linux import script
+from suite_linux import copy_data, files_and_processes, no_complaints, script
 
 INITRD = machine.BUILD / "nested" / "initrd.img"
 L1_MEMORY = 640 << 20
@@ -52,3 +54,51 @@ kvm_test("kvm-npt1", 1, 1, 300)
 kvm_test("kvm-npt1-2-cpu", 1, 2, 300)
 kvm_test("kvm-npt0", 0, 1, 400)
 kvm_test("kvm-npt0-2-cpu", 0, 2, 600)
+
+
+def roost_machine(t, cpu, modules, inner, memory):
+    """Roost with a Roost as its guest, which gets these modules: (name, file), and as its boot loader
+    would say it, a list of their names with arguments."""
+    box = machine.Machine(t.dir / "machine", cpu=cpu, memory=memory)
+    names = [box.stage(name, path) for name, path in modules]
+    config = machine.guest_config("outer", kernel="roost.img", cmdline="on-idle=poweroff", modules=inner)
+    return box.roost("on-idle=poweroff", [*names, box.stage("roost.conf", config)])
+
+
+for each_model, each_cpu in MODELS.items():
+    @test(f"nested/roost-linux@{each_model}", limit=600, cores=0,
+          needs=("build/gcc", "build/guest-files"))
+    def roost_linux(t, cpu=each_cpu):
+        """Linux in Roost in Roost: to its shell, some commands, power-off of all three."""
+        box = roost_machine(t, cpu, [("roost.img", machine.IMAGE), ("kernel", machine.KERNEL),
+                                     ("initrd", machine.INITRD)],
+                            f'"kernel {machine.GUEST_CMDLINE}",initrd', 900 << 20)
+        talk = box.spawn(t.log, t.deadline.left())
+        try:
+            sh = Shell(t, talk)
+            sh.expect("Roost .* loaded by Roost", "the inner Roost")
+            sh.begin()
+            copy_data(sh, t, 8)
+            files_and_processes(sh, t)
+            no_complaints(sh, t)
+            talk.sendline("poweroff")
+            sh.expect("vm vm0: powered off", "Linux' end, in the inner Roost")
+            sh.expect("vm outer: powered off", "the inner Roost's end")
+            t.check(box.wait(30) == 0, "poweroff did not end the run cleanly")
+        finally:
+            box.kill()
+
+    @test(f"nested/roost-roost-roost@{each_model}", limit=600,
+          needs=("build/gcc", "build/guest-tests"))
+    def roost_roost(t, cpu=each_cpu):
+        """Roost in Roost in Roost, with a guest test that is a hypervisor itself."""
+        guest = "svm_vmrun"
+        box = roost_machine(t, cpu, [("roost.img", machine.IMAGE), ("guest.elf", guest_image(guest))],
+                            '"roost.img on-idle=poweroff",guest.elf', 400 << 20)
+        status, text = box.run(t.log, t.deadline.left())
+        t.check(text.count("Roost 0.1, loaded by Roost") == 2, "there are not two inner Roosts")
+        t.check(not re.search(r"\[roost\] (warning|error)|PANIC", text), "a Roost complains")
+        result = t.expect(text, rf"^RESULT {guest}: (\d+) passed, (\d+) failed", "the guest's end")
+        t.check(int(result[1]) > 300 and result[2] == "0", result[0])
+        t.expect(text, "vm outer: powered off", "the end of the inner Roosts")
+        t.check(status == 0, f"the run ended with {status}")
