@@ -7,33 +7,37 @@
 #define TAB_WIDTH    8u
 #define ESC	     0x1b
 #define ARGUMENT_MAX 9999u
+#define GROUP	     8u /* cells that are compared at once, also behind the last one */
 
-static u8 wanted[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX], shown[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX];
+static u8 wanted[SCREEN_ROWS_MAX * SCREEN_COLUMNS_MAX + GROUP], shown[sizeof(wanted)];
 static void (*draw_cell)(size_t column, size_t row, u8 cell);
 static size_t columns, rows;
-static size_t x, y;	   /* the cursor; x is columns behind a full line */
-static size_t top, bottom; /* rows that may differ from what is shown */
-static size_t argument;	   /* of a control sequence: its last number */
+static size_t x, y;	  /* the cursor; x is columns behind a full line */
+static size_t first, end; /* cells that may differ from what is shown, and the one behind them */
+static size_t argument;	  /* of a control sequence: its last number */
 static enum { TEXT, ESCAPE, SEQUENCE } state;
 static struct spinlock lock;
 static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
-/* Makes cells of a row blank, and all of the rows behind it up to the last one. */
-static void blank(size_t row, size_t from, size_t last) {
-	for (; row <= last; row++, from = 0) memset(&wanted[row][from], ' ', columns - from);
+static size_t cursor(void) { return y * columns + min_u64(x, columns - 1); }
+
+static void blank(size_t from, size_t behind) {
+	memset(&wanted[from], ' ', behind - from);
+	first = min_u64(first, from);
+	end = max_u64(end, behind);
 }
 
 static void newline(void) {
 	x = 0;
 	if (++y < rows) return;
-	memmove(wanted[0], wanted[1], --y * sizeof(wanted[0]));
-	blank(y, 0, y);
-	top = 0;
+	memmove(wanted, &wanted[columns], --y * columns);
+	blank(y * columns, rows * columns);
+	first = 0;
 }
 
 static void put(u8 cell) {
 	if (x == columns) newline();
-	wanted[y][x++] = cell;
+	wanted[y * columns + x++] = cell;
 }
 
 static void text_byte(u8 c) {
@@ -67,9 +71,8 @@ static void sequence_end(u8 final) {
 	case 'J':
 	case 'K':
 		if (argument == 1) break;
-		blank(all && !line ? 0 : y, all ? 0 : x, line ? y : rows - 1);
-		top = all && !line ? 0 : top;
-		bottom = line ? bottom : rows - 1;
+		blank((all && !line ? 0 : y * columns) + (all ? 0 : x),
+		      (line ? y + 1 : rows) * columns);
 		break;
 	default: break;
 	}
@@ -92,31 +95,29 @@ static void take(u8 c) {
 	} else if (c == ';') {
 		argument = 0;
 	}
-	top = min_u64(top, y);
-	bottom = max_u64(bottom, y);
+	first = min_u64(first, cursor());
+	end = max_u64(end, cursor() + 1);
 }
 
 static void refresh(void) {
-	u8 *cursor = &wanted[y][min_u64(x, columns - 1)];
+	size_t at = cursor();
+	bool same;
 
-	*cursor |= SCREEN_INVERT;
-	for (size_t row = top; row <= bottom; row++) {
-		for (size_t column = 0; column < columns; column++) {
-			u8 cell = wanted[row][column];
-
-			if (cell != shown[row][column])
-				draw_cell(column, row, shown[row][column] = cell);
-		}
+	wanted[at] |= SCREEN_INVERT;
+	for (size_t i = first; i < end; i += same ? GROUP : 1) {
+		same = !__builtin_memcmp(&wanted[i], &shown[i], GROUP);
+		if (wanted[i] != shown[i])
+			draw_cell(i % columns, i / columns, shown[i] = wanted[i]);
 	}
-	*cursor ^= SCREEN_INVERT;
-	top = bottom = y;
+	wanted[at] ^= SCREEN_INVERT;
+	first = at;
+	end = at + 1;
 }
 
 void screen_init(size_t width, size_t height, void (*draw)(size_t column, size_t row, u8 cell)) {
 	columns = min_u64(width, SCREEN_COLUMNS_MAX);
 	rows = min_u64(height, SCREEN_ROWS_MAX);
-	bottom = rows - 1;
-	blank(0, 0, bottom);
+	blank(0, rows * columns);
 	draw_cell = draw;
 	refresh();
 }
