@@ -16,7 +16,7 @@
 struct parser {
 	struct config *config;
 	const struct boot_info *boot;
-	const char *file;
+	const char *file; /* NULL: none, nothing is logged */
 	u32 line;
 	struct vm_config *vm; /* the section's; NULL before the first and in one that is left out */
 	bool in_section;      /* of whatever kind: without a vm its lines are not looked at */
@@ -35,7 +35,8 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
 	va_start(args, fmt);
 	vsnprintf(message + used, sizeof(message) - used, fmt, args);
 	va_end(args);
-	log_warn("%s:%u: %s", p->file, line, message);
+	if (p->config->mistakes == 1) str_copy(p->config->first_mistake, sizeof(message), message);
+	if (p->file) log_warn("%s:%u: %s", p->file, line, message);
 }
 
 #define mistake(p, ...) mistake_at(p, (p)->line, __VA_ARGS__)
@@ -129,12 +130,12 @@ static enum verdict set_cmdline(struct parser *p, const struct key *key __unused
 	return string ? GOOD : REPORTED;
 }
 
-/* Takes what is before the next comma that is not in quotes. False when there was none. */
-static bool next_item(struct text *rest, struct text *item) {
+/* Takes what is before the next separator that is not in quotes. False when there was none. */
+static bool next_item(struct text *rest, char separator, struct text *item) {
 	bool quoted = false;
 	size_t i = 0;
 
-	for (; i < rest->len && (quoted || rest->at[i] != ','); i++) {
+	for (; i < rest->len && (quoted || rest->at[i] != separator); i++) {
 		if (quoted && rest->at[i] == '\\')
 			i++;
 		else if (rest->at[i] == '"')
@@ -177,7 +178,7 @@ static enum verdict set_modules(struct parser *p, const struct key *key __unused
 
 	p->vm->nr_modules = 0;
 	do {
-		more = next_item(&value, &item);
+		more = next_item(&value, ',', &item);
 		verdict = add_module(p, item);
 	} while (more && verdict == GOOD);
 	return verdict;
@@ -231,6 +232,8 @@ static const struct key keys[] = {
 	{"debug-exit", set_word, "yes or no", FIELD(debug_exit), .words = {"no", "yes"}},
 	{"autostart", set_word, "yes or no", FIELD(autostart), .words = {"no", "yes"}},
 	{"nested", set_word, "on or off", FIELD(nested), .words = {"off", "on"}},
+	{"on-crash", set_word, "stop, reset or pause", FIELD(on_crash),
+	 .words = {"stop", "reset", "pause"}},
 };
 
 /* ---- lines ---- */
@@ -417,6 +420,36 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 	if (out->mistakes > CONFIG_ERRORS_MAX)
 		log_warn("%s: %u mistakes more", file, out->mistakes - CONFIG_ERRORS_MAX);
 	return out->mistakes;
+}
+
+u32 config_parse_words(struct text name, struct text words, const struct boot_info *boot,
+		       struct config *out) {
+	struct parser p = {.config = out, .boot = boot};
+	struct text word;
+	bool more = true;
+
+	config_init(out);
+	begin_vm(&p, name);
+	while (p.vm && more) {
+		more = next_item(&words, ' ', &word);
+		if (word.len && !is_printable(word))
+			mistake(&p, "there are control characters; expected text");
+		else if (word.len)
+			parse_key(&p, word);
+	}
+	end_section(&p);
+	return out->mistakes;
+}
+
+void config_copy_text(struct vm_config *vm, const struct config *from, char *text) {
+	const char *end = from->text + from->text_used;
+
+	memcpy(text, from->text, from->text_used);
+	/* The command line may be that of the kernel's module. */
+	if (vm->cmdline >= from->text && vm->cmdline < end)
+		vm->cmdline = text + (vm->cmdline - from->text);
+	for (u32 i = 0; i < vm->nr_modules; i++)
+		vm->modules[i].args = text + (vm->modules[i].args - from->text);
 }
 
 void config_default(const struct boot_info *boot, struct config *out) {

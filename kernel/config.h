@@ -19,6 +19,8 @@
 
 enum config_boot { CONFIG_BOOT_AUTO, CONFIG_BOOT_LINUX, CONFIG_BOOT_MULTIBOOT };
 
+enum config_crash { CONFIG_CRASH_STOP, CONFIG_CRASH_RESET, CONFIG_CRASH_PAUSE };
+
 struct config_module {
 	const struct boot_module *module;
 	const char *args; /* what follows the name; "" when nothing does */
@@ -34,6 +36,7 @@ struct vm_config {
 	u64 memory;    /* bytes, whole pages; 0: an equal share of what is free */
 	u32 cpus;      /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
 	u8 boot;       /* enum config_boot */
+	u8 on_crash;   /* enum config_crash */
 	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
 	bool lazy;     /* map memory when the guest first touches it */
 	bool debug_exit;
@@ -46,6 +49,7 @@ struct config {
 	u32 nr_vms;
 	struct vm_config vm[CONFIG_MAX_VMS];
 	u32 mistakes; /* found so far */
+	char first_mistake[224];
 	u32 text_used;
 	char text[CONFIG_TEXT_MAX];
 };
@@ -57,6 +61,17 @@ struct config {
  */
 u32 config_parse(const char *file, struct text text, const struct boot_info *boot,
 		 struct config *out);
+
+/*
+ * One VM from words key=value, as lines of a section have them; what contains blanks is in quotes.
+ * Mistakes are not logged: out->first_mistake has one. Returns their number; with none there is
+ * out->vm[0].
+ */
+u32 config_parse_words(struct text name, struct text words, const struct boot_info *boot,
+		       struct config *out);
+
+/* Copies the strings, from->text_used bytes, of a VM that was copied from `from` by assignment. */
+void config_copy_text(struct vm_config *vm, const struct config *from, char *text);
 
 /*
  * The configuration without roost.conf: the first usable module is a kernel with its arguments as

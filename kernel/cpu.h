@@ -59,7 +59,8 @@ struct cpu {
 	u32 nr_queue;
 	u32 next; /* round robin position */
 	struct timer slice;
-	bool resched; /* any CPU sets it */
+	bool resched;	    /* any CPU sets it */
+	_Atomic u32 passes; /* of the top of the loop; the CPU holds nothing of a VM there */
 
 	_Atomic u32 online;
 	u32 trap_depth; /* nested traps; a second one in a panic stops the report */
@@ -100,6 +101,9 @@ static inline struct cpu *this_cpu(void) {
 	return (struct cpu *)(sp & ~((u64)CPU_AREA_SIZE - 1));
 }
 #endif
+
+/* The top of the CPU's loop, between one thing and the next: see struct quiet. */
+static inline void cpu_pass(void) { atomic_fetch_add(&this_cpu()->passes, 1); }
 
 /* Fills cpu_features. */
 void cpu_detect(void);

@@ -31,5 +31,11 @@ void guest_clock_update(struct vcpu *vcpu);
 /* The parts of a vCPU that INIT resets: local APIC, paravirtual EOI. */
 void guest_vcpu_init(struct vcpu *vcpu);
 
+/* The vCPU leaves the schedulers: its own timer stops. On the CPU that ran it. */
+void guest_vcpu_off(struct vcpu *vcpu);
+
+/* Up to max bytes of code at RIP, which stay in one page; 0: none can be read. It does not run. */
+u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max);
+
 /* The other way round: what the platform's clocks ask for. Unix time, UTC, in ns. */
 u64 platform_wall_clock_ns(void);

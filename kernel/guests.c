@@ -1,8 +1,18 @@
 /*
- * From a configuration to running guests, and what comes after: reset, end, on-idle.
+ * The life of a VM, from its configuration to the return of its memory.
  *
- * A VM is made once. Starting it, first or after a reset, is always the same: clear its memory,
- * reset its platform and its vCPUs, load its images, give its vCPUs to the schedulers.
+ *   create -> start -> [pause, resume] -> vCPUs leave -> ended() -> restart() -> start
+ *                                                               \-> off       -> start, bury()
+ *
+ * Starting, first or after a reset, is always the same: clear its memory, reset its platform and
+ * its vCPUs, load its images, give its vCPUs to the schedulers. The end takes two steps: vm_end(),
+ * from any CPU, marks the VM and asks its vCPUs to leave; when the last has left its CPU, CPU 0
+ * does the rest in ended(). Everything but vm_end() happens on CPU 0 between two turns of its
+ * loop, one thing after the other, so that no lock guards it.
+ *
+ * Destroying: no vCPU runs, no timer is armed any more. What another CPU has still in its hands (a
+ * timer's call, a message between local APICs) it has let go of when it has passed the top of its
+ * loop: reap() looks for that each millisecond, and frees then.
  */
 #include "kernel/guests.h"
 
@@ -11,6 +21,7 @@
 #include "kernel/cmdline.h"
 #include "kernel/config.h"
 #include "kernel/cpu.h"
+#include "kernel/guest.h"
 #include "kernel/host_io.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
@@ -19,6 +30,7 @@
 #include "kernel/shell.h"
 #include "kernel/space.h"
 #include "kernel/vm.h"
+#include "lib/printf.h"
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/direct.h"
@@ -33,23 +45,38 @@
 #include "platform/msr.h"
 #include "platform/platform.h"
 
-#define MAX_GUESTS CONFIG_MAX_VMS
+#define MAX_GUESTS    CONFIG_MAX_VMS
+#define QUIET_POLL_NS 1000000ul
+#define RESET_MAX_NS  1000000000ul /* the longest wait of a guest that resets itself */
+
+/* What is to follow the end: what the end itself says, or what was asked for since. */
+enum next { NEXT_AUTO, NEXT_START, NEXT_OFF };
 
 struct guest {
 	struct vm vm;
 	struct gmem gmem;
 	struct cpu_model model;
-	const struct vm_config *config;
+	struct vm_config config;
+	struct timer work; /* on CPU 0: the next step after vCPUs have left */
+	struct quiet quiet;
+	enum next next;
 	bool demo;	/* the image inside Roost instead of a module */
 	bool restarted; /* memory must be cleared before it is loaded again */
+	bool live;	/* from its start until ended() has switched it off */
+	bool dying;
+	u64 started, start_ticks; /* when its start was done, how long it took */
+	u64 size;		  /* of this structure with the text */
+	char text[];		  /* of its configuration */
 };
 
 static struct guest *guests[MAX_GUESTS];
 static u32 nr_guests;
-static _Atomic u32 nr_alive;
+static u32 nr_live;
+static u32 next_id;
 static const struct boot_info *boot;
 static enum on_idle on_idle;
 static bool any_crash;
+static void ended(struct timer *work);
 static u32 planned[MAX_CPUS]; /* vCPUs made for each CPU, which its queue has room for */
 static struct config config;
 
@@ -58,6 +85,31 @@ struct vm *guests_get(u32 index) {
 }
 
 static struct guest *guest_of(struct vm *vm) { return container_of(vm, struct guest, vm); }
+
+struct vm *guests_find(struct text name) {
+	for (u32 i = 0; i < nr_guests; i++)
+		if (text_is(name, guests[i]->vm.name)) return &guests[i]->vm;
+	return NULL;
+}
+
+enum guest_state guests_state(struct vm *vm) {
+	const struct guest *g = guest_of(vm);
+	u32 state = atomic_load(&vm->state);
+
+	if (g->dying) return GUEST_DYING;
+	if (!g->live && vm->end == VM_END_CRASH) return GUEST_CRASHED;
+	if (g->live && vm->end != VM_END_NONE) return GUEST_STOPPING;
+	return (enum guest_state)state;
+}
+
+static int __format_printf(3, 4) fail(struct guest_error *error, int code, const char *fmt, ...) {
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(error->text, sizeof(error->text), fmt, ap);
+	va_end(ap);
+	return code;
+}
 
 bool guest_input(struct vm *vm, u8 byte) {
 	return atomic_load(&vm->state) == VM_RUNNING && uart_rx(&vm->platform->uart, byte);
@@ -81,7 +133,7 @@ static void destroy(struct guest *g) {
 		page_free(vcpu, 2 * PAGE_SIZE);
 	}
 	gmem_destroy(&g->gmem);
-	page_free(g, sizeof(*g));
+	page_free(g, g->size);
 }
 
 /* A vCPU, its parts that the platform keeps and its exit counters share one block of two pages. */
@@ -129,10 +181,10 @@ static int build_model(struct guest *g) {
 		.is_amd = cpu_features.amd,
 	};
 	const struct cpu_model_config model = {
-		.nr_vcpus = g->config->cpus,
+		.nr_vcpus = g->config.cpus,
 		.tsc_khz = tsc_khz,
-		.dedicated = g->config->cpus <= nr_cpus,
-		.nested = g->config->nested,
+		.dedicated = g->config.cpus <= nr_cpus,
+		.nested = g->config.nested,
 	};
 
 	g->vm.cpu_model = &g->model;
@@ -141,11 +193,11 @@ static int build_model(struct guest *g) {
 
 static int add_memory(struct guest *g) {
 	const struct gmem_config gmem = {
-		.max_leaf_order = g->config->leaf_order,
-		.lazy = g->config->lazy,
+		.max_leaf_order = g->config.leaf_order,
+		.lazy = g->config.lazy,
 	};
 	struct guest_range ram[LAYOUT_MAX_RAM];
-	u32 n = layout_ram(g->config->memory, ram);
+	u32 n = layout_ram(g->config.memory, ram);
 	int err = gmem_create(&g->gmem, backend->pt_format, &gmem);
 
 	g->vm.gmem = &g->gmem;
@@ -156,43 +208,54 @@ static int add_memory(struct guest *g) {
 static int build(struct guest *g) {
 	struct vm *vm = &g->vm;
 	struct platform_options options = {
-		.memory = g->config->memory,
-		.debug_exit = g->config->debug_exit,
+		.memory = g->config.memory,
+		.debug_exit = g->config.debug_exit,
 		.console = {.tx = console_tx, .room = console_room, .ctx = vm},
 	};
 	int err = add_memory(g);
 
 	if (!err) err = build_model(g);
 	options.phys_bits = g->model.phys_bits;
-	for (u32 i = 0; i < g->config->cpus && !err; i++) err = create_vcpu(vm, i);
+	for (u32 i = 0; i < g->config.cpus && !err; i++) err = create_vcpu(vm, i);
 	return err ? err : platform_create(vm, &options);
 }
 
-static void report_build(const struct vm_config *c, int err) {
+static int report_build(const struct vm_config *c, int err, struct guest_error *error) {
 	struct frame_stats stats;
 
 	frame_stats(&stats);
 	if (err == E_NOMEM)
-		log_error("vm %s: not enough memory: %lu KiB wanted, %lu KiB free", c->name,
-			  c->memory >> 10, stats.free * 4);
-	else
-		log_error("vm %s: could not be made (error %d)", c->name, err);
+		return fail(error, err, "vm %s: not enough memory: %lu KiB wanted, %lu KiB free",
+			    c->name, c->memory >> 10, stats.free * 4);
+	return fail(error, err, "vm %s: could not be made (error %d)", c->name, err);
 }
 
-static struct guest *create(const struct vm_config *c) {
-	struct guest *g = page_alloc(sizeof(*g));
+/* The VM comes to the end of the table. The configuration's text stays, or is copied (from). */
+static int create(const struct vm_config *c, const struct config *from, bool demo,
+		  struct guest_error *error) {
+	u64 size = sizeof(struct guest) + (from ? from->text_used : 0);
+	struct guest *g = nr_guests < MAX_GUESTS ? page_alloc(size) : NULL;
 	int err = E_NOMEM;
 
+	if (nr_guests == MAX_GUESTS)
+		return fail(error, E_NOMEM, "vm %s: there are %u VMs already", c->name, nr_guests);
 	if (g) {
-		g->config = c;
-		g->vm.id = nr_guests;
+		g->size = size;
+		g->config = *c;
+		g->demo = demo;
+		if (from) config_copy_text(&g->config, from, g->text);
+		g->vm.id = next_id++;
 		str_copy(g->vm.name, sizeof(g->vm.name), c->name);
+		timer_init(&g->work, ended, 0);
 		err = build(g);
 	}
-	if (!err) return g;
-	report_build(c, err);
-	if (g) destroy(g);
-	return NULL;
+	if (err) {
+		err = report_build(c, err, error);
+		if (g) destroy(g);
+		return err;
+	}
+	guests[nr_guests++] = g;
+	return 0;
 }
 
 /* ---- starting it ---- */
@@ -209,7 +272,7 @@ static void fill_spec(const struct guest *g, struct load_spec *spec, struct load
 		[CONFIG_BOOT_LINUX] = LOAD_LINUX,
 		[CONFIG_BOOT_MULTIBOOT] = LOAD_MULTIBOOT,
 	};
-	const struct vm_config *c = g->config;
+	const struct vm_config *c = &g->config;
 
 	*spec = (struct load_spec){
 		.kind = kinds[c->boot], .cmdline = c->cmdline, .modules = modules};
@@ -230,7 +293,7 @@ static void fill_spec(const struct guest *g, struct load_spec *spec, struct load
 
 static int clear_memory(struct guest *g) {
 	struct guest_range ram[LAYOUT_MAX_RAM];
-	u32 n = layout_ram(g->config->memory, ram);
+	u32 n = layout_ram(g->config.memory, ram);
 
 	for (u32 i = 0; i < n; i++)
 		if (gmem_fill(&g->gmem, ram[i].base, 0, ram[i].size)) return E_FAULT;
@@ -254,31 +317,36 @@ static void reset_vcpus(struct vm *vm) {
 	}
 }
 
-static bool start(struct guest *g) {
+static int start(struct guest *g, struct guest_error *error) {
 	static struct load_module modules[LOAD_MAX_MODULES];
 	struct vm *vm = &g->vm;
-	struct load_error error = {""};
+	struct load_error why = {""};
 	struct boot_state state = {0};
 	struct load_spec spec;
+	u64 begin = time_tsc();
 
 	fill_spec(g, &spec, modules);
-	if (g->restarted && clear_memory(g)) return false;
+	if (g->restarted && clear_memory(g))
+		return fail(error, E_FAULT, "vm %s: its memory cannot be cleared", vm->name);
 	g->restarted = true;
 	platform_reset(vm);
 	reset_vcpus(vm);
-	if (load_guest(vm, g->config->memory, &spec, &state, &error)) {
-		log_error("vm %s: %s", vm->name, error.text);
-		return false;
-	}
+	int err = load_guest(vm, g->config.memory, &spec, &state, &why);
+	if (err) return fail(error, err, "vm %s: %s", vm->name, why.text);
 	boot_state_apply(vm->vcpus[0], &state);
 	vm->end = VM_END_NONE;
 	vm->stop_reason[0] = 0;
+	g->next = NEXT_AUTO;
+	g->started = time_tsc();
+	g->start_ticks = g->started - begin;
+	if (!g->live) nr_live++;
+	g->live = true;
 	atomic_store(&vm->active, vm->nr_vcpus);
 	atomic_store(&vm->state, VM_RUNNING);
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
 		if (sched_add(vm->vcpus[i]))
 			panic("no room for vCPU %u of '%s' in its CPU's queue", i, vm->name);
-	return true;
+	return 0;
 }
 
 /* ---- its end ---- */
@@ -295,7 +363,19 @@ void vm_end(struct vm *vm, enum vm_end how) {
 	for_each_vcpu(vcpu, vm) vcpu_request(vcpu, REQ_STOP);
 }
 
-static void report_crash(const struct vm *vm) {
+/* The bytes at the vCPU's RIP, behind the reason. */
+static void add_code(struct vm *vm) {
+	u8 code[8];
+	u32 n = guest_code(vm->vcpus[vm->stop_vcpu], code, sizeof(code));
+	size_t used = strlen(vm->stop_reason);
+
+	for (u32 i = 0; i < n && used + 4 < sizeof(vm->stop_reason); i++)
+		used += (size_t)snprintf(vm->stop_reason + used, sizeof(vm->stop_reason) - used,
+					 "%s%02x", i ? " " : ", code ", code[i]);
+}
+
+static void report_crash(struct vm *vm) {
+	add_code(vm);
 	log_error("vm %s: stopped: %s", vm->name, vm->stop_reason);
 	for (u32 v = 0; v < vm->nr_vcpus; v++) {
 		const struct vcpu *vcpu = vm->vcpus[v];
@@ -332,6 +412,7 @@ static void report_end(struct vm *vm) {
 	case VM_END_DEBUG_EXIT:
 		log_info("vm %s: debug exit %u", vm->name, vm->debug_exit_value);
 		break;
+	case VM_END_STOP: log_info("vm %s: switched off", vm->name); break;
 	case VM_END_RESET:
 		if (log_allowed(&resets)) log_info("vm %s: reset", vm->name);
 		break;
@@ -357,30 +438,188 @@ static void all_ended(void) {
 }
 
 /* On the CPU of the vCPU that left last; no vCPU of the VM runs any more. */
-static void on_ended(struct vm *vm) {
-	struct guest *g = guest_of(vm);
+static void on_ended(struct vm *vm) { timer_arm(&guest_of(vm)->work, 0); }
 
-	report_end(vm);
-	if (vm->end == VM_END_RESET) {
-		if (start(g)) return;
-		any_crash = true;
+static void reap(struct timer *work) {
+	struct guest *g = container_of(work, struct guest, work);
+	u32 at = 0;
+
+	if (!sched_quiet_over(&g->quiet)) {
+		timer_arm(work, time_tsc() + ns_to_tsc(QUIET_POLL_NS));
+		return;
 	}
-	/* No timer of its devices may fire for a VM that is off. */
-	platform_reset(vm);
-	if (atomic_fetch_sub(&nr_alive, 1) == 1) all_ended();
+	while (guests[at] != g) at++;
+	nr_guests--;
+	for (; at < nr_guests; at++) guests[at] = guests[at + 1];
+	log_info("vm %s: destroyed", g->vm.name);
+	destroy(g);
+}
+
+/* No vCPU of it runs, and none will again. */
+static void bury(struct guest *g) {
+	host_io_forget(&g->vm);
+	platform_reset(&g->vm); /* stops every timer */
+	sched_quiet_begin(&g->quiet);
+	g->work.fn = reap;
+	timer_arm(&g->work, 0);
+}
+
+/* It stays off, until someone starts it. */
+static void off(struct guest *g) {
+	bool kept = g->vm.end == VM_END_CRASH && g->config.on_crash == CONFIG_CRASH_PAUSE;
+
+	g->live = false;
+	g->work.fn = ended;
+	if (kept)
+		atomic_store(&g->vm.state, VM_PAUSED); /* all is left as it was, to be looked at */
+	else
+		platform_reset(&g->vm); /* no timer of its devices may fire any more */
+	if (!--nr_live) all_ended();
+	if (g->dying) bury(g);
+}
+
+static void restart(struct timer *work) {
+	struct guest *g = container_of(work, struct guest, work);
+	struct guest_error error;
+
+	work->fn = ended;
+	if (g->dying || g->next == NEXT_OFF) {
+		off(g);
+	} else if (start(g, &error)) {
+		log_error("%s", error.text);
+		any_crash = true;
+		off(g);
+	}
+}
+
+/*
+ * All vCPUs have left. A guest that resets itself for ever has to run four times as long as its
+ * start takes, or to wait: what it takes of CPU 0 is bounded, for the sake of those who share it.
+ */
+static void ended(struct timer *work) {
+	struct guest *g = container_of(work, struct guest, work);
+	enum vm_end end = g->vm.end;
+
+	report_end(&g->vm);
+	if (g->next == NEXT_AUTO && end != VM_END_RESET &&
+	    !(end == VM_END_CRASH && g->config.on_crash == CONFIG_CRASH_RESET))
+		g->next = NEXT_OFF;
+	if (g->dying || g->next == NEXT_OFF) {
+		off(g);
+		return;
+	}
+	work->fn = restart;
+	timer_arm(work, g->next == NEXT_START ? 0
+					      : g->started + min_u64(4 * g->start_ticks,
+								     ns_to_tsc(RESET_MAX_NS)));
+}
+
+/* ---- what can be asked for ---- */
+
+const char *const guest_states[] = {"created",	"running", "paused", "stopped",
+				    "stopping", "crashed", "dying"};
+
+static const struct {
+	const char *done;
+	u8 states; /* in which it can be: bits by enum guest_state */
+} ops[] = {
+	[GUEST_START] = {"started", BIT(VM_CREATED) | BIT(VM_STOPPED) | BIT(GUEST_STOPPING) |
+					    BIT(GUEST_CRASHED)},
+	[GUEST_PAUSE] = {"paused", BIT(VM_RUNNING)},
+	[GUEST_RESUME] = {"resumed", BIT(VM_PAUSED)},
+	[GUEST_RESET] = {"reset", BIT(VM_RUNNING) | BIT(VM_PAUSED) | BIT(GUEST_STOPPING) |
+					  BIT(GUEST_CRASHED)},
+	[GUEST_SHUTDOWN] = {"shut down", BIT(VM_RUNNING) | BIT(VM_PAUSED)},
+	[GUEST_STOP] = {"stopped", BIT(VM_RUNNING) | BIT(VM_PAUSED) | BIT(GUEST_STOPPING) |
+					   BIT(GUEST_CRASHED)},
+	[GUEST_DESTROY] = {"destroyed", BIT(GUEST_DYING) - 1},
+};
+
+/* Pauses and resumes; false when the guest itself has ended meanwhile. */
+static bool change(struct vm *vm, u32 from, u32 to, u64 request) {
+	struct vcpu *vcpu;
+
+	if (!atomic_compare_exchange_strong(&vm->state, &from, to)) return false;
+	for_each_vcpu(vcpu, vm) vcpu_request(vcpu, request);
+	return true;
+}
+
+/* True when it is done. Whether the state allows it is known. */
+static bool carry_out(struct guest *g, enum guest_op op) {
+	struct vm *vm = &g->vm;
+
+	switch (op) {
+	case GUEST_PAUSE: return change(vm, VM_RUNNING, VM_PAUSED, REQ_STOP);
+	case GUEST_RESUME: return change(vm, VM_PAUSED, VM_RUNNING, REQ_EVENT);
+	case GUEST_SHUTDOWN: pmio_power_button(&vm->platform->pmio); return true;
+	case GUEST_DESTROY: g->dying = true; break;
+	case GUEST_STOP: g->next = NEXT_OFF; break;
+	default: g->next = NEXT_START; break;
+	}
+	/* It may have ended already, and its vCPUs be about to leave. */
+	if (g->live) {
+		vm_end(vm, op == GUEST_DESTROY || op == GUEST_STOP ? VM_END_STOP : VM_END_RESET);
+	} else if (g->dying) {
+		bury(g);
+	} else { /* after a crash */
+		vm->end = VM_END_STOP;
+		atomic_store(&vm->state, VM_STOPPED);
+		platform_reset(vm);
+	}
+	return true;
+}
+
+int guests_do(struct vm *vm, enum guest_op op, struct guest_error *error) {
+	struct guest *g = guest_of(vm);
+	bool can = ops[op].states >> guests_state(vm) & 1;
+
+	if (can && !g->live && (op == GUEST_START || op == GUEST_RESET)) return start(g, error);
+	if (can && carry_out(g, op)) return 0;
+	return fail(error, E_BUSY, "vm %s is %s and cannot be %s", vm->name,
+		    guest_states[guests_state(vm)], ops[op].done);
+}
+
+static u64 free_memory(void) {
+	struct frame_stats stats;
+
+	frame_stats(&stats);
+	return stats.free << PAGE_SHIFT;
+}
+
+/* What an entry says in general becomes what this machine has. */
+static void complete(struct config *c) {
+	config_share_memory(c, free_memory());
+	for (u32 i = 0; i < c->nr_vms; i++)
+		if (!c->vm[i].cpus) c->vm[i].cpus = (u32)min_u64(nr_cpus, VM_MAX_VCPUS);
+}
+
+int guests_create(struct text name, struct text words, struct guest_error *error) {
+	struct config *c = page_alloc(sizeof(*c));
+	int err;
+
+	if (!c) return fail(error, E_NOMEM, "not enough memory");
+	if (!backend) {
+		err = fail(error, E_NOSUPP, "this machine cannot run guests");
+	} else if (guests_find(name)) {
+		err = fail(error, E_EXIST, "there is a VM %.*s already", (int)name.len, name.at);
+	} else if (config_parse_words(name, words, boot, c)) {
+		err = fail(error, E_INVAL, "%s", c->first_mistake);
+	} else {
+		complete(c);
+		err = create(&c->vm[0], c, false, error);
+	}
+	page_free(c, sizeof(*c));
+	return err;
 }
 
 /* ---- start-up ---- */
 
 static void add(const struct vm_config *c, bool demo) {
-	struct guest *g = create(c);
+	struct guest_error error;
 
-	if (!g) {
-		any_crash = true;
-		return;
-	}
-	g->demo = demo;
-	guests[nr_guests++] = g;
+	if (!create(c, NULL, demo, &error)) return;
+	log_error("%s", error.text);
+	any_crash = true;
 }
 
 /* Nothing was given to run: the guest inside the image shows that it works. */
@@ -397,7 +636,7 @@ static void add_demo(void) {
 	add(&demo, true);
 }
 
-static void read_config(u64 free) {
+static void read_config(void) {
 	const struct boot_module *m = boot_module_find(boot, CONFIG_FILE);
 	struct text text;
 
@@ -408,32 +647,30 @@ static void read_config(u64 free) {
 	} else {
 		config_default(boot, &config);
 	}
-	config_share_memory(&config, free);
+	complete(&config);
 }
 
 static void start_all(void) {
+	struct guest_error error;
 	u32 started = 0;
 
-	/* Counted beforehand: a guest may have ended before the next one is started. */
-	atomic_store(&nr_alive, nr_guests + 1);
 	for (u32 i = 0; i < nr_guests; i++) {
 		struct guest *g = guests[i];
 
-		if (!g->config->autostart || !start(g)) {
-			any_crash = any_crash || g->config->autostart;
-			atomic_fetch_sub(&nr_alive, 1);
+		if (!g->config.autostart) continue;
+		if (start(g, &error)) {
+			log_error("%s", error.text);
+			any_crash = true;
 			continue;
 		}
-		log_info("vm %s: started, %lu MiB, %u vCPUs", g->vm.name, g->config->memory >> 20,
+		log_info("vm %s: started, %lu MiB, %u vCPUs", g->vm.name, g->config.memory >> 20,
 			 g->vm.nr_vcpus);
 		if (!started++) host_io_attach(&g->vm);
 	}
-	if (atomic_fetch_sub(&nr_alive, 1) == 1) all_ended();
+	if (!nr_live) all_ended();
 }
 
 void guests_init(const struct boot_info *info, const struct options *options) {
-	struct frame_stats stats;
-
 	u32 bad_msr = msr_table_check(msr_table, msr_table_len);
 	if (bad_msr) panic("entry %u of the MSR table is out of order", bad_msr);
 	boot = info;
@@ -443,12 +680,8 @@ void guests_init(const struct boot_info *info, const struct options *options) {
 		idle();
 		return;
 	}
-	frame_stats(&stats);
-	read_config(stats.free << PAGE_SHIFT);
-	for (u32 i = 0; i < config.nr_vms; i++) {
-		if (!config.vm[i].cpus) config.vm[i].cpus = (u32)min_u64(nr_cpus, VM_MAX_VCPUS);
-		add(&config.vm[i], false);
-	}
+	read_config();
+	for (u32 i = 0; i < config.nr_vms; i++) add(&config.vm[i], false);
 	if (!boot->nr_modules) add_demo();
 	start_all();
 }

@@ -158,6 +158,10 @@ void host_io_attach(struct vm *vm) {
 	spin_unlock(&input_lock);
 }
 
+void host_io_forget(struct vm *vm) {
+	if (vm == atomic_load(&attached)) host_io_attach(NULL);
+}
+
 void host_io_guest_output(struct vm *vm, u8 byte) {
 	char c = (char)byte;
 

@@ -24,6 +24,9 @@ void host_io_init(const struct acpi_info *acpi);
 /* Where received bytes go: the VM's UART, or Roost's own shell when vm is NULL. */
 void host_io_attach(struct vm *vm);
 
+/* The VM is about to go: nothing here may know it any more. */
+void host_io_forget(struct vm *vm);
+
 /*
  * A byte that a guest's UART sent. The attached VM's go out as they are; lines of others are
  * gathered and shown whole, behind the VM's name. Any CPU.

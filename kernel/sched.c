@@ -6,12 +6,15 @@
 
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
+#include "kernel/guest.h"
 #include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/error.h"
+#include "lib/log.h"
 #include "lib/x86.h"
 
-#define SLICE_NS 5000000ul
+#define SLICE_NS      5000000ul
+#define QUIET_WARN_NS 1000000000ul
 
 void (*sched_vm_ended)(struct vm *vm);
 
@@ -52,6 +55,7 @@ static void retire(struct cpu *cpu, struct vcpu *vcpu) {
 		vcpu->backend->put(vcpu);
 		cpu->loaded = NULL;
 	}
+	guest_vcpu_off(vcpu);
 	if (atomic_fetch_sub(&vm->active, 1) == 1) sched_vm_ended(vm);
 }
 
@@ -100,6 +104,30 @@ static void run(struct cpu *cpu, struct vcpu *vcpu) {
 	if (shared) timer_cancel(&cpu->slice);
 }
 
+void sched_quiet_begin(struct quiet *quiet) {
+	struct cpu *cpu;
+
+	quiet->begin = time_tsc();
+	quiet->late = false;
+	for_each_cpu(cpu) {
+		quiet->passes[cpu->id] = atomic_load(&cpu->passes);
+		smp_kick(cpu);
+	}
+}
+
+bool sched_quiet_over(struct quiet *quiet) {
+	struct cpu *cpu;
+
+	for_each_cpu(cpu) {
+		if (quiet->passes[cpu->id] != atomic_load(&cpu->passes)) continue;
+		if (!quiet->late && time_tsc() - quiet->begin > ns_to_tsc(QUIET_WARN_NS))
+			log_warn("CPU %u has not come by for a second", cpu->id);
+		quiet->late |= time_tsc() - quiet->begin > ns_to_tsc(QUIET_WARN_NS);
+		return false;
+	}
+	return true;
+}
+
 void sched_loop(void) {
 	struct cpu *cpu = this_cpu();
 
@@ -108,6 +136,7 @@ void sched_loop(void) {
 		struct vcpu *vcpu;
 
 		cpu_irq_window();
+		cpu_pass();
 		timers_run();
 		vcpu = pick(cpu);
 		if (vcpu)

@@ -14,5 +14,18 @@ int sched_add(struct vcpu *vcpu) __must_check;
 /* The loop of every CPU once start-up is over. */
 __noreturn void sched_loop(void);
 
+/*
+ * A quiet period: sched_quiet_over() is true when every CPU has passed the top of its loop since
+ * sched_quiet_begin(), so that none uses any more what was out of its reach then.
+ */
+struct quiet {
+	u32 passes[64]; /* of each CPU */
+	u64 begin;	/* host TSC */
+	bool late;	/* and reported */
+};
+
+void sched_quiet_begin(struct quiet *quiet);
+bool sched_quiet_over(struct quiet *quiet);
+
 /* Called by the last vCPU that leaves a stopped VM, on its CPU; set by main. */
 extern void (*sched_vm_ended)(struct vm *vm);

@@ -98,6 +98,7 @@ enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 
 	spin_lock(&vm->lock);
 	if (!vm->stop_reason[0]) {
+		vm->stop_vcpu = vcpu->id;
 		int n = snprintf(vm->stop_reason, sizeof(vm->stop_reason), "vCPU %u: ", vcpu->id);
 
 		va_start(ap, fmt);
@@ -337,6 +338,7 @@ static bool serve_requests(struct vcpu *vcpu) {
 void vcpu_run(struct vcpu *vcpu, const bool *resched) {
 	for (;;) {
 		cpu_irq_window();
+		cpu_pass();
 		timers_run();
 		if (!serve_requests(vcpu) || __atomic_load_n(resched, __ATOMIC_RELAXED)) return;
 		vcpu->backend->run(vcpu);

@@ -17,7 +17,14 @@ struct cpu_model;
 enum vm_state { VM_CREATED, VM_RUNNING, VM_PAUSED, VM_STOPPED };
 
 /* How a VM ended, kept for the one who started it. */
-enum vm_end { VM_END_NONE, VM_END_POWEROFF, VM_END_RESET, VM_END_DEBUG_EXIT, VM_END_CRASH };
+enum vm_end {
+	VM_END_NONE,
+	VM_END_POWEROFF,
+	VM_END_RESET,
+	VM_END_DEBUG_EXIT,
+	VM_END_CRASH,
+	VM_END_STOP, /* from outside */
+};
 
 struct vm {
 	char name[VM_NAME_MAX];
@@ -31,6 +38,7 @@ struct vm {
 	_Atomic u32 active;		   /* vCPUs that are still in a CPU's queue */
 	enum vm_end end;
 	u32 debug_exit_value; /* what the guest wrote to port 0xF4 */
+	u32 stop_vcpu;	      /* whose stop_reason it is */
 	char stop_reason[160];
 	struct spinlock lock; /* guards state changes, end and stop_reason */
 	char line[80];	      /* serial output, without the console, until a line is full */
@@ -41,5 +49,5 @@ struct vm {
 #define for_each_vcpu(vcpu, vm) \
 	for (u32 i_ = 0; i_ < (vm)->nr_vcpus && ((vcpu) = (vm)->vcpus[i_], 1); i_++)
 
-/* Ends the VM from inside one of its exits: power-off, reset, debug exit or crash. Any vCPU. */
+/* Ends the VM, from inside one of its exits or from outside. Any CPU; the first one counts. */
 void vm_end(struct vm *vm, enum vm_end how);

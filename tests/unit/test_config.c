@@ -88,6 +88,7 @@ static void test_all_keys(void **state) {
 				   "debug-exit = yes\n"
 				   "autostart = no\n"
 				   "nested = off\n"
+				   "on-crash = pause\n"
 				   "\n"
 				   "[ vm  test-2_x.y ]\r\n"
 				   "kernel = \"tool.elf\"\r\n"
@@ -111,6 +112,7 @@ static void test_all_keys(void **state) {
 	assert_true(vm->debug_exit);
 	assert_false(vm->autostart);
 	assert_false(vm->nested);
+	assert_int_equal(vm->on_crash, CONFIG_CRASH_PAUSE);
 	assert_int_equal(vm->nr_modules, 0);
 	vm++;
 	assert_string_equal(vm->name, "test-2_x.y");
@@ -253,9 +255,10 @@ static void test_bad_values_cost_their_line_only(void **state) {
 		{"debug-exit = 1", "debug-exit cannot be 1; expected yes or no"},
 		{"autostart = YES", "expected yes or no"},
 		{"nested = yes", "expected on or off"},
+		{"on-crash = halt", "expected stop, reset or pause"},
 		{"memroy = 1G", "unknown key memroy; expected kernel, initrd, cmdline, modules, "
 				"memory, cpus, boot, page-size, populate, debug-exit, autostart, "
-				"nested"},
+				"nested, on-crash"},
 		{"Cpus = 2", "unknown key Cpus"},
 		{"= 2", "unknown key ;"},
 		{"nonsense", "nonsense is no setting; expected key = value"},
@@ -541,6 +544,50 @@ static void test_default_configuration(void **state) {
 	assert_ptr_equal(vm->kernel, &boot.module[1]);
 }
 
+/* A section in one line, as the console has it. */
+static void test_words(void **state) {
+	static const struct {
+		const char *words, *report;
+	} bad[] = {
+		{"", "no kernel"},
+		{"kernel=vmlinuz memory=1K", "memory cannot be 1K"},
+		{"kernel=vmlinuz quiet", "quiet is no setting"},
+		{"kernel=vmlinuz cmdline=\"a b", "closing quote"},
+		{"kernel=vmlinuz\x01", "control characters"},
+		{"kernel=vmlinuz [vm b]", "[vm is no setting"},
+	};
+	static const char words[] = "  kernel=tool.elf cmdline=\"a  \\\"b c\\\"\"  cpus=3 "
+				    "modules=initrd,\"vmlinuz x, y\" ";
+	struct vm_config copy;
+	static char text[CONFIG_TEXT_MAX];
+
+	(void)state;
+	assert_int_equal(config_parse_words(text_of("new"), text_of(words), &boot, &config), 0);
+	assert_int_equal(config.nr_vms, 1);
+	copy = config.vm[0];
+	config_copy_text(&copy, &config, text);
+	memset(config.text, 'z', sizeof(config.text));
+	assert_string_equal(copy.name, "new");
+	assert_string_equal(copy.cmdline, "a  \"b c\"");
+	assert_int_equal(copy.cpus, 3);
+	assert_int_equal(copy.nr_modules, 2);
+	assert_string_equal(copy.modules[0].args, "");
+	assert_string_equal(copy.modules[1].args, "x, y");
+	/* Another one's strings, the module's own command line, are left alone. */
+	assert_int_equal(
+		config_parse_words(text_of("n"), text_of("kernel=vmlinuz"), &boot, &config), 0);
+	copy = config.vm[0];
+	config_copy_text(&copy, &config, text);
+	assert_ptr_equal(copy.cmdline, boot.module[0].args);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_true(config_parse_words(text_of("n"), text_of(bad[i].words), &boot,
+					       &config) > 0);
+		if (!strstr(config.first_mistake, bad[i].report))
+			fail_msg("%s: %s", bad[i].words, config.first_mistake);
+		assert_string_equal(reports, "");
+	}
+}
+
 static void test_share_memory(void **state) {
 	(void)state;
 	config_default(&boot, &config);
@@ -589,6 +636,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_any_byte_may_be_wrong, setup),
 		cmocka_unit_test_setup(test_reports_go_to_the_log, setup),
 		cmocka_unit_test_setup(test_default_configuration, setup),
+		cmocka_unit_test_setup(test_words, setup),
 		cmocka_unit_test_setup(test_share_memory, setup),
 	};
 

@@ -9,13 +9,14 @@
 
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
+#include "kernel/guest.h"
 #include "kernel/sched.h"
 #include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/error.h"
+#include "lib/log.h"
 #include "lib/x86.h"
 
-static struct cpu host;
 static struct vm vms[2];
 static struct vcpu vcpus[SCHED_QUEUE + 1];
 static bool asleep[SCHED_QUEUE + 1];
@@ -23,17 +24,22 @@ static jmp_buf out;
 static char trace[64];
 static size_t nr_trace;
 static unsigned left; /* runs until the test is over */
-static unsigned nr_loads, nr_puts, kicks, ended;
+static unsigned nr_loads, nr_puts, kicks, ended, warnings;
 static struct vcpu *loaded;
 static bool slice_armed, late_add;
+static u32 off_mask; /* vCPUs whose own timers have been stopped */
 
-struct cpu *cpus[MAX_CPUS] = {&host};
+static struct cpu host;
+static struct cpu other;
+static u64 now;
+struct cpu *cpus[MAX_CPUS] = {&host, &other};
+u32 nr_cpus = 2;
 
 struct cpu *this_cpu(void) {
 	return &host;
 }
 
-u64 time_tsc(void) { return 0; }
+u64 time_tsc(void) { return now; }
 
 u64 ns_to_tsc(u64 ns) { return ns; }
 
@@ -55,10 +61,14 @@ void timer_cancel(struct timer *timer) {
 
 void timers_run(void) {}
 
-void smp_kick(struct cpu *cpu) {
-	assert_ptr_equal(cpu, &host);
-	kicks++;
+void log_msg(enum log_level level, const char *fmt, ...) {
+	assert_non_null(fmt);
+	warnings += level == LOG_WARN;
 }
+
+void smp_kick(struct cpu *cpu) { kicks += cpu == &host; }
+
+void guest_vcpu_off(struct vcpu *vcpu) { off_mask |= 1u << vcpu->id; }
 
 void cpu_irq_window(void) {}
 
@@ -117,6 +127,7 @@ static int setup(void **state) {
 	memset(vms, 0, sizeof(vms));
 	memset(asleep, 0, sizeof(asleep));
 	memset(trace, 0, sizeof(trace));
+	off_mask = 0;
 	nr_trace = 0;
 	nr_loads = nr_puts = kicks = ended = 0;
 	loaded = NULL;
@@ -185,6 +196,7 @@ static void test_stopped_vm_leaves(void **state) {
 	loop();
 	assert_int_equal(ended, 1);
 	assert_int_equal(host.nr_queue, 0);
+	assert_int_equal(off_mask, 3);
 	assert_null(loaded);
 	assert_null(host.loaded);
 }
@@ -208,6 +220,26 @@ static void test_full_queue(void **state) {
 	assert_int_equal(host.nr_queue, SCHED_QUEUE);
 }
 
+/* Over when each CPU has passed the top of its loop, and not before; one that hangs is named once.
+ */
+static void test_quiet_period(void **state) {
+	struct quiet quiet;
+
+	(void)state;
+	warnings = 0;
+	sched_quiet_begin(&quiet);
+	assert_false(sched_quiet_over(&quiet));
+	asleep[0] = true;
+	loop(); /* once around on this CPU */
+	assert_false(sched_quiet_over(&quiet));
+	now += 2000000000;
+	assert_false(sched_quiet_over(&quiet));
+	assert_false(sched_quiet_over(&quiet));
+	assert_int_equal(warnings, 1);
+	atomic_fetch_add(&other.passes, 1);
+	assert_true(sched_quiet_over(&quiet));
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_turns, setup),
@@ -217,6 +249,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_stopped_vm_leaves, setup),
 		cmocka_unit_test_setup(test_reset_vm_comes_back, setup),
 		cmocka_unit_test_setup(test_full_queue, setup),
+		cmocka_unit_test_setup(test_quiet_period, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
