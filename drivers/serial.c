@@ -5,6 +5,7 @@
 #include "drivers/serial.h"
 
 #include "lib/error.h"
+#include "lib/printf.h"
 #include "lib/spinlock.h"
 #include "lib/x86.h"
 
@@ -22,13 +23,14 @@
 #define LCR_8N1	     0x03u
 #define LCR_DLAB     0x80u
 #define FIFO_SIZE    16u
-#define BUFFER_SIZE  65536u
+#define BUFFER_SIZE  131072u
 #define DRAIN_ROUNDS 2000000u /* of a status read each: about two seconds of real bus time */
 #define RX_ROUNDS    64u
 
 static u16 base;
 static u8 buffer[BUFFER_SIZE];
 static u32 head, tail; /* written, sent; modulo 2^32 */
+static u32 dropped;    /* bytes, since there was no room */
 static u8 ier;
 static struct spinlock lock;
 static bool unlocked; /* a panic: who holds the lock may have been stopped */
@@ -61,17 +63,30 @@ static void set_ier(u8 value) {
 	}
 }
 
+static void put(u8 byte) {
+	if (dropped || head - tail == BUFFER_SIZE)
+		dropped++;
+	else
+		buffer[head++ % BUFFER_SIZE] = byte;
+}
+
+/* Once there is room again, it is said how much did not find any. */
+static void put_dropped(void) {
+	char text[48];
+	int len = snprintf(text, sizeof(text), "\r\n[%u bytes dropped]\r\n", dropped);
+
+	dropped = 0;
+	for (int i = 0; i < len; i++) put((u8)text[i]);
+}
+
 /* Fills the transmitter's FIFO from the buffer when it is empty. */
 static void push_out(void) {
+	if (dropped && head - tail < BUFFER_SIZE / 2) put_dropped();
 	if (head != tail && (inb((u16)(base + REG_LSR)) & LSR_THR_FREE)) {
 		for (unsigned i = 0; i < FIFO_SIZE && head != tail; i++)
 			outb((u16)(base + REG_DATA), buffer[tail++ % BUFFER_SIZE]);
 	}
 	if (ier) set_ier(head != tail ? IER_RX | IER_TX : IER_RX);
-}
-
-static void put(u8 byte) {
-	if (head - tail < BUFFER_SIZE) buffer[head++ % BUFFER_SIZE] = byte;
 }
 
 void serial_panic_mode(void) { unlocked = true; }
@@ -82,6 +97,8 @@ void serial_write(const char *text, size_t len) {
 	for (size_t i = 0; i < len; i++) put((u8)text[i]);
 	push_out();
 }
+
+bool serial_busy(void) { return head - tail > BUFFER_SIZE / 4; }
 
 void serial_poll(void (*rx)(u8 byte)) {
 	u8 bytes[RX_ROUNDS];

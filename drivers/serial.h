@@ -8,9 +8,13 @@ int serial_init(u16 port, u32 baud) __must_check;
 
 /*
  * Queues bytes as they are. Never waits: what the transmitter does not take at once stays in a
- * 64 KiB buffer, and what that cannot hold is dropped. Any CPU.
+ * 128 KiB buffer. What that cannot hold is dropped, and when half of it is free again that is said:
+ * `[N bytes dropped]`. Any CPU.
  */
 void serial_write(const char *text, size_t len);
+
+/* True when so much is queued that more than a screen or two should wait. */
+bool serial_busy(void);
 
 /* Moves buffered output to the transmitter and received bytes to `rx`. From interrupt or loop. */
 void serial_poll(void (*rx)(u8 byte));

@@ -27,7 +27,6 @@
 #include "kernel/panic.h"
 #include "kernel/power.h"
 #include "kernel/sched.h"
-#include "kernel/shell.h"
 #include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
@@ -142,7 +141,7 @@ struct vcpu_block {
 	struct kvm_pv pv;
 	struct msr_state msrs;
 	struct fetch_cache fetch[2];
-	u64 exit_counts[256];
+	u64 exit_counts[256], exits_seen[256];
 };
 
 _Static_assert(sizeof(struct vcpu_block) <= 2 * PAGE_SIZE, "two pages a vCPU");
@@ -160,6 +159,7 @@ static int create_vcpu(struct vm *vm, u32 id) {
 	vcpu->fetch = vcpu->fetches[0] = &block->fetch[0];
 	vcpu->fetches[1] = &block->fetch[1];
 	vcpu->exit_counts = block->exit_counts;
+	vcpu->exits_seen = block->exits_seen;
 	vcpu->cpu = (vm->id + id) % nr_cpus;
 	if (planned[vcpu->cpu] == SCHED_QUEUE || backend->vcpu_create(vcpu)) {
 		page_free(block, 2 * PAGE_SIZE);
@@ -428,7 +428,6 @@ static void idle(void) {
 	if (on_idle == IDLE_POWEROFF) power_off();
 	if (on_idle == IDLE_REBOOT) power_reboot();
 	host_io_attach(NULL);
-	shell_prompt();
 }
 
 static void all_ended(void) {

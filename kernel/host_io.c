@@ -17,10 +17,12 @@
 #include "kernel/cpu.h"
 #include "kernel/guests.h"
 #include "kernel/log.h"
+#include "kernel/sched.h"
 #include "kernel/shell.h"
 #include "kernel/traps.h"
 #include "kernel/vm.h"
 #include "lib/error.h"
+#include "lib/printf.h"
 #include "lib/x86.h"
 
 #define COM1	     0x3f8
@@ -31,9 +33,11 @@
 #define VEC_SERIAL   VEC_DEVICE0
 #define VEC_KEYBOARD (VEC_DEVICE0 + 1)
 #define INPUT_SIZE   4096u
+#define DETACH	     0x1d     /* Ctrl-] */
 #define POLL_NS	     1000000u /* 16 bytes each time: above the speed of 115200 baud */
 
 static struct vm *_Atomic attached;
+static _Atomic u32 shell_on; /* id of the CPU to which the shell and its state belong */
 static u16 port;
 
 /* Typed faster than the guest reads. */
@@ -43,19 +47,7 @@ static struct spinlock input_lock;
 static bool use_keyboard;
 static struct timer poll_timer; /* of what has no interrupt */
 
-static void serial_console_write(const char *text, size_t len) {
-	size_t start = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] != '\n') continue;
-		serial_write(text + start, i - start);
-		serial_write("\r\n", 2);
-		start = i + 1;
-	}
-	serial_write(text + start, len - start);
-}
-
-static const struct console serial_console = {"serial", serial_console_write};
+static const struct console serial_console = {"serial", serial_write};
 static const struct console screen_console = {"screen", screen_write};
 
 static void add_console(const struct console *console) {
@@ -101,15 +93,40 @@ static void feed(struct vm *vm) {
 static void on_byte(u8 byte) {
 	struct vm *vm = atomic_load(&attached);
 
-	if (!vm) {
-		shell_input(byte);
+	if (vm && byte == DETACH) {
+		host_io_attach(NULL);
 		return;
 	}
 	spin_lock(&input_lock);
-	/* Full: the guest does not read; what comes now is lost, as on a real line. */
+	/* Full: nobody reads; what comes now is lost, as on a real line. */
 	if (input_head - input_tail < INPUT_SIZE) input[input_head++ % INPUT_SIZE] = byte;
 	spin_unlock(&input_lock);
-	feed(vm);
+	if (vm) feed(vm);
+}
+
+void host_io_wake(void) { sched_look(cpus[atomic_load(&shell_on)]); }
+
+/* The next byte for the shell. */
+static bool next_byte(u8 *byte) {
+	spin_guard(&input_lock);
+	if (atomic_load(&attached) || input_head == input_tail) return false;
+	*byte = input[input_tail++ % INPUT_SIZE];
+	return true;
+}
+
+void host_io_run(void) {
+	u32 me = this_cpu()->id;
+	u8 byte;
+
+	if (atomic_load_explicit(&shell_on, memory_order_acquire) != me) return;
+	shell_continue();
+	while (shell_cpu() == me && !serial_busy() && next_byte(&byte)) shell_input(byte);
+	if (shell_cpu() != me) {
+		atomic_store(&shell_on, shell_cpu());
+		host_io_wake();
+	} else if (!atomic_load(&attached)) {
+		shell_prompt();
+	}
 }
 
 void host_io_guest_room(struct vm *vm) {
@@ -117,9 +134,19 @@ void host_io_guest_room(struct vm *vm) {
 		feed(vm);
 }
 
-static void on_serial(void) { serial_poll(on_byte); }
+static void look(void) {
+	if (!atomic_load(&attached) && input_head != input_tail) host_io_wake();
+}
 
-static void on_keyboard(void) { ps2_poll(on_byte); }
+static void on_serial(void) {
+	serial_poll(on_byte);
+	look();
+}
+
+static void on_keyboard(void) {
+	ps2_poll(on_byte);
+	look();
+}
 
 static void on_poll(struct timer *timer) {
 	on_serial();
@@ -156,6 +183,7 @@ void host_io_attach(struct vm *vm) {
 	input_tail = input_head;
 	atomic_store(&attached, vm);
 	spin_unlock(&input_lock);
+	host_io_wake();
 }
 
 void host_io_forget(struct vm *vm) {
@@ -166,8 +194,7 @@ void host_io_guest_output(struct vm *vm, u8 byte) {
 	char c = (char)byte;
 
 	if (vm == atomic_load_explicit(&attached, memory_order_relaxed)) {
-		serial_write(&c, 1);
-		screen_write(&c, 1);
+		log_show(SHOW_GUEST, &c, 1);
 		return;
 	}
 	/* Two vCPUs may write to the port at once. */
@@ -175,7 +202,11 @@ void host_io_guest_output(struct vm *vm, u8 byte) {
 	if (byte != '\n' && byte != '\r' && vm->line_len < sizeof(vm->line))
 		vm->line[vm->line_len++] = c;
 	if (byte == '\n' || vm->line_len == sizeof(vm->line)) {
-		log_raw("[%s] %.*s\n", vm->name, (int)vm->line_len, vm->line);
+		char text[VM_NAME_MAX + sizeof(vm->line) + 4];
+		int len = snprintf(text, sizeof(text), "[%s] %.*s\n", vm->name, (int)vm->line_len,
+				   vm->line);
+
+		log_show(SHOW_MESSAGE, text, (size_t)len);
 		vm->line_len = 0;
 	}
 	spin_unlock(&vm->lock);

@@ -21,6 +21,13 @@ void host_consoles_late(const struct boot_info *boot, const struct acpi_info *ac
 /* Input by interrupt. After the IOAPICs are known. */
 void host_io_init(const struct acpi_info *acpi);
 
+/*
+ * The shell's work, from the scheduler's loop of every CPU, where no vCPU of this CPU is in the
+ * guest. Input only interrupts; what it leads to is done here. host_io_wake() leads here.
+ */
+void host_io_run(void);
+void host_io_wake(void);
+
 /* Where received bytes go: the VM's UART, or Roost's own shell when vm is NULL. */
 void host_io_attach(struct vm *vm);
 

@@ -5,20 +5,22 @@
  */
 #include "kernel/log.h"
 
+#include "kernel/host_io.h"
 #include "kernel/time.h"
 #include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"
 
-#define RING_SIZE    16384u
 #define MAX_CONSOLES 4
 
-static char ring[RING_SIZE];
+static char ring[LOG_SIZE];
 static u64 ring_head; /* bytes ever written */
 static const struct console *consoles[MAX_CONSOLES];
 static unsigned nr_consoles;
 static enum log_level shown = LOG_INFO;
+static enum log_owner owner; /* of the last line */
+static bool open;	     /* it has no end yet */
 static struct spinlock lock;
 static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
@@ -26,20 +28,69 @@ void log_panic_mode(void) { unlocked = true; }
 
 void log_set_level(enum log_level level) { shown = level; }
 
+/* A terminal needs CR before LF. */
+static void write_lines(const struct console *console, const char *text, size_t len) {
+	size_t start = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] != '\n') continue;
+		console->write(text + start, i - start);
+		console->write("\r\n", 2);
+		start = i + 1;
+	}
+	console->write(text + start, len - start);
+}
+
 int log_add_console(const struct console *console) {
 	spin_guard_if(!unlocked, &lock);
 	if (nr_consoles == MAX_CONSOLES) return E_NOMEM;
-	u64 next = ring_head % RING_SIZE;
-	if (ring_head >= RING_SIZE) console->write(&ring[next], RING_SIZE - next);
-	console->write(ring, next);
+	u64 next = ring_head % LOG_SIZE;
+	if (ring_head >= LOG_SIZE) write_lines(console, &ring[next], LOG_SIZE - next);
+	write_lines(console, ring, next);
 	consoles[nr_consoles++] = console;
 	return 0;
 }
 
-void log_write(const char *text, size_t len) {
+static void show(enum log_owner by, const char *text, size_t len) {
+	bool cut = open && owner != by;
+
+	if (!len) return;
+	for (unsigned i = 0; i < nr_consoles; i++) {
+		if (cut) consoles[i]->write("\r\n", 2);
+		if (by == SHOW_GUEST)
+			consoles[i]->write(text, len);
+		else
+			write_lines(consoles[i], text, len);
+	}
+	/* The shell shows its prompt again. */
+	if (cut && owner == SHOW_SHELL && !unlocked) host_io_wake();
+	owner = by;
+	open = text[len - 1] != '\n';
+}
+
+void log_show(enum log_owner by, const char *text, size_t len) {
 	spin_guard_if(!unlocked, &lock);
-	for (size_t i = 0; i < len; i++) ring[ring_head++ % RING_SIZE] = text[i];
-	for (unsigned i = 0; i < nr_consoles; i++) consoles[i]->write(text, len);
+	show(by, text, len);
+}
+
+bool log_shell_line(void) {
+	spin_guard(&lock);
+	return open && owner == SHOW_SHELL;
+}
+
+static void log_write(const char *text, size_t len) {
+	spin_guard_if(!unlocked, &lock);
+	for (size_t i = 0; i < len; i++) ring[ring_head++ % LOG_SIZE] = text[i];
+	show(SHOW_MESSAGE, text, len);
+}
+
+size_t log_read(u64 *at, char *to, size_t size) {
+	spin_guard(&lock);
+	size_t n = 0;
+
+	if (ring_head > LOG_SIZE) *at = max_u64(*at, ring_head - LOG_SIZE);
+	while (n < size && *at < ring_head) to[n++] = ring[(*at)++ % LOG_SIZE];
+	return n;
 }
 
 void log_raw(const char *fmt, ...) {

@@ -20,13 +20,13 @@
 #include "kernel/panic.h"
 #include "kernel/power.h"
 #include "kernel/sched.h"
+#include "kernel/shell.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
 #include "kernel/traps.h"
 #include "lib/x86.h"
 #include "mm/frame.h"
 
-#define ROOST_VERSION  "0.1"
 #define LAPIC_DEFAULT  0xfee00000ul
 #define APIC_BASE_EXTD BIT(10)
 
@@ -100,6 +100,7 @@ static void start_on_own_stack(void) {
 	smp_ap_ready = ap_ready;
 	smp_ap_main = sched_loop;
 	smp_init(&acpi, boot.trampoline, options.max_cpus);
+	commands_init(&boot);
 	host_io_init(&acpi);
 	print_memory();
 	guests_init(&boot, &options);

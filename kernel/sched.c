@@ -7,6 +7,7 @@
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/guest.h"
+#include "kernel/host_io.h"
 #include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/error.h"
@@ -22,6 +23,11 @@ static void set_resched(struct cpu *cpu, bool value) {
 	__atomic_store_n(&cpu->resched, value, __ATOMIC_SEQ_CST);
 }
 
+void sched_look(struct cpu *cpu) {
+	set_resched(cpu, true);
+	smp_kick(cpu);
+}
+
 int sched_add(struct vcpu *vcpu) {
 	struct cpu *cpu = cpus[vcpu->cpu];
 	int err = 0;
@@ -32,11 +38,7 @@ int sched_add(struct vcpu *vcpu) {
 	else
 		cpu->queue[cpu->nr_queue++] = vcpu;
 	spin_unlock(&cpu->queue_lock);
-	if (!err) {
-		/* Who runs there alone has no time slice yet. */
-		set_resched(cpu, true);
-		smp_kick(cpu);
-	}
+	if (!err) sched_look(cpu); /* who runs there alone has no time slice yet */
 	return err;
 }
 
@@ -138,6 +140,7 @@ void sched_loop(void) {
 		cpu_irq_window();
 		cpu_pass();
 		timers_run();
+		host_io_run();
 		vcpu = pick(cpu);
 		if (vcpu)
 			run(cpu, vcpu);

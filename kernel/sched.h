@@ -11,6 +11,10 @@ struct vm;
 /* Puts a vCPU, with its cpu field set, into that CPU's queue. E_NOMEM when the queue is full. */
 int sched_add(struct vcpu *vcpu) __must_check;
 
+/* Makes a CPU go through its loop once, whatever it does. Any CPU, any context but NMI. */
+struct cpu;
+void sched_look(struct cpu *cpu);
+
 /* The loop of every CPU once start-up is over. */
 __noreturn void sched_loop(void);
 

@@ -130,6 +130,8 @@ struct vcpu {
 	u32 nr_exits;		 /* modulo 2^32; index of the trace below */
 	struct vcpu_trace trace[VCPU_TRACE];
 	u64 *exit_counts; /* by the back end's exit table index */
+	u64 *exits_seen;  /* the same at the time of the last `stat` */
+	u64 exits_seen_tsc;
 };
 
 /* State after RESET, or after INIT (init = true: what INIT leaves alone stays). Any CPU; the vCPU

@@ -10,6 +10,7 @@
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/guest.h"
+#include "kernel/host_io.h"
 #include "kernel/sched.h"
 #include "kernel/smp.h"
 #include "kernel/vm.h"
@@ -71,6 +72,8 @@ void smp_kick(struct cpu *cpu) { kicks += cpu == &host; }
 void guest_vcpu_off(struct vcpu *vcpu) { off_mask |= 1u << vcpu->id; }
 
 void cpu_irq_window(void) {}
+
+void host_io_run(void) {}
 
 /* All sleep: for the tests that is the end. */
 void cpu_sti_hlt_cli(void) { longjmp(out, 1); }

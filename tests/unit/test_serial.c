@@ -12,7 +12,7 @@
 #include "lib/x86.h"
 
 #define PORT	    0x3f8
-#define BUFFER	    65536u
+#define BUFFER	    131072u
 #define LSR_DATA    0x01
 #define LSR_THRE    0x20
 #define MAX_SENT    (4 * BUFFER)
@@ -132,8 +132,10 @@ static void test_output_is_in_order(void **state) {
 	assert_memory_equal(sent, text, sizeof(text));
 }
 
-/* A line that stands still holds nobody up; what is too much is dropped, the oldest stays. */
+/* A line that stands still holds nobody up; what is too much is dropped, the oldest stays, and
+ * how much it was is said where it is missing. */
 static void test_slow_line_holds_nobody_up(void **state) {
+	static const char notice[] = "\r\n[4099 bytes dropped]\r\n";
 	static char text[BUFFER + 4096];
 
 	(void)state;
@@ -143,10 +145,19 @@ static void test_slow_line_holds_nobody_up(void **state) {
 	serial_write(text, sizeof(text));
 	assert_in_range(uart.status_reads, 0, 100);
 	assert_int_equal(nr_sent, 0);
+	assert_true(serial_busy());
 	uart.stuck = false;
+	/* Nothing comes between before there is room for the notice. */
+	serial_poll(receive);
+	serial_write("abc", 3);
 	serial_drain();
-	assert_int_equal(nr_sent, BUFFER);
+	assert_false(serial_busy());
+	serial_write("on", 2);
+	serial_drain();
+	assert_int_equal(nr_sent, BUFFER + strlen(notice) + 2);
 	assert_memory_equal(sent, text, BUFFER);
+	assert_memory_equal(&sent[BUFFER], notice, strlen(notice));
+	assert_memory_equal(&sent[BUFFER + strlen(notice)], "on", 2);
 }
 
 static void test_drain_has_a_limit(void **state) {

@@ -1,0 +1,225 @@
+"""Roost's console over the real serial line: every command with its errors, and bad input."""
+
+import re
+import time
+
+import bochs
+import machine
+import pexpect
+from guests import guest_image, need_bochs, test_guest
+from harness import test
+
+NEEDS = ("build/gcc", "build/guest-tests")
+LINUX = ("build/gcc", "build/guest-files")
+DETACH = "\x1d"
+
+
+class Console:
+    """The shell in batch mode, as a script uses it."""
+
+    def __init__(self, t, talk):
+        self.t = t
+        self.talk = talk
+
+    def expect(self, pattern, what, limit=None):
+        found = self.talk.expect([pattern, "PANIC", pexpect.EOF, pexpect.TIMEOUT],
+                                 timeout=limit or self.t.deadline.left())
+        self.t.check(found == 0, f"{what}: {('', 'a panic', 'the end', 'nothing')[found]} came; "
+                                 f"before it {self.talk.before[-300:]!r}")
+        return self.talk.match
+
+    def begin(self, detach=False):
+        """Batch mode, from the prompt; detach: from a guest that has the console."""
+        if detach:
+            self.talk.send(DETACH)
+        self.expect("roost> ", "the prompt")
+        self.talk.send("batch on\r")
+        self.expect(r"batch on\r\nok\r\n", "batch mode")
+        return self
+
+    def answer(self, what):
+        """(lines of output, error or None) of a command that was sent."""
+        lines = []
+        while True:
+            self.expect(r"([^\n]*)\n", what)
+            line = self.talk.match.group(1).replace("\r", "")
+            if line == "ok":
+                return lines, None
+            if line.startswith("error: "):
+                return lines, line[7:]
+            if not line.startswith("["):
+                lines.append(line)
+
+    def command(self, line):
+        self.talk.send(line + "\r")
+        lines, error = self.answer(line)
+        self.t.check(error is None, f"`{line}`: {error}")
+        return "\n".join(lines) + "\n"
+
+    def wrong(self, line, error):
+        """A command that has to be refused, with these words."""
+        self.talk.send(line + "\r")
+        lines, got = self.answer(line)
+        self.t.sub(line, got is not None and re.fullmatch(error, got) and not lines,
+                   f"is answered by {got!r} and {lines!r}")
+
+    def shows(self, line, *patterns):
+        text = self.command(line)
+        for pattern in patterns:
+            self.t.sub(f"{line}: {pattern}", bool(re.search(pattern, text, re.MULTILINE)),
+                       f"does not match {text!r}")
+        return text
+
+
+def on_machines(name, limit=90, intel=True, needs=NEEDS, quick=False):
+    """Registers the test on the AMD machine and, unless told otherwise, on the Intel one."""
+
+    def register(function):
+        @test(f"console/{name}", limit=limit, needs=needs, quick=quick)
+        def run(t):
+            function(t, machine.EPYC)
+
+        if intel:
+            @test(f"intel/console-{name}", limit=4 * limit, needs=needs)
+            def run_intel(t):
+                need_bochs(t)
+                function(t, bochs.SKYLAKE)
+
+    return register
+
+
+def run_with(t, box, script, detach=False):
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        script(Console(t, talk).begin(detach))
+    finally:
+        box.kill()
+
+
+def ended_guest(t, cpu, **kwargs):
+    """A machine whose only guest, `test`, comes to its end by itself."""
+    return test_guest(t, guest_image("hello"), cpu=cpu, words="on-idle=shell", **kwargs)
+
+
+@on_machines("commands", quick=True)
+def commands(t, cpu):
+    """Each command that only looks, and what it refuses, with a VM that has ended."""
+
+    def script(c):
+        everything = c.shows("help", r"^attach VM +\S", r"^vm show VM +\S", r"^stat \[VM\] \[VCPU\] ")
+        names = re.findall(r"^([a-z]+(?: [a-z]+)?)(?= )", everything, re.MULTILINE)
+        t.check(names == sorted(names) and len(names) > 15, f"{names} are not sorted")
+        c.shows("help vm", r"\Avm \w+.*\n(vm .*\n)+\Z")
+        c.wrong("help nonsense", "there is no such command")
+        c.shows("version", r"\ARoost \d\S*, (SVM|VMX), 2 CPUs\n\Z")
+        c.shows("cpu list", r"^CPU 0: APIC id 0, 0 vCPUs, \d+ interrupts$", r"^CPU 1: APIC id 1, ")
+        text = c.shows("memory", r"\A\d+ KiB, \d+ KiB free$", r"^ +\d+ free blocks of \d+ KiB$",
+                       r"^vm test: 65536 KiB$")
+        free = int(re.search(r"(\d+) KiB free", text).group(1))
+        blocks = re.findall(r"(\d+) free blocks of (\d+) KiB", text)
+        t.check(sum(int(n) * int(size) for n, size in blocks) == free, "the blocks are not all")
+        c.shows("modules", r"^guest\.elf +\d+ bytes at [0-9a-f]+$", r"^roost\.conf +\d+ bytes")
+        c.shows("vm list", r"\Atest +stopped +1 vCPUs *\n\Z")
+        c.shows("vm show test", r"^test: stopped, 65536 KiB, 1 vCPUs", r"^  vCPU 0: CPU 0, \w+$")
+        c.shows("stat", r"^vm test, vCPU 0: [1-9]\d* exits, \d+/s$", r"^ +[1-9]\d* +\d+/s  \S+")
+        c.shows("stat test 0", r"^vm test, vCPU 0: [1-9]\d* exits, 0/s$")
+        c.shows("regs test 0", r"^rip +[0-9a-f]{16}  rflags \w+", r"^rax .* rcx ", r"^cr3 +[0-9a-f]{16}",
+                r"^cs +\w{4} base [0-9a-f]{16} limit \w{8} attributes \w{4}$")
+        c.shows("dump test 0x100000 20", r"\A0000000000100000 ( \w\w){16}  .{16}\n"
+                                         r"0000000000100010 ( \w\w){4} +  .{4}\n\Z")
+        c.shows("dump test 0 0", r"\A\n?\Z")
+        for line, error in (
+                ("vm", "unknown command 'vm'; 'help' lists them"),
+                ("vm list all", "usage: vm list"), ("dump test 0", "usage: dump VM ADDRESS LENGTH"),
+                ("dump nobody 0 1", "there is no VM 'nobody'"), ("regs test 1", "the vCPUs of .*"),
+                ("dump test 0 4097", "at most 4096 bytes"), ("dump test zero 1", "'zero' is no number"),
+                ("dump test 0xfffffffffffffff8 16", "f+8 is not RAM of 'test'"),
+                ("dump test 0xc0000000 1", "c0000000 is not RAM of 'test'"),
+                ("dump test 99999999999999999999 1", "'9+' is too large"),
+                ("stat nobody", "there is no VM 'nobody'"), ("batch", "usage: batch on.off"),
+                ("batch maybe", "'maybe' is none of on.off"), ("attach", "usage: attach VM"),
+                ("translate test 0", "usage: .*"), ("x" * 300, "a line has at most 255 characters")):
+            c.wrong(line, error)
+        c.talk.send("log\r")
+        c.expect(r"\[roost\] Roost [\s\S]*\[roost\] no guest is running\r\nok\r\n", "the log")
+        c.talk.send("batch off\r")
+        c.expect(r"^ok\r\nroost> ", "the prompt after batch mode")
+        c.talk.send("nonsense\r")
+        c.expect(r"nonsense\r\nerror: unknown command 'nonsense'.*\r\nroost> ", "an error")
+        c.talk.send("powerof\t\r")
+        t.check(box.wait(30) == 0, "poweroff did not end the machine")
+
+    box = ended_guest(t, cpu, host_cpus=2)
+    run_with(t, box, script)
+
+
+@on_machines("bad-bytes")
+def bad_bytes(t, cpu):
+    """Bytes that are no commands: control bytes, lines without an end, 64 KiB at once."""
+
+    def script(c):
+        c.talk.send("".join(map(chr, range(1, 128))).replace(DETACH, "") + "\r\x03\r")
+        c.talk.send("version\r")
+        c.expect(r"Roost \d.*\r\nok\r\n", "a command after all control bytes")
+        c.talk.send("y" * 10000 + "\r")
+        c.expect(r"error: a line has at most 255 characters\r\n", "a line of 10,000 characters")
+        c.shows("version", "^Roost")
+        paste = "version\r" * 8192
+        for at in range(0, len(paste), 4096):
+            c.talk.send(paste[at:at + 4096])
+        seen = 0
+        while seen < 8192:
+            lines, error = c.answer("a paste of 64 KiB")
+            seen += 1
+            if error or len(lines) != 1:
+                break
+            if seen == 8192:
+                t.note("64 KiB pasted, nothing was lost")
+        t.check(seen == 8192 or cpu != machine.EPYC, f"only {seen} commands of 8192 were answered")
+
+    run_with(t, ended_guest(t, cpu), script)
+
+
+@test("console/running-guest", limit=120, needs=LINUX)
+def running_guest(t):
+    """The shell beside Linux on two CPUs, which goes on: registers, translation, counters, questions."""
+    box = machine.linux_guest(t.dir / "machine", cpus=2, memory=256 << 20, words="on-idle=shell")
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        c = Console(t, talk)
+        c.expect("guest# ", "the guest's prompt")
+        talk.send("while :; do :; done &\r")
+        c.expect("guest# ", "the guest's prompt")
+        talk.send(DETACH)
+        c.expect("roost> ", "the prompt")
+        talk.send("poweroff\r")
+        c.expect(r"guests are there; really\? \(y/n\) ", "the question")
+        talk.send("no\r")
+        c.expect(r"error: not done\r\nroost> ", "its answer")
+        talk.send("batch on\r")
+        c.expect(r"ok\r\n", "batch mode")
+        for vcpu in (0, 1):
+            for _ in range(20):
+                text = c.shows(f"regs guest {vcpu}", r"^cr0 +0000000080050033",
+                               r"^efer +0000000000000d01")
+            kernel = re.search(r"lstar +(\w+)", text).group(1)
+            c.shows(f"translate guest {vcpu} 0x{kernel}",
+                    rf"^{kernel} is guest physical [0-9a-f]+, host physical [0-9a-f]+$")
+            c.wrong(f"translate guest {vcpu} 0x8000000000000000", "not canonical")
+            c.wrong(f"translate guest {vcpu} 0xfffffffffffff000", "exception 14, error code 0, .*")
+        c.shows("vm list", r"^guest +running +2 vCPUs")
+        c.shows("cpu list", r"^CPU 1: APIC id 1, 1 vCPUs, .*\n  vCPU 1 of 'guest'$")
+        c.shows("stat guest", "^vm guest, vCPU 1: ")
+        time.sleep(1)
+        rates = c.shows("stat guest", r"^vm guest, vCPU 0: \d+ exits, [1-9]\d*/s")
+        t.note(re.search(r"vCPU 0: .*", rates).group(0))
+        talk.send("attach guest\r")
+        c.expect(r"ok\r\n", "attach")
+        talk.send("\recho al''ive\r")
+        c.expect("alive", "the guest after all that")
+        talk.send("poweroff -f\r")
+        c.expect("no guest is running", "the end of the guest")
+        talk.send("poweroff\r")
+        t.check(box.wait(30) == 0, "poweroff did not end the machine")
+    finally:
+        box.kill()
