@@ -9,9 +9,9 @@
 #include "kernel/fpu.h"
 
 #include "kernel/cpu.h"
-#include "kernel/space.h"
 #include "lib/string.h"
 #include "lib/x86.h"
+#include "mm/frame.h"
 
 #define FCW_OFFSET   0
 #define MXCSR_OFFSET 24
@@ -50,7 +50,7 @@ int fpu_create(struct guest_fpu *fpu) {
 }
 
 void fpu_destroy(struct guest_fpu *fpu) {
-	if (fpu->image) page_free(fpu->image, image_size());
+	page_free(fpu->image, image_size());
 	fpu->image = NULL;
 }
 

@@ -27,7 +27,6 @@
 #include "kernel/panic.h"
 #include "kernel/power.h"
 #include "kernel/sched.h"
-#include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "lib/string.h"

@@ -84,8 +84,7 @@ void space_load(void) {
 void space_init(const struct boot_info *info) {
 	frame_init();
 	add_frames(&info->memory, 0, BOOT_MAP_END);
-	if (pt_init(&host, &pt_format_host, &pt_alloc_frames,
-		    cpu_features.pages_1g ? PT_LEVEL_1G : PT_LEVEL_2M))
+	if (pt_init(&host, &pt_format_host, cpu_features.pages_1g ? PT_LEVEL_1G : PT_LEVEL_2M))
 		panic("no memory for page tables");
 	map_direct(&info->memory);
 	map_image(text_start, text_end, PT_READ | PT_EXEC);
@@ -121,16 +120,3 @@ static volatile void *map_device(hpa_t hpa, u64 size, u32 type) {
 volatile void *mmio_map(hpa_t hpa, u64 size) { return map_device(hpa, size, PT_UC); }
 
 volatile void *mmio_map_wc(hpa_t hpa, u64 size) { return map_device(hpa, size, PT_WC); }
-
-void *page_alloc(u64 size) {
-	pfn_t pfn;
-
-	if (size > PAGE_SIZE << FRAME_MAX_ORDER || frame_alloc(frame_order(size), FRAME_ZERO, &pfn))
-		return NULL;
-	return phys_to_virt(pfn << PAGE_SHIFT);
-}
-
-void page_free(void *pages, u64 size) {
-	if (frame_free(virt_to_phys(pages) >> PAGE_SHIFT, frame_order(size), 0))
-		panic("page_free(%p, %lu): not an allocation", pages, size);
-}

@@ -16,7 +16,3 @@ void space_load(void);
 
 /* Maps size bytes of fresh zeroed frames at va, writable. 0 or E_NOMEM. */
 int space_map_new(u64 va, u64 size) __must_check;
-
-/* Memory of Roost's own: whole pages, zeroed, in the direct map. NULL without memory. */
-void *page_alloc(u64 size) __must_check;
-void page_free(void *pages, u64 size);

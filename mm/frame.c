@@ -159,10 +159,16 @@ static void release_all(struct range *range) {
 	stats_now.metadata += range->outer_count - range->count;
 }
 
-static int add_locked(pfn_t first, u64 count) {
+int frame_add(hpa_t base, u64 length) {
+	pfn_t first = base >> PAGE_SHIFT;
+	u64 count = length >> PAGE_SHIFT;
+
+	if (length == 0 || (base | length) & ~PAGE_MASK ||
+	    !range_within(base, length, PFN_LIMIT << PAGE_SHIFT))
+		return E_INVAL;
+	spin_guard(&lock);
 	struct range *below = range_below(first + count - 1);
 	u32 at = below ? (u32)(below - ranges) + 1 : 0;
-
 	if (below && below->outer_first + below->outer_count > first) return E_EXIST;
 	if (nr_ranges == FRAME_MAX_RANGES) return E_NOMEM;
 	memmove(&ranges[at + 1], &ranges[at], (nr_ranges - at) * sizeof(ranges[0]));
@@ -170,16 +176,6 @@ static int add_locked(pfn_t first, u64 count) {
 	ranges[at] = lay_out(first, count);
 	release_all(&ranges[at]);
 	return 0;
-}
-
-int frame_add(hpa_t base, u64 length) {
-	if (length == 0 || (base | length) & ~PAGE_MASK ||
-	    !range_within(base, length, PFN_LIMIT << PAGE_SHIFT))
-		return E_INVAL;
-	spin_lock(&lock);
-	int err = add_locked(base >> PAGE_SHIFT, length >> PAGE_SHIFT);
-	spin_unlock(&lock);
-	return err;
 }
 
 /* Cuts a block that is on no list down to the wanted order; the upper halves become free. */
@@ -192,7 +188,8 @@ static void split_block(struct range *range, pfn_t pfn, unsigned from, unsigned 
 }
 
 /* Takes a block of this order; *meta is its metadata. */
-static int alloc_locked(unsigned order, bool want_zero, pfn_t *out, u8 **meta) {
+static int take_block(unsigned order, bool want_zero, pfn_t *out, u8 **meta) {
+	spin_guard(&lock);
 	for (unsigned o = order; o <= FRAME_MAX_ORDER; o++) {
 		struct list *head = &free_lists[o];
 		struct range *range;
@@ -225,16 +222,17 @@ int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	u8 *meta;
 
 	if (order > FRAME_MAX_ORDER) return E_INVAL;
-	spin_lock(&lock);
-	int err = alloc_locked(order, flags & FRAME_ZERO, out, &meta);
-	spin_unlock(&lock);
+	int err = take_block(order, flags & FRAME_ZERO, out, &meta);
 	if (!err) prepare(*out, order, meta, flags & FRAME_ZERO);
 	return err;
 }
 
-static int free_locked(pfn_t pfn, unsigned order, bool zero) {
-	struct range *range = range_below(pfn);
+int frame_free(pfn_t pfn, unsigned order, u32 flags) {
+	bool zero = flags & FRAME_SCRUBBED;
 
+	if (order > FRAME_MAX_ORDER) return E_INVAL;
+	spin_guard(&lock);
+	struct range *range = range_below(pfn);
 	if (!range || !range_holds(range, pfn, order) ||
 	    (*meta_of(range, pfn) & (u8)~META_ZERO) != (order | META_HEAD))
 		return E_INVAL;
@@ -244,17 +242,21 @@ static int free_locked(pfn_t pfn, unsigned order, bool zero) {
 	return 0;
 }
 
-int frame_free(pfn_t pfn, unsigned order, u32 flags) {
-	if (order > FRAME_MAX_ORDER) return E_INVAL;
-	spin_lock(&lock);
-	int err = free_locked(pfn, order, flags & FRAME_SCRUBBED);
-	spin_unlock(&lock);
-	return err;
+void frame_stats(struct frame_stats *stats) {
+	spin_guard(&lock);
+	*stats = stats_now;
+	stats->free_zero = atomic_load_explicit(&zero_frames, memory_order_relaxed);
 }
 
-void frame_stats(struct frame_stats *stats) {
-	spin_lock(&lock);
-	*stats = stats_now;
-	spin_unlock(&lock);
-	stats->free_zero = atomic_load_explicit(&zero_frames, memory_order_relaxed);
+void *page_alloc(u64 size) {
+	pfn_t pfn;
+
+	if (size > PAGE_SIZE << FRAME_MAX_ORDER || frame_alloc(frame_order(size), FRAME_ZERO, &pfn))
+		return NULL;
+	return phys_to_virt(pfn << PAGE_SHIFT);
+}
+
+void page_free(const void *pages, u64 size) {
+	if (pages && frame_free(virt_to_phys(pages) >> PAGE_SHIFT, frame_order(size), 0))
+		__builtin_trap(); /* not an allocation: a mistake of the caller's */
 }

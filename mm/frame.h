@@ -62,14 +62,8 @@ static inline unsigned frame_order(u64 size) {
 	return order;
 }
 
-/* A zeroed block for Roost's own use, in the direct map; NULL when there is none. */
-static inline void *frame_block(unsigned order) {
-	pfn_t pfn;
+/* Memory of Roost's own: a zeroed block of size bytes or more, in the direct map; NULL: none. */
+void *page_alloc(u64 size) __must_check;
 
-	return frame_alloc(order, FRAME_ZERO, &pfn) ? NULL : phys_to_virt(pfn << PAGE_SHIFT);
-}
-
-/* Gives it back; NULL is none. */
-static inline void frame_block_free(const void *block, unsigned order) {
-	if (block) (void)frame_free(virt_to_phys(block) >> PAGE_SHIFT, order, 0);
-}
+/* Gives back a block with the size that it was allocated with; NULL is none. */
+void page_free(const void *pages, u64 size);

@@ -148,15 +148,12 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 	if (config->max_leaf_order % 9 || config->max_leaf_order > FRAME_MAX_ORDER) return E_INVAL;
 	memset(gm, 0, sizeof(*gm));
 	gm->config = *config;
-	gm->runs = frame_block(0);
-	if (!gm->runs) return E_NOMEM;
+	gm->runs_size = PAGE_SIZE;
+	gm->runs = page_alloc(gm->runs_size);
 	gm->last_run = gm->runs;
-	int err = pt_init(&gm->pt, format, &pt_alloc_frames, (u8)(config->max_leaf_order / 9));
-	if (err) {
-		frame_block_free(gm->runs, 0);
-		gm->runs = NULL;
-	}
-	return err;
+	if (gm->runs && pt_init(&gm->pt, format, (u8)(config->max_leaf_order / 9)) == 0) return 0;
+	gmem_destroy(gm);
+	return E_NOMEM;
 }
 
 static void free_run(struct gmem_run *run, bool scrubbed) {
@@ -168,16 +165,16 @@ static void free_run(struct gmem_run *run, bool scrubbed) {
 		if (!scrubbed) frame_scrub(pfn, order);
 		(void)frame_free(pfn, order, FRAME_SCRUBBED);
 	}
-	if (run->blocks) frame_block_free(run->blocks, 0);
+	page_free(run->blocks, PAGE_SIZE);
 }
 
 void gmem_destroy(struct gmem *gm) {
 	if (!gm->runs) return;
 	shadow_destroy(gm->shadow);
-	frame_block_free((void *)gm->log, gm->log_order);
+	page_free((void *)gm->log, gm->log_size);
 	pt_destroy(&gm->pt);
 	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i], false);
-	frame_block_free(gm->runs, gm->runs_order);
+	page_free(gm->runs, gm->runs_size);
 	memset(gm, 0, sizeof(*gm));
 }
 
@@ -191,15 +188,13 @@ static u32 run_index(const struct gmem *gm, gpa_t gpa) {
 
 /* Makes the array of runs twice as large when it is full. */
 static int grow_runs(struct gmem *gm) {
-	struct gmem_run *larger;
-
-	if ((gm->nr_runs + 1) * sizeof(*larger) <= PAGE_SIZE << gm->runs_order) return 0;
-	larger = gm->runs_order < FRAME_MAX_ORDER ? frame_block(gm->runs_order + 1) : NULL;
+	if ((gm->nr_runs + 1) * sizeof(*gm->runs) <= gm->runs_size) return 0;
+	struct gmem_run *larger = page_alloc(2 * gm->runs_size);
 	if (!larger) return E_NOMEM;
 	memcpy(larger, gm->runs, gm->nr_runs * sizeof(*larger));
-	frame_block_free(gm->runs, gm->runs_order);
+	page_free(gm->runs, gm->runs_size);
 	gm->runs = larger;
-	gm->runs_order++;
+	gm->runs_size *= 2;
 	return 0;
 }
 
@@ -229,7 +224,7 @@ static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsign
 	if (run->gpa < slot || run->shift != PAGE_SHIFT + order || run->count == GMEM_RUN_BLOCKS)
 		return new_run(gm, gpa, block, order);
 	if (!run->blocks) {
-		run->blocks = frame_block(0);
+		run->blocks = page_alloc(PAGE_SIZE);
 		if (!run->blocks) return E_NOMEM;
 		run->blocks[0] = run->first;
 	}
@@ -403,14 +398,14 @@ int gmem_log_start(struct gmem *gm) {
 		gm->runs[i].log = words - first;
 		words += ((gm->runs[i].gpa + gm->runs[i].size - 1) >> WORD_SHIFT) - first + 1;
 	}
-	if (words * sizeof(u64) > PAGE_SIZE << FRAME_MAX_ORDER) return E_NOMEM;
 	/* Kept when the log ends, for those who have seen it on. */
-	if (!gm->log) {
-		gm->log_order = frame_order(words * sizeof(u64));
-		gm->log = frame_block(gm->log_order);
+	if (gm->log_size != words * sizeof(u64)) {
+		page_free((void *)gm->log, gm->log_size);
+		gm->log_size = words * sizeof(u64);
+		gm->log = page_alloc(gm->log_size);
 	}
 	if (!gm->log) return E_NOMEM;
-	memset((void *)gm->log, 0, words * sizeof(u64));
+	memset((void *)gm->log, 0, gm->log_size);
 	gm->logging = true;
 	return protect_all(gm, GMEM_LOGGED);
 }

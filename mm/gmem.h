@@ -48,12 +48,12 @@ struct gmem {
 	u32 nr_slots;
 	u32 nr_runs;
 	struct gmem_run *runs;			 /* sorted by gpa */
-	unsigned runs_order;			 /* of the block that holds runs */
+	u64 runs_size;				 /* bytes that are there for them */
 	const struct gmem_run *_Atomic last_run; /* the one used last, so tried first */
 	struct shadow *_Atomic shadow; /* of its guests' guests; NULL until there is one */
 	_Atomic bool logging;	       /* writes are noted in the log */
 	_Atomic u64 *log;	       /* a bit a page */
-	unsigned log_order;
+	u64 log_size;		       /* bytes */
 };
 
 /*

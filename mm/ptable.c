@@ -21,6 +21,16 @@ typedef _Atomic u64 entry_t;
 void (*pt_store_hook)(void);
 #endif
 
+static int alloc_page(hpa_t *page) {
+	pfn_t pfn;
+	int err = frame_alloc(0, FRAME_ZERO, &pfn);
+
+	if (!err) *page = pfn << PAGE_SHIFT;
+	return err;
+}
+
+static void free_page(hpa_t page) { (void)frame_free(page >> PAGE_SHIFT, 0, 0); }
+
 static entry_t *table_at(hpa_t table) { return phys_to_virt(table); }
 
 static entry_t *slot_of(hpa_t table, u64 va, unsigned level) {
@@ -121,7 +131,7 @@ static hpa_t take_spare(struct ptable *pt) {
 static int log_reserve(struct ptable *pt) {
 	while ((u64)pt->log_pages * LOG_ENTRIES < pt->nr_tables + 1ul + LOG_ENTRIES) {
 		hpa_t page;
-		int err = pt->alloc->alloc(pt->alloc->ctx, &page);
+		int err = alloc_page(&page);
 
 		if (err) return err;
 		add_spare(pt, page);
@@ -152,48 +162,30 @@ static void note_change(struct ptable *pt) {
 }
 
 static int new_table(struct ptable *pt, hpa_t *table) {
-	int err = log_reserve(pt) ?: pt->alloc->alloc(pt->alloc->ctx, table);
+	int err = log_reserve(pt) ?: alloc_page(table);
 
 	if (!err) pt->nr_tables++;
 	return err;
 }
 
-static void free_table(struct ptable *pt, hpa_t table) {
-	pt->alloc->free(pt->alloc->ctx, table);
-	pt->nr_tables--;
-}
-
 /* Frees a table of this level and all below it, bottom up. Nobody else sees them any more. */
 static u32 free_tree(struct ptable *pt, hpa_t table, unsigned level) {
-	hpa_t tables[PT_MAX_LEVELS];
-	u32 next[PT_MAX_LEVELS];
-	unsigned l = level;
-	u32 freed = 0;
+	u32 freed = 1;
 
-	tables[l] = table;
-	next[l] = 0;
-	while (l <= level) {
-		u64 entry;
+	for (u32 i = 0; level > 0 && i < ENTRIES; i++) {
+		u64 entry = load(table_at(table) + i);
 
-		if (l == 0 || next[l] == ENTRIES) {
-			free_table(pt, tables[l++]);
-			freed++;
-			continue;
-		}
-		entry = load(table_at(tables[l]) + next[l]++);
-		if (!is_present(pt->format, entry) || is_leaf(pt->format, entry, l)) continue;
-		l--;
-		tables[l] = entry & ADDR_MASK;
-		next[l] = 0;
+		if (is_present(pt->format, entry) && !is_leaf(pt->format, entry, level))
+			freed += free_tree(pt, entry & ADDR_MASK, level - 1);
 	}
+	free_page(table);
+	pt->nr_tables--;
 	return freed;
 }
 
-int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_alloc *alloc,
-	    u8 max_leaf) {
+int pt_init(struct ptable *pt, const struct pt_format *format, u8 max_leaf) {
 	memset(pt, 0, sizeof(*pt));
 	pt->format = format;
-	pt->alloc = alloc;
 	pt->max_leaf = max_leaf < format->max_leaf ? max_leaf : format->max_leaf;
 	if (new_table(pt, &pt->root) == 0) return 0;
 	pt->root = 0;
@@ -239,27 +231,40 @@ void pt_destroy(struct ptable *pt) {
 	pt->root = 0;
 	free_logged(pt, &pt->log[LOG_NOW]);
 	free_logged(pt, &pt->log[LOG_WAITING]);
-	while (pt->spare) pt->alloc->free(pt->alloc->ctx, take_spare(pt));
+	while (pt->spare) free_page(take_spare(pt));
 	pt->log_pages = 0;
 }
 
-bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out) {
+/* Where the way to va ends. */
+struct place {
+	entry_t *slot;
+	u64 entry;
+	unsigned level;
+};
+
+/* Down to the first entry that points to no table, or to the one of the level `lowest`. */
+static struct place descend(const struct ptable *pt, u64 va, unsigned lowest) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 
-	if (!is_valid_address(f, va)) return false;
 	for (unsigned level = f->levels - 1u;; level--) {
-		u64 entry = load(slot_of(table, va, level));
+		entry_t *slot = slot_of(table, va, level);
+		u64 entry = load(slot);
 
-		if (!is_present(f, entry)) return false;
-		if (is_leaf(f, entry, level)) {
-			out->pa = leaf_address(entry, level) | (va & (pt_level_size(level) - 1));
-			out->attrs = decode(f, entry, level);
-			out->level = (u8)level;
-			return true;
-		}
+		if (level == lowest || !is_present(f, entry) || is_leaf(f, entry, level))
+			return (struct place){slot, entry, level};
 		table = entry & ADDR_MASK;
 	}
+}
+
+bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out) {
+	if (!is_valid_address(pt->format, va)) return false;
+	struct place p = descend(pt, va, 0);
+	if (!is_present(pt->format, p.entry)) return false;
+	out->pa = leaf_address(p.entry, p.level) | (va & (pt_level_size(p.level) - 1));
+	out->attrs = decode(pt->format, p.entry, p.level);
+	out->level = (u8)p.level;
+	return true;
 }
 
 /*
@@ -289,21 +294,13 @@ static int split(struct ptable *pt, entry_t *slot, unsigned level) {
 
 /* Splits until no leaf lies across va. */
 static int split_across(struct ptable *pt, u64 va) {
-	const struct pt_format *f = pt->format;
-	hpa_t table = pt->root;
+	for (;;) {
+		struct place p = descend(pt, va, 0);
 
-	for (unsigned level = f->levels - 1u; level > 0; level--) {
-		entry_t *slot = slot_of(table, va, level);
-
-		if (va % pt_level_size(level) == 0 || !is_present(f, load(slot))) return 0;
-		if (is_leaf(f, load(slot), level)) {
-			int err = split(pt, slot, level);
-
-			if (err) return err;
-		}
-		table = load(slot) & ADDR_MASK;
+		if (va % pt_level_size(p.level) == 0 || !is_present(pt->format, p.entry)) return 0;
+		int err = split(pt, p.slot, p.level);
+		if (err) return err;
 	}
-	return 0;
 }
 
 static bool is_empty(const struct pt_format *f, hpa_t table) {
@@ -314,27 +311,15 @@ static bool is_empty(const struct pt_format *f, hpa_t table) {
 
 /* Unlinks the tables on the way to va that have become empty. */
 static bool prune(struct ptable *pt, u64 va) {
-	const struct pt_format *f = pt->format;
-	entry_t *slots[PT_MAX_LEVELS];
-	unsigned level = f->levels - 1u;
+	struct place p = descend(pt, va, 0);
 	bool changed = false;
-	hpa_t table = pt->root;
 
-	for (;; level--) {
-		u64 entry;
-
-		slots[level] = slot_of(table, va, level);
-		entry = load(slots[level]);
-		if (!is_present(f, entry)) break;
-		if (is_leaf(f, entry, level)) return false;
-		table = entry & ADDR_MASK;
-	}
-	for (level++; level < f->levels; level++) {
-		u64 entry = load(slots[level]);
-
-		if (!is_empty(f, entry & ADDR_MASK)) break;
-		replace(slots[level], entry, 0);
-		unlink_table(pt, entry & ADDR_MASK, level - 1);
+	if (is_present(pt->format, p.entry)) return false;
+	for (unsigned level = p.level + 1; level < pt->format->levels; level++) {
+		p = descend(pt, va, level);
+		if (!is_empty(pt->format, p.entry & ADDR_MASK)) break;
+		replace(p.slot, p.entry, 0);
+		unlink_table(pt, p.entry & ADDR_MASK, level - 1);
 		changed = true;
 	}
 	return changed;
@@ -366,32 +351,30 @@ static void change_leaf(const struct pt_format *f, entry_t *slot, unsigned level
 	if (c->remove || is_less(decode(f, entry, level), c->attrs)) c->changed = true;
 }
 
+/* The highest level up to `level` whose entries begin at these addresses and cover no more. */
+static unsigned best_level(unsigned level, u64 addresses, u64 size) {
+	while (level > 0 && (addresses % pt_level_size(level) || size < pt_level_size(level)))
+		level--;
+	return level;
+}
+
 /*
  * Does the change at the highest entry on the way to va that lies wholly in the `left` bytes from
  * there. Returns how many bytes that entry covers from va on. No leaf lies across the ends.
  */
 static u64 change_step(struct ptable *pt, u64 va, u64 left, struct change *c) {
 	const struct pt_format *f = pt->format;
-	hpa_t table = pt->root;
+	struct place p = descend(pt, va, c->remove ? best_level(f->levels - 1u, va, left) : 0);
+	u64 size = pt_level_size(p.level);
 
-	for (unsigned level = f->levels - 1u;; level--) {
-		u64 size = pt_level_size(level);
-		entry_t *slot = slot_of(table, va, level);
-		u64 entry = load(slot);
-
-		if (!is_present(f, entry)) return size - va % size;
-		if (is_leaf(f, entry, level)) {
-			change_leaf(f, slot, level, c);
-			return size - va % size;
-		}
-		table = entry & ADDR_MASK;
-		if (c->remove && va % size == 0 && left >= size) {
-			replace(slot, entry, 0);
-			unlink_table(pt, table, level - 1);
-			c->changed = true;
-			return size;
-		}
+	if (is_present(f, p.entry) && is_leaf(f, p.entry, p.level)) {
+		change_leaf(f, p.slot, p.level, c);
+	} else if (is_present(f, p.entry)) {
+		replace(p.slot, p.entry, 0);
+		unlink_table(pt, p.entry & ADDR_MASK, p.level - 1);
+		c->changed = true;
 	}
+	return size - va % size;
 }
 
 /* Changes a range whose ends no leaf lies across; tables that this empties go as well. */
@@ -432,39 +415,22 @@ int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) {
 
 /* The slot of this level on the way to va, with the tables above it made where they are missing. */
 static int make_slot(struct ptable *pt, u64 va, unsigned level, entry_t **slot) {
-	const struct pt_format *f = pt->format;
-	hpa_t table = pt->root;
+	for (;;) {
+		struct place p = descend(pt, va, level);
+		hpa_t table;
 
-	for (unsigned l = f->levels - 1u; l > level; l--) {
-		entry_t *up = slot_of(table, va, l);
-		u64 entry = load(up);
-
-		if (!is_present(f, entry)) {
-			int err = new_table(pt, &table);
-
-			if (err) return err;
-			replace(up, entry, table | f->table);
-			continue;
-		}
-		if (is_leaf(f, entry, l)) return E_EXIST;
-		table = entry & ADDR_MASK;
+		*slot = p.slot;
+		if (p.level == level) return 0;
+		if (is_present(pt->format, p.entry)) return E_EXIST;
+		int err = new_table(pt, &table);
+		if (err) return err;
+		replace(p.slot, p.entry, table | pt->format->table);
 	}
-	*slot = slot_of(table, va, level);
-	return 0;
-}
-
-/* The highest level whose leaves fit these addresses and this size. */
-static unsigned best_level(const struct ptable *pt, u64 va, u64 pa, u64 size) {
-	unsigned level = pt->max_leaf;
-
-	while (level > 0 && ((va | pa) % pt_level_size(level) || size < pt_level_size(level)))
-		level--;
-	return level;
 }
 
 /* Maps the first leaves of the range, as many as one table holds. *done: bytes mapped. */
 static int map_run(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs, u64 *done) {
-	unsigned level = best_level(pt, va, pa, size);
+	unsigned level = best_level(pt->max_leaf, va | pa, size);
 	u64 step = pt_level_size(level);
 	u64 bits = encode(pt->format, attrs, level);
 	u64 room = ENTRIES - (va >> pt_level_shift(level)) % ENTRIES;
@@ -507,19 +473,12 @@ int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) {
 /* Replaces the table at the slot of this level by one leaf, if its 512 leaves make one. */
 static bool merge_table(struct ptable *pt, u64 va, unsigned level) {
 	const struct pt_format *f = pt->format;
-	hpa_t table = pt->root;
-	u64 bits = 0, entry, first;
-	entry_t *slot;
-	unsigned l = f->levels - 1u;
+	struct place p = descend(pt, va, level);
+	hpa_t table = p.entry & ADDR_MASK;
+	u64 bits = 0;
 
-	for (;; l--) {
-		slot = slot_of(table, va, l);
-		entry = load(slot);
-		if (!is_present(f, entry) || is_leaf(f, entry, l)) return false;
-		table = entry & ADDR_MASK;
-		if (l == level) break;
-	}
-	first = load(table_at(table)) & ~f->accessed_dirty;
+	if (p.level != level || !is_present(f, p.entry) || is_leaf(f, p.entry, level)) return false;
+	u64 first = load(table_at(table)) & ~f->accessed_dirty;
 	if (leaf_address(first, level - 1) % pt_level_size(level)) return false;
 	for (u64 i = 0; i < ENTRIES; i++) {
 		u64 e = load(table_at(table) + i);
@@ -530,7 +489,7 @@ static bool merge_table(struct ptable *pt, u64 va, unsigned level) {
 		bits |= e & f->accessed_dirty;
 	}
 	/* A leaf is made dirty when it is writable: no write after the look above gets lost. */
-	replace(slot, entry,
+	replace(p.slot, p.entry,
 		encode(f, decode(f, first, level - 1), level) | bits |
 			leaf_address(first, level - 1));
 	unlink_table(pt, table, level - 1);
@@ -552,17 +511,3 @@ int pt_merge(struct ptable *pt, u64 va, u64 size) {
 	}
 	return changed;
 }
-
-static int alloc_frame(void *ctx __unused, hpa_t *page) {
-	pfn_t pfn;
-	int err = frame_alloc(0, FRAME_ZERO, &pfn);
-
-	if (!err) *page = pfn << PAGE_SHIFT;
-	return err;
-}
-
-static void free_frame(void *ctx __unused, hpa_t page) {
-	(void)frame_free(page >> PAGE_SHIFT, 0, 0);
-}
-
-const struct pt_alloc pt_alloc_frames = {.alloc = alloc_frame, .free = free_frame};

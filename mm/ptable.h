@@ -39,7 +39,6 @@
 #define PT_LEVEL_4K   0
 #define PT_LEVEL_2M   1
 #define PT_LEVEL_1G   2
-#define PT_MAX_LEVELS 5
 
 struct pt_format {
 	const char *name;
@@ -66,15 +65,6 @@ extern const struct pt_format pt_format_host; /* x86-64, 4 levels (APM 2 5.3) */
 extern const struct pt_format pt_format_npt;  /* nested paging (APM 2 15.25) */
 extern const struct pt_format pt_format_ept;  /* SDM 3C 29.3.2 */
 
-/* Where tables come from. alloc gives a page of zeros: 0 or E_NOMEM. Called with the lock held. */
-struct pt_alloc {
-	int (*alloc)(void *ctx, hpa_t *page);
-	void (*free)(void *ctx, hpa_t page);
-	void *ctx;
-};
-
-extern const struct pt_alloc pt_alloc_frames; /* from mm/frame.c */
-
 /* Tables unlinked up to a generation: pages that list them, chained. */
 struct pt_log {
 	hpa_t pages;	/* 0: none */
@@ -84,7 +74,6 @@ struct pt_log {
 
 struct ptable {
 	const struct pt_format *format;
-	const struct pt_alloc *alloc;
 	hpa_t root;
 	_Atomic u64 generation;
 	struct spinlock lock; /* guards all changes of the tables and everything below */
@@ -103,8 +92,7 @@ struct pt_mapping {
 };
 
 /* An empty table. Leaves are made up to max_leaf or what the format has. 0 or E_NOMEM. */
-int pt_init(struct ptable *pt, const struct pt_format *format, const struct pt_alloc *alloc,
-	    u8 max_leaf) __must_check;
+int pt_init(struct ptable *pt, const struct pt_format *format, u8 max_leaf) __must_check;
 
 /* Gives every page back. No CPU may be using the table any more. Harmless when pt_init() failed. */
 void pt_destroy(struct ptable *pt);

@@ -17,22 +17,20 @@
 #include "mm/direct.h"
 #include "mm/gmem.h"
 
-#define ENTRIES	     512u
-#define TOP	     3
-#define GPA2_LIMIT   BIT(48)
-#define ADDR	     GENMASK(51, 12)
-#define LARGE	     BIT(7)
-#define EPT_RWX	     (SHADOW_R | SHADOW_W | SHADOW_X)
-#define EPT_TYPE     GENMASK(6, 3)
-#define EPT_A	     BIT(8)
-#define EPT_D	     BIT(9)
+#define ENTRIES	    512u
+#define TOP	    3
+#define GPA2_LIMIT  BIT(48)
+#define ADDR	    GENMASK(51, 12)
+#define LARGE	    BIT(7)
+#define EPT_RWX	    (SHADOW_R | SHADOW_W | SHADOW_X)
+#define EPT_TYPE    GENMASK(6, 3)
+#define EPT_A	    BIT(8)
+#define EPT_D	    BIT(9)
 
-#define PAGE_ORDER   2 /* of the block that is a struct shadow_page */
-#define SHADOW_ORDER 1
-#define IDLE_ROOTS   32	  /* that are kept beside those in use */
-#define MAX_CHANCES  32	  /* pages in use that are passed over when one is to be recycled */
-#define MAX_STEPS    2048 /* pages that a flush compares */
-#define NOWHERE	     (~0ul)
+#define IDLE_ROOTS  32	 /* that are kept beside those in use */
+#define MAX_CHANCES 32	 /* pages in use that are passed over when one is to be recycled */
+#define MAX_STEPS   2048 /* pages that a flush compares */
+#define NOWHERE	    (~0ul)
 
 /* A reference to an entry is its page's number * 512 + its index; 0: none. */
 struct shadow_page {
@@ -54,8 +52,8 @@ struct shadow_page {
 	u8 level, role;
 };
 
-_Static_assert(sizeof(struct shadow_page) <= PAGE_SIZE << PAGE_ORDER, "see PAGE_ORDER");
-_Static_assert(sizeof(struct shadow) <= PAGE_SIZE << SHADOW_ORDER, "see SHADOW_ORDER");
+_Static_assert(sizeof(struct shadow_page) <= 4 * PAGE_SIZE,
+	       "a byte more, and its block is twice as large");
 _Static_assert(SHADOW_NR_ROLES <= 32, "a key holds the role below a base of PAE's");
 
 /* ---- table 12 ---- */
@@ -336,7 +334,7 @@ static bool exhume(struct shadow *sh) {
 /* One page more, while the limit and the machine's memory allow. */
 static bool grow(struct shadow *sh) {
 	if (sh->nr_pages >= sh->max_pages) return false;
-	struct shadow_page *page = frame_block(PAGE_ORDER);
+	struct shadow_page *page = page_alloc(sizeof(*page));
 	if (!page) return false;
 	page->number = ++sh->nr_pages;
 	sh->pages[page->number] = page;
@@ -634,11 +632,13 @@ void shadow_forget_all(struct shadow *sh) {
 
 /* ---- the whole ---- */
 
+static u64 pages_size(const struct shadow *sh) { return (sh->max_pages + 1) * sizeof(*sh->pages); }
+
 int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 	struct shadow *none = NULL, *sh;
 
 	if (gm->shadow) return 0;
-	sh = frame_block(SHADOW_ORDER);
+	sh = page_alloc(sizeof(*sh));
 	if (!sh) return E_NOMEM;
 	sh->gmem = gm;
 	sh->nr_vcpus = config->nr_vcpus;
@@ -647,10 +647,9 @@ int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 	sh->bad_rights = config->exec_only ? 0 : 1u << SHADOW_X;
 	/* All of L1's memory by 4 KiB pages, twice; roots, and the ways to what they are for. */
 	sh->max_pages = (u32)(gm->nr_pages / 256) + config->nr_vcpus * 5 + IDLE_ROOTS * 2;
-	sh->pages_order = frame_order((sh->max_pages + 1) * sizeof(*sh->pages));
 	sh->heads_order = frame_order(sh->max_pages * 256ul);
-	sh->pages = frame_block(sh->pages_order);
-	sh->heads = frame_block(sh->heads_order);
+	sh->pages = page_alloc(pages_size(sh));
+	sh->heads = page_alloc(PAGE_SIZE << sh->heads_order);
 	list_init(&sh->free);
 	list_init(&sh->dead);
 	list_init(&sh->roots);
@@ -665,8 +664,8 @@ int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 
 void shadow_destroy(struct shadow *sh) {
 	if (!sh) return;
-	for (u32 i = 1; i <= sh->nr_pages; i++) frame_block_free(sh->pages[i], PAGE_ORDER);
-	frame_block_free(sh->pages, sh->pages_order);
-	frame_block_free(sh->heads, sh->heads_order);
-	frame_block_free(sh, SHADOW_ORDER);
+	for (u32 i = 1; i <= sh->nr_pages; i++) page_free(sh->pages[i], sizeof(*sh->pages[i]));
+	page_free(sh->pages, pages_size(sh));
+	page_free(sh->heads, PAGE_SIZE << sh->heads_order);
+	page_free(sh, sizeof(*sh));
 }

@@ -106,7 +106,7 @@ struct shadow {
 	u32 nr_pages, max_pages; /* page 0 is none */
 	u32 nr_free;
 	u32 hand; /* where the search for a page to recycle goes on */
-	unsigned pages_order, heads_order;
+	unsigned heads_order;
 	struct shadow_page **pages; /* by number */
 	u32 *heads;		    /* the reverse map: hash table of chains of leaves */
 	struct list free, dead, roots;

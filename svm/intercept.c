@@ -4,10 +4,10 @@
  */
 #include "svm/intercept.h"
 
-#include "kernel/space.h"
+#include "kernel/cpu.h"
 #include "lib/string.h"
 #include "lib/x86.h"
-#include "mm/direct.h"
+#include "mm/frame.h"
 
 static hpa_t iopm, msrpm;
 static u64 *own_map;	  /* msrpm */
@@ -54,12 +54,12 @@ void svm_msrpm_merge(u8 *to, const u8 *l1) {
 }
 
 int svm_intercept_init(void) {
-	u8 *io = page_alloc(4 * PAGE_SIZE); /* three are used: blocks are powers of two */
+	u8 *io = page_alloc(IOPM_SIZE);
 	u8 *msr = page_alloc(MSRPM_SIZE);
 
 	if (!io || !msr) {
-		if (io) page_free(io, 4 * PAGE_SIZE);
-		if (msr) page_free(msr, MSRPM_SIZE);
+		page_free(io, IOPM_SIZE);
+		page_free(msr, MSRPM_SIZE);
 		return E_NOMEM;
 	}
 	memset(io, 0xff, IOPM_SIZE);

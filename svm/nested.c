@@ -10,11 +10,10 @@
  */
 #include "svm/svm.h"
 
-#include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
 #include "lib/x86.h"
-#include "mm/direct.h"
+#include "mm/frame.h"
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
 #include "svm/intercept.h"
@@ -41,11 +40,7 @@ int svm_nested_create(struct vcpu *vcpu) {
 	return 0;
 }
 
-void svm_nested_destroy(struct vcpu *vcpu) {
-	struct svm_nested *n = &svm_of(vcpu)->nested;
-
-	if (n->vmcb02) page_free(n->vmcb02, NESTED_SIZE);
-}
+void svm_nested_destroy(struct vcpu *vcpu) { page_free(svm_of(vcpu)->nested.vmcb02, NESTED_SIZE); }
 
 /* The level whose registers the vCPU has. */
 static void switch_to(struct vcpu *vcpu, bool l2) {

@@ -5,12 +5,11 @@
 #include "svm/svm.h"
 
 #include "kernel/panic.h"
-#include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "lib/x86.h"
-#include "mm/direct.h"
+#include "mm/frame.h"
 #include "mm/gmem.h"
 #include "mm/ptable.h"
 #include "svm/intercept.h"
@@ -88,7 +87,7 @@ static void svm_vcpu_destroy(struct vcpu *vcpu) {
 	if (!arch) return;
 	fpu_destroy(&arch->fpu);
 	svm_nested_destroy(vcpu);
-	if (arch->vmcb01) page_free(arch->vmcb01, PAGE_SIZE);
+	page_free(arch->vmcb01, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lib/error.h"
-#include "mm/direct.h"
+#include "mm/frame.h"
 
 #define ARENA_PAGES 8192u
 
@@ -18,10 +18,10 @@ u32 rig_fail_after;
 struct ptable pt;
 
 /* Page 0 is never given out, so that an entry without an address shows. */
-static int take(void *ctx, hpa_t *page) {
+int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 	static u32 next = 1;
 
-	(void)ctx;
+	assert_true(order == 0 && flags == FRAME_ZERO);
 	if (rig_fail_after && --rig_fail_after == 0) return E_NOMEM;
 	for (u32 i = 0; i < ARENA_PAGES; i++, next++) {
 		u32 at = next % ARENA_PAGES;
@@ -29,24 +29,23 @@ static int take(void *ctx, hpa_t *page) {
 		if (at == 0 || used[at]) continue;
 		used[at] = 1;
 		rig_nr_used++;
-		*page = at * PAGE_SIZE;
-		memset(phys_to_virt(*page), 0, PAGE_SIZE);
+		*out = at;
+		memset(phys_to_virt(at * PAGE_SIZE), 0, PAGE_SIZE);
 		return 0;
 	}
 	return E_NOMEM;
 }
 
 /* A freed page looks like a table of nonsense. */
-static void give_back(void *ctx, hpa_t page) {
-	(void)ctx;
-	assert_true(page && page % PAGE_SIZE == 0 && page / PAGE_SIZE < ARENA_PAGES);
-	assert_int_equal(used[page / PAGE_SIZE], 1);
-	used[page / PAGE_SIZE] = 0;
+int frame_free(pfn_t pfn, unsigned order, u32 flags) {
+	assert_true(order == 0 && flags == 0);
+	assert_true(pfn && pfn < ARENA_PAGES);
+	assert_int_equal(used[pfn], 1);
+	used[pfn] = 0;
 	rig_nr_used--;
-	memset(phys_to_virt(page), 0xdb, PAGE_SIZE);
+	memset(phys_to_virt(pfn * PAGE_SIZE), 0xdb, PAGE_SIZE);
+	return 0;
 }
-
-const struct pt_alloc rig_pages = {.alloc = take, .free = give_back};
 
 int rig_setup(void **state) {
 	(void)state;
@@ -106,7 +105,7 @@ u64 hw_page_from(const struct pt_format *f, hpa_t table, unsigned from, u64 va) 
 u64 hw_page(u64 va) { return hw_page_from(pt.format, pt.root, 3, va); }
 
 void rig_start(const struct pt_format *format, u8 max_leaf) {
-	assert_int_equal(pt_init(&pt, format, &rig_pages, max_leaf), 0);
+	assert_int_equal(pt_init(&pt, format, max_leaf), 0);
 }
 
 void rig_finish(void) {

@@ -18,11 +18,10 @@
 #define RWX (PT_READ | PT_WRITE | PT_EXEC)
 #define RW  (PT_READ | PT_WRITE)
 
-extern u8 *rig_arena;			/* physical address 0 */
-extern u32 rig_nr_used;			/* pages given out and not freed */
-extern u32 rig_fail_after;		/* allocations until one fails; 0: none fails */
-extern const struct pt_alloc rig_pages; /* gives out the arena's pages */
-extern struct ptable pt;		/* the tables under test */
+extern u8 *rig_arena;	   /* physical address 0 */
+extern u32 rig_nr_used;	   /* pages given out and not freed */
+extern u32 rig_fail_after; /* allocations until one fails; 0: none fails */
+extern struct ptable pt;   /* the tables under test */
 
 /* cmocka's setup and teardown: an empty arena; no hook. */
 int rig_setup(void **state);

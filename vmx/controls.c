@@ -3,14 +3,13 @@
  * fields of a VMCS. The capability MSRs are read once on the boot processor; every further CPU must
  * offer the same, because a vCPU's VMCS is written once for all of them.
  */
-#include "kernel/space.h"
 #include "kernel/traps.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 #include "lib/x86.h"
-#include "mm/direct.h"
+#include "mm/frame.h"
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
 #include "vmx/vmx.h"

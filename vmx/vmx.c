@@ -8,11 +8,10 @@
 #include "vmx/vmx.h"
 
 #include "kernel/cmdline.h"
-#include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/x86.h"
-#include "mm/direct.h"
+#include "mm/frame.h"
 #include "mm/gmem.h"
 #include "mm/ptable.h"
 
@@ -129,7 +128,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 
 	if (!arch) return;
 	fpu_destroy(&arch->fpu);
-	if (arch->vmcs) page_free(arch->vmcs, PAGE_SIZE);
+	page_free(arch->vmcs, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }

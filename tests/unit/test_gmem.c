@@ -494,6 +494,30 @@ static void test_overhead(void **state) {
 	destroy();
 }
 
+/* The frames of tables come and go. */
+static void test_tables_from_the_frame_allocator(void **state) {
+	const u32 rwx = PT_READ | PT_WRITE | PT_EXEC;
+	struct frame_stats after;
+	struct pt_mapping m;
+	struct ptable pt;
+
+	(void)state;
+	frame_init();
+	assert_int_equal(frame_add(PAGE_SIZE, MiB(1)), 0);
+	frame_stats(&before);
+	assert_int_equal(pt_init(&pt, &pt_format_npt, PT_LEVEL_2M), 0);
+	assert_int_equal(pt_map(&pt, 0, 0, MiB(2) - KiB(4), rwx), 0);
+	frame_stats(&after);
+	assert_int_equal(before.free - after.free, 6); /* four levels, two pages for logs */
+	assert_false(pt_walk(&pt, MiB(2) - KiB(4), &m));
+	assert_int_equal(pt_map(&pt, 0x800000000000, 0, MiB(2) * 300, rwx | PT_WC), 0);
+	assert_int_equal(pt_map(&pt, MiB(4), KiB(4), GiB(1), rwx), E_NOMEM);
+	assert_false(pt_walk(&pt, MiB(4), &m));
+	pt_destroy(&pt);
+	frame_stats(&after);
+	assert_int_equal(before.free, after.free);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -513,6 +537,7 @@ int main(void) {
 		TEST(test_high_addresses),
 		TEST(test_many_runs),
 		TEST(test_overhead),
+		TEST(test_tables_from_the_frame_allocator),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-// sources: mm/ptable.c mm/ptable_formats.c mm/frame.c tests/ptable_rig.c
+// sources: mm/ptable.c mm/ptable_formats.c tests/ptable_rig.c
 /* The page-table engine: what each operation leads to, its errors, and what becomes of its tables.
  */
 #include "tests/ptable_rig.h"
@@ -233,7 +233,7 @@ static void test_out_of_memory_anywhere(void **state) {
 	(void)state;
 	for (n = 1, err = E_NOMEM; err; n++) {
 		rig_fail_after = n;
-		err = pt_init(&pt, &pt_format_npt, &rig_pages, PT_LEVEL_1G);
+		err = pt_init(&pt, &pt_format_npt, PT_LEVEL_1G);
 		assert_int_equal(err, n <= 3 ? E_NOMEM : 0);
 		assert_true(rig_nr_used == 0 || !err);
 	}
@@ -347,28 +347,6 @@ static void test_wide_addresses(void **state) {
 	}
 }
 
-/* The frames behind pt_alloc_frames come and go. */
-static void test_tables_from_the_frame_allocator(void **state) {
-	struct frame_stats before, after;
-
-	(void)state;
-	memset(rig_arena, 0xaa, MiB(2));
-	frame_init();
-	assert_int_equal(frame_add(PAGE_SIZE, MiB(1)), 0);
-	frame_stats(&before);
-	assert_int_equal(pt_init(&pt, &pt_format_npt, &pt_alloc_frames, PT_LEVEL_2M), 0);
-	assert_int_equal(pt_map(&pt, 0, 0, MiB(2) - KiB(4), RWX), 0);
-	frame_stats(&after);
-	assert_int_equal(before.free - after.free, 6); /* four levels, two pages for logs */
-	assert_nothing_at(MiB(2) - KiB(4));
-	assert_int_equal(pt_map(&pt, 0x800000000000, 0, MiB(2) * 300, RWX | PT_WC), 0);
-	assert_int_equal(pt_map(&pt, MiB(4), KiB(4), GiB(1), RWX), E_NOMEM);
-	assert_nothing_at(MiB(4));
-	pt_destroy(&pt);
-	frame_stats(&after);
-	assert_int_equal(before.free, after.free);
-}
-
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_encodings),
@@ -382,7 +360,6 @@ int main(void) {
 		TEST(test_dirty_survives_split_and_merge),
 		TEST(test_no_false_merge),
 		TEST(test_wide_addresses),
-		TEST(test_tables_from_the_frame_allocator),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

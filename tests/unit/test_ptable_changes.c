@@ -1,4 +1,4 @@
-// sources: mm/ptable.c mm/ptable_formats.c mm/frame.c tests/ptable_rig.c
+// sources: mm/ptable.c mm/ptable_formats.c tests/ptable_rig.c
 /*
  * The page-table engine while tables change under those that walk them. A hook runs the rig's
  * walker after each single change of a linked table: every page must have its old or its new
