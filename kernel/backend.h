@@ -14,15 +14,11 @@ struct options;
 struct pt_format;
 struct vm;
 
-/* The last two are for nested_event() only. */
-enum event_type {
-	EVENT_NONE,
-	EVENT_INTERRUPT,
-	EVENT_NMI,
-	EVENT_EXCEPTION,
-	EVENT_INIT,
-	EVENT_SHUTDOWN,
-};
+/*
+ * In the numbers of both back ends (APM 2 15.20, SDM 3C 24.8.3); the last two are for
+ * nested_event() only.
+ */
+enum event_type { EVENT_INTERRUPT, EVENT_NMI = 2, EVENT_EXCEPTION, EVENT_INIT = 8, EVENT_SHUTDOWN };
 
 struct event {
 	u8 type; /* enum event_type */
@@ -30,6 +26,12 @@ struct event {
 	bool has_error;
 	u32 error;
 	gva_t address; /* of a page fault: CR2 */
+};
+
+/* What follows an exit. */
+struct exit_entry {
+	const char *name;
+	enum outcome (*handler)(struct vcpu *vcpu);
 };
 
 struct backend {
@@ -94,9 +96,21 @@ struct backend {
 	void (*l2_fault)(struct vcpu *vcpu, const struct fault *fault);
 
 	void (*tlb_flush)(struct vcpu *vcpu);
-	const char *(*exit_name)(u64 reason); /* never NULL */
-	u32 nr_exit_reasons;
+	const struct exit_entry *exits; /* all of them; struct vcpu_trace has indices */
+	u32 nr_exits;
 };
+
+/* The functions that each back end has, for its table: NAME_probe() and so on. */
+#define BACKEND_FUNCTIONS(NAME)                                                                    \
+	.probe = NAME##_probe, .cpu_on = NAME##_cpu_on, .vcpu_create = NAME##_vcpu_create,         \
+	.vcpu_destroy = NAME##_vcpu_destroy, .vcpu_reset = NAME##_vcpu_reset, .load = NAME##_load, \
+	.put = NAME##_put, .run = NAME##_run, .reg = NAME##_reg, .set_reg = NAME##_set_reg,        \
+	.segment = NAME##_segment, .set_segment = NAME##_set_segment,                              \
+	.privilege = NAME##_privilege, .set_tsc_offset = NAME##_set_tsc_offset,                    \
+	.event_queued = NAME##_event_queued, .interrupt_allowed = NAME##_interrupt_allowed,        \
+	.nmi_allowed = NAME##_nmi_allowed, .inject = NAME##_inject,                                \
+	.interrupt_window = NAME##_interrupt_window, .nmi_window = NAME##_nmi_window,              \
+	.end_shadow = NAME##_end_shadow, .tlb_flush = NAME##_tlb_flush
 
 extern const struct backend svm_backend, vmx_backend;
 

@@ -384,20 +384,20 @@ static void report_crash(struct vm *vm) {
 				&vcpu->trace[(vcpu->nr_exits - i) % VCPU_TRACE];
 
 			log_info("vm %s: vCPU %u exit -%u: %s at %lx", vm->name, vcpu->id, i,
-				 vcpu->backend->exit_name(t->reason), t->rip);
+				 vcpu->backend->exits[t->reason].name, t->rip);
 		}
 	}
 }
 
 /* How often which exit came, for those who ask for it by loglevel=debug. */
 static void report_exits(const struct vm *vm) {
-	for (u32 reason = 0; reason < backend->nr_exit_reasons; reason++) {
+	for (u32 reason = 0; reason < backend->nr_exits; reason++) {
 		u64 count = 0;
 
 		for (u32 v = 0; v < vm->nr_vcpus; v++) count += vm->vcpus[v]->exit_counts[reason];
 		if (count)
 			log_debug("vm %s: %lu exits: %s", vm->name, count,
-				  backend->exit_name(reason));
+				  backend->exits[reason].name);
 	}
 }
 

@@ -76,7 +76,7 @@ static void print_vcpu(const struct vcpu *vcpu) {
 		const struct vcpu_trace *t = &vcpu->trace[(vcpu->nr_exits - 1 - i) % VCPU_TRACE];
 
 		if (i >= vcpu->nr_exits) break;
-		log_raw("  exit -%u: %s at %016lx\n", i, vcpu->backend->exit_name(t->reason),
+		log_raw("  exit -%u: %s at %016lx\n", i, vcpu->backend->exits[t->reason].name,
 			t->rip);
 	}
 }

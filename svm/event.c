@@ -39,13 +39,8 @@ bool svm_nmi_allowed(struct vcpu *vcpu) {
 void svm_end_shadow(struct vcpu *vcpu) { svm_of(vcpu)->vmcb->int_state &= ~INT_SHADOW; }
 
 void svm_inject(struct vcpu *vcpu, const struct event *event) {
-	static const u64 types[] = {
-		[EVENT_INTERRUPT] = EVENTINJ_INTR,
-		[EVENT_NMI] = EVENTINJ_NMI,
-		[EVENT_EXCEPTION] = EVENTINJ_EXCEPTION,
-	};
 	struct svm_vcpu *arch = svm_of(vcpu);
-	u64 inj = EVENTINJ_VALID | types[event->type] << EVENTINJ_TYPE_SHIFT | event->vector;
+	u64 inj = EVENTINJ_VALID | (u64)event->type << EVENTINJ_TYPE_SHIFT | event->vector;
 
 	if (event->has_error) inj |= EVENTINJ_ERROR | (u64)event->error << 32;
 	arch->vmcb->event_inj = svm_quirk_inject(vcpu, inj);

@@ -21,11 +21,6 @@
 #include "svm/quirks.h"
 #include "svm/skip.h"
 
-struct exit_entry {
-	const char *name;
-	enum outcome (*handler)(struct vcpu *vcpu);
-};
-
 static enum outcome exit_msr(struct vcpu *vcpu) {
 	return svm_of(vcpu)->vmcb->exit_info1 ? msr_write_exit(vcpu) : msr_read_exit(vcpu);
 }
@@ -88,7 +83,7 @@ static enum outcome exit_unasked(struct vcpu *vcpu) {
 #define UNASKED \
 	{ "not asked for", exit_unasked }
 
-static const struct exit_entry exits[SVM_NR_EXITS] = {
+const struct exit_entry svm_exits[SVM_NR_EXITS] = {
 	[EXIT_CR0_WRITE] = {"CR0 write", svm_exit_cr},
 	[EXIT_CR4_WRITE] = {"CR4 write", svm_exit_cr},
 	[EXIT_CR8_READ] = {"CR8 read", svm_exit_cr},
@@ -156,10 +151,6 @@ static inline u64 exit_index(u64 code) {
 	return (s32)code == -1 ? INDEX_INVALID : INDEX_UNKNOWN;
 }
 
-const char *svm_exit_name(u64 index) {
-	return index < SVM_NR_EXITS ? exits[index].name : "unknown";
-}
-
 /* Registers that VMRUN takes from the VMCB. */
 static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb) {
 	vmcb->rip = vcpu->rip;
@@ -172,7 +163,7 @@ void svm_write_back(struct vcpu *vcpu) { write_back(vcpu, svm_of(vcpu)->vmcb); }
 
 enum outcome svm_handle(struct vcpu *vcpu, u64 index) {
 	if (svm_of(vcpu)->vmcb->exit_int_info & EVENTINJ_VALID) svm_take_exit_event(vcpu);
-	return exits[index].handler(vcpu);
+	return svm_exits[index].handler(vcpu);
 }
 
 /* The order keeps few values alive across calls: each would cost a register saved and restored. */
@@ -195,7 +186,7 @@ hpa_t svm_exit(struct vcpu *vcpu) {
 	if (unlikely(vcpu->l2))
 		outcome = svm_nested_exit(vcpu, index);
 	else
-		outcome = exits[index].handler(vcpu);
+		outcome = svm_exits[index].handler(vcpu);
 	if (outcome == ADVANCE) {
 		vmcb = svm_of(vcpu)->vmcb;
 		vcpu->rip = vcpu->next_rip ? vcpu->next_rip : svm_next_rip(vcpu, vmcb);

@@ -73,20 +73,20 @@ int svm_intercept_init(void) {
 	return 0;
 }
 
+/* What every guest exits for; an exit code is the number of its bit in the VMCB. */
+static const u8 exits_wanted[] = {
+	EXIT_CR8_READ, EXIT_CR4_WRITE, EXIT_CR8_WRITE, EXIT_INTR,     EXIT_NMI,	   EXIT_INIT,
+	EXIT_RDPMC,    EXIT_CPUID,     EXIT_RSM,       EXIT_INVD,     EXIT_HLT,	   EXIT_INVLPGA,
+	EXIT_IOIO,     EXIT_MSR,       EXIT_FERR,      EXIT_SHUTDOWN, EXIT_VMRUN,  EXIT_VMMCALL,
+	EXIT_VMLOAD,   EXIT_VMSAVE,    EXIT_STGI,      EXIT_CLGI,     EXIT_SKINIT, EXIT_WBINVD,
+	EXIT_MONITOR,  EXIT_MWAIT,     EXIT_XSETBV,    EXIT_RDPRU,
+};
+
 void svm_intercept_setup(struct vmcb *vmcb) {
-	vmcb->intercept_cr_write = BIT(4) | BIT(8);
-	vmcb->intercept_cr_read = BIT(8);
 	vmcb->intercept_exceptions = BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC);
-	vmcb->intercept_misc1 =
-		(u32)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_INIT | INTERCEPT_RDPMC |
-		      INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
-		      INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_FERR |
-		      INTERCEPT_SHUTDOWN);
+	for (u32 i = 0; i < ARRAY_SIZE(exits_wanted); i++)
+		((u8 *)vmcb)[exits_wanted[i] / 8] |= (u8)(1u << exits_wanted[i] % 8);
 	if (svm_features.tcg) vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
-	vmcb->intercept_misc2 =
-		(u32)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |
-		      INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
-		      INTERCEPT_MONITOR | INTERCEPT_MWAIT | INTERCEPT_XSETBV | INTERCEPT_RDPRU);
 	vmcb->vintr = (u32)V_MASKING;
 	vmcb->np_enable = NP_ENABLE;
 	vmcb->iopm_base = iopm;

@@ -79,7 +79,7 @@ static inline void svm_vmload(hpa_t vmcb_pa) {
 }
 
 /* exit.c */
-const char *svm_exit_name(u64 index);
+extern const struct exit_entry svm_exits[SVM_NR_EXITS];
 void svm_write_back(struct vcpu *vcpu);
 /* Called by entry.S: the VMCB to enter with, 0 to leave. */
 hpa_t svm_exit(struct vcpu *vcpu);

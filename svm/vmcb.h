@@ -100,19 +100,12 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 /* intercept_misc1 */
 #define INTERCEPT_INTR	   BIT(0)
 #define INTERCEPT_NMI	   BIT(1)
-#define INTERCEPT_INIT	   BIT(3)
 #define INTERCEPT_VINTR	   BIT(4)
 #define INTERCEPT_CR0_SEL  BIT(5) /* bits of CR0 but TS and MP change */
-#define INTERCEPT_RDPMC	   BIT(15)
-#define INTERCEPT_CPUID	   BIT(18)
-#define INTERCEPT_RSM	   BIT(19)
 #define INTERCEPT_IRET	   BIT(20)
-#define INTERCEPT_INVD	   BIT(22)
 #define INTERCEPT_HLT	   BIT(24)
-#define INTERCEPT_INVLPGA  BIT(26)
 #define INTERCEPT_IOIO	   BIT(27)
 #define INTERCEPT_MSR	   BIT(28)
-#define INTERCEPT_FERR	   BIT(30)
 #define INTERCEPT_SHUTDOWN BIT(31)
 
 /* intercept_misc2 */
@@ -122,12 +115,6 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define INTERCEPT_VMSAVE  BIT(3)
 #define INTERCEPT_STGI	  BIT(4)
 #define INTERCEPT_CLGI	  BIT(5)
-#define INTERCEPT_SKINIT  BIT(6)
-#define INTERCEPT_WBINVD  BIT(9)
-#define INTERCEPT_MONITOR BIT(10)
-#define INTERCEPT_MWAIT	  BIT(11)
-#define INTERCEPT_XSETBV  BIT(13)
-#define INTERCEPT_RDPRU	  BIT(14)
 
 /* vintr */
 #define V_TPR	      0xfful
@@ -156,47 +143,20 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define TLB_FLUSH_ALL	    1
 #define TLB_FLUSH_ASID	    3
 
-/* exit_code (APM 2 appendix C) */
-#define EXIT_CR8_READ  0x008u
-#define EXIT_CR0_WRITE 0x010u
-#define EXIT_CR4_WRITE 0x014u
-#define EXIT_CR8_WRITE 0x018u
+/*
+ * exit_code (APM 2 appendix C). Those below 0x0c0 are the number of their intercept bit, too, from
+ * the first of the control area on.
+ */
 #define EXIT_EXCEPTION 0x040u
-#define EXIT_INTR      0x060u
-#define EXIT_NMI       0x061u
-#define EXIT_SMI       0x062u
-#define EXIT_INIT      0x063u
-#define EXIT_VINTR     0x064u
-#define EXIT_CR0_SEL   0x065u
-#define EXIT_RDTSC     0x06eu
-#define EXIT_RDPMC     0x06fu
-#define EXIT_CPUID     0x072u
-#define EXIT_RSM       0x073u
-#define EXIT_IRET      0x074u
-#define EXIT_INVD      0x076u
-#define EXIT_PAUSE     0x077u
-#define EXIT_HLT       0x078u
-#define EXIT_INVLPG    0x079u
-#define EXIT_INVLPGA   0x07au
-#define EXIT_IOIO      0x07bu
-#define EXIT_MSR       0x07cu
-#define EXIT_TASK      0x07du
-#define EXIT_FERR      0x07eu
-#define EXIT_SHUTDOWN  0x07fu
-#define EXIT_VMRUN     0x080u
-#define EXIT_VMMCALL   0x081u
-#define EXIT_VMLOAD    0x082u
-#define EXIT_VMSAVE    0x083u
-#define EXIT_STGI      0x084u
-#define EXIT_CLGI      0x085u
-#define EXIT_SKINIT    0x086u
-#define EXIT_WBINVD    0x089u
-#define EXIT_MONITOR   0x08au
-#define EXIT_MWAIT     0x08bu
-#define EXIT_XSETBV    0x08du
-#define EXIT_RDPRU     0x08eu
-#define EXIT_NPF       0x400u
 #define EXIT_INVALID   (~0ul)
+enum { EXIT_CR8_READ = 0x008, EXIT_CR0_WRITE = 0x010, EXIT_CR4_WRITE = 0x014 };
+enum { EXIT_CR8_WRITE = 0x018, EXIT_INTR = 0x060, EXIT_NMI, EXIT_SMI, EXIT_INIT, EXIT_VINTR };
+enum { EXIT_CR0_SEL = 0x065, EXIT_RDTSC = 0x06e, EXIT_RDPMC, EXIT_CPUID = 0x072, EXIT_RSM };
+enum { EXIT_IRET = 0x074, EXIT_INVD = 0x076, EXIT_PAUSE, EXIT_HLT, EXIT_INVLPG, EXIT_INVLPGA };
+enum { EXIT_IOIO = 0x07b, EXIT_MSR, EXIT_TASK, EXIT_FERR, EXIT_SHUTDOWN, EXIT_VMRUN };
+enum { EXIT_VMMCALL = 0x081, EXIT_VMLOAD, EXIT_VMSAVE, EXIT_STGI, EXIT_CLGI, EXIT_SKINIT };
+enum { EXIT_WBINVD = 0x089, EXIT_MONITOR, EXIT_MWAIT, EXIT_XSETBV = 0x08d, EXIT_RDPRU };
+enum { EXIT_NPF = 0x400 };
 
 /* exit_info1 of EXIT_NPF */
 #define NPF_PRESENT   BIT(0)

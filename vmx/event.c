@@ -7,8 +7,6 @@
 #include "vmx/vmx.h"
 
 #define DR6_ALL 0xe00ful /* B0 to B3, BD, BS, BT: what the qualification of #DB tells */
-#define DR6_BD	BIT(13)
-#define DR7_GD	BIT(13)
 
 static void set_proc(struct vmx_vcpu *arch, u32 value) {
 	if (arch->proc == value) return;
@@ -42,12 +40,7 @@ static void queue(struct vmx_vcpu *arch, u64 info) {
 }
 
 void vmx_inject(struct vcpu *vcpu, const struct event *event) {
-	static const u64 types[] = {
-		[EVENT_INTERRUPT] = EVENT_TYPE_INTERRUPT,
-		[EVENT_NMI] = EVENT_TYPE_NMI,
-		[EVENT_EXCEPTION] = EVENT_TYPE_EXCEPTION,
-	};
-	u64 info = EVENT_VALID | types[event->type] << EVENT_TYPE_SHIFT | event->vector;
+	u64 info = EVENT_VALID | (u64)event->type << EVENT_TYPE_SHIFT | event->vector;
 
 	if (event->has_error) {
 		info |= EVENT_HAS_ERROR;

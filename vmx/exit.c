@@ -19,11 +19,6 @@
 #include "vmx/check.h"
 #include "vmx/vmx.h"
 
-struct exit_entry {
-	const char *name;
-	enum outcome (*handler)(struct vcpu *vcpu);
-};
-
 void vmx_need_rsp(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
@@ -127,7 +122,7 @@ static u64 say_once(struct vcpu *vcpu) {
 
 	if (!(atomic_fetch_or(&said[reason >> 6 & 1], bit) & bit))
 		log_warn("vm %s: exit %lu (%s) was not asked for", vcpu->vm->name, reason,
-			 vmx_exit_name(reason));
+			 vmx_exits[min_u64(reason, NR_REASONS)].name);
 	return reason;
 }
 
@@ -167,7 +162,7 @@ static enum outcome unasked_stop(struct vcpu *vcpu) {
 	{ "unknown", unasked_stop }
 
 /* By basic exit reason (SDM 3C appendix C). */
-static const struct exit_entry exits[VMX_NR_EXITS] = {
+const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[REASON_EXCEPTION] = {"exception", vmx_exit_exception},
 	[1] = {"interrupt", exit_host_interrupt},
 	[2] = {"triple fault", vcpu_triple_fault},
@@ -230,10 +225,6 @@ static const struct exit_entry exits[VMX_NR_EXITS] = {
 	[70 ... NR_REASONS] = UNKNOWN,
 };
 
-const char *vmx_exit_name(u64 index) {
-	return index < VMX_NR_EXITS ? exits[index].name : "unknown";
-}
-
 /* ---- the way through ---- */
 
 void vmx_write_back(struct vcpu *vcpu) {
@@ -287,7 +278,7 @@ bool vmx_exit(struct vcpu *vcpu) {
 	arch->rsp_known = false;
 	arch->event = false;
 	note_exit(vcpu, rip, index);
-	enum outcome outcome = exits[index].handler(vcpu);
+	enum outcome outcome = vmx_exits[index].handler(vcpu);
 	if (outcome == ADVANCE) advance(vcpu);
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu)) {
 		vmx_need_rsp(vcpu);

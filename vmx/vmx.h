@@ -110,7 +110,7 @@ void vmx_exit_entry(void); /* where the CPU goes on after an exit */
 bool vmx_exit(struct vcpu *vcpu);	   /* called by entry.S; true: enter again */
 bool vmx_entry_refused(struct vcpu *vcpu); /* the same, after VMLAUNCH or VMRESUME failed */
 void vmx_write_back(struct vcpu *vcpu);
-const char *vmx_exit_name(u64 index);
+extern const struct exit_entry vmx_exits[VMX_NR_EXITS];
 void vmx_need_rsp(struct vcpu *vcpu); /* reads RSP for those who want to know it */
 
 /* cr.c */
