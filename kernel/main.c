@@ -78,7 +78,7 @@ static bool find_backend(void) {
 	return backend->probe(&options) == 0;
 }
 
-static bool ap_ready(void) {
+bool smp_ap_ready(void) {
 	if (!backend || !backend->cpu_on(this_cpu())) return true;
 	log_error("CPU %u cannot run guests", this_cpu()->id);
 	return false;
@@ -97,8 +97,6 @@ static void start_on_own_stack(void) {
 		power_debug_exit(EXIT_NO_GUESTS);
 		backend = NULL;
 	}
-	smp_ap_ready = ap_ready;
-	smp_ap_main = sched_loop;
 	smp_init(&acpi, boot.trampoline, options.max_cpus);
 	commands_init(&boot);
 	host_io_init(&acpi);

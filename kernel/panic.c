@@ -21,7 +21,8 @@ extern const char text_start[], text_end[];
 
 static _Atomic u32 panicking; /* id of the panicking CPU plus one */
 
-const char *symbol_name(u64 address, u64 *offset, unsigned *length) {
+/* The function that holds a code address, and the offset in it; NULL when it is no code. */
+static const char *symbol_name(u64 address, u64 *offset, unsigned *length) {
 	const u8 *p = symbol_table;
 	const char *name = NULL;
 

@@ -17,6 +17,3 @@ bool panic_nmi(void);
 
 /* Says what NMIs have come to this CPU; where no lock is held. */
 void panic_report_nmis(struct cpu *cpu);
-
-/* Name of the function that holds a code address, and the offset in it; NULL when it is no code. */
-const char *symbol_name(u64 address, u64 *offset, unsigned *length);

@@ -14,22 +14,11 @@
 #define RESET_CF9      0xcf9
 #define SETTLE_US      50000u
 
-static struct acpi_reg pm1a, pm1b, reset;
-static u8 s5_a, s5_b, reset_value, acpi_enable;
-static u16 smi_port, exit_port;
-static bool has_s5, has_8042;
+static const struct acpi_info *acpi;
+static u16 exit_port;
 
-void power_init(const struct acpi_info *acpi, u16 debug_exit) {
-	pm1a = acpi->pm1a_control;
-	pm1b = acpi->pm1b_control;
-	reset = acpi->reset;
-	s5_a = acpi->s5_type_a;
-	s5_b = acpi->s5_type_b;
-	has_s5 = acpi->has_s5;
-	has_8042 = acpi->has_8042;
-	reset_value = acpi->reset_value;
-	smi_port = (u16)acpi->smi_command;
-	acpi_enable = acpi->acpi_enable;
+void power_init(const struct acpi_info *info, u16 debug_exit) {
+	acpi = info;
 	exit_port = debug_exit;
 }
 
@@ -46,9 +35,11 @@ static bool io_reg(const struct acpi_reg *reg) {
 static void enter_acpi_mode(void) {
 	u64 limit = rdtsc() + ACPI_ENABLE_MS * tsc_khz;
 
-	if (!smi_port || !acpi_enable || (inw((u16)pm1a.address) & PM1_SCI_EN)) return;
-	outb(smi_port, acpi_enable);
-	while (!(inw((u16)pm1a.address) & PM1_SCI_EN) && rdtsc() < limit) cpu_pause();
+	if (!acpi->smi_command || !acpi->acpi_enable ||
+	    (inw((u16)acpi->pm1a_control.address) & PM1_SCI_EN))
+		return;
+	outb((u16)acpi->smi_command, acpi->acpi_enable);
+	while (!(inw((u16)acpi->pm1a_control.address) & PM1_SCI_EN) && rdtsc() < limit) cpu_pause();
 }
 
 static void sleep(const struct acpi_reg *reg, u8 type) {
@@ -65,10 +56,10 @@ static void __noreturn halt(void) {
 
 void power_off(void) {
 	serial_drain();
-	if (has_s5 && io_reg(&pm1a)) {
+	if (acpi->has_s5 && io_reg(&acpi->pm1a_control)) {
 		enter_acpi_mode();
-		sleep(&pm1a, s5_a);
-		sleep(&pm1b, s5_b);
+		sleep(&acpi->pm1a_control, acpi->s5_type_a);
+		sleep(&acpi->pm1b_control, acpi->s5_type_b);
 		time_delay_us(SETTLE_US);
 	}
 	log_error("this machine does not power off by ACPI: switch it off by hand");
@@ -82,14 +73,14 @@ void power_reboot(void) {
 	} __packed no_idt = {0, 0};
 
 	serial_drain();
-	if (io_reg(&reset)) {
-		outb((u16)reset.address, reset_value);
+	if (io_reg(&acpi->reset)) {
+		outb((u16)acpi->reset.address, acpi->reset_value);
 		time_delay_us(SETTLE_US);
 	}
 	outb(RESET_CF9, 0x02);
 	outb(RESET_CF9, 0x06);
 	time_delay_us(SETTLE_US);
-	if (has_8042) outb(0x64, 0xfe);
+	if (acpi->has_8042) outb(0x64, 0xfe);
 	time_delay_us(SETTLE_US);
 	__asm__ volatile("lidt %0; int3" : : "m"(no_idt));
 	halt();

@@ -21,9 +21,6 @@
 extern const char trampoline_start[], trampoline_end[], trampoline_gdt[], trampoline_gdt_base[];
 extern u64 trampoline_stack, trampoline_cr3, trampoline_efer;
 
-bool (*smp_ap_ready)(void);
-void (*smp_ap_main)(void);
-
 static void on_kick(void) { /* Leaving the guest or idle was all. */
 }
 
@@ -46,7 +43,7 @@ void smp_ap_start(void) {
 	time_init_cpu();
 	if (lapic_id_host() != cpu->apic_id || !smp_ap_ready()) return;
 	atomic_store(&cpu->online, 1);
-	smp_ap_main();
+	sched_loop();
 }
 
 /* Copies the trampoline to its page and completes its addresses. */

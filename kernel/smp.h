@@ -18,12 +18,8 @@ void smp_kick(struct cpu *cpu);
 /* An interrupt for the CPU itself: its guest leaves at the next boundary that takes interrupts. */
 void smp_kick_self(void);
 
-/*
- * Called by an AP on its own stack. First, while the boot processor waits: may this CPU be used?
- * Then its loop, which does not return. Set by main.
- */
-extern bool (*smp_ap_ready)(void);
-extern void (*smp_ap_main)(void);
+/* main.c: called on an AP while the boot processor waits; may this CPU be used? */
+bool smp_ap_ready(void);
 
 /* From trampoline.S. */
 void smp_ap_start(void);

@@ -148,10 +148,9 @@ void timer_arm(struct timer *timer, u64 deadline) {
 void timer_cancel(struct timer *timer) {
 	struct cpu *cpu = cpus[timer->cpu];
 
-	spin_lock(&cpu->timer_lock);
-	if (timer->queued) unlink_timer(cpu, timer);
+	spin_guard(&cpu->timer_lock);
 	/* The hardware may fire once for nothing: cheaper than setting it now. */
-	spin_unlock(&cpu->timer_lock);
+	if (timer->queued) unlink_timer(cpu, timer);
 }
 
 /* At most this many a visit, so that a timer which always re-arms in the past starves nobody. */
@@ -160,23 +159,18 @@ void timer_cancel(struct timer *timer) {
 void timers_run(void) {
 	struct cpu *cpu = this_cpu();
 
-	for (unsigned i = 0; i < MAX_FIRED; i++) {
-		struct timer *timer;
-
+	for (unsigned i = 0;; i++) {
 		spin_lock(&cpu->timer_lock);
-		timer = cpu->timers;
-		if (!timer || timer->deadline > rdtsc()) {
+		struct timer *timer = cpu->timers;
+		bool due = i < MAX_FIRED && timer && timer->deadline <= rdtsc();
+		if (due)
+			unlink_timer(cpu, timer);
+		else
 			program(cpu);
-			spin_unlock(&cpu->timer_lock);
-			return;
-		}
-		unlink_timer(cpu, timer);
 		spin_unlock(&cpu->timer_lock);
+		if (!due) return;
 		timer->fn(timer);
 	}
-	spin_lock(&cpu->timer_lock);
-	program(cpu);
-	spin_unlock(&cpu->timer_lock);
 }
 
 /*

@@ -79,31 +79,17 @@ static u16 take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn
 
 /* An attribute for an opcode behind VEX, EVEX or XOP in the given map (APM 3 1.1.3). */
 static u16 vector_attr(const struct insn *insn) {
-	u16 attr;
+	/* The maps that each encoding has, a bit each. */
+	static const u32 maps[] = {[ENC_VEX] = 0x00e, [ENC_EVEX] = 0x06e, [ENC_XOP] = 0x700};
+	u16 attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
 
-	switch (insn->map) {
-	case MAP_0F:
-		attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
-		if (insn->encoding == ENC_EVEX && insn->opcode >= 0x78 && insn->opcode <= 0x7b)
-			attr = A_MODRM;
-		return attr || insn->opcode == 0x77 ? attr : A_UNDEF;
-	case MAP_0F38:
-	case MAP_EVEX5:
-	case MAP_EVEX6:
-	case MAP_XOP9: return A_MODRM;
-	case MAP_0F3A:
-	case MAP_XOP8: return A_MODRM | A_IMM8;
-	case MAP_XOPA: return A_MODRM | A_IMMZ;
-	default: return A_UNDEF;
-	}
-}
-
-/* True when the map number exists in this encoding. */
-static bool vector_map_valid(const struct insn *insn) {
-	if (insn->encoding == ENC_XOP) return insn->map >= MAP_XOP8 && insn->map <= MAP_XOPA;
-	if (insn->encoding == ENC_EVEX && (insn->map == MAP_EVEX5 || insn->map == MAP_EVEX6))
-		return true;
-	return insn->map >= MAP_0F && insn->map <= MAP_0F3A;
+	if (!(maps[insn->encoding] >> insn->map & 1)) return A_UNDEF;
+	if (insn->map == MAP_XOPA) return A_MODRM | A_IMMZ;
+	if (insn->map != MAP_0F)
+		return insn->map == MAP_0F3A || insn->map == MAP_XOP8 ? A_MODRM | A_IMM8 : A_MODRM;
+	if (insn->encoding == ENC_EVEX && insn->opcode >= 0x78 && insn->opcode <= 0x7b)
+		return A_MODRM;
+	return attr || insn->opcode == 0x77 ? attr : A_UNDEF;
 }
 
 /*
@@ -132,7 +118,7 @@ static u16 take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn) 
 	if (mode != MODE_64) insn->rex &= REX_W;
 	insn->prefixes |= pp_prefix[last & 3];
 	insn->opcode = take_byte(c);
-	return vector_map_valid(insn) ? vector_attr(insn) : A_UNDEF;
+	return vector_attr(insn);
 }
 
 /* True when an escape of the one-byte map is a vector prefix here, not LES, LDS, BOUND or POP. */

@@ -45,7 +45,7 @@ static u64 logic(u64 result, unsigned size, u64 *flags) {
 	return result;
 }
 
-u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags) {
+u64 alu_execute(unsigned op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 	u64 carry = *rflags & RFLAGS_CF, affected = FLAGS_ALL, flags = 0, result = dst;
 
 	switch (op) {
@@ -70,6 +70,16 @@ u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 	case ALU_NOT:
 		result = ~dst;
 		affected = 0;
+		break;
+	case ALU_MOV:
+		result = src;
+		affected = 0;
+		break;
+	default: /* BT and its relatives */
+		result = op == ALU_BTS ? dst | src : op == ALU_BTR ? dst & ~src : dst ^ src;
+		if (op == ALU_BT) result = dst;
+		flags = dst & src ? RFLAGS_CF : 0;
+		affected = RFLAGS_CF;
 		break;
 	}
 	*rflags = (*rflags & ~affected) | (flags & affected);

@@ -65,9 +65,6 @@ static inline u64 size_mask(unsigned size) { return size >= 8 ? ~0ul : (1ul << (
 u64 emul_reg_read(const struct emul *e, u8 reg, unsigned size);
 void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value);
 
-/* Writes a register as an address of the given size does: 2 keeps the rest, 4 clears it. */
-void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value);
-
 /* The segment of the memory operand: the override, else SS at RSP and RBP, else DS. */
 enum seg emul_data_segment(const struct emul *e);
 
@@ -92,27 +89,17 @@ int emul_update(struct emul *e, const struct operand *op, u64 old, u64 value, bo
 
 /* emulate_alu.c */
 
-/* The first eight are the arithmetic group in the order of its opcodes. */
-enum alu_op {
-	ALU_ADD,
-	ALU_OR,
-	ALU_ADC,
-	ALU_SBB,
-	ALU_AND,
-	ALU_SUB,
-	ALU_XOR,
-	ALU_CMP,
-	ALU_TEST,
-	ALU_INC,
-	ALU_DEC,
-	ALU_NEG,
-	ALU_NOT,
-};
+/* The arithmetic group and BT's in the order of their opcodes, and others; MOV returns src. */
+enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
+enum { ALU_BT = 8, ALU_BTS, ALU_BTR, ALU_BTC, ALU_TEST, ALU_INC, ALU_DEC, ALU_NEG };
+enum { ALU_NOT = ALU_NEG + 1, ALU_MOV };
 
-/* dst op src in size bytes; *rflags gets the flags. CMP and TEST return dst. */
-u64 alu_execute(enum alu_op op, u64 dst, u64 src, unsigned size, u64 *rflags);
+/* dst op src (of BT: a mask) in size bytes; *rflags gets the flags. CMP, TEST, BT return dst. */
+u64 alu_execute(unsigned op, u64 dst, u64 src, unsigned size, u64 *rflags);
 
-static inline bool alu_writes(enum alu_op op) { return op != ALU_CMP && op != ALU_TEST; }
+static inline bool alu_writes(unsigned op) {
+	return op != ALU_CMP && op != ALU_TEST && op != ALU_BT;
+}
 
 /* Condition code 0 to 15 as in Jcc. */
 bool alu_condition(u8 code, u64 rflags);

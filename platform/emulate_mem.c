@@ -39,12 +39,6 @@ void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value) {
 		gpr[reg] = (gpr[reg] & ~size_mask(size)) | (value & size_mask(size));
 }
 
-void emul_address_reg_write(struct emul *e, u8 reg, unsigned addr_size, u64 value) {
-	u64 keep = addr_size == 2 ? ~0xfffful : 0;
-
-	e->vcpu->gpr[reg] = (e->vcpu->gpr[reg] & keep) | (value & size_mask(addr_size));
-}
-
 /* Offset of the memory operand in its segment, plus delta, cut to the address size. */
 static inline u64 operand_offset(const struct emul *e, u64 delta) {
 	const struct insn *insn = &e->insn;

@@ -118,23 +118,28 @@ static int movbe(struct emul *e) {
 
 /* Arithmetic with the memory operand as destination, or as the first one of a comparison. */
 
-static int modify(struct emul *e, enum alu_op alu, u64 src) {
+static int modify_at(struct emul *e, u64 delta, unsigned alu, u64 src, u64 *old) {
 	u32 access = alu_writes(alu) ? ACCESS_WRITE : ACCESS_READ;
+	u64 new, flags = e->vcpu->rflags;
 	struct operand op;
-	u64 old, new, flags = e->vcpu->rflags;
-	int err = read_operand(e, 0, op_size(e), access, &op, &old);
+	int err = read_operand(e, delta, op_size(e), access, &op, old);
 
 	if (err) return err;
-	new = alu_execute(alu, old, src & size_mask(op_size(e)), op_size(e), &flags);
-	if (alu_writes(alu)) err = emul_update(e, &op, old, new, locked(e));
+	new = alu_execute(alu, *old, src & size_mask(op_size(e)), op_size(e), &flags);
+	/* XCHG is atomic with or without LOCK. */
+	if (alu_writes(alu)) err = emul_update(e, &op, *old, new, locked(e) || alu == ALU_MOV);
 	if (!err) e->vcpu->rflags = flags;
 	return err;
 }
 
-/* Bits 5:3 of the opcodes 00 to 3B name the operation. */
-static enum alu_op alu_of_opcode(const struct emul *e) {
-	return (enum alu_op)(e->insn.opcode >> 3 & 7);
+static int modify(struct emul *e, unsigned alu, u64 src) {
+	u64 old;
+
+	return modify_at(e, 0, alu, src, &old);
 }
+
+/* Bits 5:3 of the opcodes 00 to 3B name the operation. */
+static unsigned alu_of_opcode(const struct emul *e) { return e->insn.opcode >> 3 & 7; }
 
 static int alu_mem_reg(struct emul *e) {
 	return modify(e, alu_of_opcode(e), emul_reg_read(e, e->insn.reg, op_size(e)));
@@ -142,7 +147,7 @@ static int alu_mem_reg(struct emul *e) {
 
 static int alu_reg_mem(struct emul *e) {
 	u64 value, old, result, flags = e->vcpu->rflags;
-	enum alu_op alu = alu_of_opcode(e);
+	unsigned alu = alu_of_opcode(e);
 	int err = load(e, op_size(e), &value);
 
 	if (err) return err;
@@ -154,7 +159,7 @@ static int alu_reg_mem(struct emul *e) {
 }
 
 /* Group 1. */
-static int alu_mem_imm(struct emul *e) { return modify(e, (enum alu_op)extension(e), e->insn.imm); }
+static int alu_mem_imm(struct emul *e) { return modify(e, extension(e), e->insn.imm); }
 
 static int test_reg(struct emul *e) {
 	return modify(e, ALU_TEST, emul_reg_read(e, e->insn.reg, op_size(e)));
@@ -171,33 +176,18 @@ static int group3(struct emul *e) {
 	}
 }
 
-/* Exchanges. XCHG is atomic with or without LOCK. */
-
-static int xchg(struct emul *e) {
-	unsigned size = op_size(e);
-	struct operand op;
+/* XCHG and XADD: the register gets what the operand was. */
+static int exchange(struct emul *e, unsigned alu) {
 	u64 old;
-	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old)
-			  ?: emul_update(e, &op, old, emul_reg_read(e, e->insn.reg, size), true);
+	int err = modify_at(e, 0, alu, emul_reg_read(e, e->insn.reg, op_size(e)), &old);
 
-	if (!err) emul_reg_write(e, e->insn.reg, size, old);
+	if (!err) emul_reg_write(e, e->insn.reg, op_size(e), old);
 	return err;
 }
 
-static int xadd(struct emul *e) {
-	unsigned size = op_size(e);
-	struct operand op;
-	u64 old, sum, flags = e->vcpu->rflags;
-	int err = read_operand(e, 0, size, ACCESS_WRITE, &op, &old);
+static int xchg(struct emul *e) { return exchange(e, ALU_MOV); }
 
-	if (err) return err;
-	sum = alu_execute(ALU_ADD, old, emul_reg_read(e, e->insn.reg, size), size, &flags);
-	err = emul_update(e, &op, old, sum, locked(e));
-	if (err) return err;
-	emul_reg_write(e, e->insn.reg, size, old);
-	e->vcpu->rflags = flags;
-	return 0;
-}
+static int xadd(struct emul *e) { return exchange(e, ALU_ADD); }
 
 /* CMPXCHG writes in either case: the old value back when it differs from the accumulator. */
 static int cmp_xchg(struct emul *e) {
@@ -216,32 +206,19 @@ static int cmp_xchg(struct emul *e) {
 	return 0;
 }
 
-/* BT, BTS, BTR, BTC as kind 0 to 3, at a bit of the operand delta bytes beyond its address. */
-static int bit_test(struct emul *e, unsigned kind, u64 delta, unsigned bit) {
-	u64 mask = 1ul << bit, old, new;
-	struct operand op;
-	int err = read_operand(e, delta, op_size(e), kind ? ACCESS_WRITE : ACCESS_READ, &op, &old);
-
-	if (err) return err;
-	new = kind == 1 ? old | mask : kind == 2 ? old & ~mask : old ^ mask;
-	if (kind) err = emul_update(e, &op, old, new, locked(e));
-	if (!err) e->vcpu->rflags = (e->vcpu->rflags & ~RFLAGS_CF) | (old & mask ? RFLAGS_CF : 0);
-	return err;
-}
-
 /* The bit offset in a register is signed and reaches beyond the operand (APM 3, "BT"). */
 static int bit_test_reg(struct emul *e) {
-	unsigned size = op_size(e), bits = 8 * size;
+	unsigned size = op_size(e), alu = ALU_BT + (e->insn.opcode >> 3 & 3);
 	s64 offset = (s64)sign_extend(emul_reg_read(e, e->insn.reg, size), size);
-	u64 delta = (u64)(offset >> 3) & ~(u64)(size - 1);
+	u64 delta = (u64)(offset >> 3) & ~(u64)(size - 1), old;
 
-	return bit_test(e, e->insn.opcode >> 3 & 3, delta, (unsigned)offset & (bits - 1));
+	return modify_at(e, delta, alu, BIT((u64)offset & (8 * size - 1)), &old);
 }
 
 /* Group 8: extensions 4 to 7. */
 static int bit_test_imm(struct emul *e) {
 	if (extension(e) < 4) return E_NOSUPP;
-	return bit_test(e, extension(e) & 3, 0, (unsigned)e->insn.imm & (8 * op_size(e) - 1));
+	return modify(e, ALU_BT + (extension(e) & 3), BIT(e->insn.imm & (8 * op_size(e) - 1)));
 }
 
 /* Stack. The stack's own width is that of SS.B, 64 bits in 64-bit mode. */
@@ -252,13 +229,6 @@ static unsigned stack_size(struct emul *e) {
 	if (e->mode == MODE_64) return 8;
 	vcpu_segment(e->vcpu, SEG_SS, &ss);
 	return ss.attr & SEG_ATTR_DB ? 4 : 2;
-}
-
-/* RSP with another value, as wide as the stack is. */
-static void set_stack_pointer(struct emul *e, unsigned width, u64 value) {
-	u64 mask = size_mask(width);
-
-	e->vcpu->gpr[RSP] = (e->vcpu->gpr[RSP] & ~mask) | (value & mask);
 }
 
 static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access,
@@ -281,7 +251,7 @@ static int push_mem(struct emul *e) {
 			  ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
 	if (err) return err;
 	emul_write(e, &stack, emul_read(e, &src));
-	set_stack_pointer(e, width, top);
+	emul_reg_write(e, RSP, width, top);
 	return 0;
 }
 
@@ -299,7 +269,7 @@ static int pop_mem(struct emul *e) {
 					  &dst);
 	if (err) return err;
 	emul_write(e, &dst, emul_read(e, &stack));
-	set_stack_pointer(e, width, top + size);
+	emul_reg_write(e, RSP, width, top + size);
 	return 0;
 }
 

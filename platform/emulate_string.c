@@ -104,8 +104,8 @@ static void advance(struct string_op *s) {
 	u64 delta = e->vcpu->rflags & RFLAGS_DF ? -(u64)s->size : s->size;
 	u8 width = e->insn.addr_size;
 
-	if (s->src.used) emul_address_reg_write(e, RSI, width, e->vcpu->gpr[RSI] + delta);
-	if (s->dst.used) emul_address_reg_write(e, RDI, width, e->vcpu->gpr[RDI] + delta);
+	if (s->src.used) emul_reg_write(e, RSI, width, e->vcpu->gpr[RSI] + delta);
+	if (s->dst.used) emul_reg_write(e, RDI, width, e->vcpu->gpr[RDI] + delta);
 }
 
 /* After an element: REPE ends on a difference, REPNE on a match. */
@@ -134,7 +134,7 @@ static int run(struct string_op *s) {
 		if (err) return err;
 		advance(s);
 		if (!s->repeated) return 0;
-		emul_address_reg_write(e, RCX, width, left - 1);
+		emul_reg_write(e, RCX, width, left - 1);
 		if (left == 1 || comparison_ends(s)) return 0;
 		if (e->vcpu->rflags & X86_RFLAGS_TF) return step_trap(e);
 		if (atomic_load_explicit(&e->vcpu->requests, memory_order_relaxed)) break;
