@@ -36,9 +36,9 @@
 #define PT_PAT 0x0007050100070406ul
 
 /* Levels count from the leaves: 0 is a 4 KiB page or its table, 1 is 2 MiB, 2 is 1 GiB. */
-#define PT_LEVEL_4K   0
-#define PT_LEVEL_2M   1
-#define PT_LEVEL_1G   2
+#define PT_LEVEL_4K 0
+#define PT_LEVEL_2M 1
+#define PT_LEVEL_1G 2
 
 struct pt_format {
 	const char *name;

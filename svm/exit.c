@@ -80,10 +80,10 @@ static enum outcome exit_unasked(struct vcpu *vcpu) {
 	return RESUME;
 }
 
-#define UNASKED \
-	{ "not asked for", exit_unasked }
+#pragma GCC diagnostic ignored "-Woverride-init" /* by what follows the table's first line */
 
 const struct exit_entry svm_exits[SVM_NR_EXITS] = {
+	[0 ... SVM_NR_EXITS - 1] = {"not asked for", exit_unasked},
 	[EXIT_CR0_WRITE] = {"CR0 write", svm_exit_cr},
 	[EXIT_CR4_WRITE] = {"CR4 write", svm_exit_cr},
 	[EXIT_CR8_READ] = {"CR8 read", svm_exit_cr},
@@ -124,24 +124,6 @@ const struct exit_entry svm_exits[SVM_NR_EXITS] = {
 	[EXIT_RDPRU] = {"RDPRU", inject_ud},
 	[INDEX_NPF] = {"nested page fault", exit_npf},
 	[INDEX_INVALID] = {"invalid", svm_exit_invalid},
-	[INDEX_UNKNOWN] = UNASKED,
-
-	[0x000 ... 0x007] = UNASKED, /* control register reads */
-	[0x009 ... 0x00f] = UNASKED,
-	[0x011 ... 0x013] = UNASKED, /* control register writes */
-	[0x015 ... 0x017] = UNASKED,
-	[0x019 ... 0x040] = UNASKED, /* debug registers */
-	[0x042 ... 0x050] = UNASKED, /* exceptions */
-	[0x053 ... 0x05f] = UNASKED,
-	[0x066 ... 0x06d] = UNASKED, /* descriptor tables */
-	[0x070 ... 0x071] = UNASKED, /* PUSHF, POPF */
-	[0x075] = UNASKED,	     /* INT n */
-	[0x079] = UNASKED,	     /* INVLPG */
-	[0x07d] = UNASKED,	     /* task switch */
-	[0x087 ... 0x088] = UNASKED, /* RDTSCP, ICEBP */
-	[0x08c] = UNASKED,	     /* conditional MWAIT */
-	[0x08f ... 0x0bf] = UNASKED, /* write traps, later additions */
-	[0x0c1 ... 0x0c3] = UNASKED, /* AVIC */
 };
 
 static inline u64 exit_index(u64 code) {
