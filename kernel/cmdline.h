@@ -6,7 +6,6 @@
 
 #include "lib/log.h"
 #include "lib/parse.h"
-#include "lib/types.h"
 
 struct boot_info;
 

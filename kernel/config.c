@@ -130,24 +130,37 @@ static enum verdict set_cmdline(struct parser *p, const struct key *key __unused
 	return string ? GOOD : REPORTED;
 }
 
-/* Takes what is before the next separator that is not in quotes. False when there was none. */
-static bool next_item(struct text *rest, char separator, struct text *item) {
-	bool quoted = false;
+/*
+ * Where the first of two characters stands outside of quotes, in which a backslash hides what
+ * follows it; the text's length when there is none. With behind_blank it counts at the beginning
+ * and after a blank only.
+ */
+static size_t find_unquoted(struct text text, char a, char b, bool behind_blank) {
+	bool quoted = false, here = true;
 	size_t i = 0;
 
-	for (; i < rest->len && (quoted || rest->at[i] != separator); i++) {
-		if (quoted && rest->at[i] == '\\')
+	for (; i < text.len; i++) {
+		char c = text.at[i];
+
+		if (!quoted && here && (c == a || c == b)) return i;
+		if (quoted && c == '\\')
 			i++;
-		else if (rest->at[i] == '"')
+		else if (c == '"')
 			quoted = !quoted;
+		here = !behind_blank || c == ' ' || c == '\t';
 	}
-	*item = text_trim((struct text){rest->at, min_u64(i, rest->len)});
-	if (i >= rest->len) {
-		*rest = (struct text){rest->at + rest->len, 0};
-		return false;
-	}
-	*rest = (struct text){rest->at + i + 1, rest->len - i - 1};
-	return true;
+	return text.len;
+}
+
+/* Takes what is before the next separator that is not in quotes. False when there was none. */
+static bool next_item(struct text *rest, char separator, struct text *item) {
+	size_t end = find_unquoted(*rest, separator, separator, false);
+	bool more = end < rest->len;
+
+	*item = text_trim((struct text){rest->at, end});
+	end += more;
+	*rest = (struct text){rest->at + end, rest->len - end};
+	return more;
 }
 
 static enum verdict add_module(struct parser *p, struct text item) {
@@ -359,24 +372,6 @@ static void parse_section(struct parser *p, struct text line) {
 	begin_vm(p, text_trim(name));
 }
 
-/* Without a comment: from # or ; at the beginning or after a blank, unless in quotes. */
-static struct text cut_comment(struct text line) {
-	bool quoted = false, after_blank = true;
-
-	for (size_t i = 0; i < line.len; i++) {
-		char c = line.at[i];
-
-		if (!quoted && after_blank && (c == '#' || c == ';'))
-			return (struct text){line.at, i};
-		if (quoted && c == '\\')
-			i++;
-		else if (c == '"')
-			quoted = !quoted;
-		after_blank = c == ' ' || c == '\t';
-	}
-	return line;
-}
-
 static bool is_printable(struct text line) {
 	for (size_t i = 0; i < line.len; i++)
 		if (((u8)line.at[i] < ' ' && line.at[i] != '\t') || line.at[i] == 0x7f)
@@ -385,7 +380,8 @@ static bool is_printable(struct text line) {
 }
 
 static void parse_line(struct parser *p, struct text line) {
-	line = text_trim(cut_comment(line));
+	line.len = find_unquoted(line, '#', ';', true);
+	line = text_trim(line);
 	if (!line.len) return;
 	if (!is_printable(line))
 		mistake(p, "there are control characters; expected text");

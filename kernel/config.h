@@ -7,7 +7,6 @@
 #include "boot/bootinfo.h"
 #include "kernel/vm.h"
 #include "lib/parse.h"
-#include "lib/types.h"
 
 #define CONFIG_FILE	   "roost.conf" /* the name of the module that holds it */
 #define CONFIG_MAX_VMS	   64

@@ -11,13 +11,10 @@
  */
 #pragma once
 
-#include <stdatomic.h>
-
 #include "boot/layout.h"
 #include "kernel/sched.h"
 #include "kernel/time.h"
 #include "lib/spinlock.h"
-#include "lib/types.h"
 
 #define MAX_CPUS	64
 

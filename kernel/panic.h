@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernel/traps.h"
-#include "lib/types.h"
 
 struct cpu;
 

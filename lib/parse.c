@@ -1,7 +1,6 @@
 /* Reading numbers and words out of bounded text. */
 #include "lib/parse.h"
 
-#include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 

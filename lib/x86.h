@@ -7,7 +7,6 @@
 #ifdef __ASSEMBLER__
 #define BIT(n) (1 << (n))
 #else
-#include "lib/error.h"
 #include "lib/types.h"
 #endif
 
@@ -91,24 +90,9 @@
 
 #ifndef __ASSEMBLER__
 
-enum x86_vector {
-	X86_DE = 0,
-	X86_DB = 1,
-	X86_NMI = 2,
-	X86_BP = 3,
-	X86_OF = 4,
-	X86_UD = 6,
-	X86_NM = 7,
-	X86_DF = 8,
-	X86_TS = 10,
-	X86_NP = 11,
-	X86_SS = 12,
-	X86_GP = 13,
-	X86_PF = 14,
-	X86_AC = 17,
-	X86_MC = 18,
-	X86_SX = 30,
-};
+/* Vectors of exceptions (APM 2 table 8-1). */
+enum { X86_DE, X86_DB, X86_NMI, X86_BP, X86_OF, X86_UD = 6, X86_NM, X86_DF, X86_TS = 10 };
+enum { X86_NP = 11, X86_SS, X86_GP, X86_PF, X86_AC = 17, X86_MC, X86_SX = 30 };
 
 #define X86_PORT_ACCESSORS(suffix, type)                                          \
 	static inline type in##suffix(u16 port) {                                 \

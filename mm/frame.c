@@ -19,7 +19,6 @@
  */
 #include "mm/frame.h"
 
-#include "lib/error.h"
 #include "lib/list.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"

@@ -7,7 +7,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "mm/direct.h"
 
 #define FRAME_MAX_ORDER	 18  /* 1 GiB */

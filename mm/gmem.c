@@ -11,7 +11,6 @@
  */
 #include "mm/gmem.h"
 
-#include "lib/error.h"
 #include "lib/string.h"
 #include "mm/direct.h"
 #include "mm/shadow.h"

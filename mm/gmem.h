@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "mm/frame.h"
 #include "mm/ptable.h"
 

@@ -6,7 +6,6 @@
  */
 #include "mm/ptable.h"
 
-#include "lib/error.h"
 #include "lib/string.h"
 #include "mm/direct.h"
 #include "mm/frame.h"

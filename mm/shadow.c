@@ -11,7 +11,6 @@
  */
 #include "mm/shadow.h"
 
-#include "lib/error.h"
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/direct.h"

@@ -18,11 +18,8 @@
  */
 #pragma once
 
-#include <stdatomic.h>
-
 #include "lib/list.h"
 #include "lib/spinlock.h"
-#include "lib/types.h"
 
 struct gmem;
 struct shadow_page;

@@ -10,8 +10,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/error.h"
-#include "lib/types.h"
 
 #define INSN_MAX_LEN 15
 

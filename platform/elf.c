@@ -4,7 +4,6 @@
  */
 #include "platform/elf.h"
 
-#include "lib/error.h"
 #include "platform/load.h"
 
 #define MAGIC	      0x464c457f /* "\x7fELF" */

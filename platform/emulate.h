@@ -7,7 +7,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/types.h"
 #include "platform/decode.h"
 #include "platform/gwalk.h"
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/types.h"
 #include "platform/bus.h"
 
 /* A host interrupt: the run loop takes it, there is nothing to do here. */

@@ -9,7 +9,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/types.h"
 #include "platform/decode.h"
 
 #define FETCH_PAGES   8 /* a power of two */

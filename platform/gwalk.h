@@ -12,8 +12,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/error.h"
-#include "lib/types.h"
 
 struct gmem;
 

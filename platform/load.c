@@ -5,7 +5,6 @@
 #include "platform/load.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 #include "lib/x86.h"

@@ -9,7 +9,6 @@
 
 #include "kernel/vcpu.h"
 #include "lib/string.h"
-#include "lib/types.h"
 
 struct vm;
 

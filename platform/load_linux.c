@@ -12,7 +12,6 @@
  */
 #include "platform/load.h"
 
-#include "lib/error.h"
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "platform/layout.h"

@@ -12,7 +12,6 @@
 #include "platform/load.h"
 
 #include "boot/multiboot.h"
-#include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 #include "platform/elf.h"

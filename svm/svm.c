@@ -24,24 +24,21 @@ _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) 
 
 struct svm_features svm_features;
 
+static int refuse(const char *why) {
+	log_error("%s", why);
+	return E_NOSUPP;
+}
+
 static int svm_probe(const struct options *options __unused) {
 	u32 r[4];
 
 	cpuid(0x80000001, 0, r);
-	if (!(r[2] & BIT(2))) {
-		log_error("this CPU has no SVM (AMD-V)");
-		return E_NOSUPP;
-	}
-	if (rdmsr(X86_MSR_VM_CR) & VM_CR_SVMDIS) {
-		log_error("SVM is disabled by the firmware (VM_CR.SVMDIS): enable it in the "
-			  "firmware's set-up");
-		return E_NOSUPP;
-	}
+	if (!(r[2] & BIT(2))) return refuse("this CPU has no SVM (AMD-V)");
+	if (rdmsr(X86_MSR_VM_CR) & VM_CR_SVMDIS)
+		return refuse("SVM is disabled by the firmware (VM_CR.SVMDIS): enable it in the "
+			      "firmware's set-up");
 	cpuid(CPUID_SVM, 0, r);
-	if (!(r[3] & BIT(0))) {
-		log_error("this CPU's SVM has no nested paging");
-		return E_NOSUPP;
-	}
+	if (!(r[3] & BIT(0))) return refuse("this CPU's SVM has no nested paging");
 	svm_features = (struct svm_features){
 		.nrips = r[3] & BIT(3),
 		.clean_bits = r[3] & BIT(5),
@@ -53,10 +50,7 @@ static int svm_probe(const struct options *options __unused) {
 		.tcg = svm_quirk_is_tcg(),
 		.nr_asids = r[1],
 	};
-	if (svm_features.nr_asids < 2) {
-		log_error("this CPU's SVM has no ASID for a guest");
-		return E_NOSUPP;
-	}
+	if (svm_features.nr_asids < 2) return refuse("this CPU's SVM has no ASID for a guest");
 	log_info("SVM: %u ASIDs%s%s%s%s", svm_features.nr_asids, svm_features.nrips ? ", nRIP" : "",
 		 svm_features.decode_assists ? ", decode assists" : "",
 		 svm_features.flush_by_asid ? ", flush by ASID" : "",

@@ -4,10 +4,6 @@
  * An ASID belongs to a CPU. A vCPU keeps its ASID while it stays on its CPU and that CPU has not
  * started a new generation; a flush of one vCPU is a new ASID, or TLB_CONTROL 3 where the CPU can
  * flush by ASID. When the ASIDs of a CPU have run out, everything is flushed and all start anew.
- *
- * The ledger: each vCPU notes the generation of its nested page table at its last flush. A change
- * of the table that needs a flush raises the generation, so entering with an older note is a
- * missing flush. No emulator shows such a bug; debug builds stop on it, and all builds flush.
  */
 #include "svm/svm.h"
 

@@ -3,11 +3,6 @@
  *
  * Every vCPU has a VPID of its own for life, so its translations are told from all others. A change
  * of the nested page tables needs INVEPT; the guest's translations through them go with INVVPID.
- *
- * The ledger: each vCPU notes the generation of its nested page table at its last flush. A change
- * of the table that needs a flush raises the generation, so entering with an older note is a
- * missing flush. Bochs, which flushes at every entry, cannot show such a bug; debug builds stop on
- * it, and all builds flush.
  */
 #include "kernel/panic.h"
 #include "kernel/vm.h"
