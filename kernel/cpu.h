@@ -60,7 +60,6 @@ struct cpu {
 	_Atomic u32 passes; /* of the top of the loop; the CPU holds nothing of a VM there */
 
 	_Atomic u32 online;
-	u32 trap_depth; /* nested traps; a second one in a panic stops the report */
 	u64 irq_count;
 	u32 nmis, nmis_reported; /* that nobody of Roost has sent */
 

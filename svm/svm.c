@@ -41,10 +41,8 @@ static int svm_probe(const struct options *options __unused) {
 	if (!(r[3] & BIT(0))) return refuse("this CPU's SVM has no nested paging");
 	svm_features = (struct svm_features){
 		.nrips = r[3] & BIT(3),
-		.clean_bits = r[3] & BIT(5),
 		.flush_by_asid = r[3] & BIT(6),
 		.decode_assists = r[3] & BIT(7),
-		.pause_filter = r[3] & BIT(10),
 		.vmsave = r[3] & BIT(15),
 		.vgif = r[3] & BIT(16),
 		.tcg = svm_quirk_is_tcg(),
