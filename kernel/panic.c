@@ -14,7 +14,6 @@
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
-#include "lib/x86.h"
 
 extern const u8 symbol_table[], symbol_table_end[];
 extern const char text_start[], text_end[];

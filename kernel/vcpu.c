@@ -270,7 +270,7 @@ static void reset_segments(struct vcpu *vcpu) {
 		struct segment s = {.limit = 0xffff, .attr = 0x93};
 
 		if (seg == SEG_CS)
-			s = (struct segment){0xffff0000, 0xffff, 0xf000, 0x9b};
+			s = (struct segment){0xf000, 0x9b, 0xffff, 0xffff0000};
 		else if (seg >= SEG_LDTR)
 			s.attr = seg == SEG_LDTR ? 0x82 : 0x8b;
 		vcpu_set_segment(vcpu, seg, &s);

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#include "lib/types.h"
+#include "lib/x86.h"
 
 struct vm;
 struct lapic;
@@ -21,21 +21,6 @@ enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R
 
 /* Segment registers, in the encoding order of MOV Sreg, then the two system ones. */
 enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, NR_SEGS };
-
-/* Attributes in descriptor order, packed: type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9, D/B 10, G 11. */
-#define SEG_ATTR_S   0x010u
-#define SEG_ATTR_DPL 0x060u
-#define SEG_ATTR_P   0x080u
-#define SEG_ATTR_L   0x200u
-#define SEG_ATTR_DB  0x400u
-#define SEG_ATTR_G   0x800u
-
-struct segment {
-	u64 base;
-	u32 limit; /* in bytes, granularity applied */
-	u16 selector;
-	u16 attr;
-};
 
 /* Everything else that a handler may read or write through vcpu_reg() and vcpu_set_reg(). */
 enum vreg {

@@ -94,6 +94,21 @@
 enum { X86_DE, X86_DB, X86_NMI, X86_BP, X86_OF, X86_UD = 6, X86_NM, X86_DF, X86_TS = 10 };
 enum { X86_NP = 11, X86_SS, X86_GP, X86_PF, X86_AC = 17, X86_MC, X86_SX = 30 };
 
+/* Attributes in descriptor order, packed: type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9, D/B 10, G 11. */
+#define SEG_ATTR_S   0x010u
+#define SEG_ATTR_DPL 0x060u
+#define SEG_ATTR_P   0x080u
+#define SEG_ATTR_L   0x200u
+#define SEG_ATTR_DB  0x400u
+
+/* A segment register, as VMCBs hold it (APM 2 table B-2). */
+struct segment {
+	u16 selector;
+	u16 attr;
+	u32 limit; /* in bytes, granularity applied */
+	u64 base;
+};
+
 #define X86_PORT_ACCESSORS(suffix, type)                                          \
 	static inline type in##suffix(u16 port) {                                 \
 		type v;                                                           \

@@ -6,7 +6,6 @@
  */
 #pragma once
 
-#include "kernel/vcpu.h"
 #include "platform/decode.h"
 #include "platform/gwalk.h"
 

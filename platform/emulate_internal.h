@@ -7,7 +7,6 @@
  */
 #pragma once
 
-#include "lib/x86.h"
 #include "platform/emulate.h"
 
 #define RFLAGS_CF BIT(0)

@@ -3,7 +3,6 @@
 
 #include "kernel/backend.h"
 #include "kernel/vm.h"
-#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/gwalk.h"
 

@@ -8,7 +8,6 @@
  */
 #pragma once
 
-#include "kernel/vcpu.h"
 #include "platform/decode.h"
 
 #define FETCH_PAGES   8 /* a power of two */

@@ -13,7 +13,6 @@
 #include "platform/load.h"
 
 #include "lib/string.h"
-#include "lib/x86.h"
 #include "platform/layout.h"
 
 #define GDT_ADDRESS	    0x500ul

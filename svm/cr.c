@@ -4,7 +4,6 @@
  */
 #include "svm/svm.h"
 
-#include "lib/x86.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
 #include "svm/skip.h"

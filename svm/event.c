@@ -6,7 +6,6 @@
 
 #include "kernel/smp.h"
 #include "kernel/vm.h"
-#include "lib/x86.h"
 #include "svm/quirks.h"
 
 #define V_WINDOW (u32)(V_IRQ | V_PRIO_MAX | V_IGN_TPR)

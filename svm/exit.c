@@ -9,7 +9,6 @@
 #include "kernel/panic.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
-#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/cpuid.h"
 #include "platform/cr.h"

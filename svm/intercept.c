@@ -6,7 +6,6 @@
 
 #include "kernel/cpu.h"
 #include "lib/string.h"
-#include "lib/x86.h"
 #include "mm/frame.h"
 
 static hpa_t iopm, msrpm;

@@ -4,7 +4,6 @@
 #include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
-#include "lib/x86.h"
 #include "platform/emulate.h"
 #include "svm/svm.h"
 

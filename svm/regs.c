@@ -4,7 +4,6 @@
 #include "svm/svm.h"
 
 #include "kernel/vm.h"
-#include "lib/x86.h"
 #include "mm/gmem.h"
 #include "mm/ptable.h"
 #include "svm/intercept.h"
@@ -36,11 +35,11 @@ static u64 *reg_field(struct vmcb *vmcb, enum vreg reg) {
 	return (u64 *)(void *)((u8 *)vmcb + offsets[reg]);
 }
 
-static struct vmcb_segment *segment_field(struct vmcb *vmcb, enum seg seg) {
+static struct segment *segment_field(struct vmcb *vmcb, enum seg seg) {
 	static const u16 offsets[NR_SEGS] = {FIELD(es), FIELD(cs), FIELD(ss),	FIELD(ds),
 					     FIELD(fs), FIELD(gs), FIELD(ldtr), FIELD(tr)};
 
-	return (struct vmcb_segment *)(void *)((u8 *)vmcb + offsets[seg]);
+	return (struct segment *)(void *)((u8 *)vmcb + offsets[seg]);
 }
 
 /*
@@ -112,29 +111,20 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 }
 
 /* Where the segment is; up to date. */
-static struct vmcb_segment *find_segment(struct svm_vcpu *arch, enum seg seg) {
+static struct segment *find_segment(struct svm_vcpu *arch, enum seg seg) {
 	if (!segment_in_vmsave_state(seg)) return segment_field(arch->vmcb, seg);
 	if (arch->entered) svm_vmsave(arch->vmcb01_pa);
 	return segment_field(arch->vmcb01, seg);
 }
 
 void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
-	const struct vmcb_segment *s = find_segment(svm_of(vcpu), seg);
-
-	out->base = s->base;
-	out->limit = s->limit;
-	out->selector = s->selector;
-	out->attr = s->attr;
+	*out = *find_segment(svm_of(vcpu), seg);
 }
 
 void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) {
 	struct svm_vcpu *arch = svm_of(vcpu);
-	struct vmcb_segment *s = find_segment(arch, seg);
 
-	s->base = in->base;
-	s->limit = in->limit;
-	s->selector = in->selector;
-	s->attr = in->attr;
+	*find_segment(arch, seg) = *in;
 	if (seg == SEG_SS) arch->vmcb->cpl = (in->attr & SEG_ATTR_DPL) >> 5;
 	if (arch->entered && segment_in_vmsave_state(seg)) svm_vmload(arch->vmcb01_pa);
 }

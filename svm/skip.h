@@ -6,7 +6,6 @@
  */
 #pragma once
 
-#include "lib/x86.h"
 #include "platform/fetch.h"
 #include "svm/svm.h"
 

@@ -8,7 +8,6 @@
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/string.h"
-#include "lib/x86.h"
 #include "mm/frame.h"
 #include "mm/gmem.h"
 #include "mm/ptable.h"

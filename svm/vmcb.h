@@ -1,14 +1,7 @@
 /* The virtual machine control block (APM 2 appendix B), and the bits and codes of SVM. */
 #pragma once
 
-#include "lib/types.h"
-
-struct vmcb_segment {
-	u16 selector;
-	u16 attr; /* SEG_ATTR_* of kernel/vcpu.h: the VMCB's own format */
-	u32 limit;
-	u64 base;
-};
+#include "lib/x86.h"
 
 struct vmcb {
 	/* Control area. */
@@ -49,7 +42,7 @@ struct vmcb {
 	u8 reserved5[0x400 - 0x0e0];
 
 	/* State save area. */
-	struct vmcb_segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+	struct segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
 	u8 reserved6[0x4cb - 0x4a0];
 	u8 cpl;
 	u32 reserved7;

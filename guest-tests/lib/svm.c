@@ -80,8 +80,8 @@ struct vmcb *l2_new(const void *code) {
 	vmcb->asid = 1;
 	vmcb->tlb_control = TLB_FLUSH_ALL;
 	vmcb->vintr = (u32)V_MASKING;
-	vmcb->es = vmcb->ss = vmcb->ds = (struct vmcb_segment){SEL_DATA, 0xc93, 0xffffffff, 0};
-	vmcb->cs = (struct vmcb_segment){SEL_CODE64, 0xa9b, 0xffffffff, 0};
+	vmcb->es = vmcb->ss = vmcb->ds = (struct segment){SEL_DATA, 0xc93, 0xffffffff, 0};
+	vmcb->cs = (struct segment){SEL_CODE64, 0xa9b, 0xffffffff, 0};
 	copy_tables(vmcb);
 	vmcb->efer = rdmsr(X86_MSR_EFER);
 	vmcb->cr0 = read_cr0();

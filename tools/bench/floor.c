@@ -50,8 +50,8 @@ __asm__(".text\n"
 	"pop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\t"
 	"ret\n");
 
-static void set_segment(struct vmcb_segment *segment, u16 selector, u16 attr) {
-	*segment = (struct vmcb_segment){.selector = selector, .attr = attr, .limit = ~0u};
+static void set_segment(struct segment *segment, u16 selector, u16 attr) {
+	*segment = (struct segment){.selector = selector, .attr = attr, .limit = ~0u};
 }
 
 /* A guest in 64-bit mode with this machine's own page tables, which stays within one page. */
