@@ -17,10 +17,7 @@ struct guest_fpu {
 	bool loaded; /* between fpu_load() and fpu_put(): the CPU holds all of these */
 };
 
-/*
- * Takes XSAVEC out of cpu_features when it does not do as the manual says. Once, before there is a
- * guest.
- */
+/* Takes XSAVEC out of cpu_features where it is not as the manual says. Before there is a guest. */
 void fpu_check(void);
 
 /* The image, in the state after RESET but for fpu_reset(). 0, E_NOMEM, or E_NOSUPP: too large. */

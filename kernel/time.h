@@ -1,7 +1,6 @@
 /*
- * Time. The host TSC is the clock; everything else derives from it. Timers sit in per-CPU queues
- * and fire from the run loop of their CPU (never from interrupt context), so a callback runs to
- * completion with nothing of its CPU beside it.
+ * Time. The host TSC is the clock. Timers sit in per-CPU queues and fire from the run loop of their
+ * CPU, so a callback runs to completion with nothing of its CPU beside it.
  */
 #pragma once
 

@@ -7,9 +7,8 @@
 #include "lib/types.h"
 
 /*
- * Both write at most size bytes, the final 0 included (nothing when size is 0), and return how long
- * the whole text is without the final 0, whether it fitted or not. A conversion that is not known
- * is written as it stands and takes no argument. (null) stands for a null string.
+ * Both write at most size bytes, the final 0 included, and return how long the whole text is
+ * without it. A conversion that is not known is written as it stands and takes no argument.
  */
 int vsnprintf(char *buf, size_t size, const char *fmt, va_list args) __format_printf(3, 0);
 int snprintf(char *buf, size_t size, const char *fmt, ...) __format_printf(3, 4);

@@ -1,8 +1,4 @@
-/*
- * Spinlock. Roost takes locks with interrupts off (they are off everywhere but in one window), so
- * there is one kind only. Every structure that two CPUs share names its lock; mutators call
- * lock_assert_held() in debug builds.
- */
+/* Spinlock. There is one kind only, because interrupts are off everywhere but in one window. */
 #pragma once
 
 #include <stdatomic.h>

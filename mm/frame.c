@@ -12,10 +12,9 @@
  * All but ZERO is 0 where no block begins. ZERO belongs to the frame: splitting and merging blocks
  * leave it alone. It does not mean anything while the frame is allocated.
  *
- * The free lists run through the free blocks themselves, by way of the direct map; a block that is
- * taken off gets zeros in place of the links. Blocks whose first frame is zero stand at the tails,
- * so both kinds of requests are likely to find what suits them. There is one lock; a cache of
- * single frames per CPU would sit in frame_alloc() and frame_free(), before it is taken.
+ * The free lists run through the free blocks themselves; a block that is taken off gets zeros in
+ * place of the links. Blocks whose first frame is zero stand at the tails, so both kinds of
+ * requests are likely to find what suits them.
  */
 #include "mm/frame.h"
 

@@ -1,9 +1,7 @@
 /*
  * Host physical memory: a buddy allocator for blocks of 2^order frames, each aligned to its size,
- * from 4 KiB (order 0) to 1 GiB (order 18). Any CPU may call; one lock inside guards everything.
- *
- * A free frame is "known zero" or not. What was scrubbed when it was freed is not scrubbed again
- * when it is handed out with FRAME_ZERO; memory that the firmware left is scrubbed then.
+ * from 4 KiB (order 0) to 1 GiB (order 18). Any CPU may call. What was scrubbed when it was freed
+ * is not scrubbed again when it is handed out with FRAME_ZERO.
  */
 #pragma once
 

@@ -298,15 +298,6 @@ static int map_slot(struct gmem *gm, gpa_t gpa, u64 size) {
 	return err;
 }
 
-/* Where the slot goes; or E_EXIST. */
-static int slot_index(const struct gmem *gm, gpa_t gpa, u64 size, u32 *out) {
-	u32 at = 0;
-
-	while (at < gm->nr_slots && gm->slots[at].gpa + gm->slots[at].size <= gpa) at++;
-	*out = at;
-	return at < gm->nr_slots && gm->slots[at].gpa < gpa + size ? E_EXIST : 0;
-}
-
 static int check_slot(const struct gmem *gm, gpa_t gpa, u64 size) {
 	struct frame_stats stats;
 
@@ -315,23 +306,22 @@ static int check_slot(const struct gmem *gm, gpa_t gpa, u64 size) {
 		return E_INVAL;
 	/* Asked first, because all that is there would be scrubbed before the end is reached. */
 	frame_stats(&stats);
-	return size >> PAGE_SHIFT > stats.free || gm->nr_slots == GMEM_MAX_SLOTS ? E_NOMEM : 0;
+	if (size >> PAGE_SHIFT > stats.free || gm->nr_slots == GMEM_MAX_SLOTS) return E_NOMEM;
+	for (const struct gmem_slot *s = gm->slots; s < gm->slots + gm->nr_slots; s++)
+		if (gpa < s->gpa + s->size && s->gpa < gpa + size) return E_EXIST;
+	return 0;
 }
 
 int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	int err = check_slot(gm, gpa, size);
-	u32 at;
 
-	if (!err) err = slot_index(gm, gpa, size, &at);
 	if (err) return err;
 	err = add_blocks(gm, gpa, size);
 	if (!err && !gm->config.lazy) err = map_slot(gm, gpa, size);
 	if (err) remove_blocks(gm, gpa, size);
 	gm->last_run = gm->runs; /* runs have moved */
 	if (err) return err;
-	memmove(&gm->slots[at + 1], &gm->slots[at], (gm->nr_slots - at) * sizeof(gm->slots[0]));
-	gm->slots[at] = (struct gmem_slot){gpa, size};
-	gm->nr_slots++;
+	gm->slots[gm->nr_slots++] = (struct gmem_slot){gpa, size};
 	gm->nr_pages += size >> PAGE_SHIFT;
 	return 0;
 }

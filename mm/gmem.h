@@ -42,8 +42,8 @@ struct gmem_config {
 struct gmem {
 	struct ptable pt; /* the nested page table; has its own lock */
 	struct gmem_config config;
-	struct gmem_slot slots[GMEM_MAX_SLOTS]; /* sorted by gpa */
-	u64 nr_pages;				/* of RAM */
+	struct gmem_slot slots[GMEM_MAX_SLOTS];
+	u64 nr_pages; /* of RAM */
 	u32 nr_slots;
 	u32 nr_runs;
 	struct gmem_run *runs;			 /* sorted by gpa */
@@ -74,10 +74,7 @@ void gmem_destroy(struct gmem *gm);
  */
 int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) __must_check;
 
-/*
- * The guest touched what is not mapped. Returns 0 when it is now, whoever did it: enter again;
- * E_FAULT when there is no RAM, or no right to it; E_NOMEM when no table could be had. Any CPU.
- */
+/* Maps what the guest touched. 0: enter again; E_FAULT: no RAM or no right; E_NOMEM. Any CPU. */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) __must_check;
 
 /*
@@ -91,10 +88,9 @@ int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) __must_
 int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) __must_check;
 
 /*
- * A host pointer to len bytes of guest RAM that lie within one 4 KiB page; NULL when they do not or
- * when there is no RAM. For what must be atomic (page-table A/D bits, pvclock). The guest may
- * change the bytes at any time: copy once, then check the copy. The pointer to write through is
- * good for this exit only: afterwards the write would be missing from the dirty log.
+ * A host pointer to len bytes of guest RAM within one 4 KiB page, else NULL. The guest may change
+ * the bytes at any time: copy once, then check the copy. The pointer to write through is good for
+ * this exit only: afterwards the write would be missing from the dirty log.
  */
 const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len);
 void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len);

@@ -1,8 +1,6 @@
 /*
- * The page-table engine. See mm/ptable.h for its rules.
- *
- * All changes of linked tables go through replace(). Two invariants keep the rest short: a linked
- * table other than the root is never empty, and an unlinked one is never written.
+ * The page-table engine, by the rules of mm/ptable.h. All changes of linked tables go through
+ * replace(). A linked table other than the root is never empty; an unlinked one is never written.
  */
 #include "mm/ptable.h"
 
@@ -242,7 +240,8 @@ struct place {
 };
 
 /* Down to the first entry that points to no table, or to the one of the level `lowest`. */
-static struct place descend(const struct ptable *pt, u64 va, unsigned lowest) {
+static inline __attribute__((always_inline)) struct place descend(const struct ptable *pt, u64 va,
+								  unsigned lowest) {
 	const struct pt_format *f = pt->format;
 	hpa_t table = pt->root;
 

@@ -1,8 +1,6 @@
 /*
- * The x86 instruction decoder: bytes in, one struct insn out. It finds the length and the parts of
- * every instruction of the one-byte and 0F maps, and of VEX, EVEX and XOP encodings; what the
- * instruction does is none of its business (platform/emulate.c). It has no state, reads nothing but
- * the bytes that it is given and may be called from anywhere.
+ * The x86 instruction decoder: the length and the parts of every instruction of the one-byte and 0F
+ * maps, and of VEX, EVEX and XOP encodings. It has no state.
  *
  * Where the vendors differ it follows AMD: a near branch with an operand-size prefix in 64-bit mode
  * has a 16-bit displacement (APM 3, "Jcc").

@@ -10,23 +10,17 @@
 #include "platform/gwalk.h"
 
 /*
- * The instruction at RIP accesses gpa, which is not RAM: executes it with that operand on the bus.
- * For nested faults of data accesses: gpa is the full guest physical address of the fault. write
- * tells that the access was a write, so that the guest's own page tables allow writing. page_walk
- * tells that gpa is not the operand but an entry of the guest's page tables (SVM: EXITINFO1 bit
- * 33); there is nothing, so the entry reads as all ones and the guest gets its page fault.
+ * Executes the instruction at RIP, whose data access to gpa met no RAM, with that operand on the
+ * bus. write: the guest's own page tables are known to allow writing. page_walk: gpa is an entry of
+ * those tables, which reads as all ones, so that the guest gets its page fault.
  *
- * ADVANCE: done, vcpu->next_rip is set. RESUME: a repeated string instruction has done a bounded
- * part and its registers say so, or a locked operation met another vCPU's: enter again. INJECTED:
- * an exception is queued. STOP_VM: not an instruction that this emulator knows.
+ * ADVANCE: done, vcpu->next_rip is set. RESUME: enter again, as a repeated instruction has done a
+ * bounded part, or a locked one met another vCPU's. INJECTED: an exception is queued. STOP_VM: not
+ * an instruction that this emulator knows.
  */
 enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_walk);
 
-/*
- * Executes INS (in) or OUTS, or a bounded part of it when repeated; the decoder finds segment and
- * address size. size is 1, 2 or 4. The processor has checked the permission for the port. Outcomes
- * as above.
- */
+/* INS (in) or OUTS of 1, 2 or 4 bytes, at a port that the processor permits. Outcomes as above. */
 enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool in, bool rep);
 
 /*
@@ -37,11 +31,9 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, u
 			 struct fault *fault) __must_check;
 
 /*
- * Fetches and decodes the instruction at RIP, which the processor has just fetched as well. The
- * next page is only touched when the instruction reaches into it. 0: *out is valid. Otherwise
- * everything is done already and the exit's handler returns decode_outcome(error): E_FAULT, an
- * exception is queued (a fault of the fetch, or #UD for what is no instruction); E_BUSY, the guest
- * enters again; E_RANGE, the VM stops because it runs outside RAM.
+ * Fetches and decodes the instruction at RIP, which the processor has just fetched as well. 0: *out
+ * is valid. Otherwise everything is done, and the handler returns decode_outcome(error): E_FAULT,
+ * an exception is queued; E_BUSY, the guest enters again; E_RANGE, the VM stops outside of RAM.
  */
 int decode_current(struct vcpu *vcpu, struct insn *out) __must_check;
 

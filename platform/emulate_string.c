@@ -1,8 +1,7 @@
 /*
- * String instructions: MOVS, CMPS, STOS, LODS, SCAS on memory that may be a device, INS and OUTS.
- * A repeated one does a bounded number of elements per exit. After each element RSI, RDI and RCX
- * say what is left, so that a fault, an interrupt or the next exit finds the instruction exactly
- * where it stands (APM 3 1.2.6): an element is done once or not at all.
+ * String instructions. A repeated one does a bounded number of elements per exit. After each, RSI,
+ * RDI and RCX say what is left, for a fault, an interrupt or the next exit (APM 3 1.2.6): an
+ * element is done once or not at all.
  */
 #include "platform/emulate_internal.h"
 

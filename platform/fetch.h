@@ -1,10 +1,8 @@
 /*
- * Where the code at RIP lies, and what it decodes to, remembered.
- *
- * Each vCPU remembers, for a few code pages, the entries through which the walk of the guest's page
- * tables went and what they held. As long as CR3 and every one of them are the same, a walk would
- * find the same page: the check is exact, not a guess. Only the frames behind it may change unseen,
- * so a flush of the vCPU's TLB empties the memory. Only 64-bit code with four levels is remembered.
+ * Where the code at RIP lies, and what it decodes to, remembered for a few pages a vCPU: by the
+ * entries that the walk went through, and what they held. While CR3 and all of them are the same, a
+ * walk would find the same page: the check is exact. Only the frames behind may change unseen, so a
+ * flush of the TLB empties the memory. Only 64-bit code with four levels is remembered.
  */
 #pragma once
 

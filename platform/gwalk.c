@@ -15,6 +15,18 @@
 /* How often an entry may change under the walk before the guest gets to try again. */
 #define MAX_RETRIES 16
 
+/* By the number of levels: 0 no paging, 2 of 32 bits, 3 PAE, 4 and 5 long mode. */
+static const struct {
+	u64 root; /* the address in CR3 */
+	u64 half; /* size of either half of the canonical addresses */
+	u8 shift; /* of what an entry covers at the top, for PAE below it */
+} modes[] = {
+	[2] = {GENMASK(31, 12), 0, 22},
+	[3] = {GENMASK(31, 5), 0, 21},
+	[4] = {X86_PTE_ADDR, BIT(47), 39},
+	[5] = {X86_PTE_ADDR, BIT(56), 48},
+};
+
 static u64 reserved_bits(const struct gwalk *walk) {
 	u64 high = ~0ul << walk->phys_bits & GENMASK(51, 0);
 
@@ -22,25 +34,9 @@ static u64 reserved_bits(const struct gwalk *walk) {
 	return walk->nx ? high : high | X86_PTE_NX;
 }
 
-/* Sets up the walk of everything but four-level and five-level tables. */
-static void init_legacy(struct gwalk *walk, u64 cr3) {
-	walk->half = 0;
-	if (!(walk->cr0 & X86_CR0_PG)) {
-		walk->levels = 0;
-		walk->root = 0;
-	} else if (walk->cr4 & X86_CR4_PAE) {
-		walk->levels = 3;
-		walk->root = cr3 & GENMASK(31, 5);
-	} else {
-		walk->levels = 2;
-		walk->root = cr3 & GENMASK(31, 12);
-		walk->nx = false;
-	}
-}
-
 void gwalk_init(struct gwalk *walk, struct vcpu *vcpu) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;
-	u64 cr3 = vcpu_reg(vcpu, VREG_CR3), efer = vcpu_reg(vcpu, VREG_EFER);
+	u64 efer = vcpu_reg(vcpu, VREG_EFER);
 
 	walk->cr0 = vcpu_reg(vcpu, VREG_CR0);
 	walk->cr4 = vcpu_reg(vcpu, VREG_CR4);
@@ -48,15 +44,14 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu) {
 	walk->gmem = vcpu->vm->gmem;
 	walk->l2 = vcpu->l2 ? vcpu : NULL;
 	walk->phys_bits = model ? model->phys_bits : 52;
-	walk->nx = efer & X86_EFER_NXE;
 	walk->ac = vcpu->rflags & X86_RFLAGS_AC;
-	if (likely(efer & X86_EFER_LMA)) {
+	if (likely(efer & X86_EFER_LMA))
 		walk->levels = walk->cr4 & X86_CR4_LA57 ? 5 : 4;
-		walk->half = walk->cr4 & X86_CR4_LA57 ? BIT(56) : BIT(47);
-		walk->root = cr3 & X86_PTE_ADDR;
-	} else {
-		init_legacy(walk, cr3);
-	}
+	else
+		walk->levels = !(walk->cr0 & X86_CR0_PG) ? 0 : walk->cr4 & X86_CR4_PAE ? 3 : 2;
+	walk->nx = efer & X86_EFER_NXE && walk->levels != 2;
+	walk->root = vcpu_reg(vcpu, VREG_CR3) & modes[walk->levels].root;
+	walk->half = modes[walk->levels].half;
 	walk->reserved = reserved_bits(walk);
 }
 
@@ -198,20 +193,17 @@ static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_
 int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		    struct fault *fault) {
 	u64 table = walk->root;
-	unsigned shift = walk->levels == 5 ? 48 : 39;
-	int err;
 
 	if (!(access & ACCESS_IMPLICIT)) access |= walk->user;
-	if (unlikely(walk->levels < 4)) {
-		if (!walk->levels) {
-			*gpa = gva;
-			return to_l1(walk, gpa, access, fault);
-		}
-		shift = walk->levels == 2 ? 22 : 21;
-		err = walk->levels == 2 ? 0 : pae_directory(walk, gva, access, &table, fault);
+	if (unlikely(!walk->levels)) {
+		*gpa = gva;
+		return to_l1(walk, gpa, access, fault);
+	}
+	if (unlikely(walk->levels == 3)) {
+		int err = pae_directory(walk, gva, access, &table, fault);
 		if (err) return err;
 	}
-	return walk_tables(walk, table, shift, gva, access, gpa, fault);
+	return walk_tables(walk, table, modes[walk->levels].shift, gva, access, gpa, fault);
 }
 
 enum outcome fault_inject(struct vcpu *vcpu, const struct fault *fault) {

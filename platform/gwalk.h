@@ -58,11 +58,9 @@ struct gwalk {
 void gwalk_init(struct gwalk *walk, struct vcpu *vcpu);
 
 /*
- * Translates one linear address for an access. access is ACCESS_READ, ACCESS_WRITE or ACCESS_FETCH;
- * whether it is a user access follows from the CPL unless ACCESS_IMPLICIT is added. The address
- * must be canonical (see gva_canonical()); its upper half is ignored below four levels. 0: *gpa is
- * set. E_FAULT: *fault is the page fault to raise. E_BUSY: other vCPUs kept changing an entry;
- * enter the guest again and let it retry.
+ * Translates a canonical linear address for ACCESS_READ, ACCESS_WRITE or ACCESS_FETCH; the CPL says
+ * whether of a user unless ACCESS_IMPLICIT is added. 0: *gpa is set. E_FAULT: *fault is the page
+ * fault to raise. E_BUSY: other vCPUs kept changing an entry; enter the guest again.
  */
 int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		    struct fault *fault) __must_check;

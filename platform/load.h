@@ -1,9 +1,7 @@
 /*
- * Getting a guest ready to run: what all loaders share, and the choice between them. A loader puts
- * an image and what belongs to it into guest memory, and says in which state vCPU 0 begins.
- *
- * An image is hostile: every length and offset in it is checked against the bytes that are there,
- * and each mistake becomes one sentence for the user.
+ * Loaders: they put an image and what belongs to it into guest memory, and say in which state vCPU
+ * 0 begins. An image is hostile: every length and offset in it is checked against the bytes that
+ * are there, and each mistake becomes one sentence for the user.
  */
 #pragma once
 
@@ -53,14 +51,12 @@ struct boot_state {
 };
 
 /*
- * Loads a guest into vm->gmem, whose RAM must be as layout_ram(memory, ...) says: ACPI tables for
- * vm->nr_vcpus vCPUs, the BIOS data area, the image, its modules. What memory held before does not
- * matter, so that a VM that resets is loaded again by the same call. Not to be called on two CPUs
- * at once. Returns 0 and the state of vCPU 0. Errors, each with its sentence in err: E_FORMAT (not
- * an image that can be started, or a corrupt one), E_TRUNC (shorter than it says), E_NOMEM (does
- * not fit), E_NOSUPP (a kind of image that Roost does not start), E_RANGE (addresses outside of
- * RAM, too many modules, long strings), E_EXIST (parts of the image overlap each other), E_INVAL
- * (memory is less than LAYOUT_MIN_MEMORY or not whole pages, or the vCPUs are not 1 to 64).
+ * Loads a guest into vm->gmem, whose RAM must be as layout_ram(memory, ...) says and may hold
+ * anything: ACPI tables, the BIOS data area, the image, its modules. One CPU at a time. 0 and the
+ * state of vCPU 0; or, with a sentence in err, E_FORMAT (not an image that can be started, or a
+ * corrupt one), E_TRUNC (shorter than it says), E_NOMEM (does not fit), E_NOSUPP (a kind of image
+ * that Roost does not start), E_RANGE (addresses outside of RAM, too many modules, long strings),
+ * E_EXIST (parts overlap), E_INVAL (memory or vCPUs outside of what layout and ACPI allow).
  */
 int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
 	       struct load_error *err) __must_check;

@@ -1,6 +1,6 @@
 /*
- * Where emulated machines differ from the manual, and Roost works round it so that real hardware
- * gets the right behaviour: here and nowhere else, but for the places that this names.
+ * Where Roost works round an emulated machine that differs from the manual: here and nowhere else,
+ * but for the places that this names.
  *
  * - QEMU 7.2: MOV to CR3 with reserved bits ends in VMEXIT_INVALID instead of #GP: quirks.c.
  * - QEMU 7.2: no #GP for MOV to CR0 with reserved combinations of bits; the next VMRUN refuses

@@ -1,8 +1,6 @@
 /*
- * Where an intercepted instruction ends, on CPUs with and without nRIP.
- *
- * The exit code tells which instruction it is, so only prefixes can be in question; without nRIP
- * the code is looked at. Inline, because nearly every exit needs it.
+ * Where an intercepted instruction ends. The exit code tells which instruction it is, so only
+ * prefixes can be in question; without nRIP the code is looked at. Inline, for nearly every exit.
  */
 #pragma once
 
@@ -30,11 +28,7 @@ static inline bool skip_in_known_code(const struct vmcb *vmcb, gva_t rip) {
 	       (rip & ~PAGE_MASK) <= PAGE_SIZE - SKIP_LONGEST;
 }
 
-/*
- * RIP behind the instruction that exited; from the VMCB where the CPU saves it, else by reading the
- * instruction. When it cannot be read (another vCPU changed it meanwhile) RIP itself: the guest
- * then executes what is there now.
- */
+/* RIP behind the instruction that exited; RIP itself when another vCPU has changed it meanwhile. */
 static inline u64 svm_next_rip(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	gva_t rip = vcpu->rip;
 	const u8 *code;
