@@ -1,7 +1,7 @@
 /*
  * What the kernel asks of the platform, which lies above it: interrupts for a vCPU, and what its
- * virtual PC does when it is reset or has ended. Implemented in platform/guest.c and
- * platform/lapic.c.
+ * virtual PC does when it is reset or has ended. Implemented in platform/lapic.c,
+ * platform/kvm_pv.c and platform/guest.c.
  */
 #pragma once
 

@@ -2,6 +2,7 @@
 #include "platform/ioapic.h"
 
 #include "platform/irq.h"
+#include "platform/platform.h"
 
 /* Redirection entry. */
 #define ENTRY_VECTOR	  0xfful
@@ -45,7 +46,7 @@ static void send_level(struct ioapic *ioapic, unsigned pin) {
 		send(ioapic, entry);
 }
 
-void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
+static void set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
 	u32 bit = 1u << pin, old;
 
 	spin_guard(&ioapic->lock);
@@ -57,6 +58,13 @@ void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
 		send_level(ioapic, pin);
 	else if (!(ioapic->entries[pin] & ENTRY_MASKED))
 		send(ioapic, &ioapic->entries[pin]);
+}
+
+void irq_set(struct vm *vm, unsigned gsi, bool level) {
+	if (gsi >= IOAPIC_PINS) return;
+	pic_set_irq(&vm->platform->pic, gsi, level);
+	/* ISA IRQ 0 is on pin 2 (the MADT says so); no line leads to pin 0. */
+	set_pin(&vm->platform->ioapic, gsi ? gsi : 2, level);
 }
 
 void ioapic_eoi(struct ioapic *ioapic, u8 vector) {

@@ -28,8 +28,5 @@ struct ioapic {
 int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus) __must_check;
 void ioapic_reset(struct ioapic *ioapic);
 
-/* Sets the level of a pin below IOAPIC_PINS. Any CPU. */
-void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool level);
-
 /* A local APIC has ended a level-triggered interrupt with this vector. Any CPU. */
 void ioapic_eoi(struct ioapic *ioapic, u8 vector);

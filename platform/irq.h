@@ -1,7 +1,7 @@
 /*
- * Interrupt lines of one VM. A device drives a GSI by number; platform/irq.c fans it out to the PIC
- * pair (GSI 0 to 15 are the ISA IRQs) and to the IOAPIC (same number, except ISA IRQ 0, which the
- * MADT moves to pin 2). Lines are levels: an edge is a raise and a lower.
+ * Interrupt lines of one VM. A device drives a GSI by number; irq_set() (platform/ioapic.c) fans it
+ * out to the PIC pair (GSI 0 to 15 are the ISA IRQs) and to the IOAPIC (same number, except ISA IRQ
+ * 0, which the MADT moves to pin 2). Lines are levels: an edge is a raise and a lower.
  */
 #pragma once
 

@@ -84,7 +84,7 @@ static void *structure(struct vcpu *vcpu, u64 msr, size_t len) {
  * Time is a function of the host TSC since the VM's start, so the parameters never change while the
  * TSC offset does not: nothing drifts, and nothing needs refreshing.
  */
-void kvm_pv_clock_update(struct vcpu *vcpu) {
+void guest_clock_update(struct vcpu *vcpu) {
 	struct kvm_pv *pv = vcpu->pv;
 	_Atomic u32 *to = structure(vcpu, pv->system_time, CLOCK_WORDS * sizeof(u32));
 	u64 start = vcpu->vm->boot_tsc + vcpu->tsc_offset;
@@ -105,7 +105,7 @@ void kvm_pv_tsc_changed(struct vcpu *changed) {
 
 	for_each_vcpu(vcpu, changed->vm)
 		if (vcpu != changed) vcpu_request(vcpu, REQ_CLOCK);
-	if (changed->pv->system_time & ENABLED) kvm_pv_clock_update(changed);
+	if (changed->pv->system_time & ENABLED) guest_clock_update(changed);
 }
 
 /* The time of day at which the VM started; the guest adds its clock to it. */
@@ -133,12 +133,16 @@ static bool eoi_is_silent(struct lapic *lapic) {
 
 static u8 *eoi_flag(struct vcpu *vcpu) { return structure(vcpu, vcpu->pv->eoi, sizeof(u32)); }
 
-void kvm_pv_eoi_set(struct vcpu *vcpu) {
-	if (vcpu->pv->eoi_armed || !eoi_is_silent(vcpu->lapic)) return;
+void guest_before_events(struct vcpu *vcpu) { kvm_pv_eoi_sync(vcpu); }
+
+void guest_after_accept(struct vcpu *vcpu) {
+	struct kvm_pv *pv = vcpu->pv;
+
+	if (!pv || !(pv->eoi & ENABLED) || pv->eoi_armed || !eoi_is_silent(vcpu->lapic)) return;
 	u8 *flag = eoi_flag(vcpu);
 	if (!flag) return;
 	__atomic_fetch_or(flag, 1, __ATOMIC_RELAXED);
-	vcpu->pv->eoi_armed = true;
+	pv->eoi_armed = true;
 }
 
 /* A flag that has become unreadable counts as still set: the guest will write EOI itself. */
@@ -151,21 +155,23 @@ void kvm_pv_eoi_take(struct vcpu *vcpu) {
 
 /* ---- MSRs ---- */
 
-void kvm_pv_init(struct vcpu *vcpu) {
+/* INIT: PV EOI is off again, as its consumer, the APIC, is reset; clocks stay. */
+void guest_vcpu_init(struct vcpu *vcpu) {
+	lapic_init_reset(vcpu);
 	vcpu->pv->eoi = 0;
 	vcpu->pv->eoi_armed = false;
 	atomic_store(&vcpu->pv->kicked, false);
 }
 
-u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr) {
+int kvm_pv_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	const struct kvm_pv *pv = vcpu->pv;
 
 	switch (msr) {
 	case MSR_KVM_WALL_CLOCK_OLD:
-	case MSR_KVM_WALL_CLOCK: return pv->wall_clock;
+	case MSR_KVM_WALL_CLOCK: *value = pv->wall_clock; return 0;
 	case MSR_KVM_SYSTEM_TIME_OLD:
-	case MSR_KVM_SYSTEM_TIME: return pv->system_time;
-	default: return pv->eoi;
+	case MSR_KVM_SYSTEM_TIME: *value = pv->system_time; return 0;
+	default: *value = pv->eoi; return 0;
 	}
 }
 
@@ -181,7 +187,7 @@ int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	case MSR_KVM_SYSTEM_TIME_OLD:
 	case MSR_KVM_SYSTEM_TIME:
 		pv->system_time = value;
-		kvm_pv_clock_update(vcpu);
+		guest_clock_update(vcpu);
 		return 0;
 	default:
 		if (value & 2) return E_INVAL;
@@ -238,6 +244,11 @@ static __noinline s64 send_ipi(struct vcpu *vcpu, u64 mask, unsigned map_bits) {
 		taken += apic_send(vcpu->vm, &msg);
 	}
 	return taken;
+}
+
+bool guest_take_kick(struct vcpu *vcpu) {
+	return vcpu->pv && atomic_load_explicit(&vcpu->pv->kicked, memory_order_relaxed) &&
+	       atomic_exchange_explicit(&vcpu->pv->kicked, false, memory_order_acquire);
 }
 
 static s64 dispatch(struct vcpu *vcpu, u64 nr, bool wide) {

@@ -41,45 +41,24 @@ struct kvm_pv {
 	_Atomic bool kicked;
 };
 
-/* After INIT: PV EOI is off again (its consumer, the APIC, was reset); clocks stay. */
-void kvm_pv_init(struct vcpu *vcpu);
-
-/* MSRs above. Read: the value. Write: 0, or E_INVAL for #GP. */
-u64 kvm_pv_msr_read(struct vcpu *vcpu, u32 msr);
+/* MSRs above. 0, or E_INVAL for #GP. */
+int kvm_pv_msr_read(struct vcpu *vcpu, u32 msr, u64 *value);
 int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
-
-/*
- * Writes the vCPU's time structure. For REQ_CLOCK, on the vCPU's own CPU. Needed when the TSC
- * offset changed or time was stopped; otherwise a structure once written stays exact.
- */
-void kvm_pv_clock_update(struct vcpu *vcpu);
 
 /* After vcpu->tsc_offset changed: all vCPUs rewrite their clock (their TSCs may differ now). */
 void kvm_pv_tsc_changed(struct vcpu *vcpu);
 
 /*
- * PV EOI. Guest memory holds a flag: set, the guest may clear it instead of writing EOI.
- *
- * kvm_pv_eoi_offer(), right after an interrupt was accepted, sets it when the highest interrupt in
- * service is edge-triggered and nothing else waits. kvm_pv_eoi_sync() takes it back and does the
- * EOI when the guest had cleared it: before interrupts are evaluated and before each access to an
- * APIC register. Both on the vCPU's own CPU, outside of the guest.
+ * PV EOI. Guest memory holds a flag, set by guest_after_accept() when the highest interrupt in
+ * service is edge-triggered and nothing else waits: the guest may clear it instead of writing EOI.
+ * kvm_pv_eoi_sync() takes it back and does the EOI when the guest had cleared it: before interrupts
+ * are evaluated and before each access to an APIC register. On the vCPU's own CPU, outside of the
+ * guest.
  */
-void kvm_pv_eoi_set(struct vcpu *vcpu);
 void kvm_pv_eoi_take(struct vcpu *vcpu);
-
-static inline void kvm_pv_eoi_offer(struct vcpu *vcpu) {
-	if (vcpu->pv && (vcpu->pv->eoi & 1)) kvm_pv_eoi_set(vcpu);
-}
 
 static inline void kvm_pv_eoi_sync(struct vcpu *vcpu) {
 	if (vcpu->pv && unlikely(vcpu->pv->eoi_armed)) kvm_pv_eoi_take(vcpu);
-}
-
-/* True once after another vCPU kicked this one: HLT ends, or does not begin. */
-static inline bool kvm_pv_take_kick(struct vcpu *vcpu) {
-	return vcpu->pv && atomic_load_explicit(&vcpu->pv->kicked, memory_order_relaxed) &&
-	       atomic_exchange_explicit(&vcpu->pv->kicked, false, memory_order_acquire);
 }
 
 /* VMMCALL and VMCALL: number in RAX, arguments in RBX, RCX, RDX, RSI; result in RAX. ADVANCE. */

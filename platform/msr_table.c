@@ -266,31 +266,26 @@ static int write_microcode(struct vcpu *vcpu, u32 msr, u64 value) {
 	return is_amd(vcpu) ? E_INVAL : write_ignore(vcpu, msr, value);
 }
 
-static int read_kvm(struct vcpu *vcpu, u32 msr, u64 *value) {
-	*value = kvm_pv_msr_read(vcpu, msr);
-	return 0;
-}
-
 /* ---- the table ---- */
 
 /* Ascending; checked by msr_table_check() at start-up and by a unit test. */
 const struct msr_range msr_table[] = {
-	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},     /* P5_MC_ADDR, P5_MC_TYPE */
-	{0x10, 0x10, MSR_ANY, read_value, write_value},	     /* TSC */
-	{0x11, 0x12, MSR_ANY, read_kvm, kvm_pv_msr_write},   /* KVM, old numbers */
-	{0x17, 0x17, MSR_INTEL, read_zero, NULL},	     /* PLATFORM_ID */
-	{0x1b, 0x1b, MSR_ANY, read_value, write_value},	     /* APIC_BASE */
-	{0x3a, 0x3a, MSR_INTEL, read_value, NULL},	     /* FEATURE_CONTROL */
-	{0x3b, 0x3b, MSR_ANY, read_value, write_value},	     /* TSC_ADJUST */
-	{0x8b, 0x8b, MSR_ANY, read_value, write_microcode},  /* BIOS_SIGN_ID, PATCH_LEVEL */
-	{0xfe, 0xfe, MSR_ANY, read_value, NULL},	     /* MTRRcap */
-	{0x174, 0x174, MSR_ANY, read_vreg, write_vreg_low},  /* SYSENTER_CS */
-	{0x175, 0x176, MSR_ANY, read_vreg, write_sysenter},  /* SYSENTER_ESP, _EIP */
-	{0x179, 0x179, MSR_ANY, read_zero, NULL},	     /* MCG_CAP: no banks */
-	{0x17a, 0x17a, MSR_ANY, read_kept, write_kept},	     /* MCG_STATUS */
-	{0x1a0, 0x1a0, MSR_INTEL, read_kept, write_kept},    /* MISC_ENABLE */
-	{0x1d9, 0x1d9, MSR_ANY, read_zero, write_zero_only}, /* DEBUGCTL */
-	{0x1db, 0x1de, MSR_AMD, read_zero, NULL},	     /* last branch, last interrupt */
+	{0x0, 0x1, MSR_ANY, read_zero, write_zero_only},	  /* P5_MC_ADDR, P5_MC_TYPE */
+	{0x10, 0x10, MSR_ANY, read_value, write_value},		  /* TSC */
+	{0x11, 0x12, MSR_ANY, kvm_pv_msr_read, kvm_pv_msr_write}, /* KVM, old numbers */
+	{0x17, 0x17, MSR_INTEL, read_zero, NULL},		  /* PLATFORM_ID */
+	{0x1b, 0x1b, MSR_ANY, read_value, write_value},		  /* APIC_BASE */
+	{0x3a, 0x3a, MSR_INTEL, read_value, NULL},		  /* FEATURE_CONTROL */
+	{0x3b, 0x3b, MSR_ANY, read_value, write_value},		  /* TSC_ADJUST */
+	{0x8b, 0x8b, MSR_ANY, read_value, write_microcode},	  /* BIOS_SIGN_ID, PATCH_LEVEL */
+	{0xfe, 0xfe, MSR_ANY, read_value, NULL},		  /* MTRRcap */
+	{0x174, 0x174, MSR_ANY, read_vreg, write_vreg_low},	  /* SYSENTER_CS */
+	{0x175, 0x176, MSR_ANY, read_vreg, write_sysenter},	  /* SYSENTER_ESP, _EIP */
+	{0x179, 0x179, MSR_ANY, read_zero, NULL},		  /* MCG_CAP: no banks */
+	{0x17a, 0x17a, MSR_ANY, read_kept, write_kept},		  /* MCG_STATUS */
+	{0x1a0, 0x1a0, MSR_INTEL, read_kept, write_kept},	  /* MISC_ENABLE */
+	{0x1d9, 0x1d9, MSR_ANY, read_zero, write_zero_only},	  /* DEBUGCTL */
+	{0x1db, 0x1de, MSR_AMD, read_zero, NULL},		  /* last branch, last interrupt */
 	{0x200, 0x20f, MSR_ANY, read_mtrr_variable, write_mtrr_variable},
 	{0x250, 0x250, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix64K */
 	{0x258, 0x259, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix16K */
@@ -300,8 +295,8 @@ const struct msr_range msr_table[] = {
 	{MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, MSR_ANY, read_value, write_value},
 	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
 	{0xda0, 0xda0, MSR_XSAVES, read_zero, write_zero_only}, /* XSS: no component is offered */
-	{MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_ANY, read_kvm, kvm_pv_msr_write},
-	{MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, MSR_ANY, read_kvm, kvm_pv_msr_write},
+	{MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_ANY, kvm_pv_msr_read, kvm_pv_msr_write},
+	{MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, MSR_ANY, kvm_pv_msr_read, kvm_pv_msr_write},
 	{0xc0000080, 0xc0000080, MSR_ANY, read_vreg, write_value},	    /* EFER */
 	{0xc0000081, 0xc0000081, MSR_ANY, read_vreg, write_vreg},	    /* STAR */
 	{0xc0000082, 0xc0000083, MSR_ANY, read_vreg, write_vreg_canonical}, /* LSTAR, CSTAR */

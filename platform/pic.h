@@ -36,7 +36,7 @@ struct pic {
 int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) __must_check;
 void pic_reset(struct pic *pic);
 
-/* Sets the level of an ISA IRQ, 0 to 15; 2 is the cascade and ignored. Any CPU. */
+/* Sets the level of an ISA IRQ. 2 is the cascade and ignored, as is what exceeds 15. Any CPU. */
 void pic_set_irq(struct pic *pic, unsigned irq, bool level);
 
 /* The vector that an acknowledge cycle would return now; the spurious one when nothing asks. */

@@ -6,6 +6,7 @@
  */
 #include "platform/rtc.h"
 
+#include "drivers/cmos.h"
 #include "kernel/vm.h"
 #include "platform/irq.h"
 
@@ -23,11 +24,10 @@ enum { REG_CENTURY = 0x32 };
 
 /* The flags of register C stand where register B has their enables. */
 enum { A_UIP = 0x80, A_DIVIDER = 0x70, A_DIVIDER_ON = 0x20, A_RATE = 0x0f };
-enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 0x04, B_24_HOURS = 0x02 };
+enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10 };
 enum { C_IRQ = 0x80, C_PERIODIC = 0x40, C_ALARM = 0x20, C_UPDATE = 0x10, C_FLAGS = 0x70 };
 #define D_VALID	  0x80
 
-#define HOUR_PM	  0x80
 #define ALARM_ANY 0xc0 /* an alarm byte with both bits set matches everything */
 
 /* ---- calendar ---- */
@@ -54,12 +54,8 @@ void rtc_from_unix(u64 seconds, struct rtc_time *out) {
 }
 
 u64 rtc_to_unix(const struct rtc_time *time) {
-	u64 year = time->year - (time->month <= 2);
-	u64 month = time->month > 2 ? time->month - 3 : time->month + 9;
-	u64 days = (153 * month + 2) / 5 + time->day - 1 + 365 * (year % 400) + year % 400 / 4 -
-		   year % 400 / 100 + year / 400 * DAYS_PER_ERA;
-
-	return (days - DAYS_TO_1970) * DAY + time->hour * 3600ul + time->minute * 60 + time->second;
+	return cmos_days(time->year, time->month, time->day) * DAY + time->hour * 3600ul +
+	       time->minute * 60 + time->second;
 }
 
 /* ---- the clock ---- */
@@ -77,29 +73,30 @@ static u64 guest_seconds(const struct rtc *rtc, u64 local) {
 }
 
 static u8 encode(const struct rtc *rtc, u32 value) {
-	return (u8)(rtc->cmos[REG_B] & B_BINARY ? value : value / 10 % 10 << 4 | value % 10);
-}
-
-static u32 decode(const struct rtc *rtc, u8 value) {
-	return rtc->cmos[REG_B] & B_BINARY ? value : (value >> 4) * 10u + (value & 15);
+	return (u8)(rtc->cmos[REG_B] & CMOS_BINARY ? value : value / 10 % 10 << 4 | value % 10);
 }
 
 static u8 encode_hour(const struct rtc *rtc, u32 hour) {
-	if (rtc->cmos[REG_B] & B_24_HOURS) return encode(rtc, hour);
-	return encode(rtc, (hour + 11) % 12 + 1) | (hour >= 12 ? HOUR_PM : 0);
+	if (rtc->cmos[REG_B] & CMOS_24_HOURS) return encode(rtc, hour);
+	return encode(rtc, (hour + 11) % 12 + 1) | (hour >= 12 ? CMOS_PM : 0);
 }
 
-static u32 decode_hour(const struct rtc *rtc, u8 value) {
-	if (rtc->cmos[REG_B] & B_24_HOURS) return decode(rtc, value);
-	return decode(rtc, value & 0x7f) % 12 + (value & HOUR_PM ? 12 : 0);
+/* What a time or alarm register holds, in plain numbers; the century is always BCD. */
+static u32 decode(const struct rtc *rtc, unsigned reg) {
+	u8 value = rtc->cmos[reg], mode = rtc->cmos[REG_B];
+
+	if (reg == REG_CENTURY) mode &= (u8)~CMOS_BINARY;
+	return reg == REG_HOURS || reg == REG_HOURS_ALARM ? cmos_decode_hour(mode, value)
+							  : cmos_decode(mode, value);
 }
 
 static bool is_time(unsigned reg) {
 	return reg <= REG_YEAR ? reg > REG_HOURS_ALARM || !(reg & 1) : reg == REG_CENTURY;
 }
 
-static u32 clamp(u32 value, u32 low, u32 high) {
-	return value < low ? low : value > high ? high : value;
+/* What no clock can show becomes the nearest it can. */
+static u32 clamped(const struct rtc *rtc, unsigned reg, u32 low, u32 high) {
+	return (u32)max_u64(low, min_u64(decode(rtc, reg), high));
 }
 
 /* Fills the time registers; the century is BCD whatever register B says. */
@@ -118,20 +115,18 @@ static void show_time(struct rtc *rtc, u64 local) {
 }
 
 /*
- * Starts the clock with what the time registers hold. What no clock can show becomes the nearest it
- * can, days past a month's end are of the next; the weekday follows from the date.
+ * Starts the clock with what the time registers hold. Days past a month's end are of the next; the
+ * weekday follows from the date.
  */
 static void start_clock(struct rtc *rtc, u64 fraction_ns) {
 	u64 wall = platform_wall_clock_ns();
-	const u8 *cmos = rtc->cmos;
-	u32 century = (cmos[REG_CENTURY] >> 4) * 10u + (cmos[REG_CENTURY] & 15);
 	struct rtc_time time = {
-		.second = clamp(decode(rtc, cmos[REG_SECONDS]), 0, 59),
-		.minute = clamp(decode(rtc, cmos[REG_MINUTES]), 0, 59),
-		.hour = clamp(decode_hour(rtc, cmos[REG_HOURS]), 0, 23),
-		.day = clamp(decode(rtc, cmos[REG_DAY]), 1, 31),
-		.month = clamp(decode(rtc, cmos[REG_MONTH]), 1, 12),
-		.year = clamp(century, 19, 99) * 100 + clamp(decode(rtc, cmos[REG_YEAR]), 0, 99),
+		.second = clamped(rtc, REG_SECONDS, 0, 59),
+		.minute = clamped(rtc, REG_MINUTES, 0, 59),
+		.hour = clamped(rtc, REG_HOURS, 0, 23),
+		.day = clamped(rtc, REG_DAY, 1, 31),
+		.month = clamped(rtc, REG_MONTH, 1, 12),
+		.year = clamped(rtc, REG_CENTURY, 19, 99) * 100 + clamped(rtc, REG_YEAR, 0, 99),
 	};
 
 	if (time.year < 1970) /* before what the host's clock can count */
@@ -152,49 +147,27 @@ static u64 period_ns(const struct rtc *rtc) {
 	return (SECOND_NS << (rate - 1)) / 32768;
 }
 
-/* What an alarm byte asks for; ALARM_ANY or more matches everything. */
-static u32 alarm_field(const struct rtc *rtc, unsigned reg) {
-	u8 value = rtc->cmos[reg];
-
-	if (value >= ALARM_ANY) return ALARM_ANY;
-	return reg == REG_HOURS_ALARM ? decode_hour(rtc, value) : decode(rtc, value);
-}
-
-static bool matches(u32 field, u32 value) { return field == ALARM_ANY || field == value; }
-
-static bool possible(u32 field, u32 end) { return field == ALARM_ANY || field < end; }
-
-/* First second of a day, not before `at`, at which the alarm goes off; DAY: not in this. */
-static u32 alarm_in_day(const struct rtc *rtc, u32 at) {
-	u32 hour = alarm_field(rtc, REG_HOURS_ALARM);
-	u32 minute = alarm_field(rtc, REG_MINUTES_ALARM);
-	u32 second = alarm_field(rtc, REG_SECONDS_ALARM);
-
-	if (!possible(hour, 24) || !possible(minute, 60) || !possible(second, 60)) return DAY;
-	/* At most 24 steps by hours; by minutes and by seconds, at most twice 60. */
-	while (at < DAY) {
-		if (!matches(hour, at / 3600))
-			at = (at / 3600 + 1) * 3600;
-		else if (!matches(minute, at / 60 % 60))
-			at = (at / 60 + 1) * 60;
-		else if (!matches(second, at % 60))
-			at++;
-		else
-			return at;
-	}
-	return DAY;
+/* True when an alarm register asks for this second, minute or hour. */
+static bool matches(const struct rtc *rtc, unsigned alarm, u64 value) {
+	return rtc->cmos[alarm] >= ALARM_ANY || decode(rtc, alarm) == value;
 }
 
 /* First second after this one at which the alarm goes off; ~0 when it never does. */
 static u64 next_alarm(const struct rtc *rtc, u64 after) {
-	u64 day = (after + 1) / DAY * DAY;
-	u32 at = alarm_in_day(rtc, (u32)((after + 1) % DAY));
+	u64 at = after + 1;
 
-	if (at == DAY) {
-		day += DAY;
-		at = alarm_in_day(rtc, 0);
+	/* At most 25 steps by hours, 60 by minutes and 60 by seconds to what matches. */
+	for (unsigned steps = 0; steps < 25 + 60 + 60; steps++) {
+		if (!matches(rtc, REG_HOURS_ALARM, at / 3600 % 24))
+			at = (at / 3600 + 1) * 3600;
+		else if (!matches(rtc, REG_MINUTES_ALARM, at / 60 % 60))
+			at = (at / 60 + 1) * 60;
+		else if (!matches(rtc, REG_SECONDS_ALARM, at % 60))
+			at++;
+		else
+			return at;
 	}
-	return at < DAY ? day + at : ~0ul;
+	return ~0ul;
 }
 
 /* Sets the flags for what has happened up to now, a local time. */
@@ -348,7 +321,7 @@ static void note_memory(struct rtc *rtc, u64 low, u64 high) {
 void rtc_reset(struct rtc *rtc) {
 	spin_guard(&rtc->lock);
 	rtc->cmos[REG_A] = A_DIVIDER_ON | 6; /* 1024 Hz, as firmware leaves it */
-	rtc->cmos[REG_B] = B_24_HOURS;
+	rtc->cmos[REG_B] = CMOS_24_HOURS;
 	rtc->cmos[REG_C] = 0;
 	rtc->index = 0;
 	update(rtc);

@@ -300,4 +300,3 @@ weak enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 /* vCPUs of fake VMs have no paravirtual part, so that nobody gets here unless a test adds one. */
 weak void kvm_pv_eoi_take(struct vcpu *vcpu) { vcpu->pv->eoi_armed = false; }
 
-weak void kvm_pv_eoi_set(struct vcpu *vcpu) { vcpu->pv->eoi_armed = true; }

@@ -44,6 +44,8 @@ static u32 sent[256], nr_sent;
 static u8 sent_vector, sent_delivery;
 static u64 refusing; /* vCPUs whose APIC takes nothing */
 
+void lapic_init_reset(struct vcpu *v) { (void)v; }
+
 void lapic_eoi(struct vcpu *v) {
 	(void)v;
 	eois++;
@@ -103,9 +105,16 @@ static int tear_down(void **state) {
 	return 0;
 }
 
+static u64 read_msr(struct vcpu *v, u32 msr) {
+	u64 value;
+
+	assert_int_equal(kvm_pv_msr_read(v, msr, &value), 0);
+	return value;
+}
+
 static void write_msr(struct vcpu *v, u32 msr, u64 value) {
 	assert_int_equal(kvm_pv_msr_write(v, msr, value), 0);
-	assert_int_equal(kvm_pv_msr_read(v, msr), value);
+	assert_int_equal(read_msr(v, msr), value);
 }
 
 static struct time_info time_info(gpa_t gpa) {
@@ -186,7 +195,7 @@ static void test_stable_only_while_all_tscs_agree(void **state) {
 	assert_int_equal(time_info(0x1040).flags, 1);
 	vm->vcpus[2]->tsc_offset = 1;
 	kvm_pv_tsc_changed(vm->vcpus[2]);
-	kvm_pv_clock_update(vcpu); /* what REQ_CLOCK leads to */
+	guest_clock_update(vcpu); /* what REQ_CLOCK leads to */
 	assert_int_equal(time_info(0x1000).flags, 0);
 	assert_int_equal(time_info(0x1040).flags, 0);
 	vm->vcpus[2]->tsc_offset = 0;
@@ -203,7 +212,7 @@ static void test_clock_at_addresses_that_are_not_usable(void **state) {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		write_msr(vcpu, MSR_KVM_SYSTEM_TIME, bad[i]);
-		kvm_pv_clock_update(vcpu);
+		guest_clock_update(vcpu);
 		for (size_t at = 0; at < RAM; at++) assert_int_equal(ram[at], 0);
 	}
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME, (RAM - 32) | 1); /* the last place */
@@ -215,10 +224,10 @@ static void test_clock_at_addresses_that_are_not_usable(void **state) {
 static void test_old_numbers_are_the_same_registers(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME_OLD, 0x1001);
-	assert_int_equal(kvm_pv_msr_read(vcpu, MSR_KVM_SYSTEM_TIME), 0x1001);
+	assert_int_equal(read_msr(vcpu, MSR_KVM_SYSTEM_TIME), 0x1001);
 	assert_int_equal(time_info(0x1000).flags, 1);
 	write_msr(vcpu, MSR_KVM_WALL_CLOCK_OLD, 0x2000);
-	assert_int_equal(kvm_pv_msr_read(vcpu, MSR_KVM_WALL_CLOCK), 0x2000);
+	assert_int_equal(read_msr(vcpu, MSR_KVM_WALL_CLOCK), 0x2000);
 }
 
 /* The guest's own writes to the version do not confuse the next update. */
@@ -228,7 +237,7 @@ static void test_version_is_the_hypervisors(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_SYSTEM_TIME, 0x1001);
 	memcpy(fake_ram(vm) + 0x1000, &odd, sizeof(odd));
-	kvm_pv_clock_update(vcpu);
+	guest_clock_update(vcpu);
 	assert_int_equal(time_info(0x1000).version, 4);
 }
 
@@ -267,17 +276,17 @@ static u8 *eoi_flag(void) { return fake_ram(vm) + EOI_GPA; }
 
 static void test_eoi_offered_for_an_edge_interrupt(void **state) {
 	(void)state;
-	kvm_pv_eoi_offer(vcpu); /* not enabled */
+	guest_after_accept(vcpu); /* not enabled */
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
-	kvm_pv_eoi_offer(vcpu); /* nothing in service */
+	guest_after_accept(vcpu); /* nothing in service */
 	assert_int_equal(*eoi_flag(), 0);
 	in_service(0x41);
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	assert_int_equal(*eoi_flag(), 1);
 	kvm_pv_eoi_sync(vcpu); /* not taken by the guest: withdrawn */
 	assert_int_equal(*eoi_flag(), 0);
 	assert_int_equal(eois, 0);
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	*eoi_flag() = 0; /* the guest's EOI */
 	kvm_pv_eoi_sync(vcpu);
 	assert_int_equal(eois, 1);
@@ -290,22 +299,22 @@ static void test_eoi_that_must_be_seen_is_not_offered(void **state) {
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
 	in_service(0x41);
 	atomic_store(&vcpu->lapic->tmr[1], BIT(1)); /* level: the IOAPIC waits for it */
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	assert_int_equal(*eoi_flag(), 0);
 	atomic_store(&vcpu->lapic->tmr[1], 0);
 	for (unsigned word = 0; word < 4; word++) { /* another one waits, of any priority */
 		atomic_store(&vcpu->lapic->irr[word], BIT(63));
-		kvm_pv_eoi_offer(vcpu);
+		guest_after_accept(vcpu);
 		assert_int_equal(*eoi_flag(), 0);
 		atomic_store(&vcpu->lapic->irr[word], 0);
 	}
 	in_service(0xc5); /* the highest counts */
 	atomic_store(&vcpu->lapic->tmr[3], BIT(5));
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	assert_int_equal(*eoi_flag(), 0);
 	atomic_store(&vcpu->lapic->tmr[3], 0);
 	atomic_store(&vcpu->lapic->tmr[1], BIT(1));
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	assert_int_equal(*eoi_flag(), 1);
 }
 
@@ -314,7 +323,7 @@ static void test_eoi_flag_leaves_its_neighbours_alone(void **state) {
 	memset(fake_ram(vm), 0xee, RAM);
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
 	in_service(0x41);
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	assert_int_equal(*eoi_flag(), 0xef);
 	kvm_pv_eoi_sync(vcpu);
 	for (size_t at = 0; at < RAM; at++) assert_int_equal(fake_ram(vm)[at], 0xee);
@@ -325,11 +334,11 @@ static void test_eoi_address_is_checked_at_each_use(void **state) {
 
 	(void)state;
 	assert_int_equal(kvm_pv_msr_write(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 3), E_INVAL);
-	assert_int_equal(kvm_pv_msr_read(vcpu, MSR_KVM_PV_EOI), 0);
+	assert_int_equal(read_msr(vcpu, MSR_KVM_PV_EOI), 0);
 	in_service(0x41);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		write_msr(vcpu, MSR_KVM_PV_EOI, bad[i]);
-		kvm_pv_eoi_offer(vcpu);
+		guest_after_accept(vcpu);
 		assert_false(vcpu->pv->eoi_armed);
 		kvm_pv_eoi_sync(vcpu);
 	}
@@ -340,13 +349,13 @@ static void test_eoi_survives_being_switched_off(void **state) {
 	(void)state;
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
 	in_service(0x41);
-	kvm_pv_eoi_offer(vcpu);
+	guest_after_accept(vcpu);
 	*eoi_flag() = 0;
 	write_msr(vcpu, MSR_KVM_PV_EOI, 0); /* the EOI already made is not lost */
 	assert_int_equal(eois, 1);
 	write_msr(vcpu, MSR_KVM_PV_EOI, EOI_GPA | 1);
-	kvm_pv_eoi_offer(vcpu);
-	kvm_pv_init(vcpu);
+	guest_after_accept(vcpu);
+	guest_vcpu_init(vcpu);
 	assert_int_equal(vcpu->pv->eoi, 0);
 	*eoi_flag() = 0;
 	kvm_pv_eoi_sync(vcpu);
@@ -400,15 +409,15 @@ static void test_hypercalls_are_for_kernels(void **state) {
 
 static void test_kick(void **state) {
 	(void)state;
-	assert_false(kvm_pv_take_kick(vm->vcpus[3]));
+	assert_false(guest_take_kick(vm->vcpus[3]));
 	assert_int_equal(hypercall(5, 0, 3, 0, 0), 0);
 	assert_int_equal(fake_take_requests(vm->vcpus[3]), REQ_EVENT);
-	assert_true(kvm_pv_take_kick(vm->vcpus[3]));
-	assert_false(kvm_pv_take_kick(vm->vcpus[3]));
+	assert_true(guest_take_kick(vm->vcpus[3]));
+	assert_false(guest_take_kick(vm->vcpus[3]));
 	assert_int_equal(hypercall(5, 0, NR_VCPUS, 0, 0), 0);
 	assert_int_equal(hypercall(5, 0, ~0ul, 0, 0), 0);
 	assert_int_equal(hypercall(5, 0, 0x100000001, 0, 0), 0);
-	for (u32 i = 0; i < NR_VCPUS; i++) assert_false(kvm_pv_take_kick(vm->vcpus[i]));
+	for (u32 i = 0; i < NR_VCPUS; i++) assert_false(guest_take_kick(vm->vcpus[i]));
 }
 
 static void test_send_ipi(void **state) {

@@ -63,10 +63,11 @@ void lapic_set_tpr(struct vcpu *v, u8 tpr) {
 	(void)tpr;
 }
 
-u64 kvm_pv_msr_read(struct vcpu *v, u32 msr) {
+int kvm_pv_msr_read(struct vcpu *v, u32 msr, u64 *value) {
 	(void)v;
 	kvm_msr = msr;
-	return kvm_value;
+	*value = kvm_value;
+	return 0;
 }
 
 int kvm_pv_msr_write(struct vcpu *v, u32 msr, u64 value) {
