@@ -16,7 +16,7 @@ enum { CNT_SCI_EN = 0x0001, CNT_SLP_EN = 0x2000, CNT_WRITABLE = 0x1c02 /* SLP_TY
 
 #define CNT_SLP_TYP(v) ((v) >> 10 & 7)
 
-/* Reset control register of PC chipsets: a reset happens when bit 2 goes from 0 to 1. */
+/* Reset control register of PC chipsets, and port 92: a reset happens when the bit rises. */
 enum { RST_CPU = 0x04, RST_WRITABLE = 0x0e, P92_CPU = 0x01, P92_WRITABLE = 0x03 };
 
 #define TIMER_TOP_SHIFT 31 /* the 32-bit timer: TMR_STS when bit 31 changes */
@@ -104,52 +104,41 @@ static u64 timer_read(void *dev, u64 port, unsigned size __unused) {
 static void ignore_write(void *dev __unused, u64 port __unused, unsigned size __unused,
 			 u64 value __unused) {}
 
-/* ---- resets ---- */
+/* ---- registers of a byte: resets, delays ---- */
 
-/* The reset control register or port 92. */
-static _Atomic u8 *reset_register(struct pmio *pmio, u64 port) {
-	return port == PORT_92 ? &pmio->port92 : &pmio->reset_control;
-}
-
-static u64 reset_read(void *dev, u64 port, unsigned size) {
-	return size == 1 ? *reset_register(dev, port) : ~0ul;
-}
-
-/* A rising bit resets. Bit 1 of port 92 would gate A20, which is always open here. */
-static void reset_write(void *dev, u64 port, unsigned size, u64 value) {
+static u64 byte_read(void *dev, u64 port, unsigned size) {
 	struct pmio *pmio = dev;
-	u8 writable = port == PORT_92 ? P92_WRITABLE : RST_WRITABLE, old;
+
+	if (size != 1) return ~0ul;
+	switch (port) {
+	case PORT_92: return pmio->port92;
+	case PMIO_RESET: return pmio->reset_control;
+	case PORT_POST: return pmio->post;
+	default: return ~0ul; /* no keyboard controller is there; a delay says nothing */
+	}
+}
+
+static void byte_write(void *dev, u64 port, unsigned size, u64 value) {
+	struct pmio *pmio = dev;
+	bool reset = false;
 
 	if (size != 1) return;
-	old = atomic_exchange(reset_register(pmio, port), (u8)value & writable);
-	if (value & ~(u64)old & (port == PORT_92 ? P92_CPU : RST_CPU))
-		vm_end(pmio->vm, VM_END_RESET);
+	switch (port) {
+	case PORT_92: /* bit 1 would gate A20, which is always open here */
+		reset = value & (u8)~atomic_exchange(&pmio->port92, value & P92_WRITABLE) & P92_CPU;
+		break;
+	case PMIO_RESET:
+		reset = value & (u8)~atomic_exchange(&pmio->reset_control, value & RST_WRITABLE) &
+			RST_CPU;
+		break;
+	case PORT_KBD: reset = value == KBD_RESET; break;
+	case PORT_POST: pmio->post = (u8)value; break;
+	default: break;
+	}
+	if (reset) vm_end(pmio->vm, VM_END_RESET);
 }
 
-/* There is no keyboard controller, only what every PC resets by. */
-static u64 absent_read(void *dev __unused, u64 port __unused, unsigned size __unused) {
-	return ~0u;
-}
-
-static void keyboard_write(void *dev, u64 port __unused, unsigned size, u64 value) {
-	struct pmio *pmio = dev;
-
-	if (size == 1 && value == KBD_RESET) vm_end(pmio->vm, VM_END_RESET);
-}
-
-/* ---- delays and the debug exit ---- */
-
-static u64 post_read(void *dev, u64 port, unsigned size) {
-	struct pmio *pmio = dev;
-
-	return size == 1 && port == PORT_POST ? pmio->post : ~0u;
-}
-
-static void post_write(void *dev, u64 port, unsigned size, u64 value) {
-	struct pmio *pmio = dev;
-
-	if (size == 1 && port == PORT_POST) pmio->post = (u8)value;
-}
+/* ---- the debug exit ---- */
 
 static void debug_exit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pmio *pmio = dev;
@@ -166,9 +155,7 @@ void pmio_reset(struct pmio *pmio) {
 	pmio->base = time_tsc();
 	pmio->tsc_hz = tsc_khz * 1000;
 	pmio->carry = 0;
-	pmio->status = 0;
-	pmio->enable = 0;
-	pmio->control = 0;
+	pmio->status = pmio->enable = pmio->control = 0;
 	pmio->reset_control = 0;
 	pmio->port92 = 2;
 	update(pmio);
@@ -178,12 +165,12 @@ int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exi
 	static const struct bus_range ports[] = {
 		{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
 		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, false, NULL},
-		{PMIO_RESET, PMIO_RESET, reset_read, reset_write, false, NULL},
-		{PORT_KBD, PORT_KBD, absent_read, keyboard_write, false, NULL},
-		{PORT_92, PORT_92, reset_read, reset_write, false, NULL},
-		{PORT_POST, PORT_POST, post_read, post_write, false, NULL},
-		{PORT_DELAY, PORT_DELAY, post_read, post_write, false, NULL},
-		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, absent_read, debug_exit_write, false, NULL},
+		{PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},
+		{PORT_KBD, PORT_KBD, byte_read, byte_write, false, NULL},
+		{PORT_92, PORT_92, byte_read, byte_write, false, NULL},
+		{PORT_POST, PORT_POST, byte_read, byte_write, false, NULL},
+		{PORT_DELAY, PORT_DELAY, byte_read, byte_write, false, NULL},
+		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, byte_read, debug_exit_write, false, NULL},
 	};
 
 	pmio->vm = vm;

@@ -28,6 +28,8 @@ static void set_lsr(struct uart *uart, u8 value) {
 
 static bool fifos(const struct uart *uart) { return uart->fcr & FCR_ENABLE; }
 
+static u8 room(const struct uart *uart) { return fifos(uart) ? UART_FIFO : 1; }
+
 static u8 trigger_level(const struct uart *uart) {
 	static const u8 levels[] = {1, 4, 8, 14};
 
@@ -89,9 +91,7 @@ static void rx_timeout(struct timer *timer) {
 
 /* A byte arrives at the receiver; one too many is an overrun (LSR bit 1). */
 static void receive(struct uart *uart, u8 byte) {
-	u8 room = fifos(uart) ? UART_FIFO : 1;
-
-	if (uart->count >= room) {
+	if (uart->count >= room(uart)) {
 		/* The FIFO keeps what it has; a lone RBR is overwritten. */
 		if (!fifos(uart)) uart->fifo[uart->head] = byte;
 		set_lsr(uart, lsr(uart) | LSR_OE);
@@ -100,15 +100,15 @@ static void receive(struct uart *uart, u8 byte) {
 		set_lsr(uart, lsr(uart) | LSR_DR);
 		restart_timeout(uart);
 	}
-	update(uart);
 }
 
 bool uart_rx(struct uart *uart, u8 byte) {
 	spin_guard(&uart->lock);
 	/* In loopback the input is disconnected. */
-	bool room = !(uart->mcr & MCR_LOOP) && uart->count < (fifos(uart) ? UART_FIFO : 1);
-	if (room) receive(uart, byte);
-	return room;
+	bool taken = !(uart->mcr & MCR_LOOP) && uart->count < room(uart);
+	if (taken) receive(uart, byte);
+	update(uart);
+	return taken;
 }
 
 static void clear_rx(struct uart *uart) {
@@ -127,7 +127,6 @@ static u8 read_rbr(struct uart *uart) {
 	else
 		set_lsr(uart, lsr(uart) & (u8)~LSR_DR);
 	restart_timeout(uart);
-	update(uart);
 	return byte;
 }
 
@@ -141,14 +140,12 @@ static u8 modem_lines(u8 mcr) {
 }
 
 static void write_mcr(struct uart *uart, u8 value) {
-	u8 before = modem_lines(uart->mcr), after;
+	u8 before = modem_lines(uart->mcr), after = modem_lines(value);
 
 	uart->mcr = value & MCR_WRITABLE;
-	after = modem_lines(uart->mcr);
 	/* Delta bits; that of RI is set by its trailing edge only. */
 	uart->msr_delta |= (u8)((before ^ after) >> 4 & (MSR_DELTA & ~MSR_TERI));
 	if (before & ~after & MSR_RI) uart->msr_delta |= MSR_TERI;
-	update(uart);
 }
 
 static void write_fcr(struct uart *uart, u8 value) {
@@ -160,53 +157,29 @@ static void write_fcr(struct uart *uart, u8 value) {
 		clear_rx(uart);
 	else
 		restart_timeout(uart);
-	update(uart);
-}
-
-static void write_ier(struct uart *uart, u8 value) {
-	u8 set = value & (u8)~uart->ier;
-
-	uart->ier = value & IER_WRITABLE;
-	/* Enabling it while THR is empty interrupts at once. */
-	if (set & IER_THRE) uart->thre_pending = true;
-	update(uart);
-}
-
-static u8 read_iir(struct uart *uart) {
-	u8 id = interrupt_id(uart);
-
-	if (id == IIR_THRE) {
-		uart->thre_pending = false;
-		update(uart);
-	}
-	return fifos(uart) ? id | IIR_FIFOS : id;
-}
-
-static u8 read_lsr(struct uart *uart) {
-	u8 value = lsr(uart);
-
-	set_lsr(uart, value & (u8)~LSR_ERRORS);
-	update(uart);
-	return value;
-}
-
-static u8 read_msr(struct uart *uart) {
-	u8 value = modem_lines(uart->mcr) | uart->msr_delta;
-
-	uart->msr_delta = 0;
-	update(uart);
-	return value;
 }
 
 static u8 read_register(struct uart *uart, unsigned reg) {
+	bool dlab = uart->lcr & LCR_DLAB;
+	u8 value;
+
 	switch (reg) {
-	case RBR_THR: return uart->lcr & LCR_DLAB ? uart->dll : read_rbr(uart);
-	case IER: return uart->lcr & LCR_DLAB ? uart->dlm : uart->ier;
-	case IIR_FCR: return read_iir(uart);
+	case RBR_THR: return dlab ? uart->dll : read_rbr(uart);
+	case IER: return dlab ? uart->dlm : uart->ier;
+	case IIR_FCR:
+		value = interrupt_id(uart);
+		if (value == IIR_THRE) uart->thre_pending = false;
+		return fifos(uart) ? value | IIR_FIFOS : value;
 	case LCR: return uart->lcr;
 	case MCR: return uart->mcr;
-	case LSR: return read_lsr(uart);
-	case MSR: return read_msr(uart);
+	case LSR:
+		value = lsr(uart);
+		set_lsr(uart, value & (u8)~LSR_ERRORS);
+		return value;
+	case MSR:
+		value = modem_lines(uart->mcr) | uart->msr_delta;
+		uart->msr_delta = 0;
+		return value;
 	default: return uart->scr;
 	}
 }
@@ -226,10 +199,13 @@ static void write_register(struct uart *uart, unsigned reg, u8 value) {
 	switch (reg) {
 	case RBR_THR: /* with DLAB: without, write_thr() */ uart->dll = value; break;
 	case IER:
-		if (uart->lcr & LCR_DLAB)
+		if (uart->lcr & LCR_DLAB) {
 			uart->dlm = value;
-		else
-			write_ier(uart, value);
+			break;
+		}
+		/* Enabling it while THR is empty interrupts at once. */
+		if (value & ~uart->ier & IER_THRE) uart->thre_pending = true;
+		uart->ier = value & IER_WRITABLE;
 		break;
 	case IIR_FCR: write_fcr(uart, value); break;
 	case LCR: write_lcr(uart, value); break;
@@ -246,7 +222,6 @@ static bool write_thr(struct uart *uart, u8 value) {
 		receive(uart, value);
 		return false;
 	}
-	if (uart->ier & IER_THRE) update(uart);
 	return uart->backend.tx;
 }
 
@@ -259,6 +234,7 @@ static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 	if (likely(reg == LSR && !(value & LSR_ERRORS))) return value;
 	spin_lock(&uart->lock);
 	value = read_register(uart, reg);
+	update(uart);
 	spin_unlock(&uart->lock);
 	if (reg == RBR_THR && uart->backend.room) uart->backend.room(uart->backend.ctx);
 	return value;
@@ -274,6 +250,7 @@ static void uart_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 		send = write_thr(uart, (u8)value);
 	else
 		write_register(uart, reg, (u8)value);
+	update(uart);
 	spin_unlock(&uart->lock);
 	if (send)
 		uart->backend.tx(uart->backend.ctx, (u8)value);
@@ -283,14 +260,9 @@ static void uart_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 
 void uart_reset(struct uart *uart) {
 	spin_guard(&uart->lock);
-	uart->ier = 0;
-	uart->lcr = 0;
-	uart->mcr = 0;
-	uart->fcr = 0;
-	uart->scr = 0;
+	uart->ier = uart->lcr = uart->mcr = uart->fcr = uart->scr = uart->msr_delta = 0;
 	uart->dll = 12; /* 9600 baud, as firmware leaves it */
 	uart->dlm = 0;
-	uart->msr_delta = 0;
 	uart->thre_pending = true;
 	set_lsr(uart, LSR_IDLE);
 	clear_rx(uart);
