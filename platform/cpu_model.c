@@ -326,8 +326,9 @@ static struct cpuid_leaf *add(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32
 	return l;
 }
 
-static struct cpuid_leaf *add_sub(struct builder *b, u32 leaf, u32 subleaf, const u32 r[4]) {
-	struct cpuid_leaf *l = add(b, leaf, r[EAX], r[EBX], r[ECX], r[EDX]);
+static struct cpuid_leaf *add_sub(struct builder *b, u32 leaf, u32 subleaf, u32 eax, u32 ebx,
+				  u32 ecx, u32 edx) {
+	struct cpuid_leaf *l = add(b, leaf, eax, ebx, ecx, edx);
 
 	l->subleaf = subleaf;
 	l->flags = CPUID_SUBLEAVES;
@@ -359,48 +360,42 @@ static void add_caches(struct builder *b, u32 leaf) {
 		else
 			r[EAX] &= 0x3fff;
 		if (!b->host->is_amd) r[EAX] |= ((1u << b->core_bits) - 1) << 26;
-		add_sub(b, leaf, sub, r);
+		add_sub(b, leaf, sub, r[EAX], r[EBX], r[ECX], r[EDX]);
 	}
 }
 
 /* Extended topology: one thread a core, all cores in one package (APM 3 E.3.9). */
 static void add_topology(struct builder *b, u32 leaf) {
-	u32 smt[4] = {0, 1, 1 << 8, 0};
-	u32 core[4] = {b->core_bits, b->config->nr_vcpus, 1 | 2 << 8, 0};
-	u32 end[4] = {0, 0, 0, 0};
+	u32 nr = b->config->nr_vcpus;
 
-	add_sub(b, leaf, 0, smt)->live = CPUID_TOPOLOGY;
-	add_sub(b, leaf, 1, core)->live = CPUID_TOPOLOGY;
-	struct cpuid_leaf *l = add_sub(b, leaf, 2, end);
-
+	add_sub(b, leaf, 0, 0, 1, 1 << 8, 0)->live = CPUID_TOPOLOGY;
+	add_sub(b, leaf, 1, b->core_bits, nr, 1 | 2 << 8, 0)->live = CPUID_TOPOLOGY;
+	struct cpuid_leaf *l = add_sub(b, leaf, 2, 0, 0, 0, 0);
 	l->live = CPUID_TOPO_END;
 	l->flags |= CPUID_REST;
 }
 
 static void add_leaf_7(struct builder *b) {
-	bool more = b->word[W71_EAX] != 0;
-	u32 r0[4] = {more, b->word[W7_EBX], b->word[W7_ECX], b->word[W7_EDX]};
-	u32 r1[4] = {b->word[W71_EAX], 0, 0, 0};
+	const u32 *word = b->word;
+	bool more = word[W71_EAX] != 0;
 
-	add_sub(b, 7, 0, r0)->live = CPUID_LEAF7;
-	if (more) add_sub(b, 7, 1, r1);
+	add_sub(b, 7, 0, more, word[W7_EBX], word[W7_ECX], word[W7_EDX])->live = CPUID_LEAF7;
+	if (more) add_sub(b, 7, 1, word[W71_EAX], 0, 0, 0);
 }
 
 static void add_leaf_d(struct builder *b) {
 	const struct cpu_model *m = b->model;
-	u32 r0[4] = {(u32)m->xcr0_allowed, 0, m->xsave_size, (u32)(m->xcr0_allowed >> 32)};
-	u32 r1[4] = {b->word[WD1_EAX], 0, 0, 0};
+	u64 xcr0 = m->xcr0_allowed;
 
-	if (!m->xcr0_allowed) return;
-	add_sub(b, 0xd, 0, r0)->live = CPUID_XSAVE;
+	if (!xcr0) return;
+	add_sub(b, 0xd, 0, (u32)xcr0, 0, m->xsave_size, (u32)(xcr0 >> 32))->live = CPUID_XSAVE;
 	/* EBX counts only where XSAVEC or XSAVES exist (SDM 2A CPUID, 0DH). */
-	add_sub(b, 0xd, 1, r1)->live =
+	add_sub(b, 0xd, 1, b->word[WD1_EAX], 0, 0, 0)->live =
 		has(b, WD1_EAX, WD1_EAX_XSAVEC) ? CPUID_XSAVEC : CPUID_STATIC;
 	for (u32 i = 2; i < XSAVE_COMPONENTS; i++) {
 		const struct xsave_component *c = &m->component[i];
-		u32 r[4] = {c->size, c->offset, c->align64 ? 2 : 0, 0};
 
-		if (m->xcr0_allowed & BIT(i)) add_sub(b, 0xd, i, r);
+		if (xcr0 & BIT(i)) add_sub(b, 0xd, i, c->size, c->offset, c->align64 ? 2 : 0, 0);
 	}
 }
 
@@ -488,28 +483,18 @@ static void add_extended_leaves(struct builder *b) {
 	if (amd) add_amd_leaves(b);
 }
 
-/* Where the index of a leaf is kept, or NULL when the tables do not reach so far. */
-static u8 *leaf_slot(struct cpu_model *m, u32 leaf) {
-	if (leaf < CPUID_BASIC_SLOTS) return &m->basic[leaf];
-	if (leaf - CPUID_EXT < CPUID_EXT_SLOTS) return &m->ext[leaf - CPUID_EXT];
-	if (leaf - CPUID_HV < CPUID_HV_SLOTS) return &m->hv[leaf - CPUID_HV];
-	return NULL;
-}
-
-/* Slots of leaves that do not exist within the tables: zeros below the maximum, else `beyond`. */
+/* Slots of leaves that do not exist within their ranges: zeros below the maximum, else as beyond.
+ */
 static void build_index(struct builder *b) {
 	struct cpu_model *m = b->model;
 	u32 top_basic = max_basic(b), top_ext = max_ext(b) - CPUID_EXT;
 
-	for (u32 i = m->nr_leaves - 1; i > 0; i--) {
-		u8 *slot = leaf_slot(m, m->leaves[i].leaf);
-
-		if (slot) *slot = (u8)i;
-	}
-	if (!b->host->is_amd) /* SDM 2A CPUID: the data of the highest basic leaf */
-		m->beyond = m->basic[top_basic];
-	for (u32 leaf = top_basic + 1; leaf < CPUID_BASIC_SLOTS; leaf++) m->basic[leaf] = m->beyond;
-	for (u32 leaf = top_ext + 1; leaf < CPUID_EXT_SLOTS; leaf++) m->ext[leaf] = m->beyond;
+	for (u32 i = m->nr_leaves - 1; i > 0; i--) m->slot[cpuid_slot(m->leaves[i].leaf)] = (u8)i;
+	/* SDM 2A CPUID: the data of the highest basic leaf */
+	u8 beyond = b->host->is_amd ? 0 : m->slot[top_basic];
+	m->slot[CPUID_SLOT_BEYOND] = beyond;
+	for (u32 i = top_basic + 1; i < CPUID_SLOT_EXT; i++) m->slot[i] = beyond;
+	for (u32 i = CPUID_SLOT_EXT + top_ext + 1; i < CPUID_SLOT_HV; i++) m->slot[i] = beyond;
 }
 
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
@@ -541,8 +526,9 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 }
 
 int cpu_model_check(const struct cpu_model *m) {
-	if (m->nr_leaves < 2 || m->nr_leaves >= CPUID_MAX_LEAVES || m->beyond >= m->nr_leaves)
-		return E_FORMAT;
+	if (m->nr_leaves < 2 || m->nr_leaves >= CPUID_MAX_LEAVES) return E_FORMAT;
+	for (u32 i = 0; i < CPUID_SLOTS; i++)
+		if (m->slot[i] >= m->nr_leaves) return E_FORMAT;
 	for (u32 i = 1; i < m->nr_leaves; i++) {
 		const struct cpuid_leaf *l = &m->leaves[i], *before = l - 1;
 

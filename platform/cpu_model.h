@@ -30,15 +30,27 @@ struct cpuid_leaf {
 	u8 live;  /* enum cpuid_live */
 };
 
-/* Ranges of leaves that are found by index, without a search. */
-#define CPUID_BASIC_SLOTS 0x20
-#define CPUID_EXT	  0x80000000u
-#define CPUID_EXT_SLOTS	  0x22
-#define CPUID_HV	  0x40000000u
-#define CPUID_HV_SLOTS	  0x11
+#define CPUID_EXT	 0x80000000u
+#define CPUID_HV	 0x40000000u
+#define CPUID_MAX_LEAVES 64
+#define XSAVE_COMPONENTS 10 /* x87, SSE and AVX up to PKRU: 0 to 9 */
 
-#define CPUID_MAX_LEAVES  64
-#define XSAVE_COMPONENTS  10 /* x87, SSE and AVX up to PKRU: 0 to 9 */
+/*
+ * Where the index of a leaf's first entry is, found without a search: three ranges, then whatever
+ * the hypervisor's range has not, then what is out of range: the zeros on AMD, on Intel the highest
+ * basic leaf.
+ */
+enum { CPUID_SLOT_EXT = 0x20, CPUID_SLOT_HV = CPUID_SLOT_EXT + 0x22 };
+enum { CPUID_SLOT_NONE = CPUID_SLOT_HV + 0x11, CPUID_SLOT_BEYOND, CPUID_SLOTS };
+
+static inline u32 cpuid_slot(u32 leaf) {
+	if (leaf < CPUID_SLOT_EXT) return leaf;
+	if (leaf - CPUID_EXT < CPUID_SLOT_HV - CPUID_SLOT_EXT)
+		return CPUID_SLOT_EXT + (leaf - CPUID_EXT);
+	if (leaf - CPUID_HV < CPUID_SLOT_NONE - CPUID_SLOT_HV)
+		return CPUID_SLOT_HV + (leaf - CPUID_HV);
+	return leaf >> 28 == 4 ? CPUID_SLOT_NONE : CPUID_SLOT_BEYOND;
+}
 
 /* The APIC bus runs at 1 GHz; the APIC timer counts it (CPUID 0x40000010 EBX, 0x15 ECX). */
 #define APIC_BUS_KHZ 1000000u
@@ -50,15 +62,12 @@ struct xsave_component {
 
 struct cpu_model {
 	/*
-	 * Sorted by leaf, then sub-leaf. leaves[0] is no leaf but the answer of zeros; the tables
-	 * below hold indices of a leaf's first entry, 0 for a leaf that is not there.
+	 * Sorted by leaf, then sub-leaf. leaves[0] is no leaf but the answer of zeros. slot[] holds
+	 * the index of a leaf's first entry, 0 for a leaf that is not there.
 	 */
 	struct cpuid_leaf leaves[CPUID_MAX_LEAVES];
 	u32 nr_leaves;
-	u8 basic[CPUID_BASIC_SLOTS];
-	u8 ext[CPUID_EXT_SLOTS];
-	u8 hv[CPUID_HV_SLOTS];
-	u8 beyond; /* out-of-range leaf: 0 on AMD, the highest basic leaf on Intel */
+	u8 slot[CPUID_SLOTS];
 
 	u32 nr_vcpus;
 	u64 tsc_khz;
@@ -115,18 +124,8 @@ const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *model,
 /* The entry for a leaf and sub-leaf; never NULL, zeros when there is none. */
 static inline const struct cpuid_leaf *cpu_model_leaf(const struct cpu_model *m, u32 leaf,
 						      u32 subleaf) {
-	const struct cpuid_leaf *l;
-	u32 slot;
+	const struct cpuid_leaf *l = &m->leaves[m->slot[cpuid_slot(leaf)]];
 
-	if (leaf < CPUID_BASIC_SLOTS)
-		slot = m->basic[leaf];
-	else if (leaf - CPUID_EXT < CPUID_EXT_SLOTS)
-		slot = m->ext[leaf - CPUID_EXT];
-	else if (leaf - CPUID_HV < CPUID_HV_SLOTS)
-		slot = m->hv[leaf - CPUID_HV];
-	else
-		slot = leaf >> 28 == 4 ? 0 : m->beyond;
-	l = &m->leaves[slot];
 	return l->flags & CPUID_SUBLEAVES ? cpu_model_subleaf(m, l, subleaf) : l;
 }
 

@@ -3,18 +3,16 @@
 
 gpa_t layout_low_end(u64 memory) { return min_u64(memory, LAYOUT_PCI_HOLE); }
 
+static void add_range(struct guest_range *out, gpa_t base, gpa_t end, enum guest_range_type type) {
+	*out = (struct guest_range){.base = base, .size = end - base, .type = type};
+}
+
 u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM]) {
 	gpa_t low_end = layout_low_end(memory);
 
-	out[0] = (struct guest_range){.base = 0, .size = low_end, .type = GUEST_RAM};
-	if (memory == low_end) return 1;
-	out[1] = (struct guest_range){
-		.base = LAYOUT_ABOVE_4G, .size = memory - low_end, .type = GUEST_RAM};
-	return 2;
-}
-
-static void add_range(struct guest_range *out, gpa_t base, gpa_t end, enum guest_range_type type) {
-	*out = (struct guest_range){.base = base, .size = end - base, .type = type};
+	add_range(&out[0], 0, low_end, GUEST_RAM);
+	add_range(&out[1], LAYOUT_ABOVE_4G, LAYOUT_ABOVE_4G + (memory - low_end), GUEST_RAM);
+	return memory > low_end ? 2 : 1;
 }
 
 u32 layout_map(u64 memory, struct guest_range out[LAYOUT_MAX_MAP]) {

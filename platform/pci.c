@@ -100,9 +100,11 @@ static struct pci_function *find_function(struct pci *pci, u8 devfn) {
 	return NULL;
 }
 
-/* The function that CONFIG_ADDRESS selects; NULL when there is none. */
-static struct pci_function *selected(struct pci *pci) {
-	if (!(pci->address & ADDRESS_ENABLE) || ADDRESS_BUS(pci->address)) return NULL;
+/* The function that CONFIG_ADDRESS selects; NULL when there is none, or across the register's end.
+ */
+static struct pci_function *selected(struct pci *pci, u64 port, unsigned size) {
+	if (!(pci->address & ADDRESS_ENABLE) || ADDRESS_BUS(pci->address) || (port & 3) + size > 4)
+		return NULL;
 	return find_function(pci, ADDRESS_FN(pci->address));
 }
 
@@ -135,29 +137,27 @@ static void address_write(void *dev, u64 port __unused, unsigned size, u64 value
 
 static u64 data_read(void *dev, u64 port, unsigned size) {
 	struct pci *pci = dev;
-	unsigned offset = port & 3;
 
 	spin_guard(&pci->lock);
-	struct pci_function *function = selected(pci);
-	if (offset + size > 4 || !function) return ~0ul;
-	return get32(function->config + ADDRESS_REG(pci->address)) >> 8 * offset;
+	struct pci_function *function = selected(pci, port, size);
+	if (!function) return ~0ul;
+	return get32(function->config + ADDRESS_REG(pci->address)) >> 8 * (port & 3);
 }
 
 static void data_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pci *pci = dev;
-	unsigned offset = port & 3;
 
 	spin_guard(&pci->lock);
-	struct pci_function *function = selected(pci);
-	if (offset + size <= 4 && function)
-		write_config(function, ADDRESS_REG(pci->address) + offset, size, (u32)value);
+	struct pci_function *function = selected(pci, port, size);
+	if (function)
+		write_config(function, ADDRESS_REG(pci->address) + (port & 3), size, (u32)value);
 }
 
 /* ---- windows ---- */
 
-/* The BAR that answers at this address, with its device and the offset into it. */
-static const struct pci_bar *find_window(struct pci *pci, enum bus_space space, u64 address,
-					 void **dev, u64 *offset) {
+/* The BAR that answers at this address, with its device; the address becomes the offset into it. */
+static const struct pci_bar *find_window(struct pci *pci, enum bus_space space, u64 *address,
+					 void **dev) {
 	for (u32 i = 0; pci && i < pci->nr_functions; i++) {
 		struct pci_function *function = pci->functions[i];
 
@@ -166,9 +166,9 @@ static const struct pci_bar *find_window(struct pci *pci, enum bus_space space, 
 			u64 base = atomic_load_explicit(&bar->base, memory_order_acquire);
 
 			if ((bar->type == PCI_BAR_IO) != (space == BUS_IO) ||
-			    base == WINDOW_CLOSED || address - base >= bar->size)
+			    base == WINDOW_CLOSED || *address - base >= bar->size)
 				continue;
-			*offset = address - base;
+			*address -= base;
 			*dev = function->dev;
 			return bar;
 		}
@@ -177,19 +177,17 @@ static const struct pci_bar *find_window(struct pci *pci, enum bus_space space, 
 }
 
 u64 pci_bar_read(struct pci *pci, enum bus_space space, u64 address, unsigned size) {
-	u64 offset;
 	void *dev;
-	const struct pci_bar *bar = find_window(pci, space, address, &dev, &offset);
+	const struct pci_bar *bar = find_window(pci, space, &address, &dev);
 
-	return bar ? bar->read(dev, offset, size) : ~0ul;
+	return bar ? bar->read(dev, address, size) : ~0ul;
 }
 
 void pci_bar_write(struct pci *pci, enum bus_space space, u64 address, unsigned size, u64 value) {
-	u64 offset;
 	void *dev;
-	const struct pci_bar *bar = find_window(pci, space, address, &dev, &offset);
+	const struct pci_bar *bar = find_window(pci, space, &address, &dev);
 
-	if (bar) bar->write(dev, offset, size, value);
+	if (bar) bar->write(dev, address, size, value);
 }
 
 /* ---- set-up ---- */

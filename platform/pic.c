@@ -13,9 +13,7 @@ enum { MASTER = 0x20, SLAVE = 0xa0, ELCR = 0x4d0 };
 enum { ICW1_ICW4 = 0x01, ICW1_SINGLE = 0x02, ICW1_LEVEL = 0x08, ICW1_INIT = 0x10 };
 enum { ICW4_AUTO = 0x02, ICW4_NESTED = 0x10 };
 enum { OCW3_POLL = 0x04, OCW3 = 0x08 };
-/* Commands: bits 7:5 of OCW2. */
-enum { OCW2_AUTO_OFF, OCW2_EOI, OCW2_SPECIFIC = 3, OCW2_AUTO_ON, OCW2_ROTATE, OCW2_SET };
-enum { OCW2_ROTATE_SPECIFIC = 7 };
+enum { OCW2_EOI = 0x20, OCW2_SPECIFIC = 0x40, OCW2_ROTATE = 0x80 };
 
 /* Distance from the highest priority, 0 to 7, of the best of these inputs; 8 when there is none. */
 static unsigned best(const struct pic_chip *chip, u8 inputs) {
@@ -29,14 +27,17 @@ static unsigned input_at(const struct pic_chip *chip, unsigned distance) {
 	return (chip->lowest + 1 + distance) & 7;
 }
 
+/* In special mask mode a masked input holds nobody back, and no non-specific EOI ends it. */
+static u8 in_service(const struct pic_chip *chip) {
+	return chip->special_mask ? chip->isr & (u8)~chip->imr : chip->isr;
+}
+
 /* Which input the chip would have served next, or 8. */
 static unsigned requested(const struct pic_chip *chip, bool master) {
-	u8 service = chip->isr;
+	u8 service = in_service(chip);
 	unsigned asks = best(chip, chip->irr & (u8)~chip->imr);
 
 	if (asks == 8 || chip->init_step) return 8;
-	/* In special mask mode a masked input in service holds nobody back. */
-	if (chip->special_mask) service &= (u8)~chip->imr;
 	/* Special fully nested: the slave may ask again while it is in service. */
 	if (chip->special_nested && master) service &= (u8) ~(1u << CASCADE);
 	return asks < best(chip, service) ? input_at(chip, asks) : 8;
@@ -136,26 +137,18 @@ static void start_init(struct pic_chip *chip, u8 icw1) {
 }
 
 static void write_ocw2(struct pic_chip *chip, u8 value) {
-	unsigned command = value >> 5, input = value & 7, served;
-	u8 service = chip->isr;
+	bool specific = value & OCW2_SPECIFIC, rotate = value & OCW2_ROTATE;
+	unsigned input = value & 7;
 
-	switch (command) {
-	case OCW2_EOI:
-	case OCW2_ROTATE:
-		/* A non-specific EOI leaves alone what special mask mode has masked. */
-		if (chip->special_mask) service &= (u8)~chip->imr;
-		served = best(chip, service);
-		if (served < 8)
-			end_of_interrupt(chip, input_at(chip, served), command == OCW2_ROTATE);
-		break;
-	case OCW2_SPECIFIC:
-	case OCW2_ROTATE_SPECIFIC:
-		end_of_interrupt(chip, input, command == OCW2_ROTATE_SPECIFIC);
-		break;
-	case OCW2_SET: chip->lowest = (u8)input; break;
-	case OCW2_AUTO_ON:
-	case OCW2_AUTO_OFF: chip->rotate_auto_eoi = command == OCW2_AUTO_ON; break;
-	default: break;
+	if (value & OCW2_EOI) {
+		unsigned served = best(chip, in_service(chip));
+
+		if (!specific && served == 8) return;
+		end_of_interrupt(chip, specific ? input : input_at(chip, served), rotate);
+	} else if (!specific) {
+		chip->rotate_auto_eoi = rotate;
+	} else if (rotate) {
+		chip->lowest = (u8)input;
 	}
 }
 

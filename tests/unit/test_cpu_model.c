@@ -409,9 +409,9 @@ static void test_T_G1_leaves_are_sorted(void **state) {
 			assert_int_equal(cpu_model_check(&model), E_FORMAT);
 			*l = saved;
 		}
-		model.ext[8]++;
+		model.slot[CPUID_SLOT_EXT + 8]++;
 		assert_int_equal(cpu_model_check(&model), E_FORMAT);
-		model.ext[8]--;
+		model.slot[CPUID_SLOT_EXT + 8]--;
 		assert_int_equal(cpu_model_check(&model), 0);
 	}
 }
