@@ -78,6 +78,9 @@ struct backend {
 	void (*interrupt_window)(struct vcpu *vcpu, bool open);
 	void (*nmi_window)(struct vcpu *vcpu);
 	void (*end_shadow)(struct vcpu *vcpu);
+	/* The last thing before an entry after requests: the processor's own virtual APIC gets what
+	 * it needs (platform/lapic.h). NULL: there is none. */
+	void (*lend_apic)(struct vcpu *vcpu);
 
 	/*
 	 * Nesting. The vCPU runs an L2 and an event is there for it, that nothing masks: true when

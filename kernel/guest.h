@@ -14,6 +14,9 @@ struct vm;
  * before the local APIC's. Does not look at RFLAGS.IF. */
 int irq_next(struct vcpu *vcpu);
 
+/* True: the processor itself delivers the next one, from what backend->lend_apic() gives it. */
+bool irq_by_processor(struct vcpu *vcpu);
+
 /* Accepts the next interrupt, as the processor's acknowledge cycle does, and returns its vector, or
  * -1 when a PIC line has dropped since irq_next(). The vector may differ from irq_next()'s. */
 int irq_accept(struct vcpu *vcpu);

@@ -212,6 +212,12 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
  * window is opened, whose exit brings us here again. One that L1 takes as an exit from its L2 is
  * such an event as well: the windows behind it are L1's.
  */
+static void deliver_interrupts(struct vcpu *vcpu, bool busy) {
+	if (irq_next(vcpu) < 0) return;
+	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0) return;
+	vcpu->backend->interrupt_window(vcpu, true);
+}
+
 static void deliver_events(struct vcpu *vcpu) {
 	bool busy = vcpu->backend->event_queued(vcpu);
 
@@ -221,9 +227,12 @@ static void deliver_events(struct vcpu *vcpu) {
 		if (busy || !deliver_nmi(vcpu)) vcpu->backend->nmi_window(vcpu);
 		busy = true;
 	}
-	if (irq_next(vcpu) < 0) return;
-	if (!busy && deliver_interrupt(vcpu) && irq_next(vcpu) < 0) return;
-	vcpu->backend->interrupt_window(vcpu, true);
+	if (!vcpu->backend->lend_apic) {
+		deliver_interrupts(vcpu, busy);
+		return;
+	}
+	if (!irq_by_processor(vcpu)) deliver_interrupts(vcpu, busy);
+	vcpu->backend->lend_apic(vcpu);
 }
 
 bool vcpu_prepare(struct vcpu *vcpu) {

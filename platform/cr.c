@@ -133,7 +133,7 @@ enum outcome cr_read(struct vcpu *vcpu, unsigned nr, u64 *value) {
 		[0] = VREG_CR0, [2] = VREG_CR2, [3] = VREG_CR3, [4] = VREG_CR4};
 
 	if (nr == 8)
-		*value = vcpu->lapic->tpr >> 4;
+		*value = lapic_tpr(vcpu) >> 4;
 	else if (nr < ARRAY_SIZE(regs) && nr != 1)
 		*value = vcpu_reg(vcpu, regs[nr]);
 	else

@@ -10,12 +10,6 @@
 #include "platform/pic.h"
 #include "platform/platform.h"
 
-/* Register numbers: offset in the page / 16, or MSR - 0x800. */
-enum { REG_ID = 0x02, REG_VERSION, REG_TPR = 0x08, REG_APR, REG_PPR, REG_EOI, REG_REMOTE_READ };
-enum { REG_LDR = 0x0d, REG_DFR, REG_SVR, REG_ISR = 0x10, REG_TMR = 0x18, REG_IRR = 0x20 };
-enum { REG_ESR = 0x28, REG_ICR = 0x30, REG_ICR_HIGH, REG_LVT, REG_LVT_LAST = REG_LVT + LVT_ERROR };
-enum { REG_TIMER_INITIAL = 0x38, REG_TIMER_CURRENT, REG_TIMER_DIVIDE = 0x3e, REG_SELF_IPI };
-
 /* Version 0x14, highest LVT entry 5, EOI broadcasts can be suppressed (SDM 3A 10.4.8). */
 #define VERSION_VALUE (0x14u | (NR_LVTS - 1) << 16 | BIT32(24))
 
@@ -86,8 +80,9 @@ static u32 priority(const struct lapic *lapic) {
 /* Highest vector in IRR whose class is above that of PPR, or -1. */
 static int pending_vector(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 vector = highest_irr(lapic);
 
+	lapic_own(lapic);
+	u32 vector = highest_irr(lapic);
 	if (!vector || vector >> 4 <= priority(lapic) >> 4) return -1;
 	if (unlikely(load_relaxed(&lapic->mode) == LAPIC_DISABLED)) return -1;
 	return (int)vector;
@@ -111,6 +106,10 @@ bool extint_pending(struct vcpu *vcpu) {
 	return (lvt & (LVT_MASKED | LVT_DELIVERY)) == DELIVER_EXTINT << 8;
 }
 
+bool irq_by_processor(struct vcpu *vcpu) {
+	return vcpu->lapic->delivers && !vcpu->l2 && !extint_pending(vcpu);
+}
+
 int irq_next(struct vcpu *vcpu) {
 	if (unlikely(extint_pending(vcpu))) return pic_peek(&vcpu->vm->platform->pic);
 	return pending_vector(vcpu);
@@ -129,8 +128,7 @@ int irq_accept(struct vcpu *vcpu) {
 	return vector;
 }
 
-/* The end of a level-triggered interrupt: whoever still holds the line asks again. */
-static __noinline void eoi_level(struct lapic *lapic, u8 vector) {
+__noinline void lapic_eoi_level(struct lapic *lapic, u8 vector) {
 	u32 lint0 = load_relaxed(&lapic->lvt[LVT_LINT0]);
 
 	if (load_relaxed(&lapic->lint) & 1 && lint0 & LVT_LEVEL && (lint0 & LVT_VECTOR) == vector)
@@ -141,20 +139,22 @@ static __noinline void eoi_level(struct lapic *lapic, u8 vector) {
 
 void lapic_eoi(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 vector = lapic_in_service(lapic), word = vector >> 6;
 
+	lapic_own(lapic);
+	u32 vector = lapic_in_service(lapic), word = vector >> 6;
 	if (unlikely(!vector)) return;
 	lapic->isr[word] &= ~BIT(vector & 63);
 	if (!lapic->isr[word]) lapic->isr_words &= ~BIT32(word);
 	if (unlikely(load_relaxed(&lapic->tmr[word]) & BIT(vector & 63)))
-		eoi_level(lapic, (u8)vector);
+		lapic_eoi_level(lapic, (u8)vector);
 	look_again(lapic);
 }
 
 void lapic_set_tpr(struct vcpu *vcpu, u8 tpr) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 old = lapic->tpr;
 
+	lapic_own(lapic);
+	u32 old = lapic->tpr;
 	lapic->tpr = tpr;
 	if (tpr < old) look_again(lapic);
 }
@@ -220,6 +220,8 @@ static u32 x2apic_ldr(const struct lapic *lapic) {
 void lapic_init_reset(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
+	lapic_own(lapic);
+	lapic->stale = true;
 	lapic_timer_stop(lapic);
 	for (u32 i = 0; i < 4; i++) {
 		atomic_store(&lapic->irr[i], 0);
@@ -281,6 +283,8 @@ int lapic_set_base(struct vcpu *vcpu, u64 value) {
 	if (old == LAPIC_X2APIC && enable && !x2apic) return E_INVAL;
 	apply_base(lapic, value);
 	if (load_relaxed(&lapic->mode) == old) return 0;
+	lapic_own(lapic);
+	lapic->stale = true;
 	if (x2apic) {
 		lapic->icr &= 0xffffffff;
 		store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
@@ -297,7 +301,7 @@ static u32 read_vectors(const _Atomic u64 *words, u32 index) {
 	return (u32)(load_relaxed(&words[index / 2]) >> (index & 1) * 32);
 }
 
-static u32 read_register(struct lapic *lapic, u32 reg) {
+u32 lapic_register(struct lapic *lapic, u32 reg) {
 	switch (reg) {
 	case REG_ID:
 		return load_relaxed(&lapic->mode) == LAPIC_X2APIC ? lapic->vcpu->id
@@ -348,6 +352,8 @@ static void write_svr(struct lapic *lapic, u32 value) {
 static void write_register(struct lapic *lapic, u32 reg, u64 value) {
 	u32 low = (u32)value;
 
+	lapic_own(lapic);
+	lapic->stale = true;
 	switch (reg) {
 	case REG_TPR: lapic_set_tpr(lapic->vcpu, (u8)value); break;
 	case REG_EOI: lapic_eoi(lapic->vcpu); break;
@@ -374,10 +380,11 @@ static void write_register(struct lapic *lapic, u32 reg, u64 value) {
 
 u32 lapic_mmio_read(struct vcpu *vcpu, u32 offset, unsigned size) {
 	kvm_pv_eoi_sync(vcpu);
+	lapic_own(vcpu->lapic);
 	/* Only the first four bytes of each 16 exist; SDM 3A 10.4.1 leaves the rest undefined. */
 	if ((offset & 15) + size > 4) return 0;
 	if (knows(offset >> 4, X_READ))
-		return read_register(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
+		return lapic_register(vcpu->lapic, offset >> 4) >> (offset & 3) * 8;
 	lapic_error(vcpu->lapic, ESR_ILLEGAL_REGISTER);
 	return 0;
 }
@@ -402,8 +409,9 @@ int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
 	u32 reg = msr - MSR_X2APIC_FIRST;
 
 	kvm_pv_eoi_sync(vcpu);
+	lapic_own(lapic);
 	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC || !knows(reg, X2_READ)) return E_INVAL;
-	*value = reg == REG_ICR ? lapic->icr : read_register(lapic, reg);
+	*value = reg == REG_ICR ? lapic->icr : lapic_register(lapic, reg);
 	return 0;
 }
 

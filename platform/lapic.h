@@ -7,6 +7,9 @@
  *                              |
  *   run loop of the vCPU: irq_next() --> irq_accept(): irr to isr --> guest --> lapic_eoi()
  *
+ * Where the processor has a virtual APIC of its own (Intel: SDM 3C 29), the back end lends it TPR,
+ * ISR and IRR before an entry, and whoever needs them here takes them back first: lapic_own().
+ *
  * x2APIC is offered whether or not the host has it. The registers are those of version 0x14 with
  * six LVT entries and suppression of EOI broadcasts. The APIC id is the vCPU's number and cannot
  * be changed.
@@ -55,7 +58,11 @@ struct lapic {
 	u32 isr_words; /* bit n: isr[n] is not 0 */
 	u32 tpr;
 	struct vcpu *vcpu;
-	gpa_t page; /* of the register page; ~0 while there is none */
+	u32 *vapic;    /* the processor's virtual-APIC page; NULL: it has none */
+	bool lent;     /* what is said above is there */
+	bool delivers; /* ISR and IRR too: the processor delivers interrupts by itself */
+	bool stale;    /* the page's other registers are not what they read as */
+	gpa_t page;    /* of the register page; ~0 while there is none */
 
 	/* Written by the vCPU's own CPU, read by senders. */
 	_Atomic u32 mode; /* enum lapic_mode */
@@ -85,6 +92,39 @@ void lapic_reset(struct vcpu *vcpu);
 void lapic_init_reset(struct vcpu *vcpu);
 
 /* ---- for the run loop, on the vCPU's own CPU; kernel/guest.h has irq_next(), irq_accept() ---- */
+
+/* lapic_virtual.c: takes TPR, ISR and IRR back from the processor; they are lent again in time. */
+void lapic_take_back(struct lapic *lapic);
+
+static inline void lapic_own(struct lapic *lapic) {
+	if (unlikely(lapic->lent)) lapic_take_back(lapic);
+}
+
+/* What the processor has to know beside the page (SDM 3C 24.4.2, 24.6.8). */
+struct lapic_lent {
+	u16 status;    /* highest vector that waits, and the highest in service above it */
+	u8 threshold;  /* of TPR, below which something that waits could be delivered */
+	u64 levels[4]; /* vectors whose end has to be told: lapic_virtual_eoi() */
+};
+
+/*
+ * The processor has a virtual APIC for this vCPU from now on: on this zeroed page, which says all
+ * of the APIC's registers when delivers is set, else TPR alone. For a vCPU that does not run.
+ */
+void lapic_set_virtual(struct vcpu *vcpu, void *page, bool delivers);
+void lapic_lend(struct vcpu *vcpu, struct lapic_lent *out);
+
+/* The guest ended an interrupt of those levels. */
+void lapic_virtual_eoi(struct vcpu *vcpu, u8 vector);
+
+/* The guest wrote a register of the page that needs more than that, at this offset. */
+void lapic_virtual_write(struct vcpu *vcpu, u32 offset);
+
+/* Task priority, 8 bits; CR8 is its upper four. */
+static inline u32 lapic_tpr(struct vcpu *vcpu) {
+	lapic_own(vcpu->lapic);
+	return vcpu->lapic->tpr;
+}
 
 /* Highest vector in ISR; 0: nothing is in service. */
 static inline u32 lapic_in_service(const struct lapic *lapic) {

@@ -21,6 +21,12 @@
 
 #define BIT32(n)	      (1u << (n))
 
+/* Register numbers: offset in the page / 16, or MSR - 0x800. */
+enum { REG_ID = 0x02, REG_VERSION, REG_TPR = 0x08, REG_APR, REG_PPR, REG_EOI, REG_REMOTE_READ };
+enum { REG_LDR = 0x0d, REG_DFR, REG_SVR, REG_ISR = 0x10, REG_TMR = 0x18, REG_IRR = 0x20 };
+enum { REG_ESR = 0x28, REG_ICR = 0x30, REG_ICR_HIGH, REG_LVT, REG_LVT_LAST = REG_LVT + LVT_ERROR };
+enum { REG_TIMER_INITIAL = 0x38, REG_TIMER_CURRENT, REG_TIMER_DIVIDE = 0x3e, REG_SELF_IPI };
+
 /* Delivery modes; 2 is SMI and 3 reserved. */
 enum { DELIVER_FIXED, DELIVER_LOWEST, DELIVER_NMI = 4, DELIVER_INIT, DELIVER_SIPI, DELIVER_EXTINT };
 
@@ -46,6 +52,12 @@ static inline void lapic_post(struct lapic *lapic, u8 vector, bool level) {
 		atomic_fetch_and_explicit(&lapic->tmr[word], ~bit, memory_order_relaxed);
 	if (!(atomic_fetch_or(&lapic->irr[word], bit) & bit)) vcpu_request(lapic->vcpu, REQ_EVENT);
 }
+
+/* What a register reads as; 0 when there is none. */
+u32 lapic_register(struct lapic *lapic, u32 reg);
+
+/* The end of a level-triggered interrupt: whoever still holds the line asks again. */
+void lapic_eoi_level(struct lapic *lapic, u8 vector);
 
 /* Notes errors in the ESR to be; the first of a kind raises the error interrupt. Any CPU. */
 void lapic_error(struct lapic *lapic, u32 bits);

@@ -40,6 +40,10 @@ static const struct control {
 	{VMX_PROC, PROC_MSR_BITMAP, "MSR bitmaps", NULL},
 	{VMX_PROC, PROC_MONITOR, "MONITOR exiting", NULL},
 	{VMX_PROC, PROC_SECONDARY, "secondary controls", NULL},
+	{VMX_PROC, PROC_TPR_SHADOW, "a TPR shadow", "tpr-shadow"},
+	{VMX_PROC2, PROC2_X2APIC, "virtual x2APIC mode", "x2apic"},
+	{VMX_PROC2, PROC2_APIC_REGS, "virtual APIC registers", "apic-registers"},
+	{VMX_PROC2, PROC2_VID, "virtual-interrupt delivery", "virtual-interrupts"},
 	{VMX_PROC2, PROC2_EPT, "EPT (nested paging)", NULL},
 	{VMX_PROC2, PROC2_UNRESTRICTED, "unrestricted guest (real mode)", NULL},
 	{VMX_PROC2, PROC2_WBINVD, "WBINVD exiting", NULL},
@@ -68,8 +72,8 @@ static const struct control {
 _Static_assert(ARRAY_SIZE(controls) <= 64, "a bit for each in a word");
 
 struct vmx_config vmx_config;
-static u64 off; /* by vmx=: a bit for each line of the table */
-static hpa_t msr_bitmap;
+static u64 off;		     /* by vmx=: a bit for each line of the table */
+static hpa_t msr_bitmaps[2]; /* the other one where the processor virtualizes x2APIC mode */
 
 /* ---- the command line ---- */
 
@@ -165,6 +169,11 @@ static void drop_lonely(struct vmx_config *c) {
 	/* A VPID whose entries cannot be flushed. */
 	if (!(vpid_caps & VPID_CAP_INVVPID) || !(vpid_caps & (VPID_CAP_ONE | VPID_CAP_ALL)))
 		c->proc2 &= (u32)~PROC2_VPID;
+	/* The page has TPR alone, or all; and x2APIC mode is worth nothing without the end of
+	 * interrupts. */
+	if (!(c->proc & PROC_TPR_SHADOW)) c->proc2 &= (u32)~PROC2_VID;
+	if (!(c->proc2 & PROC2_VID)) c->proc2 &= (u32) ~(PROC2_APIC_REGS | PROC2_X2APIC);
+	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
 	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
 	if (!(c->pin & PIN_TICK)) c->exit &= (u32)~EXIT_SAVE_TICK;
@@ -211,23 +220,41 @@ static const u32 guest_msrs[] = {
 	X86_MSR_GS_BASE,     X86_MSR_KERNEL_GS_BASE,
 };
 
+/* Registers of the virtual-APIC page that x2APIC's RDMSR may read there: not the current count. */
+static const u8 x2apic_reads[][2] = {{0x02, 0x03}, {0x08, 0x08}, {0x0a, 0x0a}, {0x0d, 0x0d},
+				     {0x0f, 0x28}, {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
+static const u8 x2apic_writes[] = {0x08 /* TPR */, 0x0b /* EOI */, 0x3f /* self IPI */};
+
 /* Four maps of 1 KiB: reads of low and high MSRs, then writes (SDM 3C 24.6.9). */
-static void pass_msr(u8 *map, u32 msr) {
+static void pass_msr(u8 *map, u32 msr, bool read, bool write) {
 	u32 at = (msr >= 0xc0000000 ? 1024 : 0) + (msr & 0x1fff) / 8;
 	u8 clear = (u8) ~(1u << msr % 8);
 
-	map[at] &= clear;
-	map[at + 2048] &= clear;
+	if (read) map[at] &= clear;
+	if (write) map[at + 2048] &= clear;
+}
+
+static void pass_x2apic(u8 *map) {
+	for (unsigned i = 0; i < ARRAY_SIZE(x2apic_writes); i++)
+		pass_msr(map, X86_MSR_X2APIC + x2apic_writes[i], false, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(x2apic_reads) && vmx_config.proc2 & PROC2_APIC_REGS;
+	     i++)
+		for (u32 reg = x2apic_reads[i][0]; reg <= x2apic_reads[i][1]; reg++)
+			pass_msr(map, X86_MSR_X2APIC + reg, true, false);
 }
 
 int vmx_msr_bitmap_init(void) {
-	u8 *map = page_alloc(PAGE_SIZE);
+	for (unsigned n = 0; n < ARRAY_SIZE(msr_bitmaps); n++) {
+		u8 *map = page_alloc(PAGE_SIZE);
 
-	if (!map) return E_NOMEM;
-	memset(map, 0xff, PAGE_SIZE);
-	for (unsigned i = 0; i < ARRAY_SIZE(guest_msrs); i++) pass_msr(map, guest_msrs[i]);
-	if (cpu_features.rdtscp) pass_msr(map, X86_MSR_TSC_AUX);
-	msr_bitmap = virt_to_phys(map);
+		if (!map) return E_NOMEM;
+		memset(map, 0xff, PAGE_SIZE);
+		for (unsigned i = 0; i < ARRAY_SIZE(guest_msrs); i++)
+			pass_msr(map, guest_msrs[i], true, true);
+		if (cpu_features.rdtscp) pass_msr(map, X86_MSR_TSC_AUX, true, true);
+		if (n) pass_x2apic(map);
+		msr_bitmaps[n] = virt_to_phys(map);
+	}
 	return 0;
 }
 
@@ -249,6 +276,14 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 	vmwrite(VMCS(cr4_mask), ~arch->cr4_owned);
 }
 
+/* The MSRs may be passed only where the processor virtualizes them: they would be the host's. */
+void vmx_set_x2apic(bool on) {
+	on = on && vmx_config.proc2 & PROC2_X2APIC;
+	vmwrite(VMCS(proc2_controls),
+		on ? vmx_config.proc2 : vmx_config.proc2 & (u32)~PROC2_X2APIC);
+	vmwrite(VMCS(msr_bitmap), msr_bitmaps[on]);
+}
+
 void vmx_setup_controls(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	const struct vmx_config *c = &vmx_config;
@@ -256,7 +291,7 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	arch->proc = c->proc;
 	vmwrite(VMCS(pin_controls), c->pin);
 	vmwrite(VMCS(proc_controls), c->proc);
-	vmwrite(VMCS(proc2_controls), c->proc2);
+	vmx_set_x2apic(false);
 	vmwrite(VMCS(exit_controls), c->exit);
 	vmwrite(VMCS(entry_controls), c->entry);
 	vmwrite(VMCS(exception_bitmap), BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC));
@@ -267,7 +302,9 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	vmwrite(VMCS(exit_msr_loads), 0);
 	vmwrite(VMCS(entry_msr_loads), 0);
 	vmwrite(VMCS(entry_event), 0);
-	vmwrite(VMCS(msr_bitmap), msr_bitmap);
+	if (c->proc & PROC_TPR_SHADOW) vmwrite(VMCS(virtual_apic), virt_to_phys(arch->vapic));
+	vmwrite(VMCS(tpr_threshold), 0);
+	for (unsigned i = 0; i < 4 && c->proc2 & PROC2_VID; i++) vmwrite(VMCS_AT(eoi_exits, i), 0);
 	vmwrite(VMCS(link), ~0ul);
 	vmwrite(VMCS(eptp), vcpu->vm->gmem->pt.root | c->ept_flags);
 	if (arch->vpid) vmwrite(VMCS(vpid), arch->vpid);

@@ -85,6 +85,7 @@ static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 numbe
 		.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE,
 		.ia32e = true,
 		.rtm = true,
+		.vtpr = vmx_of(vcpu)->vapic ? (u8)vmx_of(vcpu)->vapic[0x80 / 4] : 0,
 	};
 	struct vmx_rule_broken why;
 	struct vmcs_values values;
@@ -194,9 +195,9 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[39] = {"MONITOR", inject_ud},
 	[40] = {"PAUSE", exit_nop},
 	[41] = {"machine check", exit_bad_entry},
-	[43] = {"TPR below threshold", unasked_resume},
+	[REASON_TPR] = {"TPR below threshold", vmx_exit_tpr},
 	[44] = {"APIC access", unasked_stop},
-	[45] = {"virtualized EOI", unasked_resume},
+	[REASON_EOI] = {"virtualized EOI", vmx_exit_eoi},
 	[46] = {"GDTR or IDTR", unasked_stop},
 	[47] = {"LDTR or TR", unasked_stop},
 	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation},
@@ -207,7 +208,7 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[53] = {"INVVPID", inject_ud},
 	[REASON_WBINVD] = {"WBINVD", exit_nop},
 	[55] = {"XSETBV", xsetbv_exit},
-	[56] = {"APIC write", unasked_resume},
+	[REASON_APIC_WRITE] = {"APIC write", vmx_exit_apic_write},
 	[57] = {"RDRAND", unasked_stop},
 	[58] = {"INVPCID", unasked_flush},
 	[59] = {"VMFUNC", unasked_ud},

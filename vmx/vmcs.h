@@ -78,7 +78,8 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PROC2_WBINVD	   BIT(6)
 #define PROC2_UNRESTRICTED BIT(7)
 #define PROC2_APIC_REGS	   BIT(8)
-#define PROC2_VID	   BIT(9) /* virtual-interrupt delivery */
+#define PROC2_VID	   BIT(9)  /* virtual-interrupt delivery */
+#define PROC2_PLE	   BIT(10) /* PAUSE-loop exiting */
 #define PROC2_INVPCID	   BIT(12)
 #define PROC2_VMFUNC	   BIT(13)
 #define PROC2_SHADOW_VMCS  BIT(14)
@@ -210,9 +211,12 @@ enum exit_reason {
 	REASON_RDMSR = 31,
 	REASON_WRMSR = 32,
 	REASON_BAD_STATE = 33,
+	REASON_TPR = 43,
+	REASON_EOI = 45,
 	REASON_EPT_VIOLATION = 48,
 	REASON_RDTSCP = 51,
 	REASON_TICK = 52,
 	REASON_WBINVD = 54,
+	REASON_APIC_WRITE = 56,
 	NR_REASONS = 80, /* room for those that later manuals add */
 };

@@ -129,6 +129,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	if (!arch) return;
 	fpu_destroy(&arch->fpu);
 	page_free(arch->vmcs, PAGE_SIZE);
+	page_free(arch->vapic, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }
@@ -139,7 +140,9 @@ static int vmx_vcpu_create(struct vcpu *vcpu) {
 	if (!arch) return E_NOMEM;
 	vcpu->arch = arch;
 	arch->vmcs = page_alloc(PAGE_SIZE);
-	if (!arch->vmcs || fpu_create(&arch->fpu) || vmx_new_vpid(arch)) {
+	if (vmx_config.proc & PROC_TPR_SHADOW) arch->vapic = page_alloc(PAGE_SIZE);
+	if (!arch->vmcs || !arch->vapic != !(vmx_config.proc & PROC_TPR_SHADOW) ||
+	    fpu_create(&arch->fpu) || vmx_new_vpid(arch)) {
 		vmx_vcpu_destroy(vcpu);
 		return E_NOMEM;
 	}
@@ -185,5 +188,6 @@ const struct backend vmx_backend = {
 	.pt_format = &ept_format,
 	.exits = vmx_exits,
 	.nr_exits = VMX_NR_EXITS,
+	.lend_apic = vmx_lend_apic,
 	BACKEND_FUNCTIONS(vmx),
 };

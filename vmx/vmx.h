@@ -45,12 +45,16 @@ struct vmx_vcpu {
 	u64 saved_rsp; /* what GUEST_RSP holds, when rsp_known */
 	bool rsp_known;
 
-	bool event;		/* VMCS(entry_event) is set for the next entry */
-	bool flush;		/* its TLB entries must go before the next entry */
-	bool moved;		/* the CPU may hold entries of earlier times there */
-	bool loaded;		/* between vmx_load() and vmx_put() */
-	u16 vpid;		/* 0: the CPU has none */
-	u32 proc;		/* what VMCS(proc_controls) holds */
+	bool event;	  /* VMCS(entry_event) is set for the next entry */
+	bool flush;	  /* its TLB entries must go before the next entry */
+	bool moved;	  /* the CPU may hold entries of earlier times there */
+	bool loaded;	  /* between vmx_load() and vmx_put() */
+	u16 vpid;	  /* 0: the CPU has none */
+	u32 proc;	  /* what VMCS(proc_controls) holds */
+	u32 *vapic;	  /* the processor's virtual APIC; NULL: it has none */
+	bool x2apic;	  /* ... in this mode, as the VMCS has it */
+	u8 tpr_threshold; /* what the VMCS has, too */
+	u64 eoi_exits[4];
 	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
 	u64 cr2;
 	u64 dr6;
@@ -90,6 +94,7 @@ int vmx_negotiate(void) __must_check;
 int vmx_check_cpu(u32 cpu) __must_check; /* the same on a further CPU, against vmx_config */
 int vmx_msr_bitmap_init(void) __must_check;
 void vmx_setup_controls(struct vcpu *vcpu); /* VMCS current */
+void vmx_set_x2apic(bool on);		    /* the same: the guest's local APIC is in that mode */
 void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a CPU */
 
 /*
@@ -112,6 +117,12 @@ bool vmx_entry_refused(struct vcpu *vcpu); /* the same, after VMLAUNCH or VMRESU
 void vmx_write_back(struct vcpu *vcpu);
 extern const struct exit_entry vmx_exits[VMX_NR_EXITS];
 void vmx_need_rsp(struct vcpu *vcpu); /* reads RSP for those who want to know it */
+
+/* apic.c */
+void vmx_lend_apic(struct vcpu *vcpu);
+enum outcome vmx_exit_tpr(struct vcpu *vcpu);
+enum outcome vmx_exit_eoi(struct vcpu *vcpu);
+enum outcome vmx_exit_apic_write(struct vcpu *vcpu);
 
 /* cr.c */
 enum outcome vmx_exit_cr(struct vcpu *vcpu);

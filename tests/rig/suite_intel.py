@@ -63,20 +63,27 @@ for each_name in NAMES:
 # cannot do without: its interrupts do not end a guest that was entered with IF clear.
 for each_name in ("exceptions", "hello", "ioapic", "lapic", "paging", "pic", "smp", "timers"):
     guest_test(each_name, "vmx=-all,+preemption-timer", "@none")
+# A TPR shadow alone, as processors without virtual-interrupt delivery have it.
+for each_name in ("ioapic", "lapic", "pic"):
+    guest_test(each_name, "vmx=-virtual-interrupts", "@tpr")
 
 
 @test("intel/vmx-options", limit=LIMIT, needs=("build/gcc", "build/guest-tests"))
 def vmx_options(t):
     """Each word of vmx= takes its feature out of the list, and an unknown one is told."""
-    text, _ = run_guest(t, "hello", bochs.SKYLAKE, "vmx=-all,+2m,+ept-ad,+vpid,-vpid,-nonsense,pml")
+    text, _ = run_guest(t, "hello", bochs.SKYLAKE,
+                        "vmx=-all,+2m,+ept-ad,+x2apic,+tpr-shadow,+vpid,-vpid,-nonsense,pml,-x2Apic")
     used = re.search(r"VMX: EPT, unrestricted guest; (.*)", text)
     t.check(used, "Roost does not say which features it uses")
     names = used.group(1).split(", ")
     t.check("ept-ad" in names and "2m" in names, "a feature that nobody turned off is missing")
     t.check("vpid" not in names and "1g" not in names, "a feature is used that was turned off")
+    t.check("tpr-shadow" in names and "x2apic" not in names,
+            "virtual x2APIC mode is used without virtual-interrupt delivery")
     t.expect(text, r"vmx= does not know -nonsense; there are -all, and - before .*vpid",
              "the unknown name, and the known ones")
     t.expect(text, r"vmx= does not know pml;", "the name without a minus sign")
+    t.expect(text, r"vmx= does not know -x2Apic;", "a name in capitals")
 
 
 for each_model in (bochs.SKYLAKE, bochs.ICELAKE, bochs.HASWELL):

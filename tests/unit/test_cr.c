@@ -17,6 +17,11 @@ static struct lapic apic;
 
 void lapic_set_tpr(struct vcpu *v, u8 value) { v->lapic->tpr = value; }
 
+void lapic_take_back(struct lapic *lapic) {
+	lapic->lent = false;
+	lapic->tpr = 0x90;
+}
+
 static void use_host(const struct cpu_model_host *host) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = 2600000};
 
@@ -310,6 +315,9 @@ static void test_cr8_is_the_task_priority(void **state) {
 	apic.tpr = 0xa7;
 	accepted(cr_read(vcpu, 8, &value));
 	assert_int_equal(value, 10);
+	apic.lent = true; /* the processor has it */
+	accepted(cr_read(vcpu, 8, &value));
+	assert_int_equal(value, 9);
 }
 
 static void test_registers_that_do_not_exist(void **state) {

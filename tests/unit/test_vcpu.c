@@ -27,6 +27,7 @@ static struct {
 	u64 at_run; /* requests that the guest sends to itself while it runs */
 	struct segment segs[NR_SEGS];
 	u64 tsc_offset;
+	unsigned lent;
 } hw;
 
 static struct vm vm;
@@ -34,7 +35,7 @@ static struct vcpu vcpus[2];
 static struct vcpu *v = &vcpus[0];
 static struct cpu host[2];
 static int irq; /* the next interrupt, -1: none */
-static bool pv_kick;
+static bool pv_kick, by_processor;
 static unsigned kicks, clocks, inits, accepted;
 static enum vm_end ended;
 static struct vcpu *during_window; /* gets these requests while interrupts are on */
@@ -64,6 +65,11 @@ void vm_end(struct vm *which, enum vm_end how) {
 int irq_next(struct vcpu *vcpu) {
 	(void)vcpu;
 	return irq;
+}
+
+bool irq_by_processor(struct vcpu *vcpu) {
+	(void)vcpu;
+	return by_processor;
 }
 
 int irq_accept(struct vcpu *vcpu) {
@@ -174,7 +180,12 @@ static void hw_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	hw.tsc_offset = offset;
 }
 
-static const struct backend fake_backend = {
+static void hw_lend_apic(struct vcpu *vcpu) {
+	(void)vcpu;
+	hw.lent++;
+}
+
+static struct backend fake_backend = {
 	.set_tsc_offset = hw_tsc_offset,
 	.reg = hw_reg,
 	.set_reg = hw_set_reg,
@@ -208,7 +219,8 @@ static int setup(void **state) {
 	hw.regs[VREG_CR0] = X86_CR0_PE;
 	v->rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
 	irq = -1;
-	pv_kick = false;
+	pv_kick = by_processor = false;
+	fake_backend.lend_apic = NULL;
 	kicks = clocks = inits = accepted = 0;
 	ended = VM_END_NONE;
 	during_window = NULL;
@@ -637,8 +649,32 @@ static void test_loop_looks_at_what_came_in_the_window(void **state) {
 	expect_events(1, EVENT_INTERRUPT, 0x40);
 }
 
+/* A processor that delivers interrupts itself gets all but those that are not its own. */
+static void test_a_virtual_apic(void **state) {
+	(void)state;
+	fake_backend.lend_apic = hw_lend_apic;
+	irq = 0x41;
+	vcpu_request_self(v, REQ_EVENT);
+	assert_true(vcpu_prepare(v));
+	assert_int_equal(hw.nr_injected, 1);
+	assert_int_equal(hw.lent, 1);
+	by_processor = true;
+	irq = 0x42;
+	assert_true(vcpu_prepare(v));
+	assert_int_equal(hw.nr_injected, 1);
+	assert_int_equal(accepted, 1);
+	assert_false(hw.window);
+	assert_int_equal(hw.lent, 2);
+	/* Other events go their way. */
+	inject_gp(v, 0);
+	assert_true(vcpu_prepare(v));
+	assert_int_equal(hw.nr_injected, 2);
+	assert_int_equal(hw.lent, 3);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_a_virtual_apic, setup),
 		cmocka_unit_test_setup(test_combined, setup),
 		cmocka_unit_test_setup(test_triple_fault, setup),
 		cmocka_unit_test_setup(test_first_reason_stays, setup),

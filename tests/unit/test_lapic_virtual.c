@@ -1,0 +1,348 @@
+// sources: tests/fakes.c platform/bus.c platform/irq.c platform/lapic.c platform/lapic_timer.c
+// sources: platform/lapic_ipi.c platform/ioapic.c platform/pic.c platform/pit.c platform/rtc.c
+// sources: platform/uart.c platform/pmio.c platform/pci.c platform/platform.c platform/layout.c
+// sources: platform/lapic_virtual.c
+/*
+ * The local APIC that is lent to the processor: the test plays the processor (SDM 3C 29.1, 29.2) on
+ * the virtual-APIC page, and everything has to go on as if Roost did it.
+ */
+#include "tests/rig.h"
+
+#include <string.h>
+
+/* Registers, as numbers of 16-byte slots. */
+enum { ID = 2, VERSION, TPR = 8, PPR = 10, EOI, LDR = 13, DFR, SVR, ISR = 16, TMR = 24, IRR = 32 };
+enum { ESR = 0x28, ICR = 0x30, ICR2, TIMER, LINT0 = 0x35, COUNT = 0x38, CURRENT, DIVIDE = 0x3e };
+enum { SELF = 0x3f };
+
+static u32 page[1024];
+static struct lapic_lent lent;
+
+static u32 reg(u32 n) { return page[n * 4]; }
+
+static bool bit(u32 base, u8 vector) { return reg(base + vector / 32) >> vector % 32 & 1; }
+
+static void flip(u32 base, u8 vector) { page[(base + vector / 32) * 4] ^= 1u << vector % 32; }
+
+static u8 top(u32 base) {
+	for (int n = 255; n > 0; n--)
+		if (bit(base, (u8)n)) return (u8)n;
+	return 0;
+}
+
+/* What the processor does by itself: PPR, delivery, EOI. */
+
+static u8 ppr(void) {
+	u8 serving = top(ISR);
+
+	return reg(TPR) >> 4 >= serving >> 4 ? (u8)reg(TPR) : serving & 0xf0;
+}
+
+static int processor_delivers(void) {
+	u8 waiting = top(IRR);
+
+	if (waiting >> 4 <= ppr() >> 4) return -1;
+	flip(IRR, waiting);
+	flip(ISR, waiting);
+	return waiting;
+}
+
+/* True: the exit of an end that has to be told. */
+static bool processor_ends(struct vcpu *vcpu) {
+	u8 vector = top(ISR);
+
+	if (!vector) return false;
+	flip(ISR, vector);
+	if (!(lent.levels[vector / 64] >> vector % 64 & 1)) return false;
+	lapic_virtual_eoi(vcpu, vector);
+	return true;
+}
+
+static struct vcpu *start(struct vm **vm, bool delivers) {
+	*vm = rig_create(2);
+	struct vcpu *vcpu = (*vm)->vcpus[0];
+
+	memset(page, 0, sizeof(page));
+	lapic_set_virtual(vcpu, page, delivers);
+	lapic_mmio_write(vcpu, SVR * 16, 4, 0x1ff);
+	lapic_mmio_write(vcpu, LINT0 * 16, 4, 0x10000);
+	fake_take_requests(vcpu);
+	return vcpu;
+}
+
+static void post(struct vcpu *vcpu, u8 vector, bool level) {
+	struct apic_msg msg = {.dest = vcpu->id, .vector = vector, .assert = true, .level = level};
+
+	assert_int_equal(apic_send(vcpu->vm, &msg), 1);
+}
+
+static void what_is_lent_comes_back(void **state) {
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, true);
+
+	(void)state;
+	assert_true(irq_by_processor(vcpu));
+	lapic_set_tpr(vcpu, 0x23);
+	post(vcpu, 0x41, false);
+	post(vcpu, 0xf3, false);
+	assert_int_equal(irq_accept(vcpu), 0xf3);
+	fake_take_requests(vcpu);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.status, 0xf341);
+	assert_int_equal(reg(TPR), 0x23);
+	assert_true(bit(ISR, 0xf3) && bit(IRR, 0x41) && top(IRR) == 0x41);
+	assert_int_equal(atomic_load(&vcpu->lapic->irr[1]), 0);
+
+	/* The guest ends one, takes the other and moves TPR. */
+	assert_false(processor_ends(vcpu));
+	assert_int_equal(processor_delivers(), 0x41);
+	page[TPR * 4] = 0x32;
+	/* One more while the processor has it: it is asked to leave the guest, and then it has
+	 * both. */
+	post(vcpu, 0x55, false);
+	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.status, 0x4155);
+	assert_int_equal(reg(TPR), 0x32);
+
+	/* Whoever looks takes everything back, and it is lent again in time. */
+	assert_int_equal(lapic_tpr(vcpu), 0x32);
+	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
+	assert_int_equal(irq_next(vcpu), 0x55);
+	assert_int_equal(lapic_in_service(vcpu->lapic), 0x41);
+	assert_int_equal(top(IRR), 0);
+	lapic_eoi(vcpu);
+	assert_int_equal(lapic_in_service(vcpu->lapic), 0);
+	rig_destroy(vm);
+}
+
+/* Everybody who looks at TPR, ISR or IRR has to take it back first. */
+static void all_look_at_their_own(void **state) {
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, true);
+	u64 value;
+
+	(void)state;
+#define TAKES_BACK(what)                                        \
+	do {                                                    \
+		post(vcpu, 0x80, false);                        \
+		lapic_lend(vcpu, &lent);                        \
+		page[TPR * 4] = 0x10;                           \
+		assert_true(vcpu->lapic->lent);                 \
+		what;                                           \
+		assert_false(vcpu->lapic->lent);                \
+		assert_int_equal(vcpu->lapic->tpr & ~0x10u, 0); \
+	} while (0)
+	TAKES_BACK(irq_next(vcpu));
+	TAKES_BACK(irq_accept(vcpu));
+	TAKES_BACK(lapic_eoi(vcpu));
+	TAKES_BACK(lapic_tpr(vcpu));
+	TAKES_BACK(lapic_set_tpr(vcpu, 0));
+	TAKES_BACK(lapic_mmio_read(vcpu, PPR * 16, 4));
+	TAKES_BACK(lapic_mmio_write(vcpu, DFR * 16, 4, ~0ul));
+	TAKES_BACK(assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0));
+	TAKES_BACK(assert_int_equal(lapic_msr_read(vcpu, 0x800 + PPR, &value), 0));
+	TAKES_BACK(assert_int_equal(lapic_msr_write(vcpu, 0x800 + SELF, 0x80), 0));
+	TAKES_BACK(assert_int_equal(lapic_msr_write(vcpu, 0x800 + EOI, 0), 0));
+	TAKES_BACK(lapic_init_reset(vcpu));
+	rig_destroy(vm);
+}
+
+/* With a TPR shadow alone, nothing but TPR is the processor's. */
+static void tpr_alone(void **state) {
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, false);
+
+	(void)state;
+	assert_false(irq_by_processor(vcpu));
+	lapic_set_tpr(vcpu, 0x60);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.threshold, 0);
+	post(vcpu, 0x55, false);
+	assert_int_equal(irq_next(vcpu), -1);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.threshold, 5); /* below it, that one could come */
+	assert_int_equal(top(IRR), 0);
+	page[TPR * 4] = 0x40;
+	assert_int_equal(irq_next(vcpu), 0x55);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.threshold, 0); /* it comes anyway */
+	assert_int_equal(reg(TPR), 0x40);
+	rig_destroy(vm);
+}
+
+/* What RDMSR and reads of the page find without an exit is what the software would have said. */
+static void registers_on_the_page(void **state) {
+	static const u8 shown[] = {ID,	VERSION, TPR,	LDR,   DFR,   SVR,   ESR,
+				   ICR, ICR2,	 TIMER, LINT0, COUNT, DIVIDE};
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, true);
+
+	(void)state;
+	lapic_mmio_write(vcpu, TIMER * 16, 4, 0x10052);
+	lapic_mmio_write(vcpu, ICR2 * 16, 4, 0x01000000);
+	lapic_mmio_write(vcpu, DIVIDE * 16, 4, 0xb);
+	lapic_mmio_write(vcpu, 0x37 * 16, 4, 5); /* an illegal vector, */
+	lapic_mmio_write(vcpu, ICR * 16, 4, 5);	 /* sent: an error */
+	lapic_mmio_write(vcpu, ESR * 16, 4, 0);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(reg(ESR) & 0x20, 0x20);
+	for (unsigned i = 0; i < ARRAY_SIZE(shown); i++) {
+		u32 there = reg(shown[i]);
+
+		assert_int_equal(there, lapic_mmio_read(vcpu, shown[i] * 16u, 4));
+		lapic_lend(vcpu, &lent);
+	}
+	assert_int_equal(reg(CURRENT), 0);
+	assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
+	assert_int_equal(lapic_msr_write(vcpu, 0x800 + ICR, 0x100000441), 0);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(page[ICR * 4], 0x441);
+	assert_int_equal(page[ICR * 4 + 1], 1); /* 64 bits */
+	assert_int_equal(reg(ID), 0);
+	assert_int_equal(reg(LDR), 1);
+	rig_destroy(vm);
+}
+
+/* The end of a level-triggered interrupt is told to the IOAPIC, and the line asks again. */
+static void level_triggered(void **state) {
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, true);
+
+	(void)state;
+	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00000, 4, 0x10 + 2 * 20);
+	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00010, 4, 0x8071);
+	irq_set(vm, 20, true);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.status, 0x71);
+	assert_int_equal(lent.levels[1], BIT(0x71 - 64));
+	assert_true(bit(TMR, 0x71));
+	assert_int_equal(processor_delivers(), 0x71);
+	fake_take_requests(vcpu);
+	assert_true(processor_ends(vcpu));
+	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.status, 0x71);
+	assert_int_equal(processor_delivers(), 0x71);
+	irq_set(vm, 20, false);
+	assert_true(processor_ends(vcpu));
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.status, 0);
+	/* The same vector by an edge: no more exit. */
+	post(vcpu, 0x71, false);
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.levels[1], 0);
+	rig_destroy(vm);
+}
+
+/* The PIC's interrupt is Roost's to inject, and an L2's interrupts are exits to L1. */
+static void what_the_processor_cannot(void **state) {
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, true);
+
+	(void)state;
+	vcpu->l2 = true;
+	assert_false(irq_by_processor(vcpu));
+	vcpu->l2 = false;
+	lapic_mmio_write(vcpu, LINT0 * 16, 4, 0x700);
+	lapic_set_lint(vcpu, 0, true);
+	assert_false(irq_by_processor(vcpu));
+	lapic_set_lint(vcpu, 0, false);
+	assert_true(irq_by_processor(vcpu));
+	rig_destroy(vm);
+}
+
+/* A write that the processor cannot finish: a self IPI of an illegal vector; and any offset. */
+static void writes_that_exit(void **state) {
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, true);
+
+	(void)state;
+	for (u32 offset = 0; offset < 0x1000; offset++) {
+		lapic_lend(vcpu, &lent);
+		lapic_virtual_write(vcpu, offset);
+	}
+	lapic_mmio_write(vcpu, SVR * 16, 4, 0x1ff);
+	lapic_mmio_write(vcpu, ESR * 16, 4, 0);
+	lapic_lend(vcpu, &lent);
+	page[LDR * 4] = 0x05000000;
+	lapic_virtual_write(vcpu, LDR * 16);
+	assert_int_equal(lapic_mmio_read(vcpu, LDR * 16, 4), 0x05000000);
+	assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
+	lapic_lend(vcpu, &lent);
+	page[SELF * 4] = 5;
+	lapic_virtual_write(vcpu, SELF * 16);
+	assert_int_equal(atomic_load(&vcpu->lapic->errors) & 0x20, 0x20);
+	rig_destroy(vm);
+}
+
+/*
+ * Two local APICs get the same at random, one of them lent to the processor between any two steps.
+ * The guest must not be able to tell which is which.
+ */
+static void random_against_software(void **state) {
+	struct vm *vm;
+	struct vcpu *virtual = start(&vm, true), *plain = vm->vcpus[1];
+	unsigned delivered = 0, exits = 0;
+
+	(void)state;
+	lapic_mmio_write(plain, SVR * 16, 4, 0x1ff);
+	for (unsigned i = 0; i < 20000; i++) {
+		u64 dice = rig_random();
+		u8 vector = (u8)(16 + (dice >> 8) % 240);
+		bool level = dice >> 32 & 1;
+		int expected;
+
+		lapic_lend(virtual, &lent);
+		switch (dice % 4) {
+		case 0:
+			post(virtual, vector, level);
+			post(plain, vector, level);
+			break;
+		case 1:
+			page[TPR * 4] = (u8)(dice >> 40 & 0x7f);
+			lapic_set_tpr(plain, (u8)(dice >> 40 & 0x7f));
+			break;
+		case 2:
+			exits += processor_ends(virtual);
+			lapic_eoi(plain);
+			break;
+		default:
+			expected = irq_accept(plain);
+			assert_int_equal(processor_delivers(), expected);
+			delivered += expected >= 0;
+			break;
+		}
+		if (dice >> 50 & 1) lapic_lend(virtual, &lent);
+		for (u32 n = 0; n < 8; n++) {
+			u32 waiting = (u32)(atomic_load(&virtual->lapic->irr[n / 2]) >> n % 2 * 32);
+
+			assert_int_equal(reg(ISR + n), lapic_mmio_read(plain, (ISR + n) * 16, 4));
+			assert_int_equal(reg(IRR + n) | waiting,
+					 lapic_mmio_read(plain, (IRR + n) * 16, 4));
+		}
+		if (!(dice >> 51 & 15))
+			for (u32 n = TPR; n < ESR; n++)
+				assert_int_equal(lapic_mmio_read(virtual, n * 16, 4),
+						 n < ISR && n != TPR && n != PPR
+							 ? lapic_mmio_read(virtual, n * 16, 4)
+							 : lapic_mmio_read(plain, n * 16, 4));
+	}
+	assert_true(delivered > 1000 && exits > 100);
+	rig_destroy(vm);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_lent_comes_back),
+		cmocka_unit_test(all_look_at_their_own),
+		cmocka_unit_test(tpr_alone),
+		cmocka_unit_test(registers_on_the_page),
+		cmocka_unit_test(level_triggered),
+		cmocka_unit_test(what_the_processor_cannot),
+		cmocka_unit_test(writes_that_exit),
+		cmocka_unit_test(random_against_software),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
