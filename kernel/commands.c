@@ -181,14 +181,14 @@ static void show_exits(const struct vm *vm, const struct vcpu *only) {
 		const struct vcpu *vcpu = vm->vcpus[i];
 		u64 count = 0, seen = 0;
 
-		for (u32 reason = 0; reason < backend->nr_exit_reasons; reason++) {
+		for (u32 reason = 0; reason < backend->nr_exits; reason++) {
 			count += vcpu->exit_counts[reason];
 			seen += vcpu->exits_seen[reason];
 		}
 		shell_print("vm %s, vCPU %u: %lu exits, %lu/s\n", vm->name, i, count,
 			    rate(vcpu, count, seen));
 	}
-	for (u32 reason = 0; reason < backend->nr_exit_reasons; reason++) {
+	for (u32 reason = 0; reason < backend->nr_exits; reason++) {
 		u64 count = 0, per_second = 0;
 
 		for (u32 i = from; i < to; i++) {
@@ -201,7 +201,7 @@ static void show_exits(const struct vm *vm, const struct vcpu *only) {
 		}
 		if (count)
 			shell_print("%12lu %9lu/s  %s\n", count, per_second,
-				    backend->exit_name(reason));
+				    backend->exits[reason].name);
 	}
 	for (u32 i = from; i < to; i++) vm->vcpus[i]->exits_seen_tsc = time_tsc();
 }

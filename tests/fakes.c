@@ -10,6 +10,7 @@
 #include "mm/direct.h"
 #include "mm/frame.h"
 #include "platform/kvm_pv.h"
+#include "platform/lapic.h"
 
 #define weak __attribute__((weak))
 
@@ -300,3 +301,5 @@ weak enum outcome vcpu_stop_reason(struct vcpu *vcpu, const char *fmt, ...) {
 /* vCPUs of fake VMs have no paravirtual part, so that nobody gets here unless a test adds one. */
 weak void kvm_pv_eoi_take(struct vcpu *vcpu) { vcpu->pv->eoi_armed = false; }
 
+/* No processor has a virtual local APIC there, so that nothing is lent to it. */
+weak void lapic_take_back(struct lapic *lapic) { (void)lapic; }

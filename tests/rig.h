@@ -43,9 +43,9 @@ static inline void out(struct vm *vm, u16 port, unsigned size, u32 value) {
 	bus_io_write(vm_bus(vm), port, size, value);
 }
 
-static inline u8 inb(struct vm *vm, u16 port) { return (u8)in(vm, port, 1); }
+static inline u8 byte_in(struct vm *vm, u16 port) { return (u8)in(vm, port, 1); }
 
-static inline void outb(struct vm *vm, u16 port, u8 value) { out(vm, port, 1, value); }
+static inline void byte_out(struct vm *vm, u16 port, u8 value) { out(vm, port, 1, value); }
 
 /* The same numbers in every run (Marsaglia's xorshift). */
 static inline u64 rig_random(void) {

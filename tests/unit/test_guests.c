@@ -57,7 +57,10 @@ void *page_alloc(u64 size) {
 	return block;
 }
 
-void page_free(void *block, u64 size) {
+void page_free(const void *pages_or_null, u64 size) {
+	void *block = (void *)(u64)pages_or_null;
+
+	if (!block) return;
 	memset(block, 0xdd, size); /* and the sanitizer knows whether there were so many bytes */
 	free(block);
 	pages--;
@@ -140,13 +143,13 @@ static void vcpu_destroy(struct vcpu *vcpu) {
 	parts--;
 }
 
-static const char *exit_name(u64 reason) { return reason ? "HLT" : "CPUID"; }
+static const struct exit_entry exits[] = {{"CPUID", NULL}, {"HLT", NULL}};
 
 static const struct backend fake_backend = {
 	.vcpu_create = vcpu_create,
 	.vcpu_destroy = vcpu_destroy,
-	.exit_name = exit_name,
-	.nr_exit_reasons = 2,
+	.exits = exits,
+	.nr_exits = ARRAY_SIZE(exits),
 };
 const struct backend *backend = &fake_backend;
 

@@ -30,7 +30,7 @@ static u64 msr(struct vcpu *vcpu, u32 reg) {
 	return value;
 }
 
-static int wrmsr(struct vcpu *vcpu, u32 reg, u64 value) {
+static int write_msr(struct vcpu *vcpu, u32 reg, u64 value) {
 	return lapic_msr_write(vcpu, 0x800 + reg, value);
 }
 
@@ -82,10 +82,10 @@ static void init_keeps_id_and_base(void **state) {
 
 	(void)state;
 	to_x2apic(vcpu);
-	assert_int_equal(wrmsr(vcpu, TPR, 0x20), 0);
+	assert_int_equal(write_msr(vcpu, TPR, 0x20), 0);
 	post(vcpu, 0x50);
 	assert_int_equal(irq_accept(vcpu), 0x50);
-	assert_int_equal(wrmsr(vcpu, COUNT, 1000), 0);
+	assert_int_equal(write_msr(vcpu, COUNT, 1000), 0);
 	lapic_init_reset(vcpu);
 	assert_int_equal(vcpu->lapic->base, 0xfee00c00);
 	assert_int_equal(msr(vcpu, ID), 1);
@@ -185,7 +185,7 @@ static void x2apic_msrs(void **state) {
 
 	(void)state;
 	assert_int_equal(lapic_msr_read(vcpu, 0x802, &value), E_INVAL); /* xAPIC mode */
-	assert_int_equal(wrmsr(vcpu, TPR, 0), E_INVAL);
+	assert_int_equal(write_msr(vcpu, TPR, 0), E_INVAL);
 	to_x2apic(vcpu);
 	for (u32 i = 0; i < ARRAY_SIZE(table); i++)
 		for (u32 bit = 0; bit < 64; bit++) {
@@ -195,21 +195,22 @@ static void x2apic_msrs(void **state) {
 
 			good = good || (lvt && (bit == 12 || bit == 14));
 			if (table[i].reg == SELF && bit < 8) continue;
-			assert_int_equal(wrmsr(vcpu, table[i].reg, BIT(bit)), good ? 0 : E_INVAL);
+			assert_int_equal(write_msr(vcpu, table[i].reg, BIT(bit)),
+					 good ? 0 : E_INVAL);
 		}
 	for (u32 i = 0; i < ARRAY_SIZE(read_only); i++) {
 		msr(vcpu, read_only[i]);
-		assert_int_equal(wrmsr(vcpu, read_only[i], 0), E_INVAL);
+		assert_int_equal(write_msr(vcpu, read_only[i], 0), E_INVAL);
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(absent); i++) {
 		assert_int_equal(lapic_msr_read(vcpu, 0x800 + absent[i], &value), E_INVAL);
-		assert_int_equal(wrmsr(vcpu, absent[i], 0), E_INVAL);
+		assert_int_equal(write_msr(vcpu, absent[i], 0), E_INVAL);
 	}
 	assert_int_equal(lapic_msr_read(vcpu, 0x800 + EOI, &value), E_INVAL);
 	assert_int_equal(lapic_msr_read(vcpu, 0x800 + SELF, &value), E_INVAL);
-	assert_int_equal(wrmsr(vcpu, ICR, BIT(13)), E_INVAL);
-	assert_int_equal(wrmsr(vcpu, ICR, BIT(20)), E_INVAL);
-	assert_int_equal(wrmsr(vcpu, ICR, 0xffffffff00004040), 0);
+	assert_int_equal(write_msr(vcpu, ICR, BIT(13)), E_INVAL);
+	assert_int_equal(write_msr(vcpu, ICR, BIT(20)), E_INVAL);
+	assert_int_equal(write_msr(vcpu, ICR, 0xffffffff00004040), 0);
 	assert_int_equal(msr(vcpu, ICR), 0xffffffff00004040);
 	rig_destroy(vm);
 }
@@ -412,7 +413,7 @@ static void virtual_wire(void **state) {
 	struct vcpu *vcpu = vm->vcpus[0];
 
 	(void)state;
-	outb(vm, 0x21, 0xfe); /* base 8 as firmware leaves it, IRQ 0 open */
+	byte_out(vm, 0x21, 0xfe); /* base 8 as firmware leaves it, IRQ 0 open */
 	irq_set(vm, 0, true);
 	assert_true(extint_pending(vcpu));
 	assert_false(extint_pending(vm->vcpus[1]));
@@ -427,7 +428,7 @@ static void virtual_wire(void **state) {
 	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
 	assert_int_equal(irq_accept(vcpu), 8);
 	assert_int_equal(irq_next(vcpu), -1);
-	outb(vm, 0x20, 0x20);
+	byte_out(vm, 0x20, 0x20);
 	irq_set(vm, 0, false);
 	/* Without a local APIC the line goes straight to the processor. */
 	assert_int_equal(lapic_set_base(vcpu, 0xfee00100), 0);
@@ -661,7 +662,7 @@ static void hostile_writes(void **state) {
 		switch (rig_random() % 8) {
 		case 0: (void)!lapic_set_base(vcpu, 0xfee00000 | (value & 0xd00)); break;
 		case 1: lapic_set_deadline(vcpu, value); break;
-		case 2: (void)!wrmsr(vcpu, reg & 0x3f, value >> (value & 63)); break;
+		case 2: (void)!write_msr(vcpu, reg & 0x3f, value >> (value & 63)); break;
 		case 3: (void)!lapic_msr_read(vcpu, 0x800 + reg, &value); break;
 		case 4: lapic_mmio_read(vcpu, (u32)value & 0xfff, 1u << (value >> 20 & 3)); break;
 		case 5:

@@ -12,14 +12,14 @@
 #define S1 0xa1
 
 static void init_chips(struct vm *vm, u8 icw1, u8 master_icw4, u8 slave_icw4) {
-	outb(vm, M0, icw1);
-	outb(vm, M1, 0x30);
-	outb(vm, M1, 0x04);
-	outb(vm, M1, master_icw4);
-	outb(vm, S0, icw1);
-	outb(vm, S1, 0x38);
-	outb(vm, S1, 0x02);
-	outb(vm, S1, slave_icw4);
+	byte_out(vm, M0, icw1);
+	byte_out(vm, M1, 0x30);
+	byte_out(vm, M1, 0x04);
+	byte_out(vm, M1, master_icw4);
+	byte_out(vm, S0, icw1);
+	byte_out(vm, S1, 0x38);
+	byte_out(vm, S1, 0x02);
+	byte_out(vm, S1, slave_icw4);
 }
 
 /* Vectors 0x30 to 0x3f, nothing masked, normal EOI. */
@@ -35,13 +35,13 @@ static struct pic *pic(struct vm *vm) { return &vm->platform->pic; }
 static bool intr(struct vm *vm) { return extint_pending(vm->vcpus[0]); }
 
 static u8 isr(struct vm *vm, u16 port) {
-	outb(vm, port, 0x0b);
-	return inb(vm, port);
+	byte_out(vm, port, 0x0b);
+	return byte_in(vm, port);
 }
 
 static u8 irr(struct vm *vm, u16 port) {
-	outb(vm, port, 0x0a);
-	return inb(vm, port);
+	byte_out(vm, port, 0x0a);
+	return byte_in(vm, port);
 }
 
 static void raise(struct vm *vm, unsigned irq) {
@@ -55,7 +55,7 @@ static void power_up_is_masked(void **state) {
 	(void)state;
 	for (unsigned irq = 0; irq < 16; irq++) raise(vm, irq);
 	assert_false(intr(vm));
-	assert_int_equal(inb(vm, M1), 0xff);
+	assert_int_equal(byte_in(vm, M1), 0xff);
 	rig_destroy(vm);
 }
 
@@ -72,8 +72,8 @@ static void each_input_has_its_vector(void **state) {
 		assert_false(intr(vm));
 		assert_int_equal(isr(vm, M0), irq < 8 ? 1 << irq : 4);
 		assert_int_equal(isr(vm, S0), irq < 8 ? 0 : 1 << (irq - 8));
-		if (irq >= 8) outb(vm, S0, 0x20);
-		outb(vm, M0, 0x20);
+		if (irq >= 8) byte_out(vm, S0, 0x20);
+		byte_out(vm, M0, 0x20);
 		assert_int_equal(isr(vm, M0) | isr(vm, S0), 0);
 		/* The line is still up: an edge is one interrupt. */
 		assert_false(intr(vm));
@@ -93,19 +93,19 @@ static void fixed_priorities_nest(void **state) {
 	assert_false(intr(vm));
 	raise(vm, 1);
 	assert_int_equal(irq_accept(vcpu), 0x31);
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_false(intr(vm));
 	/* A better input of the slave waits for the master's EOI in fully nested mode. */
 	raise(vm, 8);
 	assert_false(intr(vm));
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_int_equal(irq_accept(vcpu), 0x38);
-	outb(vm, S0, 0x20);
-	outb(vm, M0, 0x20);
+	byte_out(vm, S0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_int_equal(irq_accept(vcpu), 0x33);
-	outb(vm, M0, 0x63); /* specific */
+	byte_out(vm, M0, 0x63); /* specific */
 	assert_int_equal(irq_accept(vcpu), 0x35);
-	outb(vm, M0, 0x63); /* of another input: no effect */
+	byte_out(vm, M0, 0x63); /* of another input: no effect */
 	assert_int_equal(isr(vm, M0), 0x20);
 	assert_int_equal(isr(vm, S0), 0x10);
 	rig_destroy(vm);
@@ -129,21 +129,21 @@ static void masks(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, M1, 0x08);
+	byte_out(vm, M1, 0x08);
 	raise(vm, 3);
 	assert_false(intr(vm));
 	assert_int_equal(irr(vm, M0), 0x08);
-	outb(vm, M1, 0);
+	byte_out(vm, M1, 0);
 	assert_true(intr(vm));
-	outb(vm, M1, 0x08);
+	byte_out(vm, M1, 0x08);
 	assert_false(intr(vm));
 	raise(vm, 10);
-	outb(vm, M1, 0x0c); /* the cascade */
+	byte_out(vm, M1, 0x0c); /* the cascade */
 	assert_false(intr(vm));
-	outb(vm, S1, 0x04);
-	outb(vm, M1, 0x08);
+	byte_out(vm, S1, 0x04);
+	byte_out(vm, M1, 0x08);
 	assert_false(intr(vm));
-	assert_int_equal(inb(vm, S1), 0x04);
+	assert_int_equal(byte_in(vm, S1), 0x04);
 	rig_destroy(vm);
 }
 
@@ -156,17 +156,17 @@ static void special_mask_mode(void **state) {
 	assert_int_equal(irq_accept(vcpu), 0x31);
 	raise(vm, 6);
 	assert_false(intr(vm));
-	outb(vm, M1, 0x02);
+	byte_out(vm, M1, 0x02);
 	assert_false(intr(vm)); /* masked, but still in service */
-	outb(vm, M0, 0x68);
+	byte_out(vm, M0, 0x68);
 	assert_true(intr(vm));
 	assert_int_equal(irq_accept(vcpu), 0x36);
 	/* A non-specific EOI does not end what is masked. */
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_int_equal(isr(vm, M0), 0x02);
-	outb(vm, M0, 0x61);
+	byte_out(vm, M0, 0x61);
 	assert_int_equal(isr(vm, M0), 0);
-	outb(vm, M0, 0x48);
+	byte_out(vm, M0, 0x48);
 	rig_destroy(vm);
 }
 
@@ -177,18 +177,18 @@ static void rotation(void **state) {
 	(void)state;
 	raise(vm, 4);
 	assert_int_equal(irq_accept(vcpu), 0x34);
-	outb(vm, M0, 0xa0); /* rotate on non-specific EOI: 4 is lowest now */
+	byte_out(vm, M0, 0xa0); /* rotate on non-specific EOI: 4 is lowest now */
 	raise(vm, 4);
 	raise(vm, 3);
 	raise(vm, 5);
 	assert_int_equal(irq_accept(vcpu), 0x35);
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_int_equal(irq_accept(vcpu), 0x33);
-	outb(vm, M0, 0xe3); /* rotate on specific EOI of 3 */
+	byte_out(vm, M0, 0xe3); /* rotate on specific EOI of 3 */
 	raise(vm, 3);
 	assert_int_equal(irq_accept(vcpu), 0x34);
-	outb(vm, M0, 0x20);
-	outb(vm, M0, 0xc6); /* set priority: 6 lowest, 7 highest */
+	byte_out(vm, M0, 0x20);
+	byte_out(vm, M0, 0xc6); /* set priority: 6 lowest, 7 highest */
 	raise(vm, 7);
 	assert_int_equal(irq_accept(vcpu), 0x37);
 	rig_destroy(vm);
@@ -206,13 +206,13 @@ static void automatic_eoi(void **state) {
 	assert_int_equal(isr(vm, M0) | isr(vm, S0), 0);
 	assert_int_equal(irq_accept(vcpu), 0x34);
 	/* With rotation. */
-	outb(vm, M0, 0x80);
+	byte_out(vm, M0, 0x80);
 	raise(vm, 3);
 	assert_int_equal(irq_accept(vcpu), 0x33);
 	raise(vm, 3);
 	raise(vm, 5);
 	assert_int_equal(irq_accept(vcpu), 0x35);
-	outb(vm, M0, 0x00);
+	byte_out(vm, M0, 0x00);
 	assert_int_equal(irq_accept(vcpu), 0x33);
 	rig_destroy(vm);
 }
@@ -221,17 +221,17 @@ static void polling(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, M0, 0x0c);
-	assert_int_equal(inb(vm, M0) & 0x80, 0);
+	byte_out(vm, M0, 0x0c);
+	assert_int_equal(byte_in(vm, M0) & 0x80, 0);
 	raise(vm, 6);
-	outb(vm, M0, 0x0c);
-	assert_int_equal(inb(vm, M0), 0x86);
+	byte_out(vm, M0, 0x0c);
+	assert_int_equal(byte_in(vm, M0), 0x86);
 	assert_false(intr(vm));
 	assert_int_equal(isr(vm, M0), 0x40);
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	raise(vm, 11);
-	outb(vm, S0, 0x0c);
-	assert_int_equal(inb(vm, S0), 0x83);
+	byte_out(vm, S0, 0x0c);
+	assert_int_equal(byte_in(vm, S0), 0x83);
 	assert_int_equal(isr(vm, S0), 0x08);
 	rig_destroy(vm);
 }
@@ -260,23 +260,23 @@ static void level_triggered(void **state) {
 
 	(void)state;
 	/* IRQ 0, 1, 2, 8 and 13 cannot be. */
-	outb(vm, 0x4d0, 0xff);
-	outb(vm, 0x4d1, 0xff);
+	byte_out(vm, 0x4d0, 0xff);
+	byte_out(vm, 0x4d1, 0xff);
 	assert_int_equal(in(vm, 0x4d0, 2), 0xdef8);
 	out(vm, 0x4d0, 2, 0x0220);
-	assert_int_equal(inb(vm, 0x4d0), 0x20);
-	assert_int_equal(inb(vm, 0x4d1), 0x02);
+	assert_int_equal(byte_in(vm, 0x4d0), 0x20);
+	assert_int_equal(byte_in(vm, 0x4d1), 0x02);
 	irq_set(vm, 5, true);
 	assert_int_equal(irq_accept(vcpu), 0x35);
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_int_equal(irq_accept(vcpu), 0x35); /* still up */
 	irq_set(vm, 5, false);
-	outb(vm, M0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_false(intr(vm));
 	irq_set(vm, 9, true);
 	assert_int_equal(irq_accept(vcpu), 0x39);
-	outb(vm, S0, 0x20);
-	outb(vm, M0, 0x20);
+	byte_out(vm, S0, 0x20);
+	byte_out(vm, M0, 0x20);
 	assert_int_equal(irq_accept(vcpu), 0x39);
 	rig_destroy(vm);
 }
@@ -285,23 +285,23 @@ static void initialisation(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, M1, 0xff);
+	byte_out(vm, M1, 0xff);
 	irq_set(vm, 4, true);
 	/* ICW1 clears IMR and the edge latch; nothing interrupts until the last word. */
-	outb(vm, M0, 0x11);
+	byte_out(vm, M0, 0x11);
 	irq_set(vm, 6, true);
 	assert_false(intr(vm));
-	outb(vm, M1, 0x47);
-	outb(vm, M1, 4);
+	byte_out(vm, M1, 0x47);
+	byte_out(vm, M1, 4);
 	assert_false(intr(vm));
-	outb(vm, M1, 1);
+	byte_out(vm, M1, 1);
 	assert_int_equal(irq_accept(vm->vcpus[0]), 0x46); /* low bits of the base are the input */
-	assert_int_equal(inb(vm, M1), 0);
+	assert_int_equal(byte_in(vm, M1), 0);
 	/* Without ICW4, and single: two words. */
-	outb(vm, M0, 0x12);
-	outb(vm, M1, 0x60);
-	outb(vm, M1, 0xa5);
-	assert_int_equal(inb(vm, M1), 0xa5);
+	byte_out(vm, M0, 0x12);
+	byte_out(vm, M1, 0x60);
+	byte_out(vm, M1, 0xa5);
+	assert_int_equal(byte_in(vm, M1), 0xa5);
 	rig_destroy(vm);
 }
 

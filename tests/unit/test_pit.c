@@ -21,28 +21,28 @@ static void to_tick(u64 n) {
 }
 
 static void program(struct vm *vm, unsigned counter, unsigned mode, u16 count) {
-	outb(vm, CONTROL, (u8)(counter << 6 | 0x30 | mode << 1));
-	outb(vm, (u16)(0x40 + counter), (u8)count);
-	outb(vm, (u16)(0x40 + counter), (u8)(count >> 8));
+	byte_out(vm, CONTROL, (u8)(counter << 6 | 0x30 | mode << 1));
+	byte_out(vm, (u16)(0x40 + counter), (u8)count);
+	byte_out(vm, (u16)(0x40 + counter), (u8)(count >> 8));
 }
 
 /* Both bytes of a count, low byte first. */
 static u16 both(struct vm *vm, u16 port) {
-	u8 low = inb(vm, port);
+	u8 low = byte_in(vm, port);
 
-	return (u16)(low | inb(vm, port) << 8);
+	return (u16)(low | byte_in(vm, port) << 8);
 }
 
 static u16 latched(struct vm *vm, unsigned counter) {
-	outb(vm, CONTROL, (u8)(counter << 6));
+	byte_out(vm, CONTROL, (u8)(counter << 6));
 	return both(vm, (u16)(0x40 + counter));
 }
 
-static bool out2(struct vm *vm) { return inb(vm, 0x61) & 0x20; }
+static bool out2(struct vm *vm) { return byte_in(vm, 0x61) & 0x20; }
 
 static u8 status(struct vm *vm, unsigned counter) {
-	outb(vm, CONTROL, (u8)(0xe0 | 2 << counter));
-	return inb(vm, (u16)(0x40 + counter));
+	byte_out(vm, CONTROL, (u8)(0xe0 | 2 << counter));
+	return byte_in(vm, (u16)(0x40 + counter));
 }
 
 static bool irq0(struct vm *vm) { return vm->platform->pic.chip[0].lines & 1; }
@@ -58,7 +58,7 @@ static void mode_0_ends_high(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 0, 100);
 	assert_false(out2(vm));
@@ -79,14 +79,14 @@ static void mode_0_gate_holds_the_count(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 0, 1000);
 	to_tick(101);
-	outb(vm, 0x61, 0);
+	byte_out(vm, 0x61, 0);
 	to_tick(5000);
 	assert_int_equal(latched(vm, 2), 900);
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	to_tick(5100);
 	assert_int_equal(latched(vm, 2), 800);
 	to_tick(5899);
@@ -100,16 +100,16 @@ static void mode_0_first_byte_stops(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 0, 10);
 	to_tick(20);
 	assert_true(out2(vm));
-	outb(vm, 0x42, 10);
+	byte_out(vm, 0x42, 10);
 	assert_false(out2(vm));
 	to_tick(100);
 	assert_false(out2(vm));
-	outb(vm, 0x42, 0);
+	byte_out(vm, 0x42, 0);
 	to_tick(112);
 	assert_true(out2(vm));
 	rig_destroy(vm);
@@ -124,17 +124,17 @@ static void mode_1_needs_a_trigger(void **state) {
 	assert_int_equal(status(vm, 2), 0x80 | 0x40 | 0x30 | 1 << 1); /* high, null count */
 	to_tick(100);
 	assert_true(out2(vm));
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	to_tick(149);
 	assert_false(out2(vm));
 	to_tick(152);
 	assert_true(out2(vm));
 	/* Retriggered while low: the full count again. */
-	outb(vm, 0x61, 0);
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 0);
+	byte_out(vm, 0x61, 1);
 	to_tick(180);
-	outb(vm, 0x61, 0);
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 0);
+	byte_out(vm, 0x61, 1);
 	to_tick(220);
 	assert_false(out2(vm));
 	to_tick(232);
@@ -146,7 +146,7 @@ static void mode_2_divides(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 2, 10);
 	for (u32 i = 0; i < 30; i++) {
@@ -156,10 +156,10 @@ static void mode_2_divides(void **state) {
 	}
 	/* A closed gate holds OUT high and opening it starts a whole period. */
 	to_tick(37);
-	outb(vm, 0x61, 0);
+	byte_out(vm, 0x61, 0);
 	to_tick(40);
 	assert_true(out2(vm));
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	to_tick(44);
 	assert_int_equal(latched(vm, 2), 7);
 	rig_destroy(vm);
@@ -169,12 +169,12 @@ static void mode_2_new_count_waits_for_the_period(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 2, 100);
 	to_tick(31); /* 30 of 100 */
-	outb(vm, 0x42, 40);
-	outb(vm, 0x42, 0);
+	byte_out(vm, 0x42, 40);
+	byte_out(vm, 0x42, 0);
 	to_tick(61);
 	assert_int_equal(latched(vm, 2), 40);
 	assert_int_equal(status(vm, 2) & 0x40, 0x40);
@@ -194,7 +194,7 @@ static void mode_3_is_square(void **state) {
 	static const u16 odd[] = {4, 2, 0, 4, 2};
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 3, 6);
 	for (u32 i = 0; i < 24; i++) {
@@ -216,7 +216,7 @@ static void mode_4_and_5_strobe(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
 	program(vm, 2, 4, 20);
 	to_tick(20);
@@ -229,8 +229,8 @@ static void mode_4_and_5_strobe(void **state) {
 	program(vm, 2, 5, 20);
 	to_tick(100);
 	assert_true(out2(vm));
-	outb(vm, 0x61, 0);
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 0);
+	byte_out(vm, 0x61, 1);
 	to_tick(120);
 	assert_true(out2(vm));
 	to_tick(121);
@@ -244,20 +244,20 @@ static void bcd_counts_in_decimal(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
-	outb(vm, CONTROL, 0x80 | 0x30 | 1); /* mode 0, BCD */
-	outb(vm, 0x42, 0x00);
-	outb(vm, 0x42, 0x10); /* 1000 */
+	byte_out(vm, CONTROL, 0x80 | 0x30 | 1); /* mode 0, BCD */
+	byte_out(vm, 0x42, 0x00);
+	byte_out(vm, 0x42, 0x10); /* 1000 */
 	to_tick(2);
 	assert_int_equal(latched(vm, 2), 0x0999);
 	to_tick(1002);
 	assert_int_equal(latched(vm, 2), 0x9999);
 	/* 0 is 10000. */
 	begin();
-	outb(vm, CONTROL, 0x80 | 0x30 | 1);
-	outb(vm, 0x42, 0);
-	outb(vm, 0x42, 0);
+	byte_out(vm, CONTROL, 0x80 | 0x30 | 1);
+	byte_out(vm, 0x42, 0);
+	byte_out(vm, 0x42, 0);
 	to_tick(3);
 	assert_in_range(latched(vm, 2), 0x9997, 0x9999);
 	rig_destroy(vm);
@@ -267,32 +267,32 @@ static void access_modes(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	outb(vm, 0x61, 1);
+	byte_out(vm, 0x61, 1);
 	begin();
-	outb(vm, CONTROL, 0x80 | 0x10); /* low byte only */
-	outb(vm, 0x42, 0x80);
+	byte_out(vm, CONTROL, 0x80 | 0x10); /* low byte only */
+	byte_out(vm, 0x42, 0x80);
 	to_tick(1);
-	assert_int_equal(inb(vm, 0x42), 0x80);
-	assert_int_equal(inb(vm, 0x42), 0x80);
+	assert_int_equal(byte_in(vm, 0x42), 0x80);
+	assert_int_equal(byte_in(vm, 0x42), 0x80);
 	begin();
-	outb(vm, CONTROL, 0x80 | 0x20); /* high byte only */
-	outb(vm, 0x42, 0x80);
+	byte_out(vm, CONTROL, 0x80 | 0x20); /* high byte only */
+	byte_out(vm, 0x42, 0x80);
 	to_tick(3);
-	assert_int_equal(inb(vm, 0x42), 0x7f);
+	assert_int_equal(byte_in(vm, 0x42), 0x7f);
 	/* A second latch before the first is read changes nothing. */
 	begin();
 	program(vm, 2, 0, 0x8000);
 	to_tick(11);
-	outb(vm, CONTROL, 0x80);
+	byte_out(vm, CONTROL, 0x80);
 	to_tick(100);
-	outb(vm, CONTROL, 0x80);
+	byte_out(vm, CONTROL, 0x80);
 	assert_int_equal(both(vm, 0x42), 0x8000 - 10);
 	/* Status and count latched together: status comes first. */
-	outb(vm, CONTROL, 0xc0 | 8);
-	assert_int_equal(inb(vm, 0x42), 0x30);
+	byte_out(vm, CONTROL, 0xc0 | 8);
+	assert_int_equal(byte_in(vm, 0x42), 0x30);
 	assert_int_equal(both(vm, 0x42), 0x8000 - 99);
 	/* Control is write-only; a word is two bytes, of two ports. */
-	assert_int_equal(inb(vm, CONTROL), 0xff);
+	assert_int_equal(byte_in(vm, CONTROL), 0xff);
 	assert_int_equal(in(vm, 0x42, 2) & 0xff00, 0xff00);
 	rig_destroy(vm);
 }
@@ -329,7 +329,7 @@ static void irq0_once_in_mode_0(void **state) {
 	assert_int_equal(edges(vm), 1);
 	assert_int_equal(fake_timers_armed(), 0);
 	/* Programming it again takes the line down. */
-	outb(vm, CONTROL, 0x30);
+	byte_out(vm, CONTROL, 0x30);
 	assert_false(irq0(vm));
 	rig_destroy(vm);
 }

@@ -20,9 +20,9 @@ static void registers(void **state) {
 	assert_int_equal(in(vm, CONTROL, 4), 0xffff0001);
 	out(vm, ENABLE, 2, 0xffff);
 	assert_int_equal(in(vm, ENABLE, 2), 0x0721);
-	outb(vm, ENABLE, 0);
+	byte_out(vm, ENABLE, 0);
 	assert_int_equal(in(vm, ENABLE, 2), 0x0700);
-	assert_int_equal(inb(vm, ENABLE + 1), 0x07);
+	assert_int_equal(byte_in(vm, ENABLE + 1), 0x07);
 	out(vm, CONTROL, 2, 0x1c02);
 	assert_int_equal(in(vm, CONTROL, 2), 0x1c03);
 	assert_int_equal(vm->end, VM_END_NONE); /* without SLP_EN */
@@ -42,9 +42,9 @@ static void power_off(void **state) {
 	/* As two bytes. */
 	struct vm *vm = rig_create(1);
 
-	outb(vm, CONTROL, 0);
+	byte_out(vm, CONTROL, 0);
 	assert_int_equal(vm->end, VM_END_NONE);
-	outb(vm, CONTROL + 1, 0x34);
+	byte_out(vm, CONTROL + 1, 0x34);
 	assert_int_equal(vm->end, VM_END_POWEROFF);
 	rig_destroy(vm);
 }
@@ -81,7 +81,7 @@ static void timer(void **state) {
 	}
 	assert_in_range(last, 3579544, 3579545);
 	assert_int_equal(in(vm, PMIO_TIMER, 2), last & 0xffff);
-	assert_int_equal(inb(vm, PMIO_TIMER + 1), last >> 8 & 0xff);
+	assert_int_equal(byte_in(vm, PMIO_TIMER + 1), last >> 8 & 0xff);
 	out(vm, PMIO_TIMER, 4, 0);
 	assert_int_equal(in(vm, PMIO_TIMER, 4), last);
 	/* The top bit changes every 600 s. */
@@ -119,24 +119,24 @@ static void resets(void **state) {
 	for (u32 i = 0; i < ARRAY_SIZE(table); i++) {
 		struct vm *vm = rig_create(1);
 
-		outb(vm, table[i].port, table[i].first);
-		outb(vm, table[i].port, table[i].second);
+		byte_out(vm, table[i].port, table[i].first);
+		byte_out(vm, table[i].port, table[i].second);
 		assert_int_equal(vm->end, table[i].resets ? VM_END_RESET : VM_END_NONE);
 		rig_destroy(vm);
 	}
 	struct vm *vm = rig_create(1);
 
-	assert_int_equal(inb(vm, 0x64), 0xff);
-	outb(vm, 0xcf9, 0xfb);
-	assert_int_equal(inb(vm, 0xcf9), 0x0a);
+	assert_int_equal(byte_in(vm, 0x64), 0xff);
+	byte_out(vm, 0xcf9, 0xfb);
+	assert_int_equal(byte_in(vm, 0xcf9), 0x0a);
 	out(vm, 0xcf9, 2, 6); /* byte register */
 	assert_int_equal(vm->end, VM_END_NONE);
-	outb(vm, 0x92, 0xfe);
-	assert_int_equal(inb(vm, 0x92), 2);
-	outb(vm, 0x80, 0x5a);
-	assert_int_equal(inb(vm, 0x80), 0x5a);
-	outb(vm, 0xed, 1);
-	assert_int_equal(inb(vm, 0xed), 0xff);
+	byte_out(vm, 0x92, 0xfe);
+	assert_int_equal(byte_in(vm, 0x92), 2);
+	byte_out(vm, 0x80, 0x5a);
+	assert_int_equal(byte_in(vm, 0x80), 0x5a);
+	byte_out(vm, 0xed, 1);
+	assert_int_equal(byte_in(vm, 0xed), 0xff);
 	rig_destroy(vm);
 }
 
@@ -160,9 +160,9 @@ static void debug_exit_is_an_option(void **state) {
 
 	(void)state;
 	assert_int_equal(platform_create(vm, &options), 0);
-	outb(vm, 0xf4, 1);
+	byte_out(vm, 0xf4, 1);
 	assert_int_equal(vm->end, VM_END_NONE);
-	assert_int_equal(inb(vm, 0xf4), 0xff);
+	assert_int_equal(byte_in(vm, 0xf4), 0xff);
 	platform_destroy(vm);
 	platform_destroy(vm); /* nothing left: no effect */
 	options.phys_bits = 35;

@@ -9,13 +9,13 @@ enum { SEC, SEC_ALARM, MIN, MIN_ALARM, HOUR, HOUR_ALARM, WEEKDAY, DAY, MONTH, YE
 #define CENTURY 0x32
 
 static u8 rd(struct vm *vm, u8 reg) {
-	outb(vm, 0x70, reg);
-	return inb(vm, 0x71);
+	byte_out(vm, 0x70, reg);
+	return byte_in(vm, 0x71);
 }
 
 static void wr(struct vm *vm, u8 reg, u8 value) {
-	outb(vm, 0x70, reg);
-	outb(vm, 0x71, value);
+	byte_out(vm, 0x70, reg);
+	byte_out(vm, 0x71, value);
 }
 
 static bool line(struct vm *vm) { return vm->platform->ioapic.lines >> 8 & 1; }
@@ -298,8 +298,8 @@ static void cmos_bytes(void **state) {
 	for (u32 i = 0x40; i < 0x50; i++) assert_int_equal(rd(vm, (u8)(0x80 | i)), (u8)(i * 3));
 	/* A word writes index and data; the index does not read; nothing follows the data. */
 	out(vm, 0x70, 2, 0x5540);
-	assert_int_equal(inb(vm, 0x71), 0x55);
-	assert_int_equal(inb(vm, 0x70), 0xff);
+	assert_int_equal(byte_in(vm, 0x71), 0x55);
+	assert_int_equal(byte_in(vm, 0x70), 0xff);
 	assert_int_equal(in(vm, 0x71, 2), 0xff55);
 	/* A reset keeps the battery's bytes. */
 	platform_reset(vm);

@@ -11,8 +11,8 @@ enum { DATA = BASE, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
 static struct vm *make(void) {
 	struct vm *vm = rig_create(1);
 
-	outb(vm, MCR, 0x0b); /* OUT2 lets interrupts through */
-	inb(vm, MSR);
+	byte_out(vm, MCR, 0x0b); /* OUT2 lets interrupts through */
+	byte_in(vm, MSR);
 	return vm;
 }
 
@@ -24,12 +24,12 @@ static void reset_state(void **state) {
 	struct vm *vm = rig_create(1);
 
 	(void)state;
-	assert_int_equal(inb(vm, IER), 0);
-	assert_int_equal(inb(vm, IIR), 1);
-	assert_int_equal(inb(vm, LCR), 0);
-	assert_int_equal(inb(vm, MCR), 0);
-	assert_int_equal(inb(vm, LSR), 0x60);
-	assert_int_equal(inb(vm, MSR), 0xb0);
+	assert_int_equal(byte_in(vm, IER), 0);
+	assert_int_equal(byte_in(vm, IIR), 1);
+	assert_int_equal(byte_in(vm, LCR), 0);
+	assert_int_equal(byte_in(vm, MCR), 0);
+	assert_int_equal(byte_in(vm, LSR), 0x60);
+	assert_int_equal(byte_in(vm, MSR), 0xb0);
 	assert_false(line(vm));
 	/* A wider access is one to each register in turn: IER, IIR, LCR, MCR. */
 	assert_int_equal(in(vm, IER, 4), 0x00000100);
@@ -41,21 +41,21 @@ static void registers_hold(void **state) {
 
 	(void)state;
 	for (u32 i = 0; i < 256; i++) {
-		outb(vm, SCR, (u8)i);
-		assert_int_equal(inb(vm, SCR), i);
+		byte_out(vm, SCR, (u8)i);
+		assert_int_equal(byte_in(vm, SCR), i);
 	}
-	outb(vm, IER, 0xf0);
-	assert_int_equal(inb(vm, IER), 0);
-	outb(vm, MCR, 0xe0);
-	assert_int_equal(inb(vm, MCR), 0);
+	byte_out(vm, IER, 0xf0);
+	assert_int_equal(byte_in(vm, IER), 0);
+	byte_out(vm, MCR, 0xe0);
+	assert_int_equal(byte_in(vm, MCR), 0);
 	/* The divisor hides data and IER. */
-	outb(vm, LCR, 0x83);
-	outb(vm, DATA, 0x34);
-	outb(vm, IER, 0x12);
-	assert_int_equal(inb(vm, DATA), 0x34);
-	assert_int_equal(inb(vm, IER), 0x12);
-	outb(vm, LCR, 0x03);
-	assert_int_equal(inb(vm, IER), 0);
+	byte_out(vm, LCR, 0x83);
+	byte_out(vm, DATA, 0x34);
+	byte_out(vm, IER, 0x12);
+	assert_int_equal(byte_in(vm, DATA), 0x34);
+	assert_int_equal(byte_in(vm, IER), 0x12);
+	byte_out(vm, LCR, 0x03);
+	assert_int_equal(byte_in(vm, IER), 0);
 	assert_int_equal(rig_sent_count, 0);
 	rig_destroy(vm);
 }
@@ -65,8 +65,8 @@ static void all_bytes_are_sent(void **state) {
 
 	(void)state;
 	for (u32 i = 0; i < 256; i++) {
-		assert_int_equal(inb(vm, LSR), 0x60);
-		outb(vm, DATA, (u8)i);
+		assert_int_equal(byte_in(vm, LSR), 0x60);
+		byte_out(vm, DATA, (u8)i);
 	}
 	assert_int_equal(rig_sent_count, 256);
 	for (u32 i = 0; i < 256; i++) assert_int_equal(rig_sent[i], i);
@@ -77,24 +77,24 @@ static void transmitter_interrupt(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, IER, 2);
+	byte_out(vm, IER, 2);
 	assert_true(line(vm)); /* THR is empty: at once */
-	assert_int_equal(inb(vm, IIR), 2);
+	assert_int_equal(byte_in(vm, IIR), 2);
 	assert_false(line(vm)); /* reading IIR took it */
-	assert_int_equal(inb(vm, IIR), 1);
-	outb(vm, IER, 2); /* was set already */
+	assert_int_equal(byte_in(vm, IIR), 1);
+	byte_out(vm, IER, 2); /* was set already */
 	assert_false(line(vm));
-	outb(vm, DATA, 'x');
+	byte_out(vm, DATA, 'x');
 	assert_true(line(vm));
-	outb(vm, IER, 0);
+	byte_out(vm, IER, 0);
 	assert_false(line(vm));
-	assert_int_equal(inb(vm, IIR), 1);
-	outb(vm, IER, 2);
+	assert_int_equal(byte_in(vm, IIR), 1);
+	byte_out(vm, IER, 2);
 	assert_true(line(vm));
 	/* OUT2 is the gate of a PC. */
-	outb(vm, MCR, 0x03);
+	byte_out(vm, MCR, 0x03);
 	assert_false(line(vm));
-	outb(vm, MCR, 0x0b);
+	byte_out(vm, MCR, 0x0b);
 	assert_true(line(vm));
 	rig_destroy(vm);
 }
@@ -103,16 +103,16 @@ static void receiver_without_fifo(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, IER, 1);
+	byte_out(vm, IER, 1);
 	assert_true(rx(vm, 0xe1));
 	assert_true(line(vm));
-	assert_int_equal(inb(vm, IIR), 4);
-	assert_int_equal(inb(vm, LSR), 0x61);
+	assert_int_equal(byte_in(vm, IIR), 4);
+	assert_int_equal(byte_in(vm, LSR), 0x61);
 	assert_false(rx(vm, 0xe2)); /* the host keeps it */
-	assert_int_equal(inb(vm, DATA), 0xe1);
+	assert_int_equal(byte_in(vm, DATA), 0xe1);
 	assert_false(line(vm));
-	assert_int_equal(inb(vm, LSR), 0x60);
-	assert_int_equal(inb(vm, DATA), 0xe1); /* nothing new */
+	assert_int_equal(byte_in(vm, LSR), 0x60);
+	assert_int_equal(byte_in(vm, DATA), 0xe1); /* nothing new */
 	rig_destroy(vm);
 }
 
@@ -121,19 +121,19 @@ static void fifo_trigger_and_timeout(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, LCR, 0x03);
-	outb(vm, IER, 1);
+	byte_out(vm, LCR, 0x03);
+	byte_out(vm, IER, 1);
 	for (u32 i = 0; i < 4; i++) {
-		outb(vm, FCR, (u8)(i << 6 | 7));
-		assert_int_equal(inb(vm, IIR), 0xc1);
+		byte_out(vm, FCR, (u8)(i << 6 | 7));
+		assert_int_equal(byte_in(vm, IIR), 0xc1);
 		for (u32 n = 1; n <= 16; n++) {
 			assert_true(rx(vm, (u8)(0x80 + n)));
 			assert_int_equal(line(vm), n >= levels[i]);
 		}
 		assert_false(rx(vm, 0));
-		assert_int_equal(inb(vm, IIR), 0xc4);
+		assert_int_equal(byte_in(vm, IIR), 0xc4);
 		for (u32 n = 1; n <= 16; n++) {
-			assert_int_equal(inb(vm, DATA), 0x80 + n);
+			assert_int_equal(byte_in(vm, DATA), 0x80 + n);
 			assert_int_equal(line(vm), 16 - n >= levels[i]);
 		}
 	}
@@ -144,13 +144,13 @@ static void fifo_trigger_and_timeout(void **state) {
 	assert_false(line(vm));
 	fake_advance_ns(100000);
 	assert_true(line(vm));
-	assert_int_equal(inb(vm, IIR), 0xcc);
-	assert_int_equal(inb(vm, DATA), 1);
+	assert_int_equal(byte_in(vm, IIR), 0xcc);
+	assert_int_equal(byte_in(vm, DATA), 1);
 	assert_false(line(vm));
 	fake_advance_ns(4200000);
-	assert_int_equal(inb(vm, IIR), 0xcc);
-	assert_int_equal(inb(vm, DATA), 2);
-	assert_int_equal(inb(vm, IIR), 0xc1);
+	assert_int_equal(byte_in(vm, IIR), 0xcc);
+	assert_int_equal(byte_in(vm, DATA), 2);
+	assert_int_equal(byte_in(vm, IIR), 0xc1);
 	assert_int_equal(fake_timers_armed(), 0);
 	rig_destroy(vm);
 }
@@ -159,17 +159,17 @@ static void fifo_control(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, FCR, 0xc6); /* without enable nothing of it counts */
-	assert_int_equal(inb(vm, IIR) & 0xc0, 0);
-	outb(vm, FCR, 1);
-	assert_int_equal(inb(vm, IIR) & 0xc0, 0xc0);
+	byte_out(vm, FCR, 0xc6); /* without enable nothing of it counts */
+	assert_int_equal(byte_in(vm, IIR) & 0xc0, 0);
+	byte_out(vm, FCR, 1);
+	assert_int_equal(byte_in(vm, IIR) & 0xc0, 0xc0);
 	rx(vm, 1);
 	rx(vm, 2);
-	outb(vm, FCR, 3); /* clear the receiver */
-	assert_int_equal(inb(vm, LSR), 0x60);
+	byte_out(vm, FCR, 3); /* clear the receiver */
+	assert_int_equal(byte_in(vm, LSR), 0x60);
 	rx(vm, 1);
-	outb(vm, FCR, 0); /* switching clears too */
-	assert_int_equal(inb(vm, LSR), 0x60);
+	byte_out(vm, FCR, 0); /* switching clears too */
+	assert_int_equal(byte_in(vm, LSR), 0x60);
 	rig_destroy(vm);
 }
 
@@ -177,27 +177,27 @@ static void loopback(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, FCR, 7);
-	outb(vm, MCR, 0x1b);
+	byte_out(vm, FCR, 7);
+	byte_out(vm, MCR, 0x1b);
 	for (u32 i = 0; i < 256; i += 16) {
-		for (u32 n = 0; n < 16; n++) outb(vm, DATA, (u8)(i + n));
-		for (u32 n = 0; n < 16; n++) assert_int_equal(inb(vm, DATA), i + n);
+		for (u32 n = 0; n < 16; n++) byte_out(vm, DATA, (u8)(i + n));
+		for (u32 n = 0; n < 16; n++) assert_int_equal(byte_in(vm, DATA), i + n);
 	}
 	assert_int_equal(rig_sent_count, 0);
 	assert_false(rx(vm, 1)); /* the input is cut off */
 	/* The 17th byte is an overrun; the FIFO keeps what it has. */
-	outb(vm, IER, 4);
-	for (u32 n = 0; n < 17; n++) outb(vm, DATA, (u8)n);
-	assert_int_equal(inb(vm, IIR), 0xc6);
-	assert_int_equal(inb(vm, LSR), 0x63);
-	assert_int_equal(inb(vm, LSR), 0x61);
-	assert_int_equal(inb(vm, IIR), 0xc1);
-	assert_int_equal(inb(vm, DATA), 0);
+	byte_out(vm, IER, 4);
+	for (u32 n = 0; n < 17; n++) byte_out(vm, DATA, (u8)n);
+	assert_int_equal(byte_in(vm, IIR), 0xc6);
+	assert_int_equal(byte_in(vm, LSR), 0x63);
+	assert_int_equal(byte_in(vm, LSR), 0x61);
+	assert_int_equal(byte_in(vm, IIR), 0xc1);
+	assert_int_equal(byte_in(vm, DATA), 0);
 	/* A break comes back as a zero with a mark. */
-	outb(vm, FCR, 3);
-	outb(vm, LCR, 0x43);
-	assert_int_equal(inb(vm, LSR), 0x71);
-	assert_int_equal(inb(vm, DATA), 0);
+	byte_out(vm, FCR, 3);
+	byte_out(vm, LCR, 0x43);
+	assert_int_equal(byte_in(vm, LSR), 0x71);
+	assert_int_equal(byte_in(vm, DATA), 0);
 	rig_destroy(vm);
 }
 
@@ -205,24 +205,24 @@ static void modem_lines(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, IER, 8);
-	assert_int_equal(inb(vm, MSR), 0xb0);
+	byte_out(vm, IER, 8);
+	assert_int_equal(byte_in(vm, MSR), 0xb0);
 	/* In loopback DTR, RTS, OUT1, OUT2 are DSR, CTS, RI, DCD; changes leave their mark. */
 	for (u32 mcr = 0; mcr < 16; mcr++) {
 		u32 lines = (mcr & 1) << 5 | (mcr & 2) << 3 | (mcr & 4) << 4 | (mcr & 8) << 4;
 
-		outb(vm, MCR, (u8)(0x10 | mcr));
-		assert_int_equal(inb(vm, MSR) & 0xf0, lines);
-		assert_int_equal(inb(vm, MSR), lines);
+		byte_out(vm, MCR, (u8)(0x10 | mcr));
+		assert_int_equal(byte_in(vm, MSR) & 0xf0, lines);
+		assert_int_equal(byte_in(vm, MSR), lines);
 	}
-	outb(vm, MCR, 0x14);
-	inb(vm, MSR);
-	outb(vm, MCR, 0x16);
-	assert_int_equal(inb(vm, IIR), 0x00);
-	assert_int_equal(inb(vm, MSR), 0x51);
-	assert_int_equal(inb(vm, IIR), 0x01);
-	outb(vm, MCR, 0x12); /* trailing edge of RI */
-	assert_int_equal(inb(vm, MSR), 0x14);
+	byte_out(vm, MCR, 0x14);
+	byte_in(vm, MSR);
+	byte_out(vm, MCR, 0x16);
+	assert_int_equal(byte_in(vm, IIR), 0x00);
+	assert_int_equal(byte_in(vm, MSR), 0x51);
+	assert_int_equal(byte_in(vm, IIR), 0x01);
+	byte_out(vm, MCR, 0x12); /* trailing edge of RI */
+	assert_int_equal(byte_in(vm, MSR), 0x14);
 	rig_destroy(vm);
 }
 
@@ -230,21 +230,21 @@ static void interrupt_priorities(void **state) {
 	struct vm *vm = make();
 
 	(void)state;
-	outb(vm, FCR, 7);
-	outb(vm, MCR, 0x1b);
-	inb(vm, MSR);
-	outb(vm, MCR, 0x1f);
-	outb(vm, MCR, 0x1b);				  /* modem */
-	for (u32 n = 0; n < 17; n++) outb(vm, DATA, 'x'); /* overrun, data, transmitter */
-	outb(vm, IER, 0x0f);
-	assert_int_equal(inb(vm, IIR) & 15, 6);
-	inb(vm, LSR);
-	assert_int_equal(inb(vm, IIR) & 15, 4);
-	for (u32 n = 0; n < 16; n++) inb(vm, DATA);
-	assert_int_equal(inb(vm, IIR) & 15, 2);
-	assert_int_equal(inb(vm, IIR) & 15, 0);
-	inb(vm, MSR);
-	assert_int_equal(inb(vm, IIR) & 15, 1);
+	byte_out(vm, FCR, 7);
+	byte_out(vm, MCR, 0x1b);
+	byte_in(vm, MSR);
+	byte_out(vm, MCR, 0x1f);
+	byte_out(vm, MCR, 0x1b);			      /* modem */
+	for (u32 n = 0; n < 17; n++) byte_out(vm, DATA, 'x'); /* overrun, data, transmitter */
+	byte_out(vm, IER, 0x0f);
+	assert_int_equal(byte_in(vm, IIR) & 15, 6);
+	byte_in(vm, LSR);
+	assert_int_equal(byte_in(vm, IIR) & 15, 4);
+	for (u32 n = 0; n < 16; n++) byte_in(vm, DATA);
+	assert_int_equal(byte_in(vm, IIR) & 15, 2);
+	assert_int_equal(byte_in(vm, IIR) & 15, 0);
+	byte_in(vm, MSR);
+	assert_int_equal(byte_in(vm, IIR) & 15, 1);
 	rig_destroy(vm);
 }
 
@@ -254,12 +254,12 @@ static void line_changes_once(void **state) {
 	(void)state;
 	/* A burst of 16 bytes, as a driver with a FIFO writes it, is one edge. */
 	out(vm, 0x21, 1, 0);
-	outb(vm, FCR, 1);
-	outb(vm, IER, 2);
-	inb(vm, IIR);
+	byte_out(vm, FCR, 1);
+	byte_out(vm, IER, 2);
+	byte_in(vm, IIR);
 	vm->platform->pic.chip[0].edges = 0;
 	for (u32 n = 0; n < 16; n++) {
-		outb(vm, DATA, 'x');
+		byte_out(vm, DATA, 'x');
 		assert_int_equal(vm->platform->pic.chip[0].edges, n ? 0 : 0x10);
 		vm->platform->pic.chip[0].edges = 0;
 	}
