@@ -177,21 +177,35 @@ enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_wa
 	return emul_finish(&e, err);
 }
 
-int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, unsigned size,
-			 struct fault *fault) {
+static int find_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op,
+			struct fault *fault) {
+	int err = start(e);
+
+	if (!err) err = emul_operand(e, delta, size, access, op);
+	if (err) *fault = e->fault;
+	return err;
+}
+
+int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, u64 delta, void *to,
+			 unsigned size, struct fault *fault) {
 	struct emul e = {.vcpu = vcpu, .insn = *insn};
 	struct operand op;
-	u64 value;
-	int err = start(&e);
+	int err = find_operand(&e, delta, size, ACCESS_READ, &op, fault);
 
-	if (!err) err = emul_operand(&e, 0, size, ACCESS_READ, &op);
-	if (err) {
-		*fault = e.fault;
-		return err;
-	}
-	value = emul_read(&e, &op);
+	if (err) return err;
+	u64 value = emul_read(&e, &op);
 	__builtin_memcpy(to, &value, size);
 	return 0;
+}
+
+int emulate_write_operand(struct vcpu *vcpu, const struct insn *insn, u64 value, unsigned size,
+			  struct fault *fault) {
+	struct emul e = {.vcpu = vcpu, .insn = *insn};
+	struct operand op;
+	int err = find_operand(&e, 0, size, ACCESS_WRITE, &op, fault);
+
+	if (!err) emul_write(&e, &op, value);
+	return err;
 }
 
 int decode_current(struct vcpu *vcpu, struct insn *out) {

@@ -24,11 +24,14 @@ enum outcome emulate_mmio(struct vcpu *vcpu, gpa_t gpa, bool write, bool page_wa
 enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool in, bool rep);
 
 /*
- * Reads the ModRM memory operand of an instruction that decode_current() has found at RIP, 1 to 8
- * bytes. 0; E_FAULT with *fault set, not queued; E_BUSY: enter the guest again.
+ * Reads, or writes, the ModRM memory operand of an instruction that decode_current() has found at
+ * RIP, delta bytes on, 1 to 8 bytes. 0; E_FAULT with *fault set, not queued; E_BUSY: enter the
+ * guest again.
  */
-int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, void *to, unsigned size,
-			 struct fault *fault) __must_check;
+int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, u64 delta, void *to,
+			 unsigned size, struct fault *fault) __must_check;
+int emulate_write_operand(struct vcpu *vcpu, const struct insn *insn, u64 value, unsigned size,
+			  struct fault *fault) __must_check;
 
 /*
  * Fetches and decodes the instruction at RIP, which the processor has just fetched as well. 0: *out

@@ -61,7 +61,7 @@ static enum outcome lmsw(struct vcpu *vcpu, const struct insn *insn) {
 	u16 value = 0;
 
 	if (!insn_has_memory(insn)) return cr_lmsw(vcpu, (u16)vcpu->gpr[insn->rm]);
-	int err = emulate_read_operand(vcpu, insn, &value, sizeof(value), &fault);
+	int err = emulate_read_operand(vcpu, insn, 0, &value, sizeof(value), &fault);
 	if (err == E_FAULT) return fault_inject(vcpu, &fault);
 	if (err) return decode_outcome(err);
 	return cr_lmsw(vcpu, value);

@@ -589,10 +589,10 @@ static void reading_an_operand(void **state) {
 	memcpy(ram(DATA_GPA + 0x20), "\x34\x12\xff", 3);
 	rig_code((const u8[]){0x0f, 0x01, 0x33}, 3); /* LMSW (%rbx) */
 	assert_int_equal(decode_current(rig_vcpu, &insn), 0);
-	assert_int_equal(emulate_read_operand(rig_vcpu, &insn, &value, 2, &fault), 0);
+	assert_int_equal(emulate_read_operand(rig_vcpu, &insn, 0, &value, 2, &fault), 0);
 	assert_int_equal(value, 0x1234);
 	gpr()[RBX] = UNMAPPED;
-	assert_int_equal(emulate_read_operand(rig_vcpu, &insn, &value, 2, &fault), E_FAULT);
+	assert_int_equal(emulate_read_operand(rig_vcpu, &insn, 0, &value, 2, &fault), E_FAULT);
 	assert_int_equal(fault.vector, 14);
 	assert_int_equal(fault.address, UNMAPPED);
 	assert_false(rig_vcpu->exception.pending);
