@@ -98,6 +98,9 @@ struct backend {
 			    struct fault *fault);
 	void (*l2_fault)(struct vcpu *vcpu, const struct fault *fault);
 
+	/* The feature MSRs of VMX as a guest is to see them, from 480 on; NULL or all 0: none. */
+	const u64 *nested_msrs;
+
 	void (*tlb_flush)(struct vcpu *vcpu);
 	const struct exit_entry *exits; /* all of them; struct vcpu_trace has indices */
 	u32 nr_exits;

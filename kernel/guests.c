@@ -178,6 +178,7 @@ static int build_model(struct guest *g) {
 		/* What four levels of nested paging translate. */
 		.gpa_bits = (u8)min_u64(cpu_features.phys_bits, 48),
 		.is_amd = cpu_features.amd,
+		.vmx_msrs = backend->nested_msrs,
 	};
 	const struct cpu_model_config model = {
 		.nr_vcpus = g->config.cpus,

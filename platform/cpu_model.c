@@ -4,7 +4,7 @@
  * because Roost emulates it. What is not listed is not there, and its MSRs and control-register
  * bits fault.
  *
- * Not offered: VMX, MONITOR, five-level paging, performance counters, machine-check banks, and the
+ * Not offered: MONITOR, five-level paging, performance counters, machine-check banks, and the
  * speculation-control MSRs, which nothing here switches between vCPUs.
  */
 #include "platform/cpu_model.h"
@@ -58,6 +58,7 @@ enum source {
 	EMULATED, /* always there: Roost provides it */
 	EMULATED_AMD,
 	NESTED_AMD, /* the same, on AMD for a guest that may be a hypervisor */
+	NESTED_INTEL,
 };
 
 struct features {
@@ -80,6 +81,7 @@ static const struct features features[] = {
 	{W1_ECX, HOST, NEEDS_AVX, B(12) | B(28) | B(29)}, /* FMA, AVX, F16C */
 	{W1_ECX, EMULATED, 0, B(21) | B(24) | B(31)},	  /* x2APIC, TSC deadline, a hypervisor */
 	{W1_ECX, HOST, NEEDS_XSAVE, B(26)},		  /* XSAVE */
+	{W1_ECX, NESTED_INTEL, 0, B(5)},		  /* VMX */
 	/* x87, virtual-8086 extensions, debugging extensions, 4 MiB pages, TSC, MSRs, PAE,
 	 * CMPXCHG8B, SYSENTER, global pages, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSAVE, SSE, SSE2 */
 	{W1_EDX, HOST, 0,
@@ -133,6 +135,7 @@ static const struct features features[] = {
 };
 
 /* Bits that the rules below name. */
+#define W1_ECX_VMX	   5
 #define W1_ECX_PCID	   17
 #define W1_ECX_XSAVE	   26
 #define W1_EDX_HTT	   28
@@ -164,6 +167,7 @@ static const struct {
 	{X86_CR4_OSFXSR, W1_EDX, 24},
 	{X86_CR4_OSXMMEXCPT, W1_EDX, 25},
 	{X86_CR4_UMIP, W7_ECX, 2},
+	{X86_CR4_VMXE, W1_ECX, W1_ECX_VMX},
 	{X86_CR4_FSGSBASE, W7_EBX, 0},
 	{X86_CR4_PCIDE, W1_ECX, W1_ECX_PCID},
 	{X86_CR4_OSXSAVE, W1_ECX, W1_ECX_XSAVE},
@@ -256,6 +260,10 @@ static void build_xcr0(struct builder *b) {
 
 /* Those of the row that the guest gets. */
 static u32 features_offered(const struct builder *b, const struct features *f, u32 host) {
+	const u64 *vmx = b->host->vmx_msrs;
+
+	if (f->source == NESTED_INTEL)
+		return !b->host->is_amd && b->config->nested && vmx && *vmx ? f->bits : 0;
 	if (f->source != HOST && f->source != EMULATED && !b->host->is_amd) return 0;
 	if ((b->model->xcr0_allowed & f->needs) != f->needs) return 0;
 	if (f->source == NESTED_AMD && !b->config->nested) return 0;
@@ -305,6 +313,11 @@ static void build_reserved_bits(struct builder *b) {
 
 	m->has_svm = has(b, WX1_ECX, WX1_ECX_SVM);
 	if (m->has_svm) m->efer_allowed |= X86_EFER_SVME;
+	m->has_vmx = has(b, W1_ECX, W1_ECX_VMX);
+	if (m->has_vmx) {
+		__builtin_memcpy(m->vmx_msrs, b->host->vmx_msrs, sizeof(m->vmx_msrs));
+		m->vmx_msrs[VMX_FEATURE_CR4_FIXED1] = cr4;
+	}
 	m->has_rdtscp = has(b, WX1_EDX, WX1_EDX_RDTSCP) || has(b, W7_ECX, W7_ECX_RDPID);
 	m->has_xsaves = has(b, WD1_EAX, WD1_EAX_XSAVES);
 	m->has_pcid = has(b, W1_ECX, W1_ECX_PCID);

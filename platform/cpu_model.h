@@ -55,6 +55,11 @@ static inline u32 cpuid_slot(u32 leaf) {
 /* The APIC bus runs at 1 GHz; the APIC timer counts it (CPUID 0x40000010 EBX, 0x15 ECX). */
 #define APIC_BUS_KHZ 1000000u
 
+/* VMX's feature MSRs (SDM 3D appendix A): 480 to 490. */
+#define VMX_FEATURE_MSR	       0x480u
+#define VMX_FEATURE_MSRS       17
+#define VMX_FEATURE_CR4_FIXED1 9
+
 struct xsave_component {
 	u32 size, offset; /* in the standard format; size 0: not there */
 	bool align64;	  /* starts on a multiple of 64 in the compacted format */
@@ -87,6 +92,8 @@ struct cpu_model {
 	bool has_pcid;
 	bool has_gbpages;
 	bool has_svm; /* the guest may be a hypervisor */
+	bool has_vmx;
+	u64 vmx_msrs[VMX_FEATURE_MSRS];
 };
 
 /* What the back end knows about the machine below. */
@@ -97,6 +104,8 @@ struct cpu_model_host {
 	u8 gpa_bits;	/* width of guest physical addresses that nested paging translates */
 	bool is_amd;	/* AMD or Hygon; else Intel */
 	bool no_xsavec; /* XSAVEC, and XSAVES with it, cannot be trusted */
+	/* VMX's feature MSRs as a guest may have them; NULL or all 0: it is not offered. */
+	const u64 *vmx_msrs;
 };
 
 struct cpu_model_config {

@@ -33,6 +33,7 @@ static bool exists(const struct cpu_model *model, u8 vendor) {
 	case MSR_AMD: return model->is_amd;
 	case MSR_INTEL: return !model->is_amd;
 	case MSR_SVM: return model->has_svm;
+	case MSR_VMX: return model->has_vmx;
 	case MSR_RDTSCP: return model->has_rdtscp;
 	default: return model->has_xsaves;
 	}

@@ -57,7 +57,7 @@ int msr_write(struct vcpu *vcpu, u32 msr, u64 value) __must_check;
 /* ---- the table ---- */
 
 /* Where an MSR exists: everywhere, for one vendor, or with the feature that has it. */
-enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL, MSR_SVM, MSR_RDTSCP, MSR_XSAVES };
+enum msr_vendor { MSR_ANY, MSR_AMD, MSR_INTEL, MSR_SVM, MSR_VMX, MSR_RDTSCP, MSR_XSAVES };
 
 struct msr_range {
 	u32 first, last; /* both inclusive */

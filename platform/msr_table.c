@@ -47,8 +47,8 @@ static int read_value(struct vcpu *vcpu, u32 msr, u64 *value) {
 	case 0x10: *value = guest_tsc(vcpu); break;
 	case 0x1b: *value = vcpu->lapic->base; break;
 	case 0x2ff: *value = vcpu->msrs->mtrr_def_type; break;
-	case 0x3a: /* FEATURE_CONTROL: VMX off, and locked: it cannot be turned on (SDM 3C 23.7) */
-		*value = BIT(0);
+	case 0x3a: /* FEATURE_CONTROL: locked, and VMX on where it is offered (SDM 3C 23.7) */
+		*value = vcpu->vm->cpu_model->has_vmx ? BIT(0) | BIT(2) : BIT(0);
 		break;
 	case 0x8b: /* a microcode revision that exists, so that systems do not complain */
 		*value = is_amd(vcpu) ? 0x01000065 : 1ul << 32;
@@ -250,6 +250,11 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
 
 /* ---- models and revisions ---- */
 
+static int read_vmx(struct vcpu *vcpu, u32 msr, u64 *value) {
+	*value = vcpu->vm->cpu_model->vmx_msrs[msr - VMX_FEATURE_MSR];
+	return 0;
+}
+
 /* LOCK fixes itself and SVMDIS, which cannot be set while SVM is in use (APM 2 15.30.1). */
 static int write_vm_cr(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 	u64 *vm_cr = &vcpu->msrs->vm_cr, fixed = VM_CR_LOCK | VM_CR_SVMDIS;
@@ -292,6 +297,7 @@ const struct msr_range msr_table[] = {
 	{0x268, 0x26f, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix4K */
 	{0x277, 0x277, MSR_ANY, read_vreg, write_pat},		    /* PAT */
 	{0x2ff, 0x2ff, MSR_ANY, read_value, write_mtrr_def_type},
+	{VMX_FEATURE_MSR, VMX_FEATURE_MSR + VMX_FEATURE_MSRS - 1, MSR_VMX, read_vmx, NULL},
 	{MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, MSR_ANY, read_value, write_value},
 	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
 	{0xda0, 0xda0, MSR_XSAVES, read_zero, write_zero_only}, /* XSS: no component is offered */

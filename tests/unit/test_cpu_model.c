@@ -430,14 +430,46 @@ static void random_cpuid(u32 nr, u32 sub, u32 out[4]) {
 }
 
 /* Whatever a host claims, the record is in order and every question has an answer. */
+/* As the back end of an Intel machine says, and never on AMD's. */
+static void test_vmx_is_offered(void **state) {
+	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = KHZ, .nested = true};
+	u64 msrs[VMX_FEATURE_MSRS] = {0x1234};
+	struct cpu_model_host host = {.host_cpuid = fake_intel_cpuid, .vmx_msrs = msrs};
+
+	(void)state;
+	assert_int_equal(cpu_model_build(&model, &host, &config), 0);
+	assert_true(model.has_vmx);
+	assert_true(leaf(1, 0)->ecx >> 5 & 1);
+	assert_false(model.cr4_reserved & X86_CR4_VMXE);
+	assert_int_equal(model.vmx_msrs[0], 0x1234);
+	assert_int_equal(model.vmx_msrs[VMX_FEATURE_CR4_FIXED1], ~model.cr4_reserved);
+	config.nested = false;
+	assert_int_equal(cpu_model_build(&model, &host, &config), 0);
+	assert_false(model.has_vmx);
+	assert_false(leaf(1, 0)->ecx >> 5 & 1);
+	assert_true(model.cr4_reserved & X86_CR4_VMXE);
+	config.nested = true;
+	msrs[0] = 0;
+	assert_int_equal(cpu_model_build(&model, &host, &config), 0);
+	assert_false(model.has_vmx);
+	host.vmx_msrs = NULL;
+	assert_int_equal(cpu_model_build(&model, &host, &config), 0);
+	assert_false(model.has_vmx);
+	msrs[0] = 1;
+	host = (struct cpu_model_host){
+		.host_cpuid = fake_amd_cpuid, .is_amd = true, .vmx_msrs = msrs};
+	assert_int_equal(cpu_model_build(&model, &host, &config), 0);
+	assert_false(model.has_vmx);
+}
+
 static void test_any_host_gives_a_sound_record(void **state) {
 	struct cpu_model_config config = {.nr_vcpus = 1, .tsc_khz = KHZ};
 	unsigned built = 0;
 
 	(void)state;
 	for (u32 round = 0; round < 2000; round++) {
-		struct cpu_model_host host = {random_cpuid, ~0ul, (u8)(round & 63), round & 1,
-					      round & 2};
+		struct cpu_model_host host = {random_cpuid, ~0ul,      (u8)(round & 63),
+					      round & 1,    round & 2, NULL};
 		int err;
 
 		config.nr_vcpus = 1 + round % VM_MAX_VCPUS;
@@ -459,6 +491,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vendor_and_model_are_the_hosts),
 		cmocka_unit_test(test_svm_is_offered),
+		cmocka_unit_test(test_vmx_is_offered),
 		cmocka_unit_test(test_nothing_unlisted_leaks),
 		cmocka_unit_test(test_emulated_features_are_always_there),
 		cmocka_unit_test(test_features_go_with_their_state),
