@@ -224,6 +224,7 @@ static const u32 guest_msrs[] = {
 static const u8 x2apic_reads[][2] = {{0x02, 0x03}, {0x08, 0x08}, {0x0a, 0x0a}, {0x0d, 0x0d},
 				     {0x0f, 0x28}, {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
 static const u8 x2apic_writes[] = {0x08 /* TPR */, 0x0b /* EOI */, 0x3f /* self IPI */};
+#define MAX_PASSING 8 /* SYSENTER, STAR to SFMASK, FS base to TSC_AUX: twice, and room */
 
 /* Four maps of 1 KiB: reads of low and high MSRs, then writes (SDM 3C 24.6.9). */
 static void pass_msr(u8 *map, u32 msr, bool read, bool write) {
@@ -243,6 +244,16 @@ static void pass_x2apic(u8 *map) {
 			pass_msr(map, X86_MSR_X2APIC + reg, true, false);
 }
 
+/* The bytes of the map that let something pass. */
+static u16 passing[MAX_PASSING];
+static unsigned nr_passing;
+static const u8 *plain_map; /* without x2APIC's registers */
+
+void vmx_msr_bitmap_merge(u8 *to, const u8 *l1) {
+	for (unsigned i = 0; i < nr_passing; i++)
+		to[passing[i]] = l1 ? plain_map[passing[i]] | l1[passing[i]] : 0xff;
+}
+
 int vmx_msr_bitmap_init(void) {
 	for (unsigned n = 0; n < ARRAY_SIZE(msr_bitmaps); n++) {
 		u8 *map = page_alloc(PAGE_SIZE);
@@ -255,6 +266,9 @@ int vmx_msr_bitmap_init(void) {
 		if (n) pass_x2apic(map);
 		msr_bitmaps[n] = virt_to_phys(map);
 	}
+	plain_map = phys_to_virt(msr_bitmaps[0]);
+	for (u16 i = 0; i < PAGE_SIZE && nr_passing < MAX_PASSING; i++)
+		if (plain_map[i] != 0xff) passing[nr_passing++] = i;
 	return 0;
 }
 
@@ -269,11 +283,11 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	u64 reserved = vcpu->vm->cpu_model->cr4_reserved;
 
-	arch->cr0_owned = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_WP |
-			  X86_CR0_AM | X86_CR0_PG;
-	arch->cr4_owned = ~(reserved | X86_CR4_MCE | vmx_config.cr4_fixed);
-	vmwrite(VMCS(cr0_mask), ~arch->cr0_owned);
-	vmwrite(VMCS(cr4_mask), ~arch->cr4_owned);
+	arch->level.cr0_owned = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_WP |
+				X86_CR0_AM | X86_CR0_PG;
+	arch->level.cr4_owned = ~(reserved | X86_CR4_MCE | vmx_config.cr4_fixed);
+	vmwrite(VMCS(cr0_mask), ~arch->level.cr0_owned);
+	vmwrite(VMCS(cr4_mask), ~arch->level.cr4_owned);
 }
 
 /* The MSRs may be passed only where the processor virtualizes them: they would be the host's. */
@@ -288,13 +302,13 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	const struct vmx_config *c = &vmx_config;
 
-	arch->proc = c->proc;
+	arch->level.proc = c->proc;
 	vmwrite(VMCS(pin_controls), c->pin);
 	vmwrite(VMCS(proc_controls), c->proc);
 	vmx_set_x2apic(false);
 	vmwrite(VMCS(exit_controls), c->exit);
 	vmwrite(VMCS(entry_controls), c->entry);
-	vmwrite(VMCS(exception_bitmap), BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC));
+	vmwrite(VMCS(exception_bitmap), VMX_EXCEPTIONS);
 	vmwrite(VMCS(pf_error_mask), 0);
 	vmwrite(VMCS(pf_error_match), 0);
 	vmwrite(VMCS(cr3_targets), 0);
@@ -306,8 +320,9 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	vmwrite(VMCS(tpr_threshold), 0);
 	for (unsigned i = 0; i < 4 && c->proc2 & PROC2_VID; i++) vmwrite(VMCS_AT(eoi_exits, i), 0);
 	vmwrite(VMCS(link), ~0ul);
-	vmwrite(VMCS(eptp), vcpu->vm->gmem->pt.root | c->ept_flags);
-	if (arch->vpid) vmwrite(VMCS(vpid), arch->vpid);
+	arch->level.eptp = vcpu->vm->gmem->pt.root | c->ept_flags;
+	vmwrite(VMCS(eptp), arch->level.eptp);
+	if (arch->level.vpid) vmwrite(VMCS(vpid), arch->level.vpid);
 	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
 	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
 	setup_cr_masks(vcpu);

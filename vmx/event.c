@@ -2,27 +2,33 @@
  * Events into the guest (SDM 3C 26.6, 26.7): injection, windows, and events whose delivery an exit
  * interrupted. NMI blocking is the CPU's own, by virtual NMIs.
  */
+#include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
 #include "vmx/vmx.h"
 
 #define DR6_ALL 0xe00ful /* B0 to B3, BD, BS, BT: what the qualification of #DB tells */
 
-static void set_proc(struct vmx_vcpu *arch, u32 value) {
-	if (arch->proc == value) return;
-	arch->proc = value;
-	vmwrite(VMCS(proc_controls), value);
+/* The windows of L1's for its L2 are always open. */
+static void set_window(struct vcpu *vcpu, u64 window, bool open) {
+	struct vmx_level *level = &vmx_of(vcpu)->level;
+	u32 bit = (u32)window, value = open ? level->proc | bit : level->proc & ~bit;
+
+	if (unlikely(vcpu->l2)) value |= (u32)vmx_of(vcpu)->nested.vmcs12->proc_controls & bit;
+	vmx_set_proc(level, value);
 }
 
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
 
 bool vmx_interrupt_allowed(struct vcpu *vcpu) {
+	if (unlikely(vcpu->l2) && vmx_l1_takes_interrupts(vcpu)) return true;
 	if (!(vcpu->rflags & X86_RFLAGS_IF)) return false;
 	vmx_borrow(vcpu);
 	return !(vmread(VMCS(guest_shadow)) & SHADOW_NEXT);
 }
 
 bool vmx_nmi_allowed(struct vcpu *vcpu) {
+	if (unlikely(vcpu->l2) && vmx_l1_takes_nmis(vcpu)) return true;
 	vmx_borrow(vcpu);
 	return !(vmread(VMCS(guest_shadow)) & (SHADOW_NEXT | SHADOW_NMI));
 }
@@ -51,11 +57,23 @@ void vmx_inject(struct vcpu *vcpu, const struct event *event) {
 	queue(vmx_of(vcpu), info);
 }
 
-void vmx_interrupt_window(struct vcpu *vcpu, bool open) {
-	struct vmx_vcpu *arch = vmx_of(vcpu);
+/*
+ * L1 gets the exit as soon as the event that is queued for L2 has been delivered, whatever L2 does:
+ * the entry ends by itself, or by an interrupt that this CPU sends to itself.
+ */
+static void exit_behind_event(void) {
+	if (vmx_config.pin & PIN_TICK)
+		vmwrite(VMCS(tick), 0);
+	else
+		smp_kick_self();
+}
 
-	set_proc(arch, open ? arch->proc | (u32)PROC_INTERRUPT_WINDOW
-			    : arch->proc & (u32)~PROC_INTERRUPT_WINDOW);
+void vmx_interrupt_window(struct vcpu *vcpu, bool open) {
+	if (unlikely(vcpu->l2) && vmx_l1_takes_interrupts(vcpu)) {
+		if (open) exit_behind_event();
+		return;
+	}
+	set_window(vcpu, PROC_INTERRUPT_WINDOW, open);
 }
 
 enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu) {
@@ -65,11 +83,14 @@ enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu) {
 }
 
 void vmx_nmi_window(struct vcpu *vcpu) {
-	set_proc(vmx_of(vcpu), vmx_of(vcpu)->proc | (u32)PROC_NMI_WINDOW);
+	if (unlikely(vcpu->l2) && vmx_l1_takes_nmis(vcpu))
+		exit_behind_event();
+	else
+		set_window(vcpu, PROC_NMI_WINDOW, true);
 }
 
 enum outcome vmx_exit_nmi_window(struct vcpu *vcpu) {
-	set_proc(vmx_of(vcpu), vmx_of(vcpu)->proc & (u32)~PROC_NMI_WINDOW);
+	set_window(vcpu, PROC_NMI_WINDOW, false);
 	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;
 }
@@ -131,7 +152,7 @@ void vmx_take_exit_event(struct vcpu *vcpu) {
 		__attribute__((fallthrough));
 	case EVENT_TYPE_INTERRUPT: queue(vmx_of(vcpu), info & (EVENT_VALID | 0x7fful)); break;
 	case EVENT_TYPE_EXCEPTION:
-		vcpu->exception.pending = true;
+		vcpu->exception.pending = vcpu->exception.again = true;
 		vcpu->exception.vector = (u8)info;
 		/* Bochs 2.7 reports error codes of real mode, which has none. */
 		vcpu->exception.has_error =
@@ -139,6 +160,11 @@ void vmx_take_exit_event(struct vcpu *vcpu) {
 		vcpu->exception.error = (u32)vmread(VMCS(vectoring_error));
 		vcpu_request_self(vcpu, REQ_EVENT);
 		break;
-	default: break;
+	default:
+		if (likely(!vcpu->l2)) break;
+		/* L1 may have injected it where no such instruction is (SDM 3C 26.6.1.1). */
+		vmwrite(VMCS(entry_length), vmread(VMCS(instruction_length)));
+		queue(vmx_of(vcpu), info & (EVENT_VALID | 0x7fful));
+		break;
 	}
 }

@@ -46,22 +46,30 @@ static enum outcome exit_io(struct vcpu *vcpu) {
 	return exit_in_out(vcpu, port, size, in);
 }
 
-static enum outcome exit_ept_violation(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS(qualification));
-	gpa_t gpa = vmread(VMCS(guest_pa));
-	bool write = info & EPT_QUAL_WRITE;
-	bool fetch = info & EPT_QUAL_FETCH;
+enum outcome vmx_ept_device(struct vcpu *vcpu, gpa_t gpa, u64 info) {
 	bool page_walk = !(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL);
 
+	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
+	if (info & EPT_QUAL_FETCH) return inject_ud(vcpu);
+	vmx_need_rsp(vcpu);
+	return emulate_mmio(vcpu, gpa, info & EPT_QUAL_WRITE, page_walk);
+}
+
+void vmx_resume_delivery(struct vcpu *vcpu, u64 info) {
 	vmx_take_exit_event(vcpu);
 	/* The IRET that ended NMI blocking runs again (SDM 3C 27.2.3). */
 	if (unlikely((info & EPT_QUAL_NMI_UNBLOCKED) && !vmx_of(vcpu)->event))
 		vmwrite(VMCS(guest_shadow), vmread(VMCS(guest_shadow)) | SHADOW_NMI);
-	if (gmem_fault(vcpu->vm->gmem, gpa, write, fetch) == 0) return RESUME;
-	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
-	if (fetch) return inject_ud(vcpu);
-	vmx_need_rsp(vcpu);
-	return emulate_mmio(vcpu, gpa, write, page_walk);
+}
+
+static enum outcome exit_ept_violation(struct vcpu *vcpu) {
+	u64 info = vmread(VMCS(qualification));
+	gpa_t gpa = vmread(VMCS(guest_pa));
+
+	vmx_resume_delivery(vcpu, info);
+	if (gmem_fault(vcpu->vm->gmem, gpa, info & EPT_QUAL_WRITE, info & EPT_QUAL_FETCH) == 0)
+		return RESUME;
+	return vmx_ept_device(vcpu, gpa, info);
 }
 
 static enum outcome exit_ept_misconfig(struct vcpu *vcpu) {
@@ -80,7 +88,7 @@ static enum outcome exit_task_switch(struct vcpu *vcpu) {
 static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 number) {
 	struct vmx_limits limits = {
 		.caps = vmx_config.caps,
-		.current = vmx_of(vcpu)->vmcs_pa,
+		.current = vmx_of(vcpu)->level.vmcs_pa,
 		.debugctl = DEBUGCTL_DEFINED,
 		.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE,
 		.ia32e = true,
@@ -182,7 +190,15 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[16] = {"RDTSC", unasked_tsc},
 	[17] = {"RSM", inject_ud},
 	[REASON_VMCALL] = {"VMCALL", hypercall_exit},
-	[19 ... 27] = {"VMX instruction", inject_ud},
+	[REASON_VMCLEAR] = {"VMCLEAR", vmx_exit_vmptr},
+	[REASON_VMLAUNCH] = {"VMLAUNCH", vmx_exit_vmentry},
+	[REASON_VMPTRLD] = {"VMPTRLD", vmx_exit_vmptr},
+	[REASON_VMPTRST] = {"VMPTRST", vmx_exit_vmptrst},
+	[REASON_VMREAD] = {"VMREAD", vmx_exit_vmread},
+	[REASON_VMRESUME] = {"VMRESUME", vmx_exit_vmentry},
+	[REASON_VMWRITE] = {"VMWRITE", vmx_exit_vmwrite},
+	[REASON_VMXOFF] = {"VMXOFF", vmx_exit_vmxoff},
+	[REASON_VMXON] = {"VMXON", vmx_exit_vmxon},
 	[REASON_CR] = {"control register", vmx_exit_cr},
 	[29] = {"debug register", unasked_stop},
 	[REASON_IO] = {"port I/O", exit_io},
@@ -202,10 +218,10 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[47] = {"LDTR or TR", unasked_stop},
 	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation},
 	[49] = {"EPT misconfiguration", exit_ept_misconfig},
-	[50] = {"INVEPT", inject_ud},
+	[REASON_INVEPT] = {"INVEPT", vmx_exit_invalidate},
 	[REASON_RDTSCP] = {"RDTSCP", unasked_tsc},
 	[REASON_TICK] = {"tick", exit_tick},
-	[53] = {"INVVPID", inject_ud},
+	[REASON_INVVPID] = {"INVVPID", vmx_exit_invalidate},
 	[REASON_WBINVD] = {"WBINVD", exit_nop},
 	[55] = {"XSETBV", xsetbv_exit},
 	[REASON_APIC_WRITE] = {"APIC write", vmx_exit_apic_write},
@@ -221,6 +237,8 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[67 ... 68] = {"TPAUSE", unasked_ud},
 	[69] = {"LOADIWKEY", unasked_ud},
 };
+
+enum outcome vmx_handle(struct vcpu *vcpu, u64 index) { return vmx_exits[index].handler(vcpu); }
 
 /* ---- the way through ---- */
 
@@ -269,28 +287,29 @@ bool vmx_exit(struct vcpu *vcpu) {
 	u64 rflags = vmread(VMCS(guest_rflags));
 
 	if (unlikely(index >= NR_REASONS)) index = odd_reason(index);
-	vcpu->rip = rip;
-	vcpu->rflags = rflags;
+	vcpu->rip = arch->saved_rip = rip;
+	vcpu->rflags = arch->saved_rflags = rflags;
 	vcpu->next_rip = 0;
 	arch->rsp_known = false;
 	arch->event = false;
 	note_exit(vcpu, rip, index);
-	enum outcome outcome = vmx_exits[index].handler(vcpu);
+	enum outcome outcome =
+		likely(!vcpu->l2) ? vmx_exits[index].handler(vcpu) : vmx_nested_exit(vcpu, index);
 	if (outcome == ADVANCE) advance(vcpu);
 	if (unlikely(vcpu_needs_prepare(vcpu)) && !vcpu_prepare(vcpu)) {
 		vmx_need_rsp(vcpu);
 		return false;
 	}
-	if (vcpu->rip != rip) vmwrite(VMCS(guest_rip), vcpu->rip);
-	if (unlikely(vcpu->rflags != rflags)) vmwrite(VMCS(guest_rflags), vcpu->rflags);
+	if (vcpu->rip != arch->saved_rip) vmwrite(VMCS(guest_rip), vcpu->rip);
+	if (unlikely(vcpu->rflags != arch->saved_rflags)) vmwrite(VMCS(guest_rflags), vcpu->rflags);
 	if (unlikely(arch->rsp_known) && vcpu->gpr[RSP] != arch->saved_rsp)
 		vmwrite(VMCS(guest_rsp), vcpu->gpr[RSP]);
-	if (unlikely(arch->flush)) vmx_tlb_enter(vcpu);
+	if (unlikely(arch->level.flush || vcpu->l2)) vmx_tlb_enter(vcpu);
 	return true;
 }
 
 bool vmx_entry_refused(struct vcpu *vcpu) {
-	vmx_of(vcpu)->launched = 0;
+	vmx_of(vcpu)->level.launched = 0;
 	entry_refused(vcpu, "VM-instruction error", vmread(VMCS(instruction_error)));
 	return false;
 }

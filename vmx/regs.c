@@ -41,14 +41,28 @@ void vmx_put_msrs(struct vmx_vcpu *arch) {
 	arch->dr6 = read_dr6();
 }
 
-static u64 read_cr0_seen(const struct vmx_vcpu *arch) {
-	return (vmread(VMCS(guest_cr0)) & arch->cr0_owned) |
-	       (vmread(VMCS(cr0_shadow)) & ~arch->cr0_owned);
+/*
+ * The registers as they work in the guest. Where L1 has a bit of its L2's, the shadow is what L2
+ * reads; what works is what L1 has put into VMCS 12, if Roost does not leave that to the guest.
+ */
+static u64 working_cr0(const struct vmx_vcpu *arch) {
+	const struct vmx_level *level = &arch->level;
+	u64 shadow = vmread(VMCS(cr0_shadow));
+
+	if (unlikely(level->cr0_l1))
+		shadow = (shadow & ~level->cr0_l1) |
+			 (arch->nested.vmcs12->guest_cr0 & level->cr0_l1);
+	return (vmread(VMCS(guest_cr0)) & level->cr0_owned) | (shadow & ~level->cr0_owned);
 }
 
-static u64 read_cr4_seen(const struct vmx_vcpu *arch) {
-	return (vmread(VMCS(guest_cr4)) & arch->cr4_owned) |
-	       (vmread(VMCS(cr4_shadow)) & ~arch->cr4_owned);
+static u64 working_cr4(const struct vmx_vcpu *arch) {
+	const struct vmx_level *level = &arch->level;
+	u64 shadow = vmread(VMCS(cr4_shadow));
+
+	if (unlikely(level->cr4_l1))
+		shadow = (shadow & ~level->cr4_l1) |
+			 (arch->nested.vmcs12->guest_cr4 & level->cr4_l1);
+	return (vmread(VMCS(guest_cr4)) & level->cr4_owned) | (shadow & ~level->cr4_owned);
 }
 
 static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
@@ -56,8 +70,8 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 
 	if (msr < NR_GUEST_MSRS) return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
 	switch (reg) {
-	case VREG_CR0: return read_cr0_seen(arch);
-	case VREG_CR4: return read_cr4_seen(arch);
+	case VREG_CR0: return working_cr0(arch);
+	case VREG_CR4: return working_cr4(arch);
 	case VREG_CR2: return arch->loaded ? read_cr2() : arch->cr2;
 	case VREG_DR6: return arch->loaded ? read_dr6() : arch->dr6;
 	case VREG_TSC_AUX: return fpu_tsc_aux(&arch->fpu);
@@ -76,15 +90,21 @@ static void set_long_mode(bool on) {
 }
 
 /* LMA = LME and PG (SDM 3A 9.8.5). CD and NW are kept for the guest to see, and have no effect. */
-static void set_cr0(u64 value) {
-	vmwrite(VMCS(cr0_shadow), value);
+static void set_cr0(const struct vmx_vcpu *arch, u64 value) {
+	u64 l1 = arch->level.cr0_l1;
+
+	vmwrite(VMCS(cr0_shadow),
+		unlikely(l1) ? (value & ~l1) | (arch->nested.vmcs12->cr0_shadow & l1) : value);
 	vmwrite(VMCS(guest_cr0),
 		(value | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
 	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS(guest_efer)) & X86_EFER_LME));
 }
 
-static void set_cr4(u64 value) {
-	vmwrite(VMCS(cr4_shadow), value);
+static void set_cr4(const struct vmx_vcpu *arch, u64 value) {
+	u64 l1 = arch->level.cr4_l1;
+
+	vmwrite(VMCS(cr4_shadow),
+		unlikely(l1) ? (value & ~l1) | (arch->nested.vmcs12->cr4_shadow & l1) : value);
 	vmwrite(VMCS(guest_cr4), value | vmx_config.cr4_fixed | X86_CR4_MCE);
 }
 
@@ -97,8 +117,8 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 		return;
 	}
 	switch (reg) {
-	case VREG_CR0: set_cr0(value); return;
-	case VREG_CR4: set_cr4(value); return;
+	case VREG_CR0: set_cr0(arch, value); return;
+	case VREG_CR4: set_cr4(arch, value); return;
 	case VREG_EFER:
 		value &= ~X86_EFER_LMA;
 		vmwrite(VMCS(guest_efer), value | (vmread(VMCS(guest_efer)) & X86_EFER_LMA));
@@ -168,19 +188,24 @@ u32 vmx_privilege(struct vcpu *vcpu) {
 }
 
 void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
+	struct vmx_level *level = &vmx_of(vcpu)->level;
+
 	vmx_borrow(vcpu);
+	if (unlikely(vcpu->l2)) offset += vmx_nested_tsc_offset(vcpu);
+	level->tsc_offset = offset;
 	vmwrite(VMCS(tsc_offset), offset);
 }
 
 void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
+	vmx_nested_reset(vcpu);
 	vmx_borrow(vcpu);
 	if (!init) fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
 	arch->event = false;
-	arch->proc = vmx_config.proc;
-	vmwrite(VMCS(proc_controls), arch->proc);
+	arch->level.proc = vmx_config.proc;
+	vmwrite(VMCS(proc_controls), arch->level.proc);
 	vmwrite(VMCS(entry_event), 0);
 	vmwrite(VMCS(guest_shadow), 0);
 	vmwrite(VMCS(guest_activity), 0);

@@ -22,11 +22,11 @@ struct invalidation {
 
 static _Atomic u32 last_vpid;
 
-int vmx_new_vpid(struct vmx_vcpu *arch) {
+int vmx_new_vpid(struct vmx_level *level) {
 	if (!(vmx_config.proc2 & PROC2_VPID)) return 0;
 	u32 vpid = atomic_fetch_add(&last_vpid, 1) + 1;
 	if (vpid > LAST_VPID) return E_NOMEM;
-	arch->vpid = (u16)vpid;
+	level->vpid = (u16)vpid;
 	return 0;
 }
 
@@ -46,10 +46,19 @@ static void invvpid(u16 vpid) {
 	__asm__ volatile("invvpid %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
 }
 
-void vmx_tlb_flush(struct vcpu *vcpu) {
-	vmx_of(vcpu)->flush = true;
+void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2) {
+	struct fetch_cache *fetch = vcpu->fetches[l2];
+
+	level->flush = true;
 	/* What was found through the old tables is not to be found again. */
-	memset(vcpu->fetch, 0, sizeof(*vcpu->fetch));
+	memset(fetch->pages, 0, sizeof(fetch->pages));
+}
+
+void vmx_tlb_flush(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	vmx_tlb_flush_level(vcpu, &arch->level, vcpu->l2);
+	if (arch->other.vmcs) vmx_tlb_flush_level(vcpu, &arch->other, !vcpu->l2);
 }
 
 void vmx_tlb_enter(struct vcpu *vcpu) {
@@ -57,15 +66,16 @@ void vmx_tlb_enter(struct vcpu *vcpu) {
 	struct ptable *pt = &vcpu->vm->gmem->pt;
 	u64 generation = pt_generation(pt);
 
-	if (!arch->flush && arch->flushed_generation == generation) return;
+	if (unlikely(vcpu->l2)) vmx_nested_tlb_enter(vcpu);
+	if (!arch->level.flush && arch->level.flushed_generation == generation) return;
 #ifdef ROOST_DEBUG
-	if (!arch->flush)
+	if (!arch->level.flush)
 		panic("vCPU %u entered with nested page tables changed and not flushed", vcpu->id);
 #endif
-	if (arch->moved || arch->flushed_generation != generation)
-		invept(pt->root | vmx_config.ept_flags);
+	if (arch->level.moved || arch->level.flushed_generation != generation)
+		invept(arch->level.eptp);
 	/* Without VPIDs every entry and exit does this. */
-	if (arch->vpid) invvpid(arch->vpid);
-	arch->flush = arch->moved = false;
-	arch->flushed_generation = generation;
+	if (arch->level.vpid) invvpid(arch->level.vpid);
+	arch->level.flush = arch->level.moved = false;
+	arch->level.flushed_generation = generation;
 }

@@ -56,22 +56,29 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PROC_INTERRUPT_WINDOW BIT(2)
 #define PROC_TSC_OFFSET	      BIT(3)
 #define PROC_HLT	      BIT(7)
+#define PROC_INVLPG	      BIT(9)
 #define PROC_MWAIT	      BIT(10)
 #define PROC_RDPMC	      BIT(11)
+#define PROC_RDTSC	      BIT(12)
+#define PROC_CR3_LOAD	      BIT(15)
+#define PROC_CR3_STORE	      BIT(16)
 #define PROC_CR8_LOAD	      BIT(19)
 #define PROC_CR8_STORE	      BIT(20)
 #define PROC_TPR_SHADOW	      BIT(21)
 #define PROC_NMI_WINDOW	      BIT(22)
+#define PROC_DR		      BIT(23)
 #define PROC_ALL_IO	      BIT(24)
 #define PROC_IO_BITMAPS	      BIT(25)
 #define PROC_MTF	      BIT(27)
 #define PROC_MSR_BITMAP	      BIT(28)
 #define PROC_MONITOR	      BIT(29)
+#define PROC_PAUSE	      BIT(30)
 #define PROC_SECONDARY	      BIT(31)
 
 /* Secondary processor-based controls (24.6.2). */
 #define PROC2_APIC_ACCESS  BIT(0)
 #define PROC2_EPT	   BIT(1)
+#define PROC2_TABLES	   BIT(2) /* GDTR, IDTR, LDTR, TR */
 #define PROC2_RDTSCP	   BIT(3)
 #define PROC2_X2APIC	   BIT(4)
 #define PROC2_VPID	   BIT(5)
@@ -80,9 +87,11 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define PROC2_APIC_REGS	   BIT(8)
 #define PROC2_VID	   BIT(9)  /* virtual-interrupt delivery */
 #define PROC2_PLE	   BIT(10) /* PAUSE-loop exiting */
+#define PROC2_RDRAND	   BIT(11)
 #define PROC2_INVPCID	   BIT(12)
 #define PROC2_VMFUNC	   BIT(13)
 #define PROC2_SHADOW_VMCS  BIT(14)
+#define PROC2_RDSEED	   BIT(16)
 #define PROC2_PML	   BIT(17)
 #define PROC2_XSAVES	   BIT(20)
 #define PROC2_TSC_SCALING  BIT(25)
@@ -90,6 +99,8 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 /* VM-exit controls (24.7.1). */
 #define EXIT_SAVE_DEBUG BIT(2)
 #define EXIT_HOST_64	BIT(9)
+#define EXIT_ACK	BIT(15) /* acknowledge the interrupt */
+#define EXIT_SAVE_PAT	BIT(18)
 #define EXIT_LOAD_PAT	BIT(19)
 #define EXIT_SAVE_EFER	BIT(20)
 #define EXIT_LOAD_EFER	BIT(21)
@@ -110,6 +121,7 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 #define VMX_MSR_MISC	   0x485u
 #define VMX_MSR_CR0_FIXED0 0x486u
 #define VMX_MSR_CR4_FIXED0 0x488u
+#define VMX_MSR_VMCS_ENUM  0x48au
 #define VMX_MSR_PROC2	   0x48bu
 #define VMX_MSR_EPT_VPID   0x48cu
 #define VMX_MSR_TRUE_PIN   0x48du /* and proc, exit, entry: what must really be 1 */
@@ -145,6 +157,7 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define MISC_CR3_TARGETS(misc) ((misc) >> 16 & 0x1ff)
 #define MISC_ACTIVITIES(misc)  ((misc) >> 6 & 7) /* bit n: state n + 1 */
 #define MISC_LENGTH_0	       BIT(30)
+#define EPT_CAP_EXEC_ONLY      BIT(0)
 #define EPT_CAP_4_LEVELS       BIT(6)
 #define EPT_CAP_UC	       BIT(8)
 #define EPT_CAP_WB	       BIT(14)
@@ -156,6 +169,7 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define EPT_CAP_INVEPT_ONE     BIT(25)
 #define EPT_CAP_INVEPT_ALL     BIT(26)
 #define VPID_CAP_INVVPID       BIT(32)
+#define VPID_CAP_TYPES	       GENMASK(43, 40) /* all four of INVVPID */
 #define VPID_CAP_ONE	       BIT(41)
 #define VPID_CAP_ALL	       BIT(42)
 #define EPTP_AD		       BIT(6)
@@ -187,6 +201,7 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define ACCESS_UNUSABLE BIT(16)
 
 /* VMCS(qualification) of EPT violations (27.2.1). */
+#define EPT_QUAL_READ	       BIT(0)
 #define EPT_QUAL_WRITE	       BIT(1)
 #define EPT_QUAL_FETCH	       BIT(2)
 #define EPT_QUAL_LINEAR	       BIT(7) /* there is a linear address ... */
@@ -201,21 +216,38 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 /* Basic exit reasons that are named elsewhere than in the table of all in exit.c (appendix C). */
 enum exit_reason {
 	REASON_EXCEPTION = 0,
+	REASON_INTERRUPT = 1,
+	REASON_TRIPLE_FAULT = 2,
+	REASON_INIT = 3,
 	REASON_INTERRUPT_WINDOW = 7,
 	REASON_CPUID = 10,
 	REASON_HLT = 12,
 	REASON_INVLPG = 14,
 	REASON_VMCALL = 18,
+	REASON_VMCLEAR = 19,
+	REASON_VMLAUNCH = 20,
+	REASON_VMPTRLD = 21,
+	REASON_VMPTRST = 22,
+	REASON_VMREAD = 23,
+	REASON_VMRESUME = 24,
+	REASON_VMWRITE = 25,
+	REASON_VMXOFF = 26,
+	REASON_VMXON = 27,
 	REASON_CR = 28,
 	REASON_IO = 30,
 	REASON_RDMSR = 31,
 	REASON_WRMSR = 32,
 	REASON_BAD_STATE = 33,
+	REASON_MSR_LOADING = 34,
+	REASON_MACHINE_CHECK = 41,
 	REASON_TPR = 43,
 	REASON_EOI = 45,
 	REASON_EPT_VIOLATION = 48,
+	REASON_EPT_MISCONFIG = 49,
+	REASON_INVEPT = 50,
 	REASON_RDTSCP = 51,
 	REASON_TICK = 52,
+	REASON_INVVPID = 53,
 	REASON_WBINVD = 54,
 	REASON_APIC_WRITE = 56,
 	NR_REASONS = 80, /* room for those that later manuals add */

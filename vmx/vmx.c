@@ -21,8 +21,8 @@
 #define FEATURE_CONTROL_VMX    BIT(2)
 
 _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) == 0 &&
-		       offsetof(struct vmx_vcpu, launched) == 0 &&
-		       offsetof(struct vmx_vcpu, host_rsp) == 8,
+		       offsetof(struct vmx_vcpu, level.launched) == 0 &&
+		       offsetof(struct vmx_vcpu, level.host_rsp) == 8,
 	       "entry.S knows these");
 
 /* EPT with the leaves that this CPU has. */
@@ -43,6 +43,8 @@ static int vmx_probe(const struct options *options) {
 	ept_format.max_leaf = vmx_config.ept & EPT_CAP_1G   ? PT_LEVEL_1G
 			      : vmx_config.ept & EPT_CAP_2M ? PT_LEVEL_2M
 							    : PT_LEVEL_4K;
+	vmx_nested_caps();
+	vmx_nested_init();
 	return vmx_msr_bitmap_init();
 }
 
@@ -96,14 +98,19 @@ static void make_current(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
 	vmx->current = vcpu;
-	if (vcpu) vmptrld(vmx_of(vcpu)->vmcs_pa);
+	if (vcpu) vmptrld(vmx_of(vcpu)->level.vmcs_pa);
+}
+
+static void clear(struct vmx_level *level) {
+	vmclear(level->vmcs_pa);
+	level->launched = 0;
 }
 
 static void make_clear(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
-	vmclear(vmx_of(vcpu)->vmcs_pa);
-	vmx_of(vcpu)->launched = 0;
+	clear(&vmx_of(vcpu)->level);
+	if (vmx_of(vcpu)->other.vmcs) clear(&vmx_of(vcpu)->other);
 	if (vmx->current == vcpu) vmx->current = NULL;
 }
 
@@ -121,17 +128,50 @@ void vmx_give_back_slow(struct vmcs_loan loan) {
 	make_current(loan.back);
 }
 
+void vmx_switch_level(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_level left = arch->level;
+
+	arch->level = arch->other;
+	arch->other = left;
+	if (!arch->loaded) return;
+	vmptrld(arch->level.vmcs_pa);
+	if (!arch->level.host_ready) {
+		vmx_setup_host(this_cpu());
+		arch->level.host_ready = true;
+		arch->level.host_rsp = 0;
+		arch->level.moved = arch->level.flush = true;
+	}
+	if (arch->level.host_rsp == left.host_rsp) return;
+	arch->level.host_rsp = left.host_rsp;
+	vmwrite(VMCS(host_rsp), left.host_rsp);
+}
+
 /* ---- vCPUs ---- */
 
 static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	if (!arch) return;
+	vmx_nested_destroy(vcpu);
 	fpu_destroy(&arch->fpu);
-	page_free(arch->vmcs, PAGE_SIZE);
+	page_free(arch->level.vmcs, PAGE_SIZE);
 	page_free(arch->vapic, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
+}
+
+int vmx_new_vmcs(struct vcpu *vcpu) {
+	struct vmx_level *level = &vmx_of(vcpu)->level;
+
+	level->vmcs = page_alloc(PAGE_SIZE);
+	if (!level->vmcs || vmx_new_vpid(level)) return E_NOMEM;
+	*(u32 *)level->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
+	level->vmcs_pa = virt_to_phys(level->vmcs);
+	vmclear(level->vmcs_pa);
+	vmx_borrow(vcpu);
+	vmx_setup_controls(vcpu);
+	return 0;
 }
 
 static int vmx_vcpu_create(struct vcpu *vcpu) {
@@ -139,19 +179,13 @@ static int vmx_vcpu_create(struct vcpu *vcpu) {
 
 	if (!arch) return E_NOMEM;
 	vcpu->arch = arch;
-	arch->vmcs = page_alloc(PAGE_SIZE);
-	if (vmx_config.proc & PROC_TPR_SHADOW) arch->vapic = page_alloc(PAGE_SIZE);
-	if (!arch->vmcs || !arch->vapic != !(vmx_config.proc & PROC_TPR_SHADOW) ||
-	    fpu_create(&arch->fpu) || vmx_new_vpid(arch)) {
-		vmx_vcpu_destroy(vcpu);
-		return E_NOMEM;
-	}
-	*(u32 *)arch->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
-	arch->vmcs_pa = virt_to_phys(arch->vmcs);
-	vmclear(arch->vmcs_pa);
-	vmx_borrow(vcpu);
-	vmx_setup_controls(vcpu);
-	return 0;
+	bool shadow = vmx_config.proc & PROC_TPR_SHADOW;
+	if (shadow) arch->vapic = page_alloc(PAGE_SIZE);
+	if (!arch->vapic == !shadow && !fpu_create(&arch->fpu) && !vmx_new_vmcs(vcpu) &&
+	    !vmx_nested_create(vcpu))
+		return 0;
+	vmx_vcpu_destroy(vcpu);
+	return E_NOMEM;
 }
 
 static void vmx_load(struct vcpu *vcpu) {
@@ -159,9 +193,11 @@ static void vmx_load(struct vcpu *vcpu) {
 
 	make_current(vcpu);
 	vmx_setup_host(this_cpu());
-	arch->host_rsp = 0;
+	arch->level.host_rsp = 0;
+	arch->level.host_ready = true;
+	arch->other.host_ready = false;
 	/* What this CPU remembers of an earlier stay may be stale. */
-	arch->moved = arch->flush = true;
+	arch->level.moved = arch->level.flush = true;
 	fpu_load(&arch->fpu);
 	vmx_load_msrs(arch);
 	arch->loaded = true;
@@ -189,5 +225,9 @@ const struct backend vmx_backend = {
 	.exits = vmx_exits,
 	.nr_exits = VMX_NR_EXITS,
 	.lend_apic = vmx_lend_apic,
+	.nested_event = vmx_nested_event,
+	.l2_translate = vmx_l2_translate,
+	.l2_fault = vmx_l2_fault,
+	.nested_msrs = vmx_nested_msrs,
 	BACKEND_FUNCTIONS(vmx),
 };

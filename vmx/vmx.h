@@ -5,6 +5,7 @@
 #include "kernel/cpu.h"
 #include "kernel/fpu.h"
 #include "lib/parse.h"
+#include "vmx/nested.h"
 #include "vmx/vmcs.h"
 
 /* The last index of the exit table is for reasons that no manual named yet. */
@@ -25,6 +26,9 @@ struct vmx_config {
 
 extern struct vmx_config vmx_config;
 
+/* Exceptions that exit from every guest. */
+#define VMX_EXCEPTIONS (BIT(X86_DB) | BIT(X86_AC) | BIT(X86_MC))
+
 /* Per-CPU state. */
 struct vmx_cpu {
 	struct vcpu *current; /* whose VMCS VMREAD and VMWRITE reach */
@@ -34,33 +38,46 @@ struct vmx_cpu {
  * vCPU comes. */
 enum { NR_GUEST_MSRS = VREG_KERNEL_GS_BASE - VREG_STAR + 1 };
 
-/* The back end's part of a vCPU: vcpu->arch. entry.S knows the first two fields. */
-struct vmx_vcpu {
+/* A VMCS and what goes with it: 01, or 02 of an L2. entry.S knows the first two fields. */
+struct vmx_level {
 	u8 launched;  /* 0: VMRESUME instead of VMLAUNCH */
 	u64 host_rsp; /* 8: what HOST_RSP holds; 0: nothing yet */
 	void *vmcs;
 	hpa_t vmcs_pa;
+	bool host_ready;	/* the host's part of it is this CPU's */
+	bool flush;		/* its TLB entries must go before the next entry */
+	bool moved;		/* the CPU may hold entries of earlier times there */
+	u16 vpid;		/* 0: the CPU has none */
+	u32 proc;		/* what VMCS(proc_controls) holds */
+	u64 eptp, tsc_offset;	/* the same of these */
+	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
+	/* Bits that the guest changes without an exit, unless it is an L2 and L1 has them as well.
+	 */
+	u64 cr0_owned, cr4_owned;
+	u64 cr0_l1, cr4_l1; /* of L2: the bits that L1 has */
+};
 
-	/* Of the exit that is being handled. */
-	u64 saved_rsp; /* what GUEST_RSP holds, when rsp_known */
+/* The back end's part of a vCPU: vcpu->arch. */
+struct vmx_vcpu {
+	struct vmx_level level; /* first: the one that the vCPU's registers are in */
+	struct vmx_level other; /* of a guest that is offered VMX */
+
+	/* Of the exit that is being handled: what the VMCS holds. */
+	u64 saved_rip, saved_rflags;
+	u64 saved_rsp; /* when rsp_known */
 	bool rsp_known;
 
 	bool event;	  /* VMCS(entry_event) is set for the next entry */
-	bool flush;	  /* its TLB entries must go before the next entry */
-	bool moved;	  /* the CPU may hold entries of earlier times there */
 	bool loaded;	  /* between vmx_load() and vmx_put() */
-	u16 vpid;	  /* 0: the CPU has none */
-	u32 proc;	  /* what VMCS(proc_controls) holds */
 	u32 *vapic;	  /* the processor's virtual APIC; NULL: it has none */
 	bool x2apic;	  /* ... in this mode, as the VMCS has it */
 	u8 tpr_threshold; /* what the VMCS has, too */
 	u64 eoi_exits[4];
-	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
 	u64 cr2;
 	u64 dr6;
-	u64 cr0_owned, cr4_owned; /* bits that the guest changes without an exit */
 	u64 msr[NR_GUEST_MSRS];
 	struct guest_fpu fpu;
+	struct vmx_nested nested;
 };
 
 static inline struct vmx_vcpu *vmx_of(struct vcpu *vcpu) { return vcpu->arch; }
@@ -83,6 +100,10 @@ static inline struct vmcs_loan vmx_borrow_now(struct vcpu *vcpu) {
 	return likely(vmx_of(vcpu)->loaded) ? none : vmx_borrow_slow(vcpu);
 }
 
+/* The vCPU's registers are from now on in the VMCS of the other level. */
+void vmx_switch_level(struct vcpu *vcpu);
+int vmx_new_vmcs(struct vcpu *vcpu) __must_check; /* of vmx_of(vcpu)->level; 0 or E_NOMEM */
+
 /* Makes it the current one to the end of the block. */
 #define vmx_borrow(vcpu)                                                               \
 	__attribute__((cleanup(vmx_give_back), unused)) const struct vmcs_loan loan_ = \
@@ -93,6 +114,8 @@ void vmx_read_options(struct text list); /* vmx= of the command line */
 int vmx_negotiate(void) __must_check;
 int vmx_check_cpu(u32 cpu) __must_check; /* the same on a further CPU, against vmx_config */
 int vmx_msr_bitmap_init(void) __must_check;
+/* Adds what of L1's map, NULL for none, lets fewer MSRs pass than Roost; `to` is of ones else. */
+void vmx_msr_bitmap_merge(u8 *to, const u8 *l1);
 void vmx_setup_controls(struct vcpu *vcpu); /* VMCS current */
 void vmx_set_x2apic(bool on);		    /* the same: the guest's local APIC is in that mode */
 void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a CPU */
@@ -123,6 +146,11 @@ void vmx_lend_apic(struct vcpu *vcpu);
 enum outcome vmx_exit_tpr(struct vcpu *vcpu);
 enum outcome vmx_exit_eoi(struct vcpu *vcpu);
 enum outcome vmx_exit_apic_write(struct vcpu *vcpu);
+/* An EPT violation is out of the way: what it interrupted goes on. info: its qualification. */
+void vmx_resume_delivery(struct vcpu *vcpu, u64 info);
+/* The rest of an EPT violation at gpa, where L1 has no RAM. */
+enum outcome vmx_ept_device(struct vcpu *vcpu, gpa_t gpa, u64 info);
+enum outcome vmx_handle(struct vcpu *vcpu, u64 index); /* the handler of such an exit from L1 */
 
 /* cr.c */
 enum outcome vmx_exit_cr(struct vcpu *vcpu);
@@ -152,7 +180,14 @@ void vmx_vcpu_reset(struct vcpu *vcpu, bool init);
 void vmx_load_msrs(struct vmx_vcpu *arch);
 void vmx_put_msrs(struct vmx_vcpu *arch);
 
+static inline void vmx_set_proc(struct vmx_level *level, u32 value) {
+	if (level->proc == value) return;
+	level->proc = value;
+	vmwrite(VMCS(proc_controls), value);
+}
+
 /* tlb.c: VPIDs and the flush ledger */
-int vmx_new_vpid(struct vmx_vcpu *arch) __must_check;
-void vmx_tlb_flush(struct vcpu *vcpu);
+int vmx_new_vpid(struct vmx_level *level) __must_check;
+void vmx_tlb_flush(struct vcpu *vcpu); /* of both levels */
+void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2);
 void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry */

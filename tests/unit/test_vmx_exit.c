@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "kernel/smp.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "lib/printf.h"
@@ -177,7 +178,7 @@ u32 vmx_privilege(struct vcpu *v) {
 }
 
 void vmx_tlb_enter(struct vcpu *v) {
-	vmx_of(v)->flush = false;
+	vmx_of(v)->level.flush = false;
 	flushes++;
 }
 
@@ -187,6 +188,38 @@ struct vmcs_loan vmx_borrow_slow(struct vcpu *v) {
 }
 
 void vmx_give_back_slow(struct vmcs_loan loan) { (void)loan; }
+
+/* The guest is no hypervisor. */
+#define NO_NESTED(handler)                          \
+	enum outcome handler(struct vcpu *v) {      \
+		(void)v;                            \
+		return inject_exception(v, X86_UD); \
+	}
+NO_NESTED(vmx_exit_vmentry)
+NO_NESTED(vmx_exit_vmxon)
+NO_NESTED(vmx_exit_vmxoff)
+NO_NESTED(vmx_exit_vmptr)
+NO_NESTED(vmx_exit_vmptrst)
+NO_NESTED(vmx_exit_vmread)
+NO_NESTED(vmx_exit_vmwrite)
+NO_NESTED(vmx_exit_invalidate)
+
+enum outcome vmx_nested_exit(struct vcpu *v, u64 index) {
+	(void)v, (void)index;
+	return STOP_VM;
+}
+
+bool vmx_l1_takes_interrupts(struct vcpu *v) {
+	(void)v;
+	return false;
+}
+
+bool vmx_l1_takes_nmis(struct vcpu *v) {
+	(void)v;
+	return false;
+}
+
+void smp_kick_self(void) {}
 
 /* ---- the tests ---- */
 

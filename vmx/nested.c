@@ -1,0 +1,548 @@
+/*
+ * The ways between a guest that is a hypervisor (L1) and its guest (L2): VM entries and exits.
+ *
+ * What L1 has written since the last entry is known by field: only that is written to VMCS 02
+ * again, and the controls are merged anew only when one of them is among it. An exit stores in VMCS
+ * 12 what a hypervisor looks at each time; the rest of L2's state stays in 02 until L1 asks for it.
+ *
+ * L1's own registers stay in VMCS 01. MSRs that no VMCS has stay in the CPU, as on hardware.
+ */
+#include "kernel/vm.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/direct.h"
+#include "mm/gmem.h"
+#include "kernel/space.h"
+#include "platform/cpu_model.h"
+#include "platform/msr.h"
+#include "vmx/check.h"
+#include "vmx/vmx.h"
+
+#define MAX_LIST   512u /* entries of an MSR list (SDM 3D A.6) */
+#define DEBUG_BTF  BIT(1)
+#define PAGING_BIT (X86_CR0_PE | X86_CR0_PG)
+#define QUAL_PDPTE 2u /* of an entry that failed (26.7) */
+
+/* Fields that 02 has as VMCS 12 has them; those of them that exits leave there alone. */
+static const u16 plain_fields[] = {
+	VMCS_guest_shadow, VMCS_guest_rip,  VMCS_guest_rsp,	VMCS_guest_rflags,   VMCS_guest_cr3,
+	VMCS_cr3_targets,  VMCS_cr3_target, VMCS_pf_error_mask, VMCS_pf_error_match,
+};
+static const u16 rare_fields[] = {
+	VMCS_guest_selector,	 VMCS_guest_limit,	  VMCS_guest_access,
+	VMCS_guest_base,	 VMCS_guest_gdtr_limit,	  VMCS_guest_idtr_limit,
+	VMCS_guest_gdtr_base,	 VMCS_guest_idtr_base,	  VMCS_guest_sysenter_cs,
+	VMCS_guest_sysenter_esp, VMCS_guest_sysenter_eip, VMCS_guest_pdpte,
+};
+
+static struct vmcs_mask plain, rare, controls, host_state, guest_state;
+static u16 encodings[VMCS_WORDS];
+
+static void mask_add(struct vmcs_mask *mask, const struct vmcs_run *run) {
+	for (unsigned i = run->at; i < run->at + run->count; i++) mask->word[i / 64] |= BIT(i % 64);
+}
+
+static bool mask_meets(const struct vmcs_mask *a, const struct vmcs_mask *b) {
+	for (unsigned w = 0; w < DIRTY_WORDS; w++)
+		if (a->word[w] & b->word[w]) return true;
+	return false;
+}
+
+/* Takes the first bit out of the mask; false: there is none. */
+static inline bool mask_take(struct vmcs_mask *mask, unsigned *bit) {
+	for (unsigned w = 0; w < DIRTY_WORDS; w++) {
+		if (!mask->word[w]) continue;
+		*bit = 64 * w + (unsigned)__builtin_ctzl(mask->word[w]);
+		mask->word[w] &= mask->word[w] - 1;
+		return true;
+	}
+	return false;
+}
+
+void vmx_nested_init(void) {
+	struct vmcs_mask *const kinds[] = {
+		[VMCS_CONTROL] = &controls, [VMCS_GUEST] = &guest_state, [VMCS_HOST] = &host_state};
+
+	for (unsigned r = 0; r < vmcs_nr_runs; r++) {
+		const struct vmcs_run *run = &vmcs_runs[r];
+
+		for (unsigned i = 0; i < run->count; i++)
+			encodings[run->at + i] = (u16)(run->encoding + 2 * i);
+		if (vmcs_kind(run->encoding) != VMCS_INFO)
+			mask_add(kinds[vmcs_kind(run->encoding)], run);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(plain_fields); i++)
+		mask_add(&plain, vmcs_run_of(plain_fields[i]));
+	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
+		mask_add(&plain, vmcs_run_of(rare_fields[i]));
+		mask_add(&rare, vmcs_run_of(rare_fields[i]));
+	}
+}
+
+/* ---- making and resetting ---- */
+
+int vmx_nested_create(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	n->vmxon = n->current = NO_VMCS;
+	if (!vcpu->vm->cpu_model->has_vmx) return 0;
+	u8 *block = page_alloc(2 * PAGE_SIZE);
+	if (!block) return E_NOMEM;
+	n->vmcs12 = (void *)block;
+	n->msr_map = block + PAGE_SIZE;
+	memset(n->msr_map, 0xff, PAGE_SIZE);
+	vmx_switch_level(vcpu);
+	int err = vmx_new_vmcs(vcpu);
+	if (!err) {
+		vmx_borrow(vcpu);
+		vmwrite(VMCS(msr_bitmap), virt_to_phys(n->msr_map));
+		vmwrite(VMCS(guest_activity), 0);
+	}
+	vmx_switch_level(vcpu);
+	return err;
+}
+
+void vmx_nested_destroy(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	if (vcpu->l2) vmx_switch_level(vcpu);
+	if (arch->other.vmcs) page_free(arch->other.vmcs, PAGE_SIZE);
+	if (arch->nested.vmcs12) page_free(arch->nested.vmcs12, 2 * PAGE_SIZE);
+}
+
+static void switch_to(struct vcpu *vcpu, bool l2) {
+	vmx_switch_level(vcpu);
+	vcpu_set_level(vcpu, l2);
+}
+
+void vmx_nested_reset(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_nested *n = &arch->nested;
+
+	if (vcpu->l2) switch_to(vcpu, false);
+	n->vmxon = n->current = NO_VMCS;
+	n->rare_in_02 = n->init_held = n->halted = false;
+	arch->level.cr0_owned |= PAGING_BIT;
+	vmx_borrow(vcpu);
+	vmwrite(VMCS(cr0_mask), ~arch->level.cr0_owned);
+}
+
+static u32 proc2_of(const struct vmcs_values *l1) {
+	return l1->proc_controls & PROC_SECONDARY ? (u32)l1->proc2_controls : 0;
+}
+
+u64 vmx_nested_tsc_offset(struct vcpu *vcpu) {
+	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+
+	return l1->proc_controls & PROC_TSC_OFFSET ? l1->tsc_offset : 0;
+}
+
+/* Of the running level, as it should be. */
+static void update_tsc_offset(struct vcpu *vcpu) {
+	u64 offset = vcpu->tsc_offset + (vcpu->l2 ? vmx_nested_tsc_offset(vcpu) : 0);
+
+	if (vmx_of(vcpu)->level.tsc_offset != offset) vmx_set_tsc_offset(vcpu, vcpu->tsc_offset);
+}
+
+void vmx_nested_fetch_rare(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	struct vmcs_mask left = rare;
+	u64 *values = (u64 *)n->vmcs12;
+	unsigned i;
+
+	if (!n->rare_in_02) return;
+	n->rare_in_02 = false;
+	vmx_switch_level(vcpu);
+	while (mask_take(&left, &i)) values[i] = vmread(VMCS_FIELD(encodings[i]));
+	vmx_switch_level(vcpu);
+}
+
+/* ---- MSR lists (SDM 3C 24.7.2, 26.4) ---- */
+
+struct msr_entry {
+	u32 msr, reserved;
+	u64 value;
+};
+
+/* What may not be in a list to be loaded, or stored. */
+static bool in_list(u32 msr, bool load) {
+	if (msr >> 8 == 8) return false; /* x2APIC */
+	return !load || (msr != X86_MSR_FS_BASE && msr != X86_MSR_GS_BASE);
+}
+
+/* 0, or the number of the first entry that cannot be loaded. */
+static u32 load_msrs(struct vcpu *vcpu, gpa_t list, u64 count) {
+	struct msr_entry entry;
+
+	for (u32 i = 0; i < count; i++)
+		if (i >= MAX_LIST ||
+		    gmem_read(vcpu->vm->gmem, list + i * sizeof(entry), &entry, sizeof(entry)) ||
+		    entry.reserved || !in_list(entry.msr, true) ||
+		    msr_write(vcpu, entry.msr, entry.value))
+			return i + 1;
+	return 0;
+}
+
+static bool store_msrs(struct vcpu *vcpu, gpa_t list, u64 count) {
+	struct msr_entry entry;
+
+	for (u32 i = 0; i < count; i++) {
+		gpa_t at = list + i * sizeof(entry);
+
+		if (i >= MAX_LIST || gmem_read(vcpu->vm->gmem, at, &entry, sizeof(entry)) ||
+		    entry.reserved || !in_list(entry.msr, false) ||
+		    msr_read(vcpu, entry.msr, &entry.value) ||
+		    gmem_write(vcpu->vm->gmem, at, &entry, sizeof(entry)))
+			return false;
+	}
+	return true;
+}
+
+/* ---- VM exit: SDM 3C 27 ---- */
+
+/* Hardware turns the processor off. */
+static void abort_vmx(struct vcpu *vcpu, const char *why) {
+	vcpu_stop_reason(vcpu, "VMX abort: %s of a VM exit failed", why);
+}
+
+static void set_host_segment(struct vcpu *vcpu, enum seg seg, u64 selector, u64 base, u16 attr) {
+	struct segment s = {.base = base,
+			    .limit = seg == SEG_TR ? 0x67 : ~0u,
+			    .selector = (u16)selector,
+			    .attr = selector || seg == SEG_CS ? attr : 0};
+
+	vmx_set_segment(vcpu, seg, &s);
+}
+
+static void load_host_segments(struct vcpu *vcpu, const struct vmcs_values *l1, bool wide) {
+	static const u16 data = 0xc93;
+	u64 bases[] = {[SEG_FS] = l1->host_fs_base, [SEG_GS] = l1->host_gs_base};
+
+	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
+		set_host_segment(vcpu, seg, l1->host_selector[seg], bases[seg],
+				 seg != SEG_CS ? data
+				 : wide	       ? 0xa9b
+					       : 0xc9b);
+	set_host_segment(vcpu, SEG_LDTR, 0, 0, 0);
+	set_host_segment(vcpu, SEG_TR, l1->host_tr_selector, l1->host_tr_base, 0x8b);
+	vmwrite(VMCS(guest_gdtr_base), l1->host_gdtr_base);
+	vmwrite(VMCS(guest_idtr_base), l1->host_idtr_base);
+	vmwrite(VMCS(guest_gdtr_limit), 0xffff);
+	vmwrite(VMCS(guest_idtr_limit), 0xffff);
+}
+
+static void load_host_registers(struct vcpu *vcpu, const struct vmcs_values *l1, bool wide) {
+	u64 efer = vmx_reg(vcpu, VREG_EFER) & ~X86_EFER_LME, kept = X86_CR0_CD | X86_CR0_NW;
+
+	if (l1->exit_controls & EXIT_LOAD_EFER)
+		efer = l1->host_efer;
+	else if (wide)
+		efer |= X86_EFER_LME;
+	vmx_set_reg(vcpu, VREG_EFER, efer);
+	vmx_set_reg(vcpu, VREG_CR4, wide ? l1->host_cr4 | X86_CR4_PAE : l1->host_cr4);
+	vmx_set_reg(vcpu, VREG_CR0, (l1->host_cr0 & ~kept) | (vmx_reg(vcpu, VREG_CR0) & kept));
+	vmwrite(VMCS(guest_cr3), l1->host_cr3);
+	vmwrite(VMCS(guest_sysenter_cs), l1->host_sysenter_cs);
+	vmwrite(VMCS(guest_sysenter_esp), l1->host_sysenter_esp);
+	vmwrite(VMCS(guest_sysenter_eip), l1->host_sysenter_eip);
+	if (l1->exit_controls & EXIT_LOAD_PAT) vmwrite(VMCS(guest_pat), l1->host_pat);
+	vmwrite(VMCS(guest_dr7), 0x400);
+	vmwrite(VMCS(guest_debugctl), 0);
+}
+
+/* L1 goes on where VMCS 12 says. 01 is current. */
+static void load_host(struct vcpu *vcpu, bool nmi_blocked) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	const struct vmcs_values *l1 = arch->nested.vmcs12;
+	bool wide = l1->exit_controls & EXIT_HOST_64;
+
+	load_host_registers(vcpu, l1, wide);
+	load_host_segments(vcpu, l1, wide);
+	vcpu->rip = l1->host_rip;
+	vcpu->gpr[RSP] = l1->host_rsp;
+	vcpu->rflags = X86_RFLAGS_FIXED;
+	vmx_write_back(vcpu);
+	arch->saved_rip = vcpu->rip;
+	arch->saved_rflags = vcpu->rflags;
+	vmwrite(VMCS(guest_shadow), nmi_blocked ? SHADOW_NMI : 0);
+	update_tsc_offset(vcpu);
+	if (!(proc2_of(l1) & PROC2_VPID)) vmx_tlb_flush(vcpu);
+	if (!wide && (l1->host_cr4 & X86_CR4_PAE) && !vmx_load_pdptes(vcpu))
+		abort_vmx(vcpu, "the page-directory pointers");
+	if (load_msrs(vcpu, l1->exit_msr_load, l1->exit_msr_loads))
+		abort_vmx(vcpu, "the MSR loading");
+}
+
+/* L2's state into VMCS 12; 02 is current and goes on having it. */
+static void store_l2(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_nested *n = &arch->nested;
+	struct vmcs_values *l1 = n->vmcs12;
+
+	vmx_need_rsp(vcpu);
+	vmx_write_back(vcpu);
+	l1->guest_rip = vcpu->rip;
+	l1->guest_rsp = vcpu->gpr[RSP];
+	l1->guest_rflags = vcpu->rflags;
+	l1->guest_cr0 = vmx_reg(vcpu, VREG_CR0);
+	l1->guest_cr4 = vmx_reg(vcpu, VREG_CR4);
+	l1->guest_cr3 = vmread(VMCS(guest_cr3));
+	l1->guest_shadow = vmread(VMCS(guest_shadow));
+	l1->guest_pending_db = vmread(VMCS(guest_pending_db));
+	l1->guest_activity = n->halted;
+	u64 efer = vmread(VMCS(guest_efer));
+	l1->entry_controls &= ~ENTRY_IA32E;
+	if (efer & X86_EFER_LMA) l1->entry_controls |= ENTRY_IA32E;
+	if (l1->exit_controls & EXIT_SAVE_EFER) l1->guest_efer = efer;
+	if (l1->exit_controls & EXIT_SAVE_PAT) l1->guest_pat = vmread(VMCS(guest_pat));
+	if (l1->exit_controls & EXIT_SAVE_DEBUG) {
+		l1->guest_dr7 = vmread(VMCS(guest_dr7));
+		l1->guest_debugctl = vmread(VMCS(guest_debugctl));
+	}
+	n->rare_in_02 = true;
+	if (!store_msrs(vcpu, l1->exit_msr_store, l1->exit_msr_stores))
+		abort_vmx(vcpu, "the MSR storing");
+}
+
+/* Why L2 has been left (SDM 3C 27.2). */
+static void store_reason(struct vcpu *vcpu, const struct vmx_exit_to *to) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmcs_values *l1 = arch->nested.vmcs12;
+
+	l1->exit_reason = to->reason;
+	l1->qualification = to->qualification;
+	if (to->reason & REASON_ENTRY_FAILED) return;
+	l1->entry_event &= ~EVENT_VALID;
+	l1->guest_pa = to->gpa;
+	l1->exit_event = to->event;
+	l1->exit_error = to->error;
+	l1->vectoring_event = arch->event ? vmread(VMCS(entry_event)) : 0;
+	l1->vectoring_error = arch->event ? vmread(VMCS(entry_error)) : 0;
+	if (!to->hardware) return;
+	l1->exit_event = vmread(VMCS(exit_event));
+	if (l1->exit_event & EVENT_HAS_ERROR) l1->exit_error = vmread(VMCS(exit_error));
+	l1->vectoring_event = vmread(VMCS(vectoring_event));
+	if (l1->vectoring_event & EVENT_HAS_ERROR)
+		l1->vectoring_error = vmread(VMCS(vectoring_error));
+	l1->instruction_length = vmread(VMCS(instruction_length));
+	l1->instruction_info = vmread(VMCS(instruction_info));
+	l1->guest_linear = vmread(VMCS(guest_linear));
+}
+
+void vmx_nested_leave(struct vcpu *vcpu, const struct vmx_exit_to *to) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmcs_values *l1 = arch->nested.vmcs12;
+	bool failed = to->reason & REASON_ENTRY_FAILED, nmi = false;
+
+	store_reason(vcpu, to);
+	if (!failed) {
+		store_l2(vcpu);
+		nmi = !(l1->pin_controls & PIN_VNMI) && (l1->guest_shadow & SHADOW_NMI);
+		if (EVENT_TYPE(l1->exit_event) == EVENT_TYPE_NMI && (l1->exit_event & EVENT_VALID))
+			nmi = true;
+	}
+	if (arch->event) vmwrite(VMCS(entry_event), 0);
+	arch->event = vcpu->exception.pending = false;
+	if (vcpu->l2) switch_to(vcpu, false);
+	load_host(vcpu, nmi);
+}
+
+/* ---- VM entry: SDM 3C 26 ---- */
+
+static void merge_controls(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_nested *n = &arch->nested;
+	const struct vmcs_values *l1 = n->vmcs12;
+	const struct vmx_config *c = &vmx_config;
+	u64 given = PROC2_RDTSCP | PROC2_INVPCID | PROC2_UNRESTRICTED | PROC2_XSAVES;
+	u64 asked = PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED;
+	u64 bitmaps = PROC_IO_BITMAPS | PROC_MSR_BITMAP;
+	/* The processor's virtual APIC is L1's. */
+	u64 apic = PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID;
+	u64 proc = (c->proc & ~PROC_TPR_SHADOW) | PROC_CR8_LOAD | PROC_CR8_STORE;
+	u64 proc2 = (c->proc2 & ~(given | apic)) | (c->proc2 & given & proc2_of(l1)) |
+		    (asked & proc2_of(l1));
+	struct vmx_merged merged = {
+		.proc2 = proc2,
+		.exceptions = VMX_EXCEPTIONS | l1->exception_bitmap,
+		.cr0_mask = ~arch->level.cr0_owned | l1->cr0_mask,
+		.cr4_mask = ~arch->level.cr4_owned | l1->cr4_mask,
+	};
+
+	vmx_set_proc(&arch->level, (u32)(proc | (l1->proc_controls & ~bitmaps)));
+	if (merged.proc2 != n->merged.proc2) vmwrite(VMCS(proc2_controls), merged.proc2);
+	if (merged.exceptions != n->merged.exceptions)
+		vmwrite(VMCS(exception_bitmap), merged.exceptions);
+	if (merged.cr0_mask != n->merged.cr0_mask) vmwrite(VMCS(cr0_mask), merged.cr0_mask);
+	if (merged.cr4_mask != n->merged.cr4_mask) vmwrite(VMCS(cr4_mask), merged.cr4_mask);
+	n->merged = merged;
+	arch->level.cr0_l1 = l1->cr0_mask;
+	arch->level.cr4_l1 = l1->cr4_mask;
+}
+
+static void merge_msr_map(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	const u8 *map = NULL;
+
+	if (n->vmcs12->proc_controls & PROC_MSR_BITMAP)
+		map = gmem_ptr(vcpu->vm->gmem, n->vmcs12->msr_bitmap, PAGE_SIZE);
+	vmx_msr_bitmap_merge(n->msr_map, map);
+}
+
+/* Registers that an entry loads or leaves, as a control says; theirs: what L1 has in them. */
+struct optional {
+	u64 efer, pat, dr7;
+};
+
+static void load_optional(struct vcpu *vcpu, const struct optional *theirs) {
+	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+	u64 ia32e = l1->entry_controls & ENTRY_IA32E, lma = X86_EFER_LMA | X86_EFER_LME;
+	u64 efer = ia32e ? theirs->efer | lma : theirs->efer & ~lma;
+	bool debug = l1->entry_controls & ENTRY_LOAD_DEBUG;
+
+	if (l1->entry_controls & ENTRY_LOAD_EFER) efer = l1->guest_efer;
+	vmwrite(VMCS(entry_controls), (vmx_config.entry & ~ENTRY_IA32E) | ia32e);
+	vmwrite(VMCS(guest_efer), efer);
+	vmwrite(VMCS(guest_pat), l1->entry_controls & ENTRY_LOAD_PAT ? l1->guest_pat : theirs->pat);
+	vmwrite(VMCS(guest_dr7), debug ? l1->guest_dr7 : theirs->dr7);
+	vmwrite(VMCS(guest_debugctl), debug ? l1->guest_debugctl & DEBUG_BTF : 0);
+}
+
+static void load_l2(struct vcpu *vcpu, const struct optional *theirs) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_nested *n = &arch->nested;
+	struct vmcs_values *l1 = n->vmcs12;
+	const u64 *values = (const u64 *)l1;
+	struct vmcs_mask write;
+	unsigned i;
+
+	for (unsigned w = 0; w < DIRTY_WORDS; w++) write.word[w] = n->dirty.word[w] & plain.word[w];
+	while (mask_take(&write, &i)) vmwrite(VMCS_FIELD(encodings[i]), values[i]);
+	if (mask_meets(&n->dirty, &controls)) merge_controls(vcpu);
+	memset(&n->dirty, 0, sizeof(n->dirty));
+	load_optional(vcpu, theirs);
+	vmwrite(VMCS(guest_cr0),
+		(l1->guest_cr0 | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
+	vmwrite(VMCS(cr0_shadow),
+		(l1->guest_cr0 & ~l1->cr0_mask) | (l1->cr0_shadow & l1->cr0_mask));
+	vmwrite(VMCS(guest_cr4), l1->guest_cr4 | vmx_config.cr4_fixed | X86_CR4_MCE);
+	vmwrite(VMCS(cr4_shadow),
+		(l1->guest_cr4 & ~l1->cr4_mask) | (l1->cr4_shadow & l1->cr4_mask));
+	vmwrite(VMCS(guest_pending_db), l1->guest_pending_db);
+	vcpu->rip = arch->saved_rip = l1->guest_rip;
+	vcpu->rflags = arch->saved_rflags = l1->guest_rflags;
+	vcpu->gpr[RSP] = arch->saved_rsp = l1->guest_rsp;
+	arch->rsp_known = true;
+}
+
+/* The event that L1 injects (SDM 3C 24.8.3). */
+static void queue_event(struct vcpu *vcpu) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	const struct vmcs_values *l1 = arch->nested.vmcs12;
+
+	if (!(l1->entry_event & EVENT_VALID)) return;
+	vmwrite(VMCS(entry_event), l1->entry_event);
+	vmwrite(VMCS(entry_error), l1->entry_error);
+	vmwrite(VMCS(entry_length), l1->entry_length);
+	arch->event = true;
+}
+
+/* PAE paging without EPT of L1's takes its directory pointers from memory. */
+static bool load_pdptes(struct vcpu *vcpu) {
+	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+	bool pae = (l1->guest_cr0 & X86_CR0_PG) && (l1->guest_cr4 & X86_CR4_PAE) &&
+		   !(l1->entry_controls & ENTRY_IA32E);
+
+	return !pae || vmx_nested_ept(vcpu) || vmx_load_pdptes(vcpu);
+}
+
+static enum outcome fail_entry(struct vcpu *vcpu, u64 reason, u64 qualification) {
+	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = (u32)(reason | REASON_ENTRY_FAILED),
+						     .qualification = qualification});
+	return RESUME;
+}
+
+static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_nested *n = &arch->nested;
+	const struct optional theirs = {.efer = vmread(VMCS(guest_efer)),
+					.pat = vmread(VMCS(guest_pat)),
+					.dr7 = vmread(VMCS(guest_dr7))};
+
+	switch_to(vcpu, true);
+	if (arch->level.eptp != eptp) {
+		arch->level.eptp = eptp;
+		vmwrite(VMCS(eptp), eptp);
+	}
+	load_l2(vcpu, &theirs);
+	merge_msr_map(vcpu);
+	update_tsc_offset(vcpu);
+	if (!load_pdptes(vcpu)) return fail_entry(vcpu, REASON_BAD_STATE, QUAL_PDPTE);
+	u32 bad = load_msrs(vcpu, n->vmcs12->entry_msr_load, n->vmcs12->entry_msr_loads);
+	if (bad) return fail_entry(vcpu, REASON_MSR_LOADING, bad);
+	n->launched = true;
+	n->halted = n->vmcs12->guest_activity && !(n->vmcs12->entry_event & EVENT_VALID);
+	queue_event(vcpu);
+	if (n->halted) vcpu_halt(vcpu);
+	return RESUME;
+}
+
+/* What the checks of L1's entries go by: the processor that L1 has been offered. */
+static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
+	const struct cpu_model *model = vcpu->vm->cpu_model;
+	const struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	*limits = (struct vmx_limits){
+		.caps = {.phys_bits = model->phys_bits, .linear_bits = 48},
+		.current = n->current,
+		.debugctl = DEBUG_BTF,
+		.efer = model->efer_allowed,
+		.ia32e = vmx_reg(vcpu, VREG_EFER) & X86_EFER_LMA,
+	};
+	memcpy(limits->caps.msr, model->vmx_msrs, sizeof(model->vmx_msrs));
+	if (gmem_read(vcpu->vm->gmem, n->vmcs12->link, &limits->link_revision,
+		      sizeof(limits->link_revision)))
+		limits->link_revision = ~0u; /* what is no RAM reads as ones */
+}
+
+/* Controls and host state; what L1 has not touched since they passed is as good as then. */
+static u32 refused(struct vcpu *vcpu, const struct vmx_limits *limits) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	struct vmx_rule_broken broken;
+
+	if (mask_meets(&n->dirty, &controls) && !vmx_check_controls(n->vmcs12, limits, &broken))
+		return broken.error;
+	bool changed = mask_meets(&n->dirty, &controls) || mask_meets(&n->dirty, &host_state);
+	if (changed && !vmx_check_host_state(n->vmcs12, limits, &broken)) return broken.error;
+	return 0;
+}
+
+enum outcome vmx_exit_vmentry(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	bool launch = vmread(VMCS(exit_reason)) == REASON_VMLAUNCH;
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+	struct vmx_rule_broken broken;
+	u64 eptp;
+
+	if (outcome != ADVANCE) return outcome;
+	if (n->current != NO_VMCS) {
+		if (vmread(VMCS(guest_shadow)) & SHADOW_MOV_SS) return vmx_fail(vcpu, ERROR_MOV_SS);
+		if (launch == n->launched)
+			return vmx_fail(vcpu, launch ? ERROR_LAUNCH_NOT_CLEAR
+						     : ERROR_RESUME_NOT_LAUNCHED);
+	}
+	if (n->current == NO_VMCS) return vmx_fail(vcpu, 0);
+	struct vmx_limits limits;
+	l1_limits(vcpu, &limits);
+	u32 error = refused(vcpu, &limits);
+	if (error) return vmx_fail(vcpu, error);
+	if (mask_meets(&n->dirty, &guest_state)) {
+		vmx_nested_fetch_rare(vcpu);
+		if (!vmx_check_guest_state(n->vmcs12, &limits, &broken))
+			return fail_entry(vcpu, REASON_BAD_STATE, broken.qualification);
+	}
+	int err = vmx_nested_use_tables(vcpu, &eptp);
+	if (err == E_BUSY) return RESUME;
+	if (err) return vcpu_stop_reason(vcpu, "no memory for the tables of its guests");
+	return enter_l2(vcpu, eptp);
+}

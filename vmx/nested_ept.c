@@ -1,0 +1,205 @@
+/*
+ * L1's EPT for its L2 (SDM 3C 28.2), by the shadow of mm/shadow.h: which root an entry takes, EPT
+ * violations of L2, L2's addresses for the emulator, and the flushes that L1 makes.
+ */
+#include "kernel/cpu.h"
+#include "kernel/smp.h"
+#include "kernel/vm.h"
+#include "mm/gmem.h"
+#include "mm/shadow.h"
+#include "platform/cpu_model.h"
+#include "platform/gwalk.h"
+#include "vmx/vmx.h"
+
+#define NO_EPTP		(~0ul)
+#define EPTP_FLAGS	0xffful
+#define EPTP_WB_4	0x1eul	      /* write-back, four levels */
+#define QUAL_RIGHTS	GENMASK(5, 3) /* which the entries grant */
+#define QUAL_RIGHTS_AT	3
+#define FAULT_MISCONFIG BIT(31) /* in fault->error */
+
+_Static_assert(ACCESS_WRITE == SHADOW_WRITE && ACCESS_FETCH == SHADOW_FETCH &&
+		       ACCESS_TABLE == SHADOW_TABLE,
+	       "gwalk's accesses are passed on as they are");
+
+static struct shadow *shadow_of(struct vcpu *vcpu) {
+	return atomic_load_explicit(&vcpu->vm->gmem->shadow, memory_order_acquire);
+}
+
+static u64 offered(struct vcpu *vcpu) {
+	return vcpu->vm->cpu_model->vmx_msrs[VMX_MSR_EPT_VPID - VMX_MSR_FIRST];
+}
+
+/* The VM's shadow, made when its first L2 asks for it; NULL without memory. */
+static struct shadow *need_shadow(struct vcpu *vcpu) {
+	struct shadow_config config = {.nr_vcpus = vcpu->vm->nr_vcpus,
+				       .phys_bits = vcpu->vm->cpu_model->phys_bits,
+				       .gbpages = offered(vcpu) & EPT_CAP_1G,
+				       .exec_only = offered(vcpu) & EPT_CAP_EXEC_ONLY};
+
+	if (likely(shadow_of(vcpu))) return shadow_of(vcpu);
+	return shadow_create(vcpu->vm->gmem, &config) ? NULL : shadow_of(vcpu);
+}
+
+/* Other vCPUs hold what is to be recycled: they leave their L2 for a moment. */
+static void hurry_laggards(const struct vcpu *vcpu, struct shadow *sh) {
+	u64 late = shadow_laggards(sh);
+	const struct vcpu *other;
+
+	for_each_vcpu(other, vcpu->vm)
+		if (late >> other->id & 1) smp_kick(cpus[other->cpu]);
+}
+
+bool vmx_nested_ept(struct vcpu *vcpu) {
+	return vmx_of(vcpu)->nested.vmcs12->proc_controls & PROC_SECONDARY &&
+	       vmx_of(vcpu)->nested.vmcs12->proc2_controls & PROC2_EPT;
+}
+
+static u32 vpid_of(const struct vmcs_values *l1) {
+	bool own = l1->proc_controls & PROC_SECONDARY && l1->proc2_controls & PROC2_VPID;
+
+	return own ? (u32)l1->vpid : 0;
+}
+
+/* ---- what L1 flushes ---- */
+
+bool vmx_eptp_valid(struct vcpu *vcpu, u64 eptp) {
+	u64 ad = offered(vcpu) & EPT_CAP_AD ? EPTP_AD : 0;
+
+	return (eptp & EPTP_FLAGS & ~ad) == EPTP_WB_4 && !(eptp >> vcpu->vm->cpu_model->phys_bits);
+}
+
+void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp) {
+	struct shadow *sh = shadow_of(vcpu);
+
+	vmx_tlb_flush_level(vcpu, &vmx_of(vcpu)->other, true);
+	if (!sh) return;
+	if (eptp)
+		shadow_flush(sh, *eptp);
+	else
+		shadow_flush_all(sh);
+}
+
+/*
+ * All L2s of a vCPU share a VPID of Roost's. Without one of L1's, its own is 0, whose translations
+ * go at every entry and exit (SDM 3C 28.3.3.1).
+ */
+static void use_vpid(struct vcpu *vcpu, u64 eptp) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_nested *n = &arch->nested;
+	u32 vpid = vpid_of(n->vmcs12);
+
+	if (!vpid) vmx_tlb_flush(vcpu);
+	if (vpid != n->ran_vpid || eptp != n->ran_eptp)
+		vmx_tlb_flush_level(vcpu, &arch->other, true);
+	n->ran_vpid = vpid;
+	n->ran_eptp = eptp;
+}
+
+int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	u64 wanted = arch->nested.vmcs12->eptp, ad = wanted & EPTP_AD;
+	hpa_t root;
+
+	*eptp = arch->level.eptp;
+	if (!vmx_nested_ept(vcpu)) {
+		use_vpid(vcpu, NO_EPTP);
+		return 0;
+	}
+	struct shadow *sh = need_shadow(vcpu);
+	if (!sh) return E_NOMEM;
+	int err = shadow_use(sh, vcpu->id, ad ? SHADOW_EPT_AD : SHADOW_EPT, wanted, &root);
+	if (err) {
+		hurry_laggards(vcpu, sh);
+		return err;
+	}
+	use_vpid(vcpu, wanted);
+	*eptp = root | (vmx_config.ept_flags & ~EPTP_AD) | ad;
+	return 0;
+}
+
+/* ---- around an entry ---- */
+
+void vmx_nested_tlb_enter(struct vcpu *vcpu) {
+	struct vmx_level *level = &vmx_of(vcpu)->level;
+
+	if (vmx_nested_ept(vcpu) && shadow_enter(shadow_of(vcpu), vcpu->id))
+		level->flush = level->moved = true;
+}
+
+void vmx_nested_left(struct vcpu *vcpu) {
+	struct shadow *sh = shadow_of(vcpu);
+
+	if (sh) shadow_exit(sh, vcpu->id);
+}
+
+/* ---- violations and addresses of L2 ---- */
+
+static void reflect(struct vcpu *vcpu, const struct shadow_found *found, u64 info, gpa_t gpa2,
+		    bool hardware) {
+	bool misconfigured = found->refusal == SHADOW_RESERVED;
+
+	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = misconfigured ? REASON_EPT_MISCONFIG
+									     : REASON_EPT_VIOLATION,
+						     .hardware = hardware,
+						     .qualification = (info & ~QUAL_RIGHTS) |
+								      (u64)found->rights
+									      << QUAL_RIGHTS_AT,
+						     .gpa = gpa2});
+}
+
+enum outcome vmx_nested_ept_violation(struct vcpu *vcpu) {
+	u64 info = vmread(VMCS(qualification));
+	gpa_t gpa2 = vmread(VMCS(guest_pa));
+	struct shadow *sh = shadow_of(vcpu);
+	struct shadow_found found;
+	u32 access = 0;
+
+	if (!vmx_nested_ept(vcpu)) return vmx_handle(vcpu, REASON_EPT_VIOLATION);
+	if (info & EPT_QUAL_WRITE) access |= SHADOW_WRITE;
+	if (info & EPT_QUAL_FETCH) access |= SHADOW_FETCH;
+	if (!(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL)) access |= SHADOW_TABLE;
+	switch (shadow_fault(sh, vcpu->id, gpa2, access, &found)) {
+	case SHADOW_DEVICE:
+		vmx_resume_delivery(vcpu, info);
+		return vmx_ept_device(vcpu, found.gpa1, info);
+	case SHADOW_REFLECT: reflect(vcpu, &found, info, gpa2, true); return RESUME;
+	case SHADOW_RETRY: hurry_laggards(vcpu, sh); break;
+	case SHADOW_FIXED: break;
+	}
+	vmx_resume_delivery(vcpu, info);
+	return RESUME;
+}
+
+int vmx_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, struct fault *fault) {
+	struct shadow_found found;
+
+	*gpa1 = gpa2;
+	if (!vmx_nested_ept(vcpu)) return 0;
+	struct shadow *sh = shadow_of(vcpu);
+	access &= SHADOW_WRITE | SHADOW_FETCH | SHADOW_TABLE;
+	switch (shadow_translate(sh, vcpu->id, gpa2, access, &found)) {
+	case SHADOW_RETRY: hurry_laggards(vcpu, sh); return E_BUSY;
+	case SHADOW_REFLECT:
+		/* Kept until vmx_l2_fault(), in the form of the qualification's low bits. */
+		fault->vector = FAULT_NESTED;
+		fault->address = gpa2;
+		fault->error = access & SHADOW_FETCH   ? EPT_QUAL_FETCH
+			       : access & SHADOW_WRITE ? EPT_QUAL_WRITE
+						       : EPT_QUAL_READ;
+		if (found.refusal == SHADOW_RESERVED) fault->error |= FAULT_MISCONFIG;
+		fault->error |= (u32)found.rights << QUAL_RIGHTS_AT;
+		return E_FAULT;
+	default: *gpa1 = found.gpa1; return 0;
+	}
+}
+
+/* No linear address goes with it: the qualification does not claim one. */
+void vmx_l2_fault(struct vcpu *vcpu, const struct fault *fault) {
+	struct shadow_found found = {.refusal = fault->error & FAULT_MISCONFIG ? SHADOW_RESERVED
+									       : SHADOW_RIGHTS,
+				     .rights = (u8)(fault->error >> QUAL_RIGHTS_AT & 7)};
+
+	reflect(vcpu, &found, fault->error & (EPT_QUAL_READ | EPT_QUAL_WRITE | EPT_QUAL_FETCH),
+		fault->address, false);
+}

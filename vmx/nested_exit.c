@@ -1,0 +1,257 @@
+/*
+ * Who handles what ends an L2's run: Roost itself, L1, or Roost in the place of the hardware that
+ * L2 believes in. One rule an exit reason (SDM 3C 25.1), and one for each event that is not an exit
+ * of the CPU's.
+ */
+#include "kernel/guest.h"
+#include "kernel/time.h"
+#include "kernel/vm.h"
+#include "lib/x86.h"
+#include "mm/gmem.h"
+#include "platform/msr.h"
+#include "vmx/vmx.h"
+
+#define DR6_ALL 0xe00ful
+
+enum rule {
+	OWN,	   /* the machine's own affairs */
+	ALWAYS,	   /* L1's: no control turns it off */
+	PROC,	   /* L1's when its control of this number is set */
+	PROC2,	   /* the same, of the secondary ones */
+	WINDOW,	   /* as PROC, but Roost's own window closes */
+	EXCEPTION, /* L1's by its exception bitmap */
+	CR,	   /* L1's by its masks and controls */
+	IO,	   /* L1's by its bitmaps */
+	MSR,
+	HLT,  /* as PROC; no sleep in L1's interrupt window */
+	EPT,  /* Roost's when its own tables are what is missing */
+	FAIL, /* the entry of 02 has failed */
+};
+
+static const struct {
+	u8 rule, bit;
+} rules[VMX_NR_EXITS] = {
+	[REASON_EXCEPTION] = {EXCEPTION, 0},
+	[REASON_TRIPLE_FAULT] = {ALWAYS, 0},
+	[REASON_INTERRUPT_WINDOW] = {WINDOW, 2},
+	[8] = {WINDOW, 22}, /* NMI window */
+	[9] = {ALWAYS, 0},  /* task switch */
+	[REASON_CPUID] = {ALWAYS, 0},
+	[11] = {ALWAYS, 0}, /* GETSEC */
+	[REASON_HLT] = {HLT, 7},
+	[13] = {ALWAYS, 0}, /* INVD */
+	[REASON_INVLPG] = {PROC, 9},
+	[15] = {PROC, 11}, /* RDPMC */
+	[16] = {PROC, 12}, /* RDTSC */
+	[REASON_VMCALL] = {ALWAYS, 0},
+	[REASON_VMCLEAR... REASON_VMXON] = {ALWAYS, 0},
+	[REASON_CR] = {CR, 0},
+	[29] = {PROC, 23}, /* debug registers */
+	[REASON_IO] = {IO, 0},
+	[REASON_RDMSR] = {MSR, 0},
+	[REASON_WRMSR] = {MSR, 0},
+	[REASON_BAD_STATE] = {FAIL, 0},
+	[REASON_MSR_LOADING] = {FAIL, 0},
+	[REASON_MACHINE_CHECK] = {FAIL, 0},
+	[36] = {PROC, 10}, /* MWAIT */
+	[39] = {PROC, 29}, /* MONITOR */
+	[40] = {PROC, 30}, /* PAUSE */
+	[46] = {PROC2, 2}, /* GDTR, IDTR */
+	[47] = {PROC2, 2}, /* LDTR, TR */
+	[REASON_EPT_VIOLATION] = {EPT, 0},
+	[REASON_INVEPT] = {ALWAYS, 0},
+	[REASON_RDTSCP] = {PROC, 12},
+	[REASON_INVVPID] = {ALWAYS, 0},
+	[REASON_WBINVD] = {PROC2, 6},
+	[55] = {ALWAYS, 0}, /* XSETBV */
+	[57] = {PROC2, 11}, /* RDRAND */
+	[58] = {PROC, 9},   /* INVPCID */
+	[61] = {PROC2, 16}, /* RDSEED */
+};
+
+bool vmx_l1_takes_interrupts(struct vcpu *vcpu) {
+	return vmx_of(vcpu)->nested.vmcs12->pin_controls & PIN_INTERRUPT;
+}
+
+/* Virtual NMIs leave physical ones unmasked (SDM 3C 25.3). */
+bool vmx_l1_takes_nmis(struct vcpu *vcpu) {
+	u64 both = PIN_NMI | PIN_VNMI, pin = vmx_of(vcpu)->nested.vmcs12->pin_controls;
+
+	if (!(pin & PIN_NMI)) return false;
+	return (pin & both) == both || !(vmread(VMCS(guest_shadow)) & SHADOW_NMI);
+}
+
+/* A bit of a bitmap of L1's; what is not in memory reads as ones. */
+static bool map_bit(struct vcpu *vcpu, gpa_t map, u32 bit) {
+	u8 byte;
+
+	if (gmem_read(vcpu->vm->gmem, map + bit / 8, &byte, 1)) return true;
+	return byte >> bit % 8 & 1;
+}
+
+/* SDM 3C 25.1.3: every port of the access counts, and so does one that wraps around. */
+static bool io_wanted(struct vcpu *vcpu, const struct vmcs_values *l1) {
+	u64 info = vmread(VMCS(qualification));
+	u32 port = (u32)(info >> 16 & 0xffff), size = (u32)(info & 7) + 1;
+
+	if (!(l1->proc_controls & PROC_IO_BITMAPS)) return l1->proc_controls & PROC_ALL_IO;
+	if (port + size > 0x10000) return true;
+	for (; size; size--, port++)
+		if (map_bit(vcpu, l1->io_bitmap[port >> 15], port & 0x7fff)) return true;
+	return false;
+}
+
+static bool msr_wanted(struct vcpu *vcpu, const struct vmcs_values *l1, bool write) {
+	u32 msr = (u32)vcpu->gpr[RCX], bit = msr & 0x1fff;
+
+	if (!(l1->proc_controls & PROC_MSR_BITMAP)) return true;
+	if (msr != bit && msr != (bit | 0xc0000000)) return true;
+	return map_bit(vcpu, l1->msr_bitmap + (msr == bit ? 0 : 1024) + (write ? 2048 : 0), bit);
+}
+
+static bool cr_wanted(struct vcpu *vcpu, const struct vmcs_values *l1) {
+	u64 info = vmread(VMCS(qualification)), value;
+	unsigned cr = info & 0xf, gpr = info >> 8 & 0xf, access = info >> 4 & 3;
+
+	if (access == 1) return cr != 8 || (l1->proc_controls & PROC_CR8_STORE);
+	if (access) return true; /* CLTS and LMSW: no bit of theirs is Roost's */
+	if (gpr == RSP) vmx_need_rsp(vcpu);
+	value = vcpu->gpr[gpr];
+	if (!(vmx_privilege(vcpu) & PRIV_64BIT)) value = (u32)value;
+	switch (cr) {
+	case 0: return (value ^ l1->cr0_shadow) & l1->cr0_mask;
+	case 4: return (value ^ l1->cr4_shadow) & l1->cr4_mask;
+	case 8: return l1->proc_controls & PROC_CR8_LOAD;
+	default: return true;
+	}
+}
+
+static bool exception_wanted(const struct vmcs_values *l1) {
+	u64 info = vmread(VMCS(exit_event));
+	u8 vector = info & 0x1f;
+
+	if (EVENT_TYPE(info) == EVENT_TYPE_NMI || vector == X86_MC) return false;
+	return l1->exception_bitmap >> vector & 1;
+}
+
+/* RDMSR of the TSC by L2 itself has both offsets, as RDTSC has. */
+static enum outcome own_msr(struct vcpu *vcpu, u64 index) {
+	u64 tsc = time_tsc() + vmx_of(vcpu)->level.tsc_offset;
+
+	if ((u32)vcpu->gpr[RCX] != X86_MSR_TSC || index != REASON_RDMSR)
+		return vmx_handle(vcpu, index);
+	vcpu->gpr[RAX] = (u32)tsc;
+	vcpu->gpr[RDX] = tsc >> 32;
+	return ADVANCE;
+}
+
+static enum outcome own_hlt(struct vcpu *vcpu, const struct vmcs_values *l1) {
+	if ((l1->proc_controls & PROC_INTERRUPT_WINDOW) && (vcpu->rflags & X86_RFLAGS_IF))
+		return ADVANCE;
+	vmx_of(vcpu)->nested.halted = true;
+	return vmx_handle(vcpu, REASON_HLT);
+}
+
+/* The exit as the CPU has made it. */
+static enum outcome reflect(struct vcpu *vcpu, u64 reason) {
+	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = (u32)reason,
+						     .hardware = true,
+						     .qualification = vmread(VMCS(qualification))});
+	return RESUME;
+}
+
+enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
+	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+	u64 bit = BIT(rules[index].bit);
+	bool wants = true;
+
+	vmx_nested_left(vcpu);
+	vmx_of(vcpu)->nested.halted = false;
+	switch ((enum rule)rules[index].rule) {
+	case OWN: return vmx_handle(vcpu, index);
+	case ALWAYS: break;
+	case PROC: wants = l1->proc_controls & bit; break;
+	case PROC2: wants = l1->proc_controls & PROC_SECONDARY && l1->proc2_controls & bit; break;
+	case WINDOW:
+		vmx_handle(vcpu, index);
+		if (!(l1->proc_controls & bit)) return RESUME;
+		break;
+	case EXCEPTION: wants = exception_wanted(l1); break;
+	case CR: wants = cr_wanted(vcpu, l1); break;
+	case IO: wants = io_wanted(vcpu, l1); break;
+	case MSR:
+		if (!msr_wanted(vcpu, l1, index == REASON_WRMSR)) return own_msr(vcpu, index);
+		break;
+	case HLT:
+		if (!(l1->proc_controls & bit)) return own_hlt(vcpu, l1);
+		break;
+	case EPT: return vmx_nested_ept_violation(vcpu);
+	case FAIL: return reflect(vcpu, index | REASON_ENTRY_FAILED);
+	}
+	return wants ? reflect(vcpu, index) : vmx_handle(vcpu, index);
+}
+
+/* ---- events ---- */
+
+/* INIT is held back in VMX root operation, and an exit outside of it (SDM 3C 25.2). */
+static bool take_init(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	if (!n->vmcs12 || n->vmxon == NO_VMCS) return false;
+	if (vcpu->l2)
+		vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = REASON_INIT});
+	else
+		n->init_held = true;
+	return true;
+}
+
+static bool exception_taken(const struct vmcs_values *l1, const struct event *event) {
+	bool wanted = l1->exception_bitmap >> event->vector & 1;
+
+	if (event->vector != X86_PF) return wanted;
+	return wanted == ((event->error & l1->pf_error_mask) == l1->pf_error_match);
+}
+
+/* The interrupt is acknowledged for L1 when it has asked for that. */
+static bool take_interrupt(struct vcpu *vcpu, const struct vmcs_values *l1) {
+	struct vmx_exit_to to = {.reason = REASON_INTERRUPT};
+	int vector;
+
+	if (!vmx_l1_takes_interrupts(vcpu)) return false;
+	if (!(l1->exit_controls & EXIT_ACK)) {
+		vmx_nested_leave(vcpu, &to);
+		return true;
+	}
+	vector = irq_accept(vcpu);
+	if (vector < 0) return false;
+	to.event = (u32)(EVENT_VALID | (u32)vector);
+	vmx_nested_leave(vcpu, &to);
+	guest_after_accept(vcpu);
+	return true;
+}
+
+bool vmx_nested_event(struct vcpu *vcpu, const struct event *event) {
+	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+	struct vmx_exit_to to = {.reason = REASON_EXCEPTION};
+
+	switch (event->type) {
+	case EVENT_INIT: return take_init(vcpu);
+	case EVENT_INTERRUPT: return take_interrupt(vcpu, l1);
+	case EVENT_NMI:
+		if (!(l1->pin_controls & PIN_NMI)) return false;
+		atomic_fetch_sub(&vcpu->nmi_pending, 1);
+		to.event = (u32)(EVENT_VALID | EVENT_TYPE_NMI << EVENT_TYPE_SHIFT | X86_NMI);
+		break;
+	case EVENT_SHUTDOWN: to.reason = REASON_TRIPLE_FAULT; break;
+	default:
+		if (!exception_taken(l1, event)) return false;
+		to.event = (u32)(EVENT_VALID | EVENT_TYPE_EXCEPTION << EVENT_TYPE_SHIFT |
+				 event->vector | (event->has_error ? EVENT_HAS_ERROR : 0));
+		to.error = event->error;
+		if (event->vector == X86_PF) to.qualification = event->address;
+		if (event->vector == X86_DB) to.qualification = vmx_reg(vcpu, VREG_DR6) & DR6_ALL;
+		break;
+	}
+	vmx_nested_leave(vcpu, &to);
+	return true;
+}

@@ -1,0 +1,349 @@
+/*
+ * The instructions of VMX in a guest, but VMLAUNCH and VMRESUME (SDM 3C 30.3). The processor has
+ * checked before it exits that the code is neither in real, virtual-8086 nor compatibility mode;
+ * what it cannot know is the guest's CR4.VMXE, whether the guest is in VMX operation, and its
+ * privilege level.
+ */
+#include "kernel/vm.h"
+#include "lib/string.h"
+#include "lib/x86.h"
+#include "mm/gmem.h"
+#include "platform/cpu_model.h"
+#include "platform/emulate.h"
+#include "vmx/vmx.h"
+
+#define STATUS_FLAGS  0x8d5ul /* CF, PF, AF, ZF, SF, OF */
+#define RFLAGS_CF     BIT(0)
+#define RFLAGS_ZF     BIT(6)
+#define INFO_REGISTER BIT(10) /* of instruction_info: the operand is no memory */
+#define SHADOW_VMCS   BIT(31) /* of a revision: not offered */
+#define INVVPID_ALL   2u
+
+/* A VMCS as it lies in L1's memory (SDM 3C 24.2). */
+struct vmcs12_region {
+	u32 revision, abort;
+	u32 launched, unused;
+	struct vmcs_values values;
+};
+
+_Static_assert(sizeof(struct vmcs12_region) <= PAGE_SIZE, "the capability MSR promises that");
+
+/* ---- how they end ---- */
+
+static enum outcome succeed(struct vcpu *vcpu) {
+	vcpu->rflags &= ~STATUS_FLAGS;
+	return ADVANCE;
+}
+
+static enum outcome fail_invalid(struct vcpu *vcpu) {
+	vcpu->rflags = (vcpu->rflags & ~STATUS_FLAGS) | RFLAGS_CF;
+	return ADVANCE;
+}
+
+enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	if (n->current == NO_VMCS) return fail_invalid(vcpu);
+	n->vmcs12->instruction_error = error;
+	vcpu->rflags = (vcpu->rflags & ~STATUS_FLAGS) | RFLAGS_ZF;
+	return ADVANCE;
+}
+
+enum outcome vmx_insn_allowed(struct vcpu *vcpu) {
+	const struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	if (!n->vmcs12 || n->vmxon == NO_VMCS) return inject_ud(vcpu);
+	return vmx_privilege(vcpu) & PRIV_CPL ? inject_gp(vcpu, 0) : ADVANCE;
+}
+
+/* ---- operands ---- */
+
+/* A memory operand of up to 16 bytes, read or written. ADVANCE: done. */
+static enum outcome memory_operand(struct vcpu *vcpu, u64 *data, unsigned size, bool write) {
+	struct insn insn;
+	struct fault fault;
+
+	vmx_need_rsp(vcpu);
+	int err = decode_current(vcpu, &insn);
+	if (err) return decode_outcome(err);
+	if (write)
+		err = emulate_write_operand(vcpu, &insn, *data, size, &fault);
+	else
+		for (unsigned done = 0; done < size && !err; done += 8)
+			err = emulate_read_operand(vcpu, &insn, done, &data[done / 8],
+						   (unsigned)min_u64(size - done, 8), &fault);
+	if (err == E_FAULT) return fault_inject(vcpu, &fault);
+	return err ? RESUME : ADVANCE;
+}
+
+static bool wide(struct vcpu *vcpu) { return vmx_privilege(vcpu) & PRIV_64BIT; }
+
+static u64 *gpr(struct vcpu *vcpu, u64 number) {
+	if (number == RSP) vmx_need_rsp(vcpu);
+	return &vcpu->gpr[number];
+}
+
+/* A page of L1's by its address: aligned and within what the processor's addresses reach. */
+static bool page_valid(struct vcpu *vcpu, gpa_t gpa) {
+	return !(gpa & ~PAGE_MASK) && !(gpa >> vcpu->vm->cpu_model->phys_bits);
+}
+
+/* What is no RAM reads as ones: no revision. */
+static u32 revision_at(struct vcpu *vcpu, gpa_t gpa) {
+	u32 revision = ~0u;
+
+	if (gmem_read(vcpu->vm->gmem, gpa, &revision, sizeof(revision))) revision = ~0u;
+	return revision;
+}
+
+/* ---- VMXON and VMXOFF ---- */
+
+bool vmx_nested_cr_valid(struct vcpu *vcpu, unsigned cr, u64 value) {
+	const struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	u64 ones =
+		vcpu->vm->cpu_model
+			->vmx_msrs[(cr ? VMX_MSR_CR4_FIXED0 : VMX_MSR_CR0_FIXED0) - VMX_MSR_FIRST];
+
+	if (!n->vmcs12 || n->vmxon == NO_VMCS) return true;
+	if (vcpu->l2 && !cr && (n->merged.proc2 & PROC2_UNRESTRICTED))
+		ones &= ~(X86_CR0_PE | X86_CR0_PG);
+	return (value & ones) == ones;
+}
+
+/* In VMX operation Roost sees L1 turn off paging, which must fault. */
+static void set_operation(struct vcpu *vcpu, gpa_t vmxon) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	u64 cr0 = vmx_reg(vcpu, VREG_CR0), paging = X86_CR0_PE | X86_CR0_PG;
+
+	arch->nested.vmxon = vmxon;
+	arch->nested.current = NO_VMCS;
+	arch->level.cr0_owned =
+		vmxon == NO_VMCS ? arch->level.cr0_owned | paging : arch->level.cr0_owned & ~paging;
+	vmwrite(VMCS(cr0_mask), ~arch->level.cr0_owned);
+	vmx_set_reg(vcpu, VREG_CR0, cr0);
+}
+
+enum outcome vmx_exit_vmxon(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	u64 cr4 = vmx_reg(vcpu, VREG_CR4), operand;
+
+	if (!n->vmcs12 || !(cr4 & X86_CR4_VMXE)) return inject_ud(vcpu);
+	if (vmx_privilege(vcpu) & PRIV_CPL) return inject_gp(vcpu, 0);
+	if (n->vmxon != NO_VMCS) return vmx_fail(vcpu, ERROR_VMXON_AGAIN);
+	n->vmxon = 0; /* as if in VMX operation */
+	bool valid = vmx_nested_cr_valid(vcpu, 0, vmx_reg(vcpu, VREG_CR0)) &&
+		     vmx_nested_cr_valid(vcpu, 4, cr4);
+	n->vmxon = NO_VMCS;
+	if (!valid) return inject_gp(vcpu, 0);
+	enum outcome outcome = memory_operand(vcpu, &operand, 8, false);
+	if (outcome != ADVANCE) return outcome;
+	if (!page_valid(vcpu, operand) || revision_at(vcpu, operand) != VMCS12_REVISION)
+		return fail_invalid(vcpu);
+	set_operation(vcpu, operand);
+	return succeed(vcpu);
+}
+
+/* The copy goes back to L1's memory, where VMPTRLD finds it, on whatever processor. */
+static void put_current(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	if (n->current == NO_VMCS) return;
+	struct vmcs12_region *region = gmem_ptr_write(vcpu->vm->gmem, n->current, PAGE_SIZE);
+	vmx_nested_fetch_rare(vcpu);
+	if (region) {
+		region->launched = n->launched;
+		memcpy(&region->values, n->vmcs12, sizeof(region->values));
+	}
+	n->current = NO_VMCS;
+}
+
+enum outcome vmx_exit_vmxoff(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+
+	if (outcome != ADVANCE) return outcome;
+	put_current(vcpu);
+	set_operation(vcpu, NO_VMCS);
+	if (n->init_held) vcpu_request_self(vcpu, REQ_INIT);
+	n->init_held = false;
+	return succeed(vcpu);
+}
+
+/* ---- the current VMCS ---- */
+
+static enum outcome clear_vmcs(struct vcpu *vcpu, gpa_t gpa) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	static const u32 not_launched;
+
+	if (gpa == n->current) put_current(vcpu);
+	/* What is no RAM keeps nothing. */
+	if (gmem_write(vcpu->vm->gmem, gpa + offsetof(struct vmcs12_region, launched),
+		       &not_launched, sizeof(not_launched)))
+		return succeed(vcpu);
+	return succeed(vcpu);
+}
+
+/* Each field in its width, so that VMREAD and the checks see no more than VMWRITE could make. */
+static void take_values(struct vmcs_values *to, const struct vmcs_values *from) {
+	static const u64 widths[] = {[VMCS_16] = UINT16_MAX,
+				     [VMCS_64] = ~0ul,
+				     [VMCS_32] = UINT32_MAX,
+				     [VMCS_NATURAL] = ~0ul};
+	u64 *values = (u64 *)to;
+
+	memcpy(to, from, sizeof(*to));
+	for (unsigned r = 0; r < vmcs_nr_runs; r++)
+		for (unsigned i = 0; i < vmcs_runs[r].count; i++)
+			values[vmcs_runs[r].at + i] &= widths[vmcs_width(vmcs_runs[r].encoding)];
+}
+
+static enum outcome load_vmcs(struct vcpu *vcpu, gpa_t gpa) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	if (revision_at(vcpu, gpa) != VMCS12_REVISION)
+		return vmx_fail(vcpu, ERROR_VMPTRLD_REVISION);
+	if (gpa == n->current) return succeed(vcpu);
+	const struct vmcs12_region *region = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	if (!region) return vmx_fail(vcpu, ERROR_VMPTRLD_REVISION);
+	put_current(vcpu);
+	take_values(n->vmcs12, &region->values);
+	n->launched = __atomic_load_n(&region->launched, __ATOMIC_RELAXED);
+	n->current = gpa;
+	memset(&n->dirty, 0xff, sizeof(n->dirty));
+	return succeed(vcpu);
+}
+
+enum outcome vmx_exit_vmptr(struct vcpu *vcpu) {
+	bool clear = vmread(VMCS(exit_reason)) == REASON_VMCLEAR;
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+	u64 gpa;
+
+	if (outcome == ADVANCE) outcome = memory_operand(vcpu, &gpa, 8, false);
+	if (outcome != ADVANCE) return outcome;
+	if (!page_valid(vcpu, gpa))
+		return vmx_fail(vcpu, clear ? ERROR_VMCLEAR_ADDRESS : ERROR_VMPTRLD_ADDRESS);
+	if (gpa == vmx_of(vcpu)->nested.vmxon)
+		return vmx_fail(vcpu, clear ? ERROR_VMCLEAR_VMXON : ERROR_VMPTRLD_VMXON);
+	return clear ? clear_vmcs(vcpu, gpa) : load_vmcs(vcpu, gpa);
+}
+
+enum outcome vmx_exit_vmptrst(struct vcpu *vcpu) {
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+
+	if (outcome == ADVANCE)
+		outcome = memory_operand(vcpu, &vmx_of(vcpu)->nested.current, 8, true);
+	return outcome == ADVANCE ? succeed(vcpu) : outcome;
+}
+
+/* ---- VMREAD and VMWRITE ---- */
+
+/* Where the field is; NULL: there is none, and *outcome says how the instruction ends. */
+static u64 *find_field(struct vcpu *vcpu, u64 encoding, enum outcome *outcome) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	bool upper = (encoding & VMCS_HIGH) && vmcs_width((u32)encoding) == VMCS_64;
+	u64 *field = vmcs_values_at(n->vmcs12, upper ? encoding - VMCS_HIGH : encoding);
+
+	if (unlikely(!field)) {
+		*outcome = vmx_fail(vcpu, ERROR_NO_FIELD);
+		return NULL;
+	}
+	if (unlikely(n->rare_in_02) && vmcs_kind((u32)encoding) == VMCS_GUEST)
+		vmx_nested_fetch_rare(vcpu);
+	return field;
+}
+
+enum outcome vmx_exit_vmread(struct vcpu *vcpu) {
+	u64 info = vmread(VMCS(instruction_info));
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+	bool is_wide = wide(vcpu);
+
+	if (unlikely(outcome != ADVANCE)) return outcome;
+	if (vmx_of(vcpu)->nested.current == NO_VMCS) return fail_invalid(vcpu);
+	u64 encoding = *gpr(vcpu, info >> 28 & 0xf);
+	if (!is_wide) encoding = (u32)encoding;
+	const u64 *field = find_field(vcpu, encoding, &outcome);
+	if (unlikely(!field)) return outcome;
+	u64 value = encoding & VMCS_HIGH ? *field >> 32 : *field;
+	if (!is_wide) value = (u32)value;
+	if (likely(info & INFO_REGISTER)) {
+		*gpr(vcpu, info >> 3 & 0xf) = value;
+		return succeed(vcpu);
+	}
+	outcome = memory_operand(vcpu, &value, is_wide ? 8 : 4, true);
+	return outcome == ADVANCE ? succeed(vcpu) : outcome;
+}
+
+/* The part of a field that the encoding names takes the value, in its width. */
+static u64 changed_field(u64 old, u64 encoding, u64 value) {
+	switch (vmcs_width((u32)encoding)) {
+	case VMCS_16: return (u16)value;
+	case VMCS_32: return (u32)value;
+	case VMCS_64: return encoding & VMCS_HIGH ? value << 32 | (u32)old : value;
+	default: return value;
+	}
+}
+
+enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	u64 info = vmread(VMCS(instruction_info)), value = 0;
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+	bool is_wide = wide(vcpu);
+
+	if (unlikely(outcome != ADVANCE)) return outcome;
+	if (n->current == NO_VMCS) return fail_invalid(vcpu);
+	if (likely(info & INFO_REGISTER))
+		value = *gpr(vcpu, info >> 3 & 0xf);
+	else
+		outcome = memory_operand(vcpu, &value, is_wide ? 8 : 4, false);
+	if (unlikely(outcome != ADVANCE)) return outcome;
+	u64 encoding = *gpr(vcpu, info >> 28 & 0xf);
+	if (!is_wide) {
+		encoding = (u32)encoding;
+		value = (u32)value;
+	}
+	u64 *field = find_field(vcpu, encoding, &outcome);
+	if (unlikely(!field)) return outcome;
+	if (unlikely(vmcs_kind((u32)encoding) == VMCS_INFO)) return vmx_fail(vcpu, ERROR_READ_ONLY);
+	value = changed_field(*field, encoding, value);
+	if (*field == value) return succeed(vcpu);
+	*field = value;
+	u64 at = (u64)(field - (u64 *)n->vmcs12);
+	n->dirty.word[at / 64] |= BIT(at % 64);
+	return succeed(vcpu);
+}
+
+/* ---- INVEPT and INVVPID ---- */
+
+/* Each flushes more than it names where that is simpler: all of an L2 shares one VPID of Roost's.
+ */
+static bool invalidate_ept(struct vcpu *vcpu, u64 type, const u64 *descriptor) {
+	if (type < 1 || type > 2) return false;
+	if (type == 1 && !vmx_eptp_valid(vcpu, descriptor[0])) return false;
+	vmx_nested_flush_ept(vcpu, type == 1 ? descriptor : NULL);
+	return true;
+}
+
+static bool invalidate_vpid(struct vcpu *vcpu, u64 type, const u64 *descriptor) {
+	u64 vpid = descriptor[0], address = descriptor[1];
+
+	if (type > 3 || vpid >> 16) return false;
+	if (type != INVVPID_ALL && !vpid) return false;
+	if (!type && (u64)((s64)(address << 16) >> 16) != address) return false;
+	vmx_tlb_flush_level(vcpu, &vmx_of(vcpu)->other, true);
+	return true;
+}
+
+enum outcome vmx_exit_invalidate(struct vcpu *vcpu) {
+	bool ept = vmread(VMCS(exit_reason)) == REASON_INVEPT;
+	u64 info = vmread(VMCS(instruction_info)), type, descriptor[2];
+	enum outcome outcome = vmx_insn_allowed(vcpu);
+
+	if (outcome != ADVANCE) return outcome;
+	type = *gpr(vcpu, info >> 28 & 0xf);
+	if (!wide(vcpu)) type = (u32)type;
+	outcome = memory_operand(vcpu, descriptor, sizeof(descriptor), false);
+	if (outcome != ADVANCE) return outcome;
+	bool valid = ept ? invalidate_ept(vcpu, type, descriptor)
+			 : invalidate_vpid(vcpu, type, descriptor);
+	return valid ? succeed(vcpu) : vmx_fail(vcpu, ERROR_INVALIDATE);
+}
