@@ -224,8 +224,9 @@ static void deliver_events(struct vcpu *vcpu) {
 	guest_before_events(vcpu);
 	busy = deliver_exception(vcpu) || busy;
 	if (unlikely(atomic_load(&vcpu->nmi_pending))) {
-		if (busy || !deliver_nmi(vcpu)) vcpu->backend->nmi_window(vcpu);
-		busy = true;
+		/* One that is blocked holds nothing else back. */
+		busy = busy || deliver_nmi(vcpu);
+		if (atomic_load(&vcpu->nmi_pending)) vcpu->backend->nmi_window(vcpu);
 	}
 	if (!vcpu->backend->lend_apic) {
 		deliver_interrupts(vcpu, busy);
