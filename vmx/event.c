@@ -21,7 +21,10 @@ static void set_window(struct vcpu *vcpu, u64 window, bool open) {
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }
 
 bool vmx_interrupt_allowed(struct vcpu *vcpu) {
-	if (unlikely(vcpu->l2) && vmx_l1_takes_interrupts(vcpu)) return true;
+	if (unlikely(vcpu->l2)) {
+		if (vmx_l1_window_open(vcpu)) return false;
+		if (vmx_l1_takes_interrupts(vcpu)) return true;
+	}
 	if (!(vcpu->rflags & X86_RFLAGS_IF)) return false;
 	vmx_borrow(vcpu);
 	return !(vmread(VMCS(guest_shadow)) & SHADOW_NEXT);
@@ -42,6 +45,7 @@ void vmx_end_shadow(struct vcpu *vcpu) {
 
 static void queue(struct vmx_vcpu *arch, u64 info) {
 	arch->event = true;
+	arch->nested.halted = false;
 	vmwrite(VMCS(entry_event), info);
 }
 
@@ -70,7 +74,7 @@ static void exit_behind_event(void) {
 
 void vmx_interrupt_window(struct vcpu *vcpu, bool open) {
 	if (unlikely(vcpu->l2) && vmx_l1_takes_interrupts(vcpu)) {
-		if (open) exit_behind_event();
+		if (open && (vmx_of(vcpu)->event || !vmx_l1_window_open(vcpu))) exit_behind_event();
 		return;
 	}
 	set_window(vcpu, PROC_INTERRUPT_WINDOW, open);

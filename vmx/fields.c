@@ -1,6 +1,6 @@
 /*
- * From the encoding of a VMCS field, as a guest chose it, to its place in struct vmcs_values: one
- * sorted table and a binary search. An encoding that is not in the table leads nowhere.
+ * From the encoding of a VMCS field, as a guest chose it, to its place in struct vmcs_values: a
+ * table of all that an encoding can be. One that is no field leads nowhere.
  */
 #include "vmx/fields.h"
 
@@ -13,21 +13,21 @@ _Static_assert(sizeof(struct vmcs_values) / sizeof(u64) <= 256, "a byte counts t
 const struct vmcs_run vmcs_runs[] = {VMCS_FIELDS(RUN_ONE, RUN_MANY)};
 const unsigned vmcs_nr_runs = ARRAY_SIZE(vmcs_runs);
 
+/* Numbers of the runs, from 1 on, by what an encoding is made of: 2 bits, 2 bits, 5 bits. */
+#define SLOT_BITS		0x6c3eul
+#define SLOT(e)			(((e) >> 13 & 3) << 7 | ((e) >> 10 & 3) << 5 | ((e) >> 1 & 31))
+#define NUMBER_ONE(e, name)	RUN_##name,
+#define NUMBER_MANY(e, name, n) RUN_##name,
+#define SLOT_ONE(e, name)	[SLOT(e)] = RUN_##name,
+#define SLOT_MANY(e, name, n)	[SLOT(e)... SLOT(e) + (n)-1] = RUN_##name,
+
+enum { NO_RUN, VMCS_FIELDS(NUMBER_ONE, NUMBER_MANY) };
+static const u8 slots[512] = {VMCS_FIELDS(SLOT_ONE, SLOT_MANY)};
+
 const struct vmcs_run *vmcs_run_of(u64 encoding) {
-	unsigned first = 0, end = ARRAY_SIZE(vmcs_runs);
-
-	/* The last one that does not begin behind it. */
-	while (end - first > 1) {
-		unsigned middle = (first + end) / 2;
-
-		if (vmcs_runs[middle].encoding <= encoding)
-			first = middle;
-		else
-			end = middle;
-	}
-	u64 distance = encoding - vmcs_runs[first].encoding;
-	return distance % 2 == 0 && distance / 2 < vmcs_runs[first].count ? &vmcs_runs[first]
-									  : NULL;
+	if (encoding & ~SLOT_BITS) return NULL;
+	u8 number = slots[SLOT(encoding)];
+	return number ? &vmcs_runs[number - 1] : NULL;
 }
 
 u64 *vmcs_values_at(struct vmcs_values *values, u64 encoding) {

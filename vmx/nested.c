@@ -23,7 +23,11 @@
 #define PAGING_BIT (X86_CR0_PE | X86_CR0_PG)
 #define QUAL_PDPTE 2u /* of an entry that failed (26.7) */
 
-/* Fields that 02 has as VMCS 12 has them; those of them that exits leave there alone. */
+/*
+ * Fields that 02 has as VMCS 12 has them, the first of which the processor checks there; those of
+ * them that exits leave there alone.
+ */
+#define NR_LEFT_TO_CPU 4
 static const u16 plain_fields[] = {
 	VMCS_guest_shadow, VMCS_guest_rip,  VMCS_guest_rsp,	VMCS_guest_rflags,   VMCS_guest_cr3,
 	VMCS_cr3_targets,  VMCS_cr3_target, VMCS_pf_error_mask, VMCS_pf_error_match,
@@ -35,11 +39,16 @@ static const u16 rare_fields[] = {
 	VMCS_guest_sysenter_esp, VMCS_guest_sysenter_eip, VMCS_guest_pdpte,
 };
 
-static struct vmcs_mask plain, rare, controls, host_state, guest_state;
+/* checked: guest state but what is checked in 02 just as well. */
+static struct vmcs_mask plain, rare, controls, host_state, checked;
 static u16 encodings[VMCS_WORDS];
 
 static void mask_add(struct vmcs_mask *mask, const struct vmcs_run *run) {
 	for (unsigned i = run->at; i < run->at + run->count; i++) mask->word[i / 64] |= BIT(i % 64);
+}
+
+static void mask_drop(struct vmcs_mask *mask, const struct vmcs_run *run) {
+	mask->word[run->at / 64] &= ~BIT(run->at % 64);
 }
 
 static bool mask_meets(const struct vmcs_mask *a, const struct vmcs_mask *b) {
@@ -61,7 +70,7 @@ static inline bool mask_take(struct vmcs_mask *mask, unsigned *bit) {
 
 void vmx_nested_init(void) {
 	struct vmcs_mask *const kinds[] = {
-		[VMCS_CONTROL] = &controls, [VMCS_GUEST] = &guest_state, [VMCS_HOST] = &host_state};
+		[VMCS_CONTROL] = &controls, [VMCS_GUEST] = &checked, [VMCS_HOST] = &host_state};
 
 	for (unsigned r = 0; r < vmcs_nr_runs; r++) {
 		const struct vmcs_run *run = &vmcs_runs[r];
@@ -73,6 +82,8 @@ void vmx_nested_init(void) {
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain_fields); i++)
 		mask_add(&plain, vmcs_run_of(plain_fields[i]));
+	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++)
+		mask_drop(&checked, vmcs_run_of(plain_fields[i]));
 	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
 		mask_add(&plain, vmcs_run_of(rare_fields[i]));
 		mask_add(&rare, vmcs_run_of(rare_fields[i]));
@@ -205,26 +216,24 @@ static void abort_vmx(struct vcpu *vcpu, const char *why) {
 	vcpu_stop_reason(vcpu, "VMX abort: %s of a VM exit failed", why);
 }
 
-static void set_host_segment(struct vcpu *vcpu, enum seg seg, u64 selector, u64 base, u16 attr) {
-	struct segment s = {.base = base,
-			    .limit = seg == SEG_TR ? 0x67 : ~0u,
-			    .selector = (u16)selector,
-			    .attr = selector || seg == SEG_CS ? attr : 0};
-
-	vmx_set_segment(vcpu, seg, &s);
+static void set_host_segment(enum seg seg, u64 selector, u64 base, u64 access) {
+	vmwrite(VMCS_AT(guest_selector, seg), selector);
+	vmwrite(VMCS_AT(guest_base, seg), base);
+	vmwrite(VMCS_AT(guest_limit, seg), seg == SEG_TR ? 0x67 : ~0u);
+	vmwrite(VMCS_AT(guest_access, seg), selector || seg == SEG_CS ? access : ACCESS_UNUSABLE);
 }
 
-static void load_host_segments(struct vcpu *vcpu, const struct vmcs_values *l1, bool wide) {
-	static const u16 data = 0xc93;
-	u64 bases[] = {[SEG_FS] = l1->host_fs_base, [SEG_GS] = l1->host_gs_base};
+static void load_host_segments(const struct vmcs_values *l1, bool wide) {
+	static const u64 data = 0xc093;
 
-	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
-		set_host_segment(vcpu, seg, l1->host_selector[seg], bases[seg],
-				 seg != SEG_CS ? data
-				 : wide	       ? 0xa9b
-					       : 0xc9b);
-	set_host_segment(vcpu, SEG_LDTR, 0, 0, 0);
-	set_host_segment(vcpu, SEG_TR, l1->host_tr_selector, l1->host_tr_base, 0x8b);
+	set_host_segment(SEG_ES, l1->host_selector[SEG_ES], 0, data);
+	set_host_segment(SEG_CS, l1->host_selector[SEG_CS], 0, wide ? 0xa09b : 0xc09b);
+	set_host_segment(SEG_SS, l1->host_selector[SEG_SS], 0, data);
+	set_host_segment(SEG_DS, l1->host_selector[SEG_DS], 0, data);
+	set_host_segment(SEG_FS, l1->host_selector[SEG_FS], l1->host_fs_base, data);
+	set_host_segment(SEG_GS, l1->host_selector[SEG_GS], l1->host_gs_base, data);
+	set_host_segment(SEG_LDTR, 0, 0, 0);
+	set_host_segment(SEG_TR, l1->host_tr_selector, l1->host_tr_base, 0x8b);
 	vmwrite(VMCS(guest_gdtr_base), l1->host_gdtr_base);
 	vmwrite(VMCS(guest_idtr_base), l1->host_idtr_base);
 	vmwrite(VMCS(guest_gdtr_limit), 0xffff);
@@ -257,7 +266,7 @@ static void load_host(struct vcpu *vcpu, bool nmi_blocked) {
 	bool wide = l1->exit_controls & EXIT_HOST_64;
 
 	load_host_registers(vcpu, l1, wide);
-	load_host_segments(vcpu, l1, wide);
+	load_host_segments(l1, wide);
 	vcpu->rip = l1->host_rip;
 	vcpu->gpr[RSP] = l1->host_rsp;
 	vcpu->rflags = X86_RFLAGS_FIXED;
@@ -441,6 +450,9 @@ static void queue_event(struct vcpu *vcpu) {
 	const struct vmcs_values *l1 = arch->nested.vmcs12;
 
 	if (!(l1->entry_event & EVENT_VALID)) return;
+	/* 02 has virtual NMIs always: an NMI comes in, and blocks others then (26.3.1.5). */
+	if (EVENT_TYPE(l1->entry_event) == EVENT_TYPE_NMI && (l1->guest_shadow & SHADOW_NMI))
+		vmwrite(VMCS(guest_shadow), l1->guest_shadow & ~SHADOW_NMI);
 	vmwrite(VMCS(entry_event), l1->entry_event);
 	vmwrite(VMCS(entry_error), l1->entry_error);
 	vmwrite(VMCS(entry_length), l1->entry_length);
@@ -460,6 +472,11 @@ static enum outcome fail_entry(struct vcpu *vcpu, u64 reason, u64 qualification)
 	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = (u32)(reason | REASON_ENTRY_FAILED),
 						     .qualification = qualification});
 	return RESUME;
+}
+
+void vmx_nested_halt(struct vcpu *vcpu) {
+	vmx_end_shadow(vcpu);
+	if (!vmx_l1_window_open(vcpu)) vcpu_halt(vcpu);
 }
 
 static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
@@ -483,7 +500,7 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 	n->launched = true;
 	n->halted = n->vmcs12->guest_activity && !(n->vmcs12->entry_event & EVENT_VALID);
 	queue_event(vcpu);
-	if (n->halted) vcpu_halt(vcpu);
+	if (n->halted) vmx_nested_halt(vcpu);
 	return RESUME;
 }
 
@@ -505,16 +522,23 @@ static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
 		limits->link_revision = ~0u; /* what is no RAM reads as ones */
 }
 
-/* Controls and host state; what L1 has not touched since they passed is as good as then. */
-static u32 refused(struct vcpu *vcpu, const struct vmx_limits *limits) {
+/*
+ * The checks of what L1 has touched since it last passed them. What the processor checks in 02 as
+ * it would in VMCS 12 is left to it: that exit is passed on. 0, or the error or reason of the
+ * failure.
+ */
+static u32 check_entry(struct vcpu *vcpu, struct vmx_rule_broken *broken) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
-	struct vmx_rule_broken broken;
+	bool control = mask_meets(&n->dirty, &controls), state = mask_meets(&n->dirty, &checked);
+	struct vmx_limits limits;
 
-	if (mask_meets(&n->dirty, &controls) && !vmx_check_controls(n->vmcs12, limits, &broken))
-		return broken.error;
-	bool changed = mask_meets(&n->dirty, &controls) || mask_meets(&n->dirty, &host_state);
-	if (changed && !vmx_check_host_state(n->vmcs12, limits, &broken)) return broken.error;
-	return 0;
+	if (!control && !state && !mask_meets(&n->dirty, &host_state)) return 0;
+	l1_limits(vcpu, &limits);
+	if (control && !vmx_check_controls(n->vmcs12, &limits, broken)) return broken->error;
+	if (!vmx_check_host_state(n->vmcs12, &limits, broken)) return broken->error;
+	if (!control && !state) return 0;
+	vmx_nested_fetch_rare(vcpu);
+	return vmx_check_guest_state(n->vmcs12, &limits, broken) ? 0 : REASON_BAD_STATE;
 }
 
 enum outcome vmx_exit_vmentry(struct vcpu *vcpu) {
@@ -532,15 +556,9 @@ enum outcome vmx_exit_vmentry(struct vcpu *vcpu) {
 						     : ERROR_RESUME_NOT_LAUNCHED);
 	}
 	if (n->current == NO_VMCS) return vmx_fail(vcpu, 0);
-	struct vmx_limits limits;
-	l1_limits(vcpu, &limits);
-	u32 error = refused(vcpu, &limits);
-	if (error) return vmx_fail(vcpu, error);
-	if (mask_meets(&n->dirty, &guest_state)) {
-		vmx_nested_fetch_rare(vcpu);
-		if (!vmx_check_guest_state(n->vmcs12, &limits, &broken))
-			return fail_entry(vcpu, REASON_BAD_STATE, broken.qualification);
-	}
+	u32 failure = check_entry(vcpu, &broken);
+	if (failure == REASON_BAD_STATE) return fail_entry(vcpu, failure, broken.qualification);
+	if (failure) return vmx_fail(vcpu, failure);
 	int err = vmx_nested_use_tables(vcpu, &eptp);
 	if (err == E_BUSY) return RESUME;
 	if (err) return vcpu_stop_reason(vcpu, "no memory for the tables of its guests");

@@ -73,6 +73,11 @@ bool vmx_l1_takes_interrupts(struct vcpu *vcpu) {
 	return vmx_of(vcpu)->nested.vmcs12->pin_controls & PIN_INTERRUPT;
 }
 
+bool vmx_l1_window_open(struct vcpu *vcpu) {
+	return vmx_of(vcpu)->nested.vmcs12->proc_controls & PROC_INTERRUPT_WINDOW &&
+	       (vcpu->rflags & X86_RFLAGS_IF) && !(vmread(VMCS(guest_shadow)) & SHADOW_NEXT);
+}
+
 /* Virtual NMIs leave physical ones unmasked (SDM 3C 25.3). */
 bool vmx_l1_takes_nmis(struct vcpu *vcpu) {
 	u64 both = PIN_NMI | PIN_VNMI, pin = vmx_of(vcpu)->nested.vmcs12->pin_controls;
@@ -145,11 +150,10 @@ static enum outcome own_msr(struct vcpu *vcpu, u64 index) {
 	return ADVANCE;
 }
 
-static enum outcome own_hlt(struct vcpu *vcpu, const struct vmcs_values *l1) {
-	if ((l1->proc_controls & PROC_INTERRUPT_WINDOW) && (vcpu->rflags & X86_RFLAGS_IF))
-		return ADVANCE;
+static enum outcome own_hlt(struct vcpu *vcpu) {
 	vmx_of(vcpu)->nested.halted = true;
-	return vmx_handle(vcpu, REASON_HLT);
+	vmx_nested_halt(vcpu);
+	return ADVANCE;
 }
 
 /* The exit as the CPU has made it. */
@@ -166,7 +170,8 @@ enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 	bool wants = true;
 
 	vmx_nested_left(vcpu);
-	vmx_of(vcpu)->nested.halted = false;
+	/* It has entered in HLT for its window's exit alone. */
+	if (index != REASON_INTERRUPT_WINDOW) vmx_of(vcpu)->nested.halted = false;
 	switch ((enum rule)rules[index].rule) {
 	case OWN: return vmx_handle(vcpu, index);
 	case ALWAYS: break;
@@ -183,7 +188,7 @@ enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 		if (!msr_wanted(vcpu, l1, index == REASON_WRMSR)) return own_msr(vcpu, index);
 		break;
 	case HLT:
-		if (!(l1->proc_controls & bit)) return own_hlt(vcpu, l1);
+		if (!(l1->proc_controls & bit)) return own_hlt(vcpu);
 		break;
 	case EPT: return vmx_nested_ept_violation(vcpu);
 	case FAIL: return reflect(vcpu, index | REASON_ENTRY_FAILED);

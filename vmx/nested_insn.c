@@ -49,12 +49,12 @@ enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error) {
 	return ADVANCE;
 }
 
-enum outcome vmx_insn_allowed(struct vcpu *vcpu) {
-	const struct vmx_nested *n = &vmx_of(vcpu)->nested;
-
-	if (!n->vmcs12 || n->vmxon == NO_VMCS) return inject_ud(vcpu);
-	return vmx_privilege(vcpu) & PRIV_CPL ? inject_gp(vcpu, 0) : ADVANCE;
+static inline enum outcome allowed(struct vcpu *vcpu, u32 privilege) {
+	if (unlikely(vmx_of(vcpu)->nested.vmxon == NO_VMCS)) return inject_ud(vcpu);
+	return unlikely(privilege & PRIV_CPL) ? inject_gp(vcpu, 0) : ADVANCE;
 }
+
+enum outcome vmx_insn_allowed(struct vcpu *vcpu) { return allowed(vcpu, vmx_privilege(vcpu)); }
 
 /* ---- operands ---- */
 
@@ -254,8 +254,9 @@ static u64 *find_field(struct vcpu *vcpu, u64 encoding, enum outcome *outcome) {
 
 enum outcome vmx_exit_vmread(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(instruction_info));
-	enum outcome outcome = vmx_insn_allowed(vcpu);
-	bool is_wide = wide(vcpu);
+	u32 privilege = vmx_privilege(vcpu);
+	enum outcome outcome = allowed(vcpu, privilege);
+	bool is_wide = privilege & PRIV_64BIT;
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
 	if (vmx_of(vcpu)->nested.current == NO_VMCS) return fail_invalid(vcpu);
@@ -286,8 +287,9 @@ static u64 changed_field(u64 old, u64 encoding, u64 value) {
 enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	u64 info = vmread(VMCS(instruction_info)), value = 0;
-	enum outcome outcome = vmx_insn_allowed(vcpu);
-	bool is_wide = wide(vcpu);
+	u32 privilege = vmx_privilege(vcpu);
+	enum outcome outcome = allowed(vcpu, privilege);
+	bool is_wide = privilege & PRIV_64BIT;
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
 	if (n->current == NO_VMCS) return fail_invalid(vcpu);
