@@ -6,6 +6,7 @@
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/svm.h"
 #include "guest-tests/lib/trap.h"
+#include "guest-tests/lib/vmx.h"
 
 const char test_name[] = "bench";
 
@@ -262,6 +263,49 @@ static void bench_svm(void) {
 	stgi();
 }
 
+/* As bench_l2(). */
+extern const char l2_reads_tsc_vmx[];
+__asm__(".pushsection .text\n"
+	"l2_reads_tsc_vmx: rdtsc\n"
+	"vmcall\n"
+	".popsection");
+
+static void bench_vmx_l2(void) {
+	u64 in = 0, back = 0;
+
+	for (unsigned i = 0; i < ROUNDS + 1; i++) {
+		u64 start, inside, end;
+
+		vmwrite(VMCS(guest_rip), (u64)l2_reads_tsc_vmx);
+		start = rdtsc();
+		vmx_l2_run();
+		end = rdtsc();
+		inside = vmx_regs()->rdx << 32 | (u32)vmx_regs()->rax;
+		if (!i) continue;
+		in += inside - start;
+		back += end - inside;
+	}
+	report_total("vmresume", in, 0, ROUNDS);
+	report_total("l2-vmcall", back, 0, ROUNDS);
+}
+
+static void bench_vmx(void) {
+	static const char *const names[] = {"vmresume", "l2-vmcall", "vmread", "vmwrite"};
+
+	if (cpu_is_amd() || !vmx_init()) {
+		for (unsigned i = 0; i < ARRAY_SIZE(names); i++) not_here(names[i]);
+		return;
+	}
+	vmx_l2_new(l2_reads_tsc_vmx);
+	vmx_l2_use_ept(ept_new());
+	vmx_l2_add(PROC2_VPID);
+	vmwrite(VMCS(vpid), 1);
+	bench_vmx_l2();
+	BENCH("vmread", vmread(VMCS(guest_rip)));
+	BENCH("vmwrite", vmwrite(VMCS(guest_rip), round_));
+	vmx_off();
+}
+
 void test_main(void) {
 	bench_floor();
 	bench_exits();
@@ -272,5 +316,6 @@ void test_main(void) {
 	bench_uart();
 	bench_lapic();
 	bench_svm();
+	bench_vmx();
 	check("every operation was measured", true);
 }
