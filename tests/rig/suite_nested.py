@@ -29,7 +29,7 @@ def kvm_test(name, npt, cpus, limit):
         """Debian's kernel as L2 to its shell, the same script as one level below, power-off."""
         import pexpect
 
-        box = kvm_machine(t, f"kvm-amd=npt={npt} l2-cpus={cpus}", cpus, ["-rtc", "base=utc"])
+        box = kvm_machine(t, f"kvm=npt={npt} l2-cpus={cpus}", cpus, ["-rtc", "base=utc"])
         talk = box.spawn(t.log, t.deadline.left())
         try:
             sh = Shell(t, talk)

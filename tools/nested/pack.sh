@@ -22,7 +22,7 @@ if [ -n "$deb" ]; then
 else
 	modules=/lib/modules/${version%%_*}
 fi
-for name in virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd; do
+for name in virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd arch/x86/kvm/kvm-intel; do
 	cp "$modules/kernel/$name.ko" "$root/nested/"
 done
 rm -rf "$root/unpacked"
