@@ -80,7 +80,7 @@ int vmx_nested_create(struct vcpu *vcpu) __must_check; /* 0 or E_NOMEM; needs 01
 void vmx_nested_destroy(struct vcpu *vcpu);
 void vmx_nested_reset(struct vcpu *vcpu);	  /* in L1, not in VMX operation */
 enum outcome vmx_exit_vmentry(struct vcpu *vcpu); /* VMLAUNCH, VMRESUME */
-void vmx_nested_halt(struct vcpu *vcpu); /* L2 is in HLT, with nested.halted set */
+void vmx_nested_halt(struct vcpu *vcpu);	  /* L2 is in HLT, with nested.halted set */
 void vmx_nested_leave(struct vcpu *vcpu, const struct vmx_exit_to *to);
 /* VMCS 12 has all that 02 knows of it. */
 void vmx_nested_fetch_rare(struct vcpu *vcpu);
