@@ -396,14 +396,26 @@ static void test_masked_nmi_waits_once(void **state) {
 	atomic_store(&v->nmi_pending, 2);
 	vcpu_prepare(v);
 	expect_events(1, EVENT_NMI, X86_NMI);
+	assert_int_equal(hw.nmi_windows, 1); /* the second one waits from now on */
 	vcpu_prepare(v);
 	assert_int_equal(hw.nr_injected, 1);
-	assert_int_equal(hw.nmi_windows, 1);
+	assert_int_equal(hw.nmi_windows, 2);
 	assert_int_equal(atomic_load(&v->nmi_pending), 1);
 	hw.nmi_masked = false;
 	vcpu_prepare(v);
 	assert_int_equal(hw.nr_injected, 2);
 	assert_int_equal(atomic_load(&v->nmi_pending), 0);
+}
+
+static void test_blocked_nmi_holds_no_interrupt_back(void **state) {
+	(void)state;
+	atomic_store(&v->nmi_pending, 1);
+	hw.nmi_masked = true;
+	irq = 0x40;
+	vcpu_prepare(v);
+	expect_events(1, EVENT_INTERRUPT, 0x40);
+	assert_int_equal(hw.nmi_windows, 1);
+	assert_int_equal(atomic_load(&v->nmi_pending), 1);
 }
 
 static void test_prepare_serves_what_is_local(void **state) {
@@ -686,6 +698,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_queued_event_holds_back_the_rest, setup),
 		cmocka_unit_test_setup(test_blocked_interrupt_opens_a_window, setup),
 		cmocka_unit_test_setup(test_masked_nmi_waits_once, setup),
+		cmocka_unit_test_setup(test_blocked_nmi_holds_no_interrupt_back, setup),
 		cmocka_unit_test_setup(test_prepare_serves_what_is_local, setup),
 		cmocka_unit_test_setup(test_request_kicks_the_other_cpu, setup),
 		cmocka_unit_test_setup(test_halt_and_wake, setup),
