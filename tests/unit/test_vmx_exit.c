@@ -214,6 +214,11 @@ bool vmx_l1_takes_interrupts(struct vcpu *v) {
 	return false;
 }
 
+bool vmx_l1_window_open(struct vcpu *v) {
+	(void)v;
+	return false;
+}
+
 bool vmx_l1_takes_nmis(struct vcpu *v) {
 	(void)v;
 	return false;
