@@ -58,11 +58,13 @@ bool svm_vmcb_state_valid(const struct vmcb *state, const struct cpu_model *mode
 /* nested_insn.c: the instructions but VMRUN */
 /*
  * #UD and #GP of the instructions that take the address of a page in rAX, in their order (APM 3
- * VMRUN). ADVANCE: *gpa is the address, and vcpu->next_rip is set.
+ * VMRUN). ADVANCE: *gpa is the address of a page, which need not be there: #GP then, too; and
+ * vcpu->next_rip is set.
  */
 enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa);
-enum outcome svm_exit_vmload(struct vcpu *vcpu); /* VMLOAD, VMSAVE */
-enum outcome svm_exit_gif(struct vcpu *vcpu);	 /* STGI, CLGI */
+enum outcome svm_exit_vmload(struct vcpu *vcpu);
+enum outcome svm_exit_vmsave(struct vcpu *vcpu);
+enum outcome svm_exit_gif(struct vcpu *vcpu); /* STGI, CLGI */
 enum outcome svm_exit_invlpga(struct vcpu *vcpu);
 /* What of them exits: follows EFER.SVME. */
 void svm_update_svme(struct vcpu *vcpu);

@@ -49,28 +49,33 @@ enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
 		outcome = short_address(vcpu, gpa);
 	if (unlikely(outcome != ADVANCE)) return outcome;
 	if (unlikely(vcpu->l2)) return l2_page(vcpu, gpa);
-	return (*gpa & ~PAGE_MASK) || *gpa >> vcpu->vm->cpu_model->phys_bits ? inject_gp(vcpu, 0)
-									     : ADVANCE;
+	return *gpa & ~PAGE_MASK ? inject_gp(vcpu, 0) : ADVANCE;
 }
 
 /*
  * The state is in the CPU: the host's own instruction moves it, as virtual VMLOAD would do. What
- * happens to a page that is not RAM but below the limit is left open by the manual: #GP.
+ * happens to a page that is not RAM but below the limit is left open by the manual: #GP, as above.
  */
 enum outcome svm_exit_vmload(struct vcpu *vcpu) {
-	const void *ram;
 	gpa_t gpa;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
-	if (svm_of(vcpu)->vmcb->exit_code == EXIT_VMLOAD) {
-		ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
-		if (likely(ram)) svm_vmload(virt_to_phys(ram));
-	} else {
-		ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
-		if (likely(ram)) svm_vmsave(virt_to_phys(ram));
-	}
-	return likely(ram) ? ADVANCE : inject_gp(vcpu, 0);
+	const void *ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	if (unlikely(!ram)) return inject_gp(vcpu, 0);
+	svm_vmload(virt_to_phys(ram));
+	return ADVANCE;
+}
+
+enum outcome svm_exit_vmsave(struct vcpu *vcpu) {
+	gpa_t gpa;
+	enum outcome outcome = svm_page_operand(vcpu, &gpa);
+
+	if (unlikely(outcome != ADVANCE)) return outcome;
+	const void *ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	if (unlikely(!ram)) return inject_gp(vcpu, 0);
+	svm_vmsave(virt_to_phys(ram));
+	return ADVANCE;
 }
 
 enum outcome svm_exit_gif(struct vcpu *vcpu) {
