@@ -1,9 +1,10 @@
 """Hypervisors as guests, and their guests in turn: Linux' KVM with a small machine monitor."""
 
+import os
 import re
 
 import machine
-from guests import MODELS, Shell, guest_image
+from guests import MODELS, RIG_WORDS, Shell, guest_image, test_guest
 from harness import test
 from suite_linux import copy_data, files_and_processes, no_complaints, script
 
@@ -102,3 +103,32 @@ for each_model, each_cpu in MODELS.items():
         t.check(int(result[1]) > 300 and result[2] == "0", result[0])
         t.expect(text, "vm outer: powered off", "the end of the inner Roosts")
         t.check(status == 0, f"the run ended with {status}")
+
+
+@test("nested/two-hypervisors@max", limit=300, needs=("build/gcc", "build/guest-tests"))
+def two_hypervisors(t):
+    """Two hypervisors as guests that share a processor, each with L2s that do what they like."""
+    config = "".join(machine.guest_config(f"test{i}", kernel="guest.elf", memory="64M", debug_exit="yes",
+                                          cmdline=f"rounds=2000 seed={i + 1}") for i in range(2))
+    box = test_guest(t, guest_image("svm_hostile"), cpu=machine.MAX, memory=192 << 20, config=config,
+                     options=machine.COUNTED)
+    _, text = box.run(t.log, t.deadline.left())
+    for i in range(2):
+        t.sub(f"hypervisor {i}", re.search(rf"vm test{i}: debug exit 0", text))
+
+
+@test("nested/hostile-million@max", limit=5400, needs=("build/gcc", "build/guest-tests"))
+def hostile_million(t):
+    """A million rounds of svm_hostile, each ten thousand from a seed of their own. QEMU 7.2 itself
+    may die of what an L2 does: that shows nothing, and may be seldom only."""
+    if not os.environ.get("LONG"):
+        t.skip("it takes an hour; LONG=1 asks for it")
+    for seed in range(1, 101):
+        box = test_guest(t, guest_image("svm_hostile"), cpu=machine.MAX, options=machine.COUNTED,
+                         cmdline=f"rounds=10000 seed={seed}")
+        status, text = box.run(t.log, t.deadline.left())
+        if status is not None and status < 0:
+            t.sub_skip(f"seed {seed}", f"the emulator dies of signal {-status}")
+        else:
+            t.sub(f"seed {seed}", "vm test: debug exit 0" in text and "PANIC" not in text)
+    t.check(t.result.passed > 80, "the emulator dies too often")

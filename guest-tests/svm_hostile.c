@@ -1,0 +1,271 @@
+/*
+ * Control blocks that make no sense, and guests that do what they like: whatever an L1 runs, it
+ * comes back to itself with its own state, and neither it nor its neighbours notice more than an
+ * exit.
+ *
+ * Each round takes an L2 that is locked up: its 16 pages are all that its nested tables map, every
+ * port and MSR exits, and a timer ends what goes on for ever. Then up to three fields of its
+ * control block are changed at random, but for what keeps it locked up, and it runs random
+ * instructions. `rounds=` and `seed=` on the command line choose how many and which.
+ *
+ * vm: machine=amd limit=240
+ */
+#include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/page.h"
+#include "guest-tests/lib/svm.h"
+#include "guest-tests/lib/trap.h"
+
+const char test_name[] = "svm_hostile";
+
+#define VECTOR_TIMER 0x40
+#define TIMER_TICKS  20000
+#define PAGES	     16
+#define ALL	     (PTE_PRESENT | PTE_WRITE | PTE_USER)
+/* L2-physical: three tables of its own, then code and stack. */
+#define L2_TABLES  0x1000ul
+#define L2_CODE	   0x4000ul
+#define CODE_BYTES 64u
+#define L2_STACK   0x7000ul
+
+/* A canary on both sides. */
+static u8 cage[(PAGES + 2) * PAGE_SIZE] __aligned(4096);
+static u8 ones[3 * PAGE_SIZE] __aligned(4096); /* both permission maps */
+static u8 own_state[PAGE_SIZE] __aligned(4096);
+static u64 seed, root;
+
+static u64 draw(u64 below) {
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (seed >> 11) % below;
+}
+
+static void *in_cage(u64 gpa2) { return cage + PAGE_SIZE + gpa2; }
+
+static void vmload(void *block) { __asm__ volatile("vmload" : : "a"(block) : "memory"); }
+
+static void on_timer(struct regs *regs) {
+	(void)regs;
+	lapic_eoi();
+}
+
+/* ---- addresses that are no RAM ---- */
+
+static u64 try_at(unsigned opcode, u64 address) {
+	if (opcode == 0xd8)
+		__asm__ volatile(TRY "vmrun" END_TRY : "+a"(address) : : TRY_SPOILS);
+	else if (opcode == 0xda)
+		__asm__ volatile(TRY "vmload" END_TRY : "+a"(address) : : TRY_SPOILS);
+	else
+		__asm__ volatile(TRY "vmsave" END_TRY : "+a"(address) : : TRY_SPOILS);
+	return trap_taken().vector;
+}
+
+static void test_addresses(void) {
+	static const struct {
+		const char *name;
+		u64 address;
+	} places[] = {{"the local APIC", LAPIC_BASE},
+		      {"the IOAPIC", IOAPIC_BASE},
+		      {"a hole", 0xd0000000},
+		      {"beyond RAM", GiB(5)},
+		      {"the first page of ROM", 0xc0000}};
+	static const char *const names[] = {"VMRUN", "", "VMLOAD", "VMSAVE"};
+	u8 *last = (void *)(ram_top() - PAGE_SIZE);
+
+	if (!under_roost()) {
+		skip("control blocks outside of RAM", "hardware does as it likes");
+		return;
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		if (i == 1) continue;
+		for (unsigned j = 0; j < ARRAY_SIZE(places) - 1; j++)
+			check_eq(name_of("%s at %s", names[i], places[j].name),
+				 try_at(0xd8 + i, places[j].address), X86_GP);
+		check_eq(name_of("%s behind the last page of RAM", names[i]),
+			 try_at(0xd8 + i, ram_top()), X86_GP);
+	}
+	static const u8 code[] = {0x0f, 0x01, 0xd9};
+	memcpy(last, l2_new(code), PAGE_SIZE);
+	clgi();
+	l2_enter_at((u64)last);
+	stgi();
+	check_eq("a control block in the last page of RAM",
+		 ((const struct vmcb *)(const void *)last)->exit_code, EXIT_VMMCALL);
+}
+
+/* ---- random rounds ---- */
+
+/* Begins of instructions that a hypervisor has to do with. */
+static const char *const beginnings[] = {
+	"\x0f\x01", "\x0f\x20", "\x0f\x22", "\x0f\x21", "\x0f\x23", "\x0f\x30", "\x0f\x32",
+	"\x0f\xa2", "\xf4",	"\xe4\x60", "\xe6\xf4", "\xec",	    "\xef",	"\xcd\x80",
+	"\xcc",	    "\xcf",	"\x0f\x00", "\x0f\x09", "\x0f\xc7", "\xf3\x90", "\xfb",
+	"\xfa",	    "\x9d",	"\x0f\x05", "\x0f\x07", "\x0f\x34", "\x0f\x06", "\x8e",
+	"\xf3\x6e", "\xea",	"\xeb\xfe", "\x0f\x31", "\x0f\x33", "\xf1",	"\x0f\xae",
+	"\x0f\x0b", "\x48\xa3", "\x0f\x35", "\x66\xf2", "\x0f\x08"};
+
+static void make_code(void) {
+	u8 *code = in_cage(L2_CODE);
+	unsigned at = 0;
+
+	while (at < CODE_BYTES) {
+		const char *begin = beginnings[draw(ARRAY_SIZE(beginnings))];
+
+		while (*begin && draw(8)) code[at++] = (u8)*begin++;
+		for (u64 i = draw(4); i; i--) code[at++] = (u8)draw(256);
+	}
+	if (!draw(3)) at = 0;
+	memcpy(code + at, "\x0f\x01\xd9\xeb\xfe", 5); /* VMMCALL, then for ever */
+}
+
+/* Its own tables map the cage one to one; in 64-bit, 32-bit or real mode. */
+static struct vmcb *make_l2(void) {
+	struct vmcb *vmcb = l2_new(NULL);
+	u64 *tables = in_cage(L2_TABLES), mode = draw(3);
+
+	memset(tables, 0, 3 * PAGE_SIZE);
+	tables[0] = (L2_TABLES + PAGE_SIZE) | ALL;
+	tables[512] = (L2_TABLES + 2 * PAGE_SIZE) | ALL;
+	tables[1024] = ALL | PTE_LARGE;
+	vmcb->cr3 = L2_TABLES;
+	vmcb->gdtr.base = vmcb->idtr.base = 0x8000;
+	vmcb->rip = L2_CODE;
+	vmcb->rsp = L2_STACK;
+	if (mode) {
+		vmcb->efer = X86_EFER_SVME;
+		vmcb->cr0 = mode == 1 ? 0x11 : 0x10;
+		vmcb->cr4 = 0;
+		vmcb->cs.attr = mode == 1 ? 0xc9b : 0x9b;
+		if (mode == 2) vmcb->cs.selector = 0;
+	}
+	for (u64 *reg = (u64 *)&l2_regs; reg < (u64 *)(&l2_regs + 1); reg++)
+		*reg = draw(2) ? draw(PAGES * PAGE_SIZE) : seed;
+	return vmcb;
+}
+
+/* A field of what VMRUN reads. */
+static u64 *draw_field(struct vmcb *vmcb) {
+	u64 control = offsetof(struct vmcb, insn_len), first = offsetof(struct vmcb, es);
+	u64 state = offsetof(struct vmcb, debugctl) - first, at = draw(control + state);
+
+	if (at >= control) at += first - control;
+	return (u64 *)((u8 *)vmcb + (at & ~7ul));
+}
+
+static void mutate(struct vmcb *vmcb) {
+	u64 *field = draw_field(vmcb);
+
+	switch (draw(4)) {
+	case 0: *field = seed; break;
+	case 1: *field = *draw_field(vmcb); break;
+	case 2: *field = draw(2) ? 0 : ~0ul; break;
+	default: *field ^= BIT(draw(64)); break;
+	}
+}
+
+static void lock_up(struct vmcb *vmcb) {
+	vmcb->intercept_misc1 |= (u32)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_IOIO |
+				       INTERCEPT_MSR | INTERCEPT_HLT | INTERCEPT_SHUTDOWN);
+	vmcb->intercept_misc2 |= (u32)(INTERCEPT_STGI | INTERCEPT_CLGI);
+	vmcb->vintr |= (u32)V_MASKING;
+	vmcb->np_enable |= NP_ENABLE;
+	if (draw(16)) {
+		vmcb->iopm_base = vmcb->msrpm_base = (u64)ones;
+		vmcb->ncr3 = root;
+	} else { /* invalid, or nothing is there */
+		vmcb->iopm_base |= BIT(51);
+		vmcb->msrpm_base |= BIT(51);
+		vmcb->ncr3 |= draw(2) ? BIT(51) : GiB(32);
+	}
+}
+
+static u64 own_registers(void) {
+	return read_cr0() ^ read_cr3() ^ read_cr4() ^ rdmsr(X86_MSR_EFER);
+}
+
+static bool canaries_live(void) {
+	for (unsigned i = 0; i < PAGE_SIZE; i++)
+		if (cage[i] != 0xc5 || cage[(PAGES + 1) * PAGE_SIZE + i] != 0xc5) return false;
+	return true;
+}
+
+enum {
+	SEEN_INVALID,
+	SEEN_VMMCALL,
+	SEEN_NPF,
+	SEEN_INTR,
+	SEEN_SHUTDOWN,
+	SEEN_MSR,
+	SEEN_IO,
+	SEEN_ODD
+};
+
+static unsigned kind(u64 code) {
+	switch (code) {
+	case EXIT_INVALID: return SEEN_INVALID;
+	case EXIT_VMMCALL: return SEEN_VMMCALL;
+	case EXIT_NPF: return SEEN_NPF;
+	case EXIT_INTR: return SEEN_INTR;
+	case EXIT_SHUTDOWN: return SEEN_SHUTDOWN;
+	case EXIT_MSR: return SEEN_MSR;
+	case EXIT_IOIO: return SEEN_IO;
+	default: return SEEN_ODD;
+	}
+}
+
+static void test_rounds(u64 rounds) {
+	static const char *const names[] = {"a refused block", "VMMCALL",  "a nested page fault",
+					    "the timer",       "shutdown", "an MSR",
+					    "a port"};
+	u64 seen[SEEN_ODD + 1] = {0}, own = own_registers(), changed = 0, strange = 0;
+
+	for (u64 i = 0; i < rounds; i++) {
+		struct vmcb *vmcb = make_l2();
+
+		make_code();
+		for (u64 n = draw(4); n; n--) mutate(vmcb);
+		lock_up(vmcb);
+		u64 first = seed;
+		lapic_write(LAPIC_TIMER_INIT, TIMER_TICKS);
+		clgi();
+		u64 code = l2_enter(vmcb);
+		vmload(own_state); /* L2 may have changed what VMRUN does not switch */
+		stgi();
+		seen[kind(code)]++;
+		if (own_registers() != own) changed++;
+		if (code >= 0xc0 && code != EXIT_NPF && code != EXIT_INVALID && !strange++)
+			print("# exit 0x%lx, seed 0x%lx\n", code, first);
+	}
+	check_eq("exits that there are not", strange, 0);
+	check_eq("rounds that changed L1's own registers", changed, 0);
+	check("what L2 cannot reach has not changed", canaries_live());
+	for (unsigned i = 0; i < SEEN_ODD; i++)
+		check(name_of("some rounds ended by %s", names[i]), seen[i] > 0);
+	print("# %lu refused, %lu to their end, %lu by the timer, %lu shut down\n",
+	      seen[SEEN_INVALID], seen[SEEN_VMMCALL], seen[SEEN_INTR], seen[SEEN_SHUTDOWN]);
+}
+
+void test_main(void) {
+	if (!svm_init()) return;
+	if (!(svm_feature_bits() & 1)) {
+		skip("nested paging", "this machine has none");
+		return;
+	}
+	lapic_init();
+	pic_init(0x20);
+	trap_set_handler(VECTOR_TIMER, on_timer);
+	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+	__asm__ volatile("vmsave" : : "a"(own_state) : "memory");
+	memset(cage, 0xc5, sizeof(cage));
+	memset(ones, 0xff, sizeof(ones));
+	root = (u64)page_alloc();
+	for (u64 gpa2 = 0; gpa2 < PAGES * PAGE_SIZE; gpa2 += PAGE_SIZE)
+		*page_entry_in(root, gpa2, 1) = (u64)in_cage(gpa2) | ALL;
+	test_addresses();
+	seed = cmdline_number("seed", 0x123456789abcdef);
+	cpu_sti();
+	test_rounds(cmdline_number("rounds", 10000));
+	cpu_cli();
+}
