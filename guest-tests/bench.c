@@ -4,6 +4,7 @@
  * Each is the mean over many rounds, less what the empty loop costs.
  */
 #include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/page.h"
 #include "guest-tests/lib/svm.h"
 #include "guest-tests/lib/trap.h"
 #include "guest-tests/lib/vmx.h"
@@ -214,22 +215,34 @@ static void bench_lapic(void) {
 	bench_self_ipi("self-ipi-x2apic");
 }
 
-/* An L2 that reads the TSC and leaves, for ever. */
-extern const char l2_reads_tsc[];
+/* An L2 that reads the TSC and leaves; and one that writes to RCX pages from RDI on first. */
+extern const char l2_reads_tsc[], l2_touches[];
 __asm__(".pushsection .text\n"
 	"l2_reads_tsc: rdtsc\n"
 	"vmmcall\n"
+	"l2_touches: rdtsc\n"
+	"mov %eax, %ebx\n"
+	"1: movb $1, (%rdi)\n"
+	"add $4096, %rdi\n"
+	"dec %rcx\n"
+	"jnz 1b\n"
+	"rdtsc\n"
+	"sub %ebx, %eax\n"
+	"vmmcall\n"
 	".popsection");
 
-/* From VMRUN until L2 runs, and from L2's VMMCALL until L1 does. */
-static void bench_l2(const char *enter, const char *leave, struct vmcb *vmcb) {
+/*
+ * From VMRUN until L2 runs, and from L2's VMMCALL until L1 does; flush: TLB_CONTROL. Without names,
+ * what the first of them costs is only returned.
+ */
+static u64 bench_l2(const char *enter, const char *leave, struct vmcb *vmcb, u8 flush) {
 	u64 in = 0, back = 0;
 
 	for (unsigned i = 0; i < ROUNDS + 1; i++) {
 		u64 start, inside, end;
 
 		vmcb->rip = (u64)l2_reads_tsc;
-		vmcb->tlb_control = 0;
+		vmcb->tlb_control = flush;
 		clgi();
 		start = rdtsc();
 		l2_enter(vmcb);
@@ -240,13 +253,46 @@ static void bench_l2(const char *enter, const char *leave, struct vmcb *vmcb) {
 		in += inside - start;
 		back += end - inside;
 	}
-	report_total(enter, in, 0, ROUNDS);
-	report_total(leave, back, 0, ROUNDS);
+	if (enter) report_total(enter, in, 0, ROUNDS);
+	if (leave) report_total(leave, back, 0, ROUNDS);
+	return in;
+}
+
+static u64 l2_touch(struct vmcb *vmcb, u64 pages) {
+	l2_regs.rdi = PAGES_BASE;
+	l2_regs.rcx = pages;
+	l2_restart(vmcb, l2_touches);
+	vmcb->tlb_control = 0;
+	l2_run(vmcb);
+	return vmcb->rax;
+}
+
+/* What an L2 with nested paging costs: a page that L1 has mapped, and a flush by L1. */
+static void bench_nested_paging(struct vmcb *vmcb) {
+	u64 root = npt_new(), pages = 0, first = 0, again = 0;
+
+	if (ram_top() < PAGES_BASE + PAGES * PAGE_SIZE) return;
+	for (u64 i = 0; i < PAGES; i++)
+		*page_entry_in(root, PAGES_BASE + i * PAGE_SIZE, 1) =
+			(PAGES_BASE + i * PAGE_SIZE) | PTE_PRESENT | PTE_WRITE | PTE_USER;
+	l2_use_npt(vmcb, root);
+	l2_run(vmcb);
+	u64 plain = bench_l2("vmrun-npt", "l2-vmmcall-npt", vmcb, 0);
+	while (pages < PAGES) {
+		pages = pages ? PAGES : PAGES / 16;
+		first = l2_touch(vmcb, pages);
+		again = l2_touch(vmcb, pages);
+		report_total(pages == PAGES ? "l1-flush-1024" : "l1-flush-64",
+			     bench_l2(NULL, NULL, vmcb, TLB_FLUSH_ASID), plain, ROUNDS);
+	}
+	report_total("l2-page-fill", first, again, PAGES - PAGES / 16);
 }
 
 static void bench_svm(void) {
-	static const char *const names[] = {"vmrun",  "l2-vmmcall", "vmload",
-					    "vmsave", "stgi",	    "clgi"};
+	static const char *const names[] = {"vmrun",	      "l2-vmmcall",   "vmrun-npt",
+					    "l2-vmmcall-npt", "l2-page-fill", "l1-flush-64",
+					    "l1-flush-1024",  "vmload",	      "vmsave",
+					    "stgi",	      "clgi"};
 	struct vmcb *vmcb;
 
 	if (!cpu_is_amd() || !svm_init()) {
@@ -254,7 +300,8 @@ static void bench_svm(void) {
 		return;
 	}
 	vmcb = l2_new(l2_reads_tsc);
-	bench_l2("vmrun", "l2-vmmcall", vmcb);
+	bench_l2("vmrun", "l2-vmmcall", vmcb, 0);
+	bench_nested_paging(vmcb);
 	__asm__ volatile("vmsave" : : "a"(vmcb) : "memory");
 	BENCH("vmload", ({ __asm__ volatile("vmload" : : "a"(vmcb) : "memory"); }));
 	BENCH("vmsave", ({ __asm__ volatile("vmsave" : : "a"(vmcb) : "memory"); }));

@@ -74,7 +74,7 @@ include tools/bench/bench.mk
 include tools/nested/nested.mk
 
 bench bench-check bench-keep: setup
-	@$(MAKE) --no-print-directory image bench-files
+	@$(MAKE) --no-print-directory image bench-files nested-files
 	@BUILD=$(BUILD) $(PYTHON) tools/bench/bench.py $(filter --%,$(@:bench-%=--%))
 
 clean:

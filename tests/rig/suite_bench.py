@@ -13,7 +13,7 @@ def bench_files(t):
     t.make(f"BUILD={machine.BUILD}", "bench-files")
 
 
-@test("bench/kept-figures", limit=900, cores=0, needs=("build/bench-files",))
+@test("bench/kept-figures", limit=900, cores=0, needs=("build/bench-files", "build/nested-files"))
 def kept_figures(t):
     """No figure is more than 5 % worse than the one in docs/benchmarks.md."""
     done = t.run([*BENCH, "--check"], ok=None)
