@@ -1,6 +1,7 @@
 /*
  * L2s on two CPUs that share nested tables, while L1 changes them: nothing is written through what
- * L1 has taken away and flushed, and no write is missing from the dirty bits (T-P4).
+ * L1 has taken away and flushed, and no write is missing from the dirty bits (T-P4). Then control
+ * blocks that both CPUs have at once (T-S3), and INIT in an L2.
  * vm: cpus=2 memory=96M limit=150 machine=amd
  */
 #include "guest-tests/lib/apic.h"
@@ -179,6 +180,89 @@ static void test_both(u64 rounds) {
 	check_eq("two L2s in the same tables: pages that do not count, odd exits", wrong, 0);
 }
 
+/* ---- one control block, two CPUs ---- */
+
+extern const char code_leave[];
+__asm__(".pushsection .text\n"
+	"code_leave: vmmcall\n"
+	"jmp code_leave\n"
+	".popsection");
+
+static volatile bool done;
+
+/* Fields that VMRUN checks, now right, now wrong. */
+static void change(void *arg) {
+	volatile struct vmcb *v = arg;
+	const struct vmcb good = *(const struct vmcb *)arg;
+
+	while (!done) {
+		v->efer = 0;
+		v->cr3 = BIT(60);
+		v->efer = good.efer;
+		v->cr4 = BIT(60);
+		v->cr3 = good.cr3;
+		v->cr0 = good.cr0 ^ BIT(40);
+		v->cr4 = good.cr4;
+		v->asid = 0;
+		v->cr0 = good.cr0;
+		v->event_inj = EVENTINJ_VALID | 1ul << EVENTINJ_TYPE_SHIFT;
+		v->asid = good.asid;
+		v->iopm_base = ~0ul;
+		v->event_inj = 0;
+		v->ncr3 = BIT(60);
+		v->iopm_base = good.iopm_base;
+		v->dr7 = BIT(40);
+		v->ncr3 = good.ncr3;
+		v->dr7 = good.dr7;
+	}
+	memcpy(arg, &good, sizeof(good));
+}
+
+/* Runs the block that the other CPU runs, too. */
+static void share(void *arg) {
+	svm_init();
+	clgi();
+	while (!done) {
+		u64 exit = l2_enter(arg);
+
+		if (exit != EXIT_VMMCALL) strange = exit;
+	}
+	stgi();
+}
+
+/* Each entry is refused or comes to its end, by one view of the block; odd exits are counted. */
+static void test_block(const char *name, void (*other)(void *), u64 rounds, bool may_refuse) {
+	struct vmcb *vmcb = l2_new(code_leave);
+	u64 refused = 0, ran = 0;
+
+	l2_use_npt(vmcb, root);
+	done = false;
+	check(name_of("%s: the other CPU begins", name), smp_start(1, other, vmcb));
+	for (u64 i = 0; i < rounds; i++) {
+		u64 exit = l2_run(vmcb);
+
+		refused += exit == EXIT_INVALID;
+		ran += exit == EXIT_VMMCALL;
+	}
+	done = true;
+	check(name_of("%s: the other CPU comes back", name), smp_wait(1, WAIT_US));
+	check_eq(name_of("%s: other exits", name), rounds - refused - ran, 0);
+	check(name_of("%s: some ran to their end", name), ran > 0);
+	check_eq(name_of("%s: some were refused", name), refused > 0, may_refuse);
+	check_eq(name_of("%s: odd exits there", name), strange, 0);
+}
+
+/* INIT comes while an L2 runs, and L1 has not asked to see it: the CPU begins anew. */
+static void test_init(u64 rounds) {
+	u64 lost = 0;
+
+	for (u64 round = 0; round < rounds; round++) {
+		if (!smp_boot(1) || !smp_start(1, worker, NULL) || !started(0)) lost++;
+		if (lost) break;
+	}
+	check_eq("INIT in L2: CPUs that do not run an L2 again", lost, 0);
+}
+
 void test_main(void) {
 	u64 rounds = cmdline_number("rounds", 200);
 
@@ -200,9 +284,12 @@ void test_main(void) {
 	test_remap(rounds);
 	test_table_reuse(rounds);
 	test_both(rounds / 4);
+	test_init(rounds / 20);
 	stop = true;
 	lapic_send(cpus[1].apic_id, ICR_FIXED | VECTOR);
 	check("the other CPU comes back", smp_wait(1, WAIT_US));
 	check_eq("no odd exit there", strange, 0);
+	test_block("T-S3, a block that changes", change, rounds * 20, true);
+	test_block("a block that both CPUs run", share, rounds * 20, false);
 	print("# %lu nested faults of the other CPU's L2\n", faults);
 }
