@@ -55,22 +55,19 @@ static u32 find(const struct memmap *map, hpa_t address) {
 	return i;
 }
 
-/* Inserts a range where the map has a hole and an entry to spare. */
-static void insert(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type) {
-	u32 at = find(map, base);
-
-	for (u32 i = map->count; i > at; i--) map->range[i] = map->range[i - 1];
+static void insert(struct memmap *map, u32 at, hpa_t base, hpa_t end, enum mem_type type) {
+	for (u32 i = map->count++; i > at; i--) map->range[i] = map->range[i - 1];
 	map->range[at] = (struct mem_range){base, end - base, type};
-	map->count++;
 }
 
-/* Takes [base, end), which lies within range number at, out of that range. */
-static void punch(struct memmap *map, u32 at, hpa_t base, hpa_t end) {
-	struct mem_range old = map->range[at];
+/* Makes two of a range that an address lies inside of. */
+static void split(struct memmap *map, hpa_t address) {
+	u32 at = find(map, address);
+	struct mem_range *range = &map->range[at];
 
-	remove_at(map, at);
-	if (old.base < base) insert(map, old.base, base, old.type);
-	if (end < range_end(&old)) insert(map, end, range_end(&old), old.type);
+	if (at == map->count || range->base >= address) return;
+	insert(map, at + 1, address, range_end(range), range->type);
+	range->length = address - range->base;
 }
 
 static void merge_neighbours(struct memmap *map) {
@@ -87,27 +84,24 @@ static void merge_neighbours(struct memmap *map) {
 /* Gives [base, end) the type wherever the map has a hole or a lower type. */
 static void apply(struct memmap *map, hpa_t base, hpa_t end, enum mem_type type) {
 	while (base < end) {
+		split(map, base);
 		u32 at = find(map, base);
 		bool covered = at < map->count && map->range[at].base <= base;
-		hpa_t stop = end;
+		hpa_t stop = covered	       ? range_end(&map->range[at])
+			     : at < map->count ? map->range[at].base
+					       : end;
 
-		if (covered)
-			stop = min_u64(end, range_end(&map->range[at]));
-		else if (at < map->count)
-			stop = min_u64(end, map->range[at].base);
-
-		if (!covered || map->range[at].type < type) {
-			/* One range put inside another makes three of it. */
-			if (map->count + (covered ? 2 : 1) > MEMMAP_MAX) {
-				make_room(map);
-				continue;
-			}
-			if (covered) punch(map, at, base, stop);
-			insert(map, base, stop, type);
+		stop = min_u64(stop, end);
+		if (!covered) {
+			insert(map, at, base, stop, type);
+		} else if (map->range[at].type < type) {
+			split(map, stop);
+			map->range[at].type = type;
 		}
 		base = stop;
+		merge_neighbours(map);
+		while (map->count > MEMMAP_MAX) make_room(map);
 	}
-	merge_neighbours(map);
 }
 
 int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type) {

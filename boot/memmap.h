@@ -31,7 +31,7 @@ struct mem_range {
 struct memmap { /* all 0: empty */
 	u32 count;
 	u32 dropped; /* how often an entry was saved because the map was full */
-	struct mem_range range[MEMMAP_MAX];
+	struct mem_range range[MEMMAP_MAX + 2]; /* two to spare while one is added */
 };
 
 /*

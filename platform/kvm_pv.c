@@ -163,38 +163,31 @@ void guest_vcpu_init(struct vcpu *vcpu) {
 	atomic_store(&vcpu->pv->kicked, false);
 }
 
-int kvm_pv_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
-	const struct kvm_pv *pv = vcpu->pv;
-
+static u64 *msr_value(struct kvm_pv *pv, u32 msr) {
 	switch (msr) {
 	case MSR_KVM_WALL_CLOCK_OLD:
-	case MSR_KVM_WALL_CLOCK: *value = pv->wall_clock; return 0;
+	case MSR_KVM_WALL_CLOCK: return &pv->wall_clock;
 	case MSR_KVM_SYSTEM_TIME_OLD:
-	case MSR_KVM_SYSTEM_TIME: *value = pv->system_time; return 0;
-	default: *value = pv->eoi; return 0;
+	case MSR_KVM_SYSTEM_TIME: return &pv->system_time;
+	default: return &pv->eoi;
 	}
+}
+
+int kvm_pv_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
+	*value = *msr_value(vcpu->pv, msr);
+	return 0;
 }
 
 int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	struct kvm_pv *pv = vcpu->pv;
+	u64 *at = msr_value(pv, msr);
 
-	switch (msr) {
-	case MSR_KVM_WALL_CLOCK_OLD:
-	case MSR_KVM_WALL_CLOCK:
-		pv->wall_clock = value;
-		write_wall_clock(vcpu, value);
-		return 0;
-	case MSR_KVM_SYSTEM_TIME_OLD:
-	case MSR_KVM_SYSTEM_TIME:
-		pv->system_time = value;
-		guest_clock_update(vcpu);
-		return 0;
-	default:
-		if (value & 2) return E_INVAL;
-		kvm_pv_eoi_sync(vcpu);
-		pv->eoi = value;
-		return 0;
-	}
+	if (at == &pv->eoi && value & 2) return E_INVAL;
+	if (at == &pv->eoi) kvm_pv_eoi_sync(vcpu);
+	*at = value;
+	if (at == &pv->wall_clock) write_wall_clock(vcpu, value);
+	if (at == &pv->system_time) guest_clock_update(vcpu);
+	return 0;
 }
 
 /* ---- hypercalls ---- */

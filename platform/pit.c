@@ -86,11 +86,6 @@ static bool output(const struct pit_counter *c, u64 now) {
 
 /* ---- counter 0 and its interrupt ---- */
 
-static void arm_irq_at(struct pit *pit, u64 tick) {
-	pit->next = tick;
-	timer_arm(&pit->irq_timer, pit->base + mul_div(tick, pit->tsc_hz, PIT_HZ) + 1);
-}
-
 static void disarm_irq(struct pit *pit) {
 	pit->next = ~0ul;
 	timer_cancel(&pit->irq_timer);
@@ -99,22 +94,22 @@ static void disarm_irq(struct pit *pit) {
 /* Arms the first rise of OUT 0 after this tick, or nothing when there will be none. */
 static void arm_irq(struct pit *pit, u64 after) {
 	struct pit_counter *c = &pit->counter[0];
-	u64 periods, first = c->start + c->count;
+	u64 next = c->start;
 
 	lock_assert_held(&pit->lock);
 	disarm_irq(pit);
 	if (!c->armed || triggered(c)) return;
 	if (!periodic(c)) {
 		/* Mode 4 strobes low for one tick; what rises is its end. */
-		first += c->mode == 4;
-		if (first > after) arm_irq_at(pit, first);
-	} else if (after < c->start && c->previous) {
-		arm_irq_at(pit, c->start);
-	} else {
+		next += c->count + (c->mode == 4);
+		if (next <= after) return;
+	} else if (after >= c->start || !c->previous) {
 		if (c->count < MIN_IRQ_TICKS) after += MIN_IRQ_TICKS;
-		periods = after < c->start ? 0 : (after - c->start) / c->count;
-		arm_irq_at(pit, c->start + (periods + 1) * c->count);
+		u64 periods = after < c->start ? 0 : (after - c->start) / c->count;
+		next += (periods + 1) * c->count;
 	}
+	pit->next = next;
+	timer_arm(&pit->irq_timer, pit->base + mul_div(next, pit->tsc_hz, PIT_HZ) + 1);
 }
 
 static void irq_expired(struct timer *timer) {
@@ -168,21 +163,15 @@ static void load_count(struct pit *pit, unsigned index, u32 raw) {
 static void write_count(struct pit *pit, unsigned index, u8 value) {
 	struct pit_counter *c = &pit->counter[index];
 
-	switch (c->access) {
-	case PIT_LOW: load_count(pit, index, value); break;
-	case PIT_HIGH: load_count(pit, index, (u32)value << 8); break;
-	default:
-		c->write_high = !c->write_high;
-		if (!c->write_high) {
-			load_count(pit, index, (u32)value << 8 | c->low);
-			break;
-		}
-		c->low = value;
-		/* Mode 0: the first byte of two stops the counting and OUT falls. */
-		if (c->mode == 0) c->armed = false;
-		if (c->mode == 0 && index == 0) disarm_irq(pit);
-		break;
+	if (c->access == PIT_LOW_HIGH) c->write_high = !c->write_high;
+	if (!c->write_high) {
+		load_count(pit, index, c->access == PIT_LOW ? value : (u32)value << 8 | c->low);
+		return;
 	}
+	c->low = value;
+	/* Mode 0: the first byte of two stops the counting and OUT falls. */
+	if (c->mode == 0) c->armed = false;
+	if (c->mode == 0 && index == 0) disarm_irq(pit);
 }
 
 static void latch_count(struct pit_counter *c, u64 now) {
