@@ -1,7 +1,6 @@
 /* The IOAPIC; see ioapic.h. */
 #include "platform/ioapic.h"
 
-#include "platform/irq.h"
 #include "platform/platform.h"
 
 /* Redirection entry. */
@@ -33,14 +32,14 @@ static void send(struct ioapic *ioapic, u64 *entry) {
 
 	/* Remote IRR only for what will be answered by an EOI: fixed and lowest priority. */
 	if (msg.delivery > 1) msg.level = false;
-	if (apic_send(ioapic->vm, &msg) && msg.level) *entry |= ENTRY_REMOTE_IRR;
+	if (apic_send(ioapic->dev.vm, &msg) && msg.level) *entry |= ENTRY_REMOTE_IRR;
 }
 
 /* Sends for a pin that is level-triggered, asserted, unmasked and not in service. */
 static void send_level(struct ioapic *ioapic, unsigned pin) {
 	u64 *entry = &ioapic->entries[pin];
 
-	lock_assert_held(&ioapic->lock);
+	lock_assert_held(&ioapic->dev.lock);
 	if ((*entry & (ENTRY_LEVEL | ENTRY_MASKED | ENTRY_REMOTE_IRR)) == ENTRY_LEVEL &&
 	    ioapic->lines >> pin & 1)
 		send(ioapic, entry);
@@ -49,7 +48,7 @@ static void send_level(struct ioapic *ioapic, unsigned pin) {
 static void set_pin(struct ioapic *ioapic, unsigned pin, bool level) {
 	u32 bit = 1u << pin, old;
 
-	spin_guard(&ioapic->lock);
+	spin_guard(&ioapic->dev.lock);
 	old = ioapic->lines;
 	ioapic->lines = level ? old | bit : old & ~bit;
 	if (ioapic->lines == old || !level) return;
@@ -68,7 +67,7 @@ void irq_set(struct vm *vm, unsigned gsi, bool level) {
 }
 
 void ioapic_eoi(struct ioapic *ioapic, u8 vector) {
-	spin_guard(&ioapic->lock);
+	spin_guard(&ioapic->dev.lock);
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		u64 *entry = &ioapic->entries[pin];
 
@@ -114,7 +113,7 @@ static void write_register(struct ioapic *ioapic, u32 value) {
 static u64 mmio_read(void *dev, u64 offset, unsigned size) {
 	struct ioapic *ioapic = dev;
 
-	spin_guard(&ioapic->lock);
+	spin_guard(&ioapic->dev.lock);
 	if (size <= 4 && !(offset & (size - 1)) && offset < 4) return ioapic->select >> offset * 8;
 	return offset == IOWIN && size == 4 ? read_register(ioapic) : ~0ul;
 }
@@ -126,26 +125,25 @@ static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
 		ioapic_eoi(ioapic, (u8)value);
 		return;
 	}
-	spin_guard(&ioapic->lock);
+	spin_guard(&ioapic->dev.lock);
 	if (offset == IOREGSEL && size <= 4)
 		ioapic->select = value & 0xff;
 	else if (offset == IOWIN && size == 4)
 		write_register(ioapic, (u32)value);
 }
 
-void ioapic_reset(struct ioapic *ioapic) {
-	spin_guard(&ioapic->lock);
+static void reset(void *dev) {
+	struct ioapic *ioapic = dev;
+
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) ioapic->entries[pin] = ENTRY_MASKED;
 	ioapic->select = 0;
 	ioapic->id = 0;
 	ioapic->lines = 0;
 }
 
-int ioapic_setup(struct ioapic *ioapic, struct vm *vm, struct bus *bus) {
-	static const struct bus_range range = {
-		IOAPIC_BASE, IOAPIC_BASE + IOAPIC_SIZE - 1, mmio_read, mmio_write, false, NULL};
-
-	ioapic->vm = vm;
-	ioapic_reset(ioapic);
-	return bus_add(bus, BUS_MMIO, ioapic, &range, 1);
-}
+const struct device_type ioapic_type = {
+	.reset = reset,
+	.space = BUS_MMIO,
+	.nr_ranges = 1,
+	.range = {{IOAPIC_BASE, IOAPIC_BASE + IOAPIC_SIZE - 1, mmio_read, mmio_write, false, NULL}},
+};

@@ -124,21 +124,21 @@ static void write_config(struct pci_function *function, unsigned offset, unsigne
 static u64 address_read(void *dev, u64 port __unused, unsigned size) {
 	struct pci *pci = dev;
 
-	spin_guard(&pci->lock);
+	spin_guard(&pci->dev.lock);
 	return size == 4 ? pci->address : ~0u;
 }
 
 static void address_write(void *dev, u64 port __unused, unsigned size, u64 value) {
 	struct pci *pci = dev;
 
-	spin_guard(&pci->lock);
+	spin_guard(&pci->dev.lock);
 	if (size == 4) pci->address = value & ADDRESS_MASK;
 }
 
 static u64 data_read(void *dev, u64 port, unsigned size) {
 	struct pci *pci = dev;
 
-	spin_guard(&pci->lock);
+	spin_guard(&pci->dev.lock);
 	struct pci_function *function = selected(pci, port, size);
 	if (!function) return ~0ul;
 	return get32(function->config + ADDRESS_REG(pci->address)) >> 8 * (port & 3);
@@ -147,7 +147,7 @@ static u64 data_read(void *dev, u64 port, unsigned size) {
 static void data_write(void *dev, u64 port, unsigned size, u64 value) {
 	struct pci *pci = dev;
 
-	spin_guard(&pci->lock);
+	spin_guard(&pci->dev.lock);
 	struct pci_function *function = selected(pci, port, size);
 	if (function)
 		write_config(function, ADDRESS_REG(pci->address) + (port & 3), size, (u32)value);
@@ -203,8 +203,9 @@ int pci_add(struct pci *pci, struct pci_function *function) {
 	return 0;
 }
 
-void pci_reset(struct pci *pci) {
-	spin_guard(&pci->lock);
+static void reset(void *dev) {
+	struct pci *pci = dev;
+
 	pci->address = 0;
 	for (u32 i = 0; i < pci->nr_functions; i++) {
 		memcpy(pci->functions[i]->config, pci->reset_config[i], HEADER_BYTES);
@@ -212,8 +213,8 @@ void pci_reset(struct pci *pci) {
 	}
 }
 
-/* A host bridge that has nothing to program, with the ids of the 82441FX that software knows. */
-static int add_host_bridge(struct pci *pci) {
+/* The host bridge has nothing to program, and the ids of the 82441FX that software knows. */
+int pci_add_host_bridge(struct pci *pci) {
 	struct pci_function *bridge = &pci->host_bridge;
 
 	put32(bridge->config + PCI_VENDOR, 0x12378086);
@@ -222,12 +223,9 @@ static int add_host_bridge(struct pci *pci) {
 	return pci_add(pci, bridge);
 }
 
-int pci_setup(struct pci *pci, struct bus *bus) {
-	static const struct bus_range ports[] = {
-		{PORT_ADDRESS, PORT_ADDRESS, address_read, address_write, false, NULL},
-		{PORT_DATA, PORT_DATA + 3, data_read, data_write, false, NULL},
-	};
-
-	bus->pci = pci;
-	return bus_add(bus, BUS_IO, pci, ports, ARRAY_SIZE(ports)) ?: add_host_bridge(pci);
-}
+const struct device_type pci_type = {
+	.reset = reset,
+	.nr_ranges = 2,
+	.range = {{PORT_ADDRESS, PORT_ADDRESS, address_read, address_write, false, NULL},
+		  {PORT_DATA, PORT_DATA + 3, data_read, data_write, false, NULL}},
+};

@@ -6,11 +6,9 @@
  */
 #pragma once
 
-#include "lib/spinlock.h"
 #include "lib/types.h"
-#include "platform/bus.h"
+#include "platform/device.h"
 
-struct vm;
 struct pci_function;
 
 #define PCI_MAX_FUNCTIONS 16
@@ -50,19 +48,17 @@ struct pci_function {
 };
 
 struct pci {
-	struct spinlock lock; /* guards address and the functions' configuration */
-	u32 address;	      /* CONFIG_ADDRESS */
+	struct device dev;
+	u32 address; /* CONFIG_ADDRESS */
 	u32 nr_functions;
 	struct pci_function *functions[PCI_MAX_FUNCTIONS];
 	struct pci_function host_bridge;
 	u8 reset_config[PCI_MAX_FUNCTIONS][64]; /* headers as pci_add() found them */
 };
 
-/* For a zeroed structure: adds the ports and the host bridge. 0 or an error of the bus. */
-int pci_setup(struct pci *pci, struct bus *bus) __must_check;
+int pci_add_host_bridge(struct pci *pci) __must_check;
 
-/* Headers back to what they were, windows closed. A function resets what is its own. */
-void pci_reset(struct pci *pci);
+extern const struct device_type pci_type;
 
 /*
  * Adds a function before the vCPUs run; it stays the caller's. 0; E_EXIST when its devfn is taken;

@@ -1,7 +1,6 @@
 /* The 8259A pair; see pic.h. ICW, OCW and the priorities are those of the 8259A datasheet. */
 #include "platform/pic.h"
 
-#include "kernel/vm.h"
 #include "lib/string.h"
 #include "platform/lapic.h"
 
@@ -61,18 +60,18 @@ static void set_input(struct pic_chip *chip, unsigned input, bool level) {
 
 /* Lets the slave's output reach the master and the master's the processor. */
 static void update(struct pic *pic) {
-	lock_assert_held(&pic->lock);
+	lock_assert_held(&pic->dev.lock);
 	set_input(&pic->chip[0], CASCADE, requested(&pic->chip[1], false) < 8);
 	bool output = requested(&pic->chip[0], true) < 8;
 	if (output != pic->output) {
 		pic->output = output;
-		lapic_set_lint(pic->vm->vcpus[0], 0, output);
+		lapic_set_lint(pic->dev.vm->vcpus[0], 0, output);
 	}
 }
 
 void pic_set_irq(struct pic *pic, unsigned irq, bool level) {
 	if (irq > 15 || irq == CASCADE) return;
-	spin_guard(&pic->lock);
+	spin_guard(&pic->dev.lock);
 	set_input(&pic->chip[irq >> 3], irq & 7, level);
 	update(pic);
 }
@@ -107,13 +106,13 @@ static int acknowledge_both(struct pic_chip chip[2]) {
 int pic_peek(struct pic *pic) {
 	struct pic_chip copy[2];
 
-	spin_guard(&pic->lock);
+	spin_guard(&pic->dev.lock);
 	memcpy(copy, pic->chip, sizeof(copy));
 	return acknowledge_both(copy);
 }
 
 int pic_accept(struct pic *pic) {
-	spin_guard(&pic->lock);
+	spin_guard(&pic->dev.lock);
 	int vector = acknowledge_both(pic->chip);
 	update(pic);
 	return vector;
@@ -194,7 +193,7 @@ static u64 pic_read(void *dev, u64 port, unsigned size __unused) {
 	struct pic *pic = dev;
 	struct pic_chip *chip = chip_of(pic, port);
 
-	spin_guard(&pic->lock);
+	spin_guard(&pic->dev.lock);
 	if (port >= ELCR) return chip->elcr;
 	if (!chip->poll) return port & 1 ? chip->imr : chip->read_isr ? chip->isr : chip->irr;
 	u8 value = poll(chip, chip == &pic->chip[0]);
@@ -207,7 +206,7 @@ static void pic_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pic_chip *chip = chip_of(pic, port);
 	u8 byte = (u8)value;
 
-	spin_guard(&pic->lock);
+	spin_guard(&pic->dev.lock);
 	if (port >= ELCR) {
 		chip->elcr = byte & chip->elcr_mask;
 		sample(chip);
@@ -223,8 +222,9 @@ static void pic_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	update(pic);
 }
 
-void pic_reset(struct pic *pic) {
-	spin_guard(&pic->lock);
+static void reset(void *dev) {
+	struct pic *pic = dev;
+
 	for (unsigned i = 0; i < 2; i++) {
 		/* IRQ 0, 1, 2, 8 and 13 are always edges (PIIX3 datasheet, ELCR). */
 		/* As firmware leaves them: at 0x08 and 0x70, everything masked. */
@@ -236,14 +236,10 @@ void pic_reset(struct pic *pic) {
 	update(pic);
 }
 
-int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) {
-	static const struct bus_range ports[] = {
-		{MASTER, MASTER + 1, pic_read, pic_write, true, NULL},
-		{SLAVE, SLAVE + 1, pic_read, pic_write, true, NULL},
-		{ELCR, ELCR + 1, pic_read, pic_write, true, NULL},
-	};
-
-	pic->vm = vm;
-	pic_reset(pic);
-	return bus_add(bus, BUS_IO, pic, ports, ARRAY_SIZE(ports));
-}
+const struct device_type pic_type = {
+	.reset = reset,
+	.nr_ranges = 3,
+	.range = {{MASTER, MASTER + 1, pic_read, pic_write, true, NULL},
+		  {SLAVE, SLAVE + 1, pic_read, pic_write, true, NULL},
+		  {ELCR, ELCR + 1, pic_read, pic_write, true, NULL}},
+};

@@ -4,11 +4,8 @@
  */
 #pragma once
 
-#include "lib/spinlock.h"
 #include "lib/types.h"
-#include "platform/bus.h"
-
-struct vm;
+#include "platform/device.h"
 
 struct pic_chip {
 	u8 lines; /* levels of the inputs */
@@ -26,15 +23,12 @@ struct pic_chip {
 };
 
 struct pic {
-	struct spinlock lock; /* guards the rest; may be taken with a device's lock held */
-	struct vm *vm;
+	struct device dev;
 	bool output;		 /* INTR of the master, as LINT0 of vCPU 0 sees it */
 	struct pic_chip chip[2]; /* master, slave on its input 2 */
 };
 
-/* For a zeroed structure, after the local APICs: adds the ports to the bus. 0 or its error. */
-int pic_setup(struct pic *pic, struct vm *vm, struct bus *bus) __must_check;
-void pic_reset(struct pic *pic);
+extern const struct device_type pic_type;
 
 /* Sets the level of an ISA IRQ. 2 is the cascade and ignored, as is what exceeds 15. Any CPU. */
 void pic_set_irq(struct pic *pic, unsigned irq, bool level);

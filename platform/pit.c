@@ -1,8 +1,6 @@
 /* The 8254 timer and port 0x61; see pit.h. */
 #include "platform/pit.h"
 
-#include "kernel/vm.h"
-#include "platform/irq.h"
 #include "lib/muldiv.h"
 
 enum { PORT_COUNTER = 0x40, PORT_CONTROL = 0x43, PORT_61 = 0x61 };
@@ -88,7 +86,7 @@ static bool output(const struct pit_counter *c, u64 now) {
 
 static void disarm_irq(struct pit *pit) {
 	pit->next = ~0ul;
-	timer_cancel(&pit->irq_timer);
+	timer_cancel(&pit->dev.timer);
 }
 
 /* Arms the first rise of OUT 0 after this tick, or nothing when there will be none. */
@@ -96,7 +94,7 @@ static void arm_irq(struct pit *pit, u64 after) {
 	struct pit_counter *c = &pit->counter[0];
 	u64 next = c->start;
 
-	lock_assert_held(&pit->lock);
+	lock_assert_held(&pit->dev.lock);
 	disarm_irq(pit);
 	if (!c->armed || triggered(c)) return;
 	if (!periodic(c)) {
@@ -109,18 +107,17 @@ static void arm_irq(struct pit *pit, u64 after) {
 		next += (periods + 1) * c->count;
 	}
 	pit->next = next;
-	timer_arm(&pit->irq_timer, pit->base + mul_div(next, pit->tsc_hz, PIT_HZ) + 1);
+	timer_arm(&pit->dev.timer, pit->base + mul_div(next, pit->tsc_hz, PIT_HZ) + 1);
 }
 
-static void irq_expired(struct timer *timer) {
-	struct pit *pit = container_of(timer, struct pit, irq_timer);
+static void irq_expired(void *dev) {
+	struct pit *pit = dev;
 
-	spin_guard(&pit->lock);
 	/* Another CPU may have reprogrammed the counter while this call was on its way. */
 	if (now_ticks(pit) >= pit->next) {
 		/* Up until the next rise: the 8259A wants it up until it is acknowledged. */
-		irq_set(pit->vm, 0, false);
-		irq_set(pit->vm, 0, true);
+		irq_set(pit->dev.vm, 0, false);
+		irq_set(pit->dev.vm, 0, true);
 		arm_irq(pit, now_ticks(pit));
 	}
 }
@@ -219,7 +216,7 @@ static void write_control(struct pit *pit, u8 value) {
 	};
 	if (index == 0) {
 		disarm_irq(pit);
-		irq_set(pit->vm, 0, false);
+		irq_set(pit->dev.vm, 0, false);
 	}
 }
 
@@ -257,14 +254,14 @@ static u8 read_count(struct pit *pit, struct pit_counter *c) {
 static u64 pit_read(void *dev, u64 port, unsigned size __unused) {
 	struct pit *pit = dev;
 
-	spin_guard(&pit->lock);
+	spin_guard(&pit->dev.lock);
 	return port == PORT_CONTROL ? 0xff : read_count(pit, &pit->counter[port & 3]);
 }
 
 static void pit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pit *pit = dev;
 
-	spin_guard(&pit->lock);
+	spin_guard(&pit->dev.lock);
 	if (port == PORT_CONTROL)
 		write_control(pit, (u8)value);
 	else
@@ -275,7 +272,7 @@ static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
 	struct pit *pit = dev;
 
 	if (size != 1) return ~0ul;
-	spin_guard(&pit->lock);
+	spin_guard(&pit->dev.lock);
 	u64 now = now_ticks(pit);
 	return pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
 	       (output(&pit->counter[2], now) ? PORT61_OUT2 : 0);
@@ -285,30 +282,27 @@ static void port61_write(void *dev, u64 port __unused, unsigned size, u64 value)
 	struct pit *pit = dev;
 
 	if (size != 1) return;
-	spin_guard(&pit->lock);
+	spin_guard(&pit->dev.lock);
 	pit->port61 = value & PORT61_WRITABLE;
 	set_gate(pit, &pit->counter[2], value & PORT61_GATE2);
 }
 
-void pit_reset(struct pit *pit) {
-	spin_guard(&pit->lock);
+static void reset(void *dev) {
+	struct pit *pit = dev;
+
 	disarm_irq(pit);
 	pit->base = time_tsc();
 	pit->tsc_hz = tsc_khz * 1000;
 	pit->port61 = 0;
 	for (unsigned i = 0; i < 3; i++)
 		pit->counter[i] = (struct pit_counter){.access = PIT_LOW_HIGH, .gate = i != 2};
-	irq_set(pit->vm, 0, false);
+	irq_set(pit->dev.vm, 0, false);
 }
 
-int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus) {
-	static const struct bus_range ports[] = {
-		{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, true, NULL},
-		{PORT_61, PORT_61, port61_read, port61_write, false, NULL},
-	};
-
-	pit->vm = vm;
-	timer_init(&pit->irq_timer, irq_expired, vm->vcpus[0]->cpu);
-	pit_reset(pit);
-	return bus_add(bus, BUS_IO, pit, ports, ARRAY_SIZE(ports));
-}
+const struct device_type pit_type = {
+	.reset = reset,
+	.expired = irq_expired,
+	.nr_ranges = 2,
+	.range = {{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, true, NULL},
+		  {PORT_61, PORT_61, port61_read, port61_write, false, NULL}},
+};

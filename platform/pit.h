@@ -4,12 +4,8 @@
  */
 #pragma once
 
-#include "kernel/time.h"
-#include "lib/spinlock.h"
 #include "lib/types.h"
-#include "platform/bus.h"
-
-struct vm;
+#include "platform/device.h"
 
 #define PIT_HZ 1193182ul
 
@@ -36,16 +32,12 @@ struct pit_counter {
 };
 
 struct pit {
-	struct spinlock lock; /* guards the rest */
-	struct vm *vm;
+	struct device dev;
 	u64 base; /* host TSC at PIT tick 0 */
 	u64 tsc_hz;
-	u64 next; /* PIT tick of the rise of OUT 0 that irq_timer waits for; ~0: none */
-	struct timer irq_timer;
+	u64 next; /* PIT tick of the rise of OUT 0 that the timer waits for; ~0: none */
 	struct pit_counter counter[3];
 	u8 port61; /* bits 3:0 as written */
 };
 
-/* For a zeroed structure: adds the ports to the bus. The timer runs on vCPU 0's CPU. 0 or error. */
-int pit_setup(struct pit *pit, struct vm *vm, struct bus *bus) __must_check;
-void pit_reset(struct pit *pit);
+extern const struct device_type pit_type;

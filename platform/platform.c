@@ -11,21 +11,61 @@ struct bus *vm_bus(struct vm *vm) {
 	return &vm->platform->bus;
 }
 
+/*
+ * In the order of their set-up. At a reset the interrupt controllers come last, when no device
+ * holds a line up any more.
+ */
+static const struct {
+	size_t at; /* in struct platform */
+	const struct device_type *type;
+} devices[] = {
+	{offsetof(struct platform, pic), &pic_type},
+	{offsetof(struct platform, ioapic), &ioapic_type},
+	{offsetof(struct platform, pit), &pit_type},
+	{offsetof(struct platform, uart), &uart_type},
+	{offsetof(struct platform, pmio), &pmio_type},
+	{offsetof(struct platform, rtc), &rtc_type},
+	{offsetof(struct platform, pci), &pci_type},
+};
+
+static void device_expired(struct timer *timer) {
+	struct device *dev = container_of(timer, struct device, timer);
+
+	spin_guard(&dev->lock);
+	dev->type->expired(dev);
+}
+
+static void device_reset(struct platform *platform, u32 i) {
+	struct device *dev = (void *)((u8 *)platform + devices[i].at);
+
+	spin_guard(&dev->lock);
+	dev->type->reset(dev);
+}
+
+static int device_setup(struct platform *platform, u32 i) {
+	struct device *dev = (void *)((u8 *)platform + devices[i].at);
+
+	dev->vm = platform->vm;
+	dev->type = devices[i].type;
+	timer_init(&dev->timer, device_expired, dev->vm->vcpus[0]->cpu);
+	device_reset(platform, i);
+	return bus_add(&platform->bus, dev->type->space, dev, dev->type->range,
+		       dev->type->nr_ranges);
+}
+
 /* The local APICs come first: the other interrupt controllers send to them from their set-up on. */
 static int setup_devices(struct platform *platform, const struct platform_options *options) {
-	struct vm *vm = platform->vm;
-	struct bus *bus = &platform->bus;
 	u64 low = layout_low_end(options->memory);
-	const struct uart_backend *console = &options->console;
+	int error = 0;
 
-	for (u32 i = 0; i < vm->nr_vcpus; i++)
-		lapic_setup(&platform->lapics[i], vm->vcpus[i], options->phys_bits);
-	return pic_setup(&platform->pic, vm, bus) ?: ioapic_setup(&platform->ioapic, vm, bus) ?:
-	       pit_setup(&platform->pit, vm, bus) ?:
-	       uart_setup(&platform->uart, vm, bus, UART_COM1, UART_COM1_GSI, console) ?:
-	       pmio_setup(&platform->pmio, vm, bus, options->debug_exit) ?:
-	       rtc_setup(&platform->rtc, vm, bus, low, options->memory - low) ?:
-	       pci_setup(&platform->pci, bus);
+	for (u32 i = 0; i < platform->vm->nr_vcpus; i++)
+		lapic_setup(&platform->lapics[i], platform->vm->vcpus[i], options->phys_bits);
+	platform->uart.backend = options->console;
+	platform->pmio.debug_exit = options->debug_exit;
+	rtc_note_memory(&platform->rtc, low, options->memory - low);
+	platform->bus.pci = &platform->pci;
+	for (u32 i = 0; i < ARRAY_SIZE(devices) && !error; i++) error = device_setup(platform, i);
+	return error ?: pci_add_host_bridge(&platform->pci);
 }
 
 static void release(struct vm *vm) {
@@ -58,14 +98,7 @@ void platform_reset(struct vm *vm) {
 	struct platform *platform = vm->platform;
 
 	for (u32 i = 0; i < vm->nr_vcpus; i++) lapic_reset(vm->vcpus[i]);
-	pci_reset(&platform->pci);
-	pit_reset(&platform->pit);
-	uart_reset(&platform->uart);
-	pmio_reset(&platform->pmio);
-	rtc_reset(&platform->rtc);
-	/* Last, when no device holds a line up any more. */
-	ioapic_reset(&platform->ioapic);
-	pic_reset(&platform->pic);
+	for (u32 i = ARRAY_SIZE(devices); i-- > 0;) device_reset(platform, i);
 }
 
 void platform_destroy(struct vm *vm) {

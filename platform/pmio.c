@@ -1,8 +1,6 @@
 /* ACPI power-management registers and small port devices; see pmio.h. ACPI means 5.1, chapter 4. */
 #include "platform/pmio.h"
 
-#include "kernel/vm.h"
-#include "platform/irq.h"
 #include "lib/muldiv.h"
 
 enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed };
@@ -26,10 +24,11 @@ static u64 timer_now(const struct pmio *pmio) {
 }
 
 /* Notes changes of the timer's top bit, drives the SCI, and arms the timer for the next one. */
-static void update(struct pmio *pmio) {
+static void update(void *dev) {
+	struct pmio *pmio = dev;
 	u64 carry = timer_now(pmio) >> TIMER_TOP_SHIFT, next;
 
-	lock_assert_held(&pmio->lock);
+	lock_assert_held(&pmio->dev.lock);
 	if (carry != pmio->carry) {
 		pmio->carry = carry;
 		pmio->status |= PM1_TIMER;
@@ -37,25 +36,15 @@ static void update(struct pmio *pmio) {
 	bool sci = pmio->status & pmio->enable & PM1_ENABLE_ALL;
 	if (pmio->enable & ~pmio->status & PM1_TIMER) {
 		next = mul_div((carry + 1) << TIMER_TOP_SHIFT, pmio->tsc_hz, PMIO_TIMER_HZ);
-		timer_arm(&pmio->carry_timer, pmio->base + next + 1);
+		timer_arm(&pmio->dev.timer, pmio->base + next + 1);
 	} else {
-		timer_cancel(&pmio->carry_timer);
+		timer_cancel(&pmio->dev.timer);
 	}
-	if (sci != pmio->sci) {
-		pmio->sci = sci;
-		irq_set(pmio->vm, PMIO_SCI_GSI, sci);
-	}
-}
-
-static void carry_expired(struct timer *timer) {
-	struct pmio *pmio = container_of(timer, struct pmio, carry_timer);
-
-	spin_guard(&pmio->lock);
-	update(pmio);
+	device_set_line(&pmio->dev, PMIO_SCI_GSI, sci);
 }
 
 void pmio_power_button(struct pmio *pmio) {
-	spin_guard(&pmio->lock);
+	spin_guard(&pmio->dev.lock);
 	pmio->status |= PM1_POWER;
 	update(pmio);
 }
@@ -70,7 +59,7 @@ static u64 pm1_block(struct pmio *pmio) {
 static u64 pm1_read(void *dev, u64 port, unsigned size __unused) {
 	struct pmio *pmio = dev;
 
-	spin_guard(&pmio->lock);
+	spin_guard(&pmio->dev.lock);
 	update(pmio);
 	return (pm1_block(pmio) | ~0ul << 48) >> (port & 7) * 8;
 }
@@ -81,7 +70,7 @@ static void pm1_write(void *dev, u64 port, unsigned size, u64 value) {
 	u64 mask = ~0ul >> (64 - 8 * size) << shift, data = value << shift, block;
 	bool off = false;
 
-	spin_lock(&pmio->lock);
+	spin_lock(&pmio->dev.lock);
 	update(pmio);
 	/* Status: ones clear. Enable and control: bytes not written keep what they have. */
 	block = (pm1_block(pmio) & ~mask) | (data & mask);
@@ -93,8 +82,8 @@ static void pm1_write(void *dev, u64 port, unsigned size, u64 value) {
 		off = block >> 32 & CNT_SLP_EN && CNT_SLP_TYP(block >> 32) == PMIO_S5_TYPE;
 	}
 	update(pmio);
-	spin_unlock(&pmio->lock);
-	if (off) vm_end(pmio->vm, VM_END_POWEROFF);
+	spin_unlock(&pmio->dev.lock);
+	if (off) vm_end(pmio->dev.vm, VM_END_POWEROFF);
 }
 
 static u64 timer_read(void *dev, u64 port, unsigned size __unused) {
@@ -135,7 +124,7 @@ static void byte_write(void *dev, u64 port, unsigned size, u64 value) {
 	case PORT_POST: pmio->post = (u8)value; break;
 	default: break;
 	}
-	if (reset) vm_end(pmio->vm, VM_END_RESET);
+	if (reset) vm_end(pmio->dev.vm, VM_END_RESET);
 }
 
 /* ---- the debug exit ---- */
@@ -143,15 +132,16 @@ static void byte_write(void *dev, u64 port, unsigned size, u64 value) {
 static void debug_exit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pmio *pmio = dev;
 
-	if (port != PMIO_DEBUG_EXIT) return;
-	spin_lock(&pmio->vm->lock);
-	if (pmio->vm->end == VM_END_NONE) pmio->vm->debug_exit_value = (u32)value;
-	spin_unlock(&pmio->vm->lock);
-	vm_end(pmio->vm, VM_END_DEBUG_EXIT);
+	if (port != PMIO_DEBUG_EXIT || !pmio->debug_exit) return;
+	spin_lock(&pmio->dev.vm->lock);
+	if (pmio->dev.vm->end == VM_END_NONE) pmio->dev.vm->debug_exit_value = (u32)value;
+	spin_unlock(&pmio->dev.vm->lock);
+	vm_end(pmio->dev.vm, VM_END_DEBUG_EXIT);
 }
 
-void pmio_reset(struct pmio *pmio) {
-	spin_guard(&pmio->lock);
+static void reset(void *dev) {
+	struct pmio *pmio = dev;
+
 	pmio->base = time_tsc();
 	pmio->tsc_hz = tsc_khz * 1000;
 	pmio->carry = 0;
@@ -161,20 +151,16 @@ void pmio_reset(struct pmio *pmio) {
 	update(pmio);
 }
 
-int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) {
-	static const struct bus_range ports[] = {
-		{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
-		{PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, false, NULL},
-		{PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},
-		{PORT_KBD, PORT_KBD, byte_read, byte_write, false, NULL},
-		{PORT_92, PORT_92, byte_read, byte_write, false, NULL},
-		{PORT_POST, PORT_POST, byte_read, byte_write, false, NULL},
-		{PORT_DELAY, PORT_DELAY, byte_read, byte_write, false, NULL},
-		{PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, byte_read, debug_exit_write, false, NULL},
-	};
-
-	pmio->vm = vm;
-	timer_init(&pmio->carry_timer, carry_expired, vm->vcpus[0]->cpu);
-	pmio_reset(pmio);
-	return bus_add(bus, BUS_IO, pmio, ports, ARRAY_SIZE(ports) - !debug_exit);
-}
+const struct device_type pmio_type = {
+	.reset = reset,
+	.expired = update,
+	.nr_ranges = 8,
+	.range = {{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
+		  {PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, false, NULL},
+		  {PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},
+		  {PORT_KBD, PORT_KBD, byte_read, byte_write, false, NULL},
+		  {PORT_92, PORT_92, byte_read, byte_write, false, NULL},
+		  {PORT_POST, PORT_POST, byte_read, byte_write, false, NULL},
+		  {PORT_DELAY, PORT_DELAY, byte_read, byte_write, false, NULL},
+		  {PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, byte_read, debug_exit_write, false, NULL}},
+};

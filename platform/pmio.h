@@ -6,12 +6,8 @@
  */
 #pragma once
 
-#include "kernel/time.h"
-#include "lib/spinlock.h"
 #include "lib/types.h"
-#include "platform/bus.h"
-
-struct vm;
+#include "platform/device.h"
 
 /* PM1 status, enable and control have 16 bits each, the timer 32. */
 enum { PMIO_PM1_EVT = 0x600, PMIO_PM1_CNT = 0x604, PMIO_TIMER = 0x608 };
@@ -21,22 +17,18 @@ enum { PMIO_SCI_GSI = 9, PMIO_S5_TYPE = 5 /* SLP_TYP of soft off */ };
 #define PMIO_TIMER_HZ 3579545ul
 
 struct pmio {
-	struct spinlock lock; /* guards the rest */
-	struct vm *vm;
+	struct device dev;
 	u64 base; /* host TSC at which the PM timer began */
 	u64 tsc_hz;
-	u64 carry;		  /* top-bit changes of the PM timer noted in status so far */
-	struct timer carry_timer; /* runs while TMR_EN is set */
+	u64 carry; /* top-bit changes of the PM timer noted in status so far */
 	u16 status, enable, control;
-	bool sci;
+	bool debug_exit; /* a write to PMIO_DEBUG_EXIT ends the VM */
 	_Atomic u8 reset_control;
 	_Atomic u8 port92;
 	_Atomic u8 post; /* what was written to port 0x80 last */
 };
 
-/* For a zeroed structure. debug_exit: PMIO_DEBUG_EXIT ends the VM. 0 or the bus's error. */
-int pmio_setup(struct pmio *pmio, struct vm *vm, struct bus *bus, bool debug_exit) __must_check;
-void pmio_reset(struct pmio *pmio);
+extern const struct device_type pmio_type;
 
 /* Someone presses the power button: the guest gets an SCI when it has asked for one. Any CPU. */
 void pmio_power_button(struct pmio *pmio);

@@ -7,8 +7,6 @@
 #include "platform/rtc.h"
 
 #include "drivers/cmos.h"
-#include "kernel/vm.h"
-#include "platform/irq.h"
 
 #define PORT_INDEX  0x70
 #define PORT_DATA   0x71
@@ -201,29 +199,20 @@ static u64 next_event(const struct rtc *rtc, u64 now) {
 }
 
 /* Brings flags, line and timer up to date. */
-static void update(struct rtc *rtc) {
+static void update(void *dev) {
+	struct rtc *rtc = dev;
 	u64 now = local_ns(rtc), next = ~0ul;
 
-	lock_assert_held(&rtc->lock);
+	lock_assert_held(&rtc->dev.lock);
 	if (running(rtc)) collect(rtc, now);
 	bool line = rtc->cmos[REG_B] & rtc->cmos[REG_C] & C_FLAGS;
 	rtc->cmos[REG_C] = (rtc->cmos[REG_C] & C_FLAGS) | (line ? C_IRQ : 0);
 	if (running(rtc)) next = next_event(rtc, now);
 	if (next != ~0ul)
-		timer_arm(&rtc->timer, time_tsc() + ns_to_tsc(next - now) + 1);
+		timer_arm(&rtc->dev.timer, time_tsc() + ns_to_tsc(next - now) + 1);
 	else
-		timer_cancel(&rtc->timer);
-	if (line != rtc->line) {
-		rtc->line = line;
-		irq_set(rtc->vm, RTC_GSI, line);
-	}
-}
-
-static void timer_expired(struct timer *timer) {
-	struct rtc *rtc = container_of(timer, struct rtc, timer);
-
-	spin_guard(&rtc->lock);
-	update(rtc);
+		timer_cancel(&rtc->dev.timer);
+	device_set_line(&rtc->dev, RTC_GSI, line);
 }
 
 /* ---- registers ---- */
@@ -283,14 +272,14 @@ static void write_cmos(struct rtc *rtc, unsigned reg, u8 value) {
 static u64 rtc_read(void *dev, u64 port, unsigned size __unused) {
 	struct rtc *rtc = dev;
 
-	spin_guard(&rtc->lock);
+	spin_guard(&rtc->dev.lock);
 	return port == PORT_INDEX ? 0xff : read_cmos(rtc, rtc->index);
 }
 
 static void rtc_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct rtc *rtc = dev;
 
-	spin_guard(&rtc->lock);
+	spin_guard(&rtc->dev.lock);
 	if (port == PORT_DATA)
 		write_cmos(rtc, rtc->index, (u8)value);
 	else
@@ -304,8 +293,7 @@ static void put16(struct rtc *rtc, unsigned reg, u64 value) {
 	rtc->cmos[reg + 1] = (u8)(value >> 8);
 }
 
-/* The bytes in which PC firmware notes the memory it has found. */
-static void note_memory(struct rtc *rtc, u64 low, u64 high) {
+void rtc_note_memory(struct rtc *rtc, u64 low, u64 high) {
 	u64 extended = low > MiB(1) ? (low - MiB(1)) >> 10 : 0;
 	u64 above_16m = low > MiB(16) ? (low - MiB(16)) >> 16 : 0;
 
@@ -318,8 +306,9 @@ static void note_memory(struct rtc *rtc, u64 low, u64 high) {
 	rtc->cmos[0x14] = 0x02; /* a coprocessor, no floppy, no display */
 }
 
-void rtc_reset(struct rtc *rtc) {
-	spin_guard(&rtc->lock);
+static void reset(void *dev) {
+	struct rtc *rtc = dev;
+
 	rtc->cmos[REG_A] = A_DIVIDER_ON | 6; /* 1024 Hz, as firmware leaves it */
 	rtc->cmos[REG_B] = CMOS_24_HOURS;
 	rtc->cmos[REG_C] = 0;
@@ -327,13 +316,9 @@ void rtc_reset(struct rtc *rtc) {
 	update(rtc);
 }
 
-int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) {
-	static const struct bus_range ports = {PORT_INDEX, PORT_DATA, rtc_read,
-					       rtc_write,  true,      NULL};
-
-	rtc->vm = vm;
-	timer_init(&rtc->timer, timer_expired, vm->vcpus[0]->cpu);
-	note_memory(rtc, low, high);
-	rtc_reset(rtc);
-	return bus_add(bus, BUS_IO, rtc, &ports, 1);
-}
+const struct device_type rtc_type = {
+	.reset = reset,
+	.expired = update,
+	.nr_ranges = 1,
+	.range = {{PORT_INDEX, PORT_DATA, rtc_read, rtc_write, true, NULL}},
+};

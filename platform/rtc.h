@@ -5,12 +5,8 @@
 #pragma once
 
 #include "kernel/guest.h"
-#include "kernel/time.h"
-#include "lib/spinlock.h"
 #include "lib/types.h"
-#include "platform/bus.h"
-
-struct vm;
+#include "platform/device.h"
 
 #define RTC_GSI	 8
 #define RTC_CMOS 128
@@ -23,21 +19,19 @@ struct rtc_time {
 };
 
 struct rtc {
-	struct spinlock lock; /* guards the rest */
-	struct vm *vm;
-	u64 phase;	    /* 0 to 999999999: local time = platform_wall_clock_ns() + phase */
-	u64 offset;	    /* guest's time - local time, in seconds modulo 2^64 */
-	u64 held_ns;	    /* of the second in which the clock was stopped */
-	u64 seen;	    /* local time in ns up to which the flags in register C are known */
-	struct timer timer; /* next interrupt that is enabled */
+	struct device dev;
+	u64 phase;   /* 0 to 999999999: local time = platform_wall_clock_ns() + phase */
+	u64 offset;  /* guest's time - local time, in seconds modulo 2^64 */
+	u64 held_ns; /* of the second in which the clock was stopped */
+	u64 seen;    /* local time in ns up to which the flags in register C are known */
 	u8 index;
-	bool line;
 	u8 cmos[RTC_CMOS]; /* the time registers are valid while the clock is stopped */
 };
 
-/* For a zeroed structure. low, high: bytes of RAM below and above 4 GiB. 0 or the bus's error. */
-int rtc_setup(struct rtc *rtc, struct vm *vm, struct bus *bus, u64 low, u64 high) __must_check;
-void rtc_reset(struct rtc *rtc);
+/* Writes the bytes in which PC firmware notes the RAM it has found, below and above 4 GiB. */
+void rtc_note_memory(struct rtc *rtc, u64 low, u64 high);
+
+extern const struct device_type rtc_type;
 
 /* Seconds since 1970-01-01 to calendar and back. Any u64 below 253402300800 (year 10000). */
 void rtc_from_unix(u64 seconds, struct rtc_time *out);

@@ -1,9 +1,6 @@
 /* The 16550A UART; see uart.h. Section names are those of the PC16550D datasheet. */
 #include "platform/uart.h"
 
-#include "kernel/vm.h"
-#include "platform/irq.h"
-
 /* Registers, by offset from the base; DLAB changes 0 and 1. LSR_IDLE: THRE and TEMT. */
 enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
@@ -53,11 +50,8 @@ static void update(struct uart *uart) {
 	bool level = uart->ier && interrupt_id(uart) != IIR_NONE &&
 		     (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
 
-	lock_assert_held(&uart->lock);
-	if (level != uart->line) {
-		uart->line = level;
-		irq_set(uart->vm, uart->gsi, level);
-	}
+	lock_assert_held(&uart->dev.lock);
+	device_set_line(&uart->dev, UART_COM1_GSI, level);
 }
 
 /* ---- receiver ---- */
@@ -74,15 +68,14 @@ static u64 timeout_ns(const struct uart *uart) {
 static void restart_timeout(struct uart *uart) {
 	uart->timeout = false;
 	if (fifos(uart) && uart->count && uart->count < trigger_level(uart))
-		timer_arm(&uart->rx_timer, time_tsc() + ns_to_tsc(timeout_ns(uart)));
+		timer_arm(&uart->dev.timer, time_tsc() + ns_to_tsc(timeout_ns(uart)));
 	else
-		timer_cancel(&uart->rx_timer);
+		timer_cancel(&uart->dev.timer);
 }
 
-static void rx_timeout(struct timer *timer) {
-	struct uart *uart = container_of(timer, struct uart, rx_timer);
+static void rx_timeout(void *dev) {
+	struct uart *uart = dev;
 
-	spin_guard(&uart->lock);
 	if (uart->count && fifos(uart)) {
 		uart->timeout = true;
 		update(uart);
@@ -103,7 +96,7 @@ static void receive(struct uart *uart, u8 byte) {
 }
 
 bool uart_rx(struct uart *uart, u8 byte) {
-	spin_guard(&uart->lock);
+	spin_guard(&uart->dev.lock);
 	/* In loopback the input is disconnected. */
 	bool taken = !(uart->mcr & MCR_LOOP) && uart->count < room(uart);
 	if (taken) receive(uart, byte);
@@ -232,10 +225,10 @@ static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 	u8 value = lsr(uart);
 	/* The common poll needs no lock: there is nothing to clear. */
 	if (likely(reg == LSR && !(value & LSR_ERRORS))) return value;
-	spin_lock(&uart->lock);
+	spin_lock(&uart->dev.lock);
 	value = read_register(uart, reg);
 	update(uart);
-	spin_unlock(&uart->lock);
+	spin_unlock(&uart->dev.lock);
 	if (reg == RBR_THR && uart->backend.room) uart->backend.room(uart->backend.ctx);
 	return value;
 }
@@ -245,21 +238,22 @@ static void uart_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	unsigned reg = port & 7;
 	bool send = false;
 
-	spin_lock(&uart->lock);
+	spin_lock(&uart->dev.lock);
 	if (reg == RBR_THR && !(uart->lcr & LCR_DLAB))
 		send = write_thr(uart, (u8)value);
 	else
 		write_register(uart, reg, (u8)value);
 	update(uart);
-	spin_unlock(&uart->lock);
+	spin_unlock(&uart->dev.lock);
 	if (send)
 		uart->backend.tx(uart->backend.ctx, (u8)value);
 	else if ((reg == IIR_FCR || reg == MCR) && uart->backend.room)
 		uart->backend.room(uart->backend.ctx);
 }
 
-void uart_reset(struct uart *uart) {
-	spin_guard(&uart->lock);
+static void reset(void *dev) {
+	struct uart *uart = dev;
+
 	uart->ier = uart->lcr = uart->mcr = uart->fcr = uart->scr = uart->msr_delta = 0;
 	uart->dll = 12; /* 9600 baud, as firmware leaves it */
 	uart->dlm = 0;
@@ -269,14 +263,9 @@ void uart_reset(struct uart *uart) {
 	update(uart);
 }
 
-int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
-	       const struct uart_backend *backend) {
-	const struct bus_range ports = {port, port + 7, uart_read, uart_write, true, NULL};
-
-	uart->vm = vm;
-	uart->gsi = gsi;
-	uart->backend = *backend;
-	timer_init(&uart->rx_timer, rx_timeout, vm->vcpus[0]->cpu);
-	uart_reset(uart);
-	return bus_add(bus, BUS_IO, uart, &ports, 1);
-}
+const struct device_type uart_type = {
+	.reset = reset,
+	.expired = rx_timeout,
+	.nr_ranges = 1,
+	.range = {{UART_COM1, UART_COM1 + 7, uart_read, uart_write, true, NULL}},
+};

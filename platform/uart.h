@@ -4,12 +4,8 @@
  */
 #pragma once
 
-#include "kernel/time.h"
-#include "lib/spinlock.h"
 #include "lib/types.h"
-#include "platform/bus.h"
-
-struct vm;
+#include "platform/device.h"
 
 #define UART_COM1     0x3f8
 #define UART_COM1_GSI 4
@@ -24,27 +20,20 @@ struct uart_backend {
 };
 
 struct uart {
-	struct spinlock lock; /* guards the rest */
-	_Atomic u8 lsr;	      /* as the next read shows it */
+	struct device dev;
+	_Atomic u8 lsr; /* as the next read shows it */
 	u8 ier, lcr, mcr, scr;
 	u8 fcr; /* enable and trigger level */
 	u8 dll, dlm;
 	u8 msr_delta; /* bits 3:0 of MSR */
 	bool thre_pending;
 	bool timeout; /* bytes below the trigger level have waited for four characters' time */
-	bool line;    /* level of the interrupt */
 	u8 head, count;
 	u8 fifo[UART_FIFO];
-	u8 gsi;
-	struct vm *vm;
 	struct uart_backend backend;
-	struct timer rx_timer;
 };
 
-/* For a zeroed structure; backend->tx may be NULL. 0 or the bus's error. */
-int uart_setup(struct uart *uart, struct vm *vm, struct bus *bus, u16 port, u8 gsi,
-	       const struct uart_backend *backend) __must_check;
-void uart_reset(struct uart *uart);
+extern const struct device_type uart_type;
 
 /* A byte for the guest, from any CPU. False, with nothing changed, when there is no room for it. */
 bool uart_rx(struct uart *uart, u8 byte);

@@ -23,7 +23,7 @@ static void wr(struct vm *vm, u8 devfn, u32 reg, unsigned size, u32 value) {
 }
 
 /* A function with an I/O BAR, a 32-bit and a 64-bit one, which keeps the last access. */
-struct device {
+struct card {
 	struct pci_function function;
 	u64 offset, value;
 	unsigned size, written;
@@ -31,7 +31,7 @@ struct device {
 };
 
 static u64 dev_io_read(void *dev, u64 port, unsigned size) {
-	struct device *d = dev;
+	struct card *d = dev;
 
 	d->offset = port;
 	d->size = size;
@@ -40,11 +40,11 @@ static u64 dev_io_read(void *dev, u64 port, unsigned size) {
 
 static void dev_io_write(void *dev, u64 port, unsigned size, u64 value) {
 	dev_io_read(dev, port, size);
-	((struct device *)dev)->value = value;
+	((struct card *)dev)->value = value;
 }
 
 static u64 dev_read(void *dev, u64 offset, unsigned size) {
-	struct device *d = dev;
+	struct card *d = dev;
 
 	d->offset = offset;
 	d->size = size;
@@ -53,18 +53,18 @@ static u64 dev_read(void *dev, u64 offset, unsigned size) {
 
 static void dev_write(void *dev, u64 offset, unsigned size, u64 value) {
 	dev_read(dev, offset, size);
-	((struct device *)dev)->value = value;
+	((struct card *)dev)->value = value;
 }
 
 static void dev_written(struct pci_function *function, u8 offset, unsigned size) {
-	struct device *d = container_of(function, struct device, function);
+	struct card *d = container_of(function, struct card, function);
 
 	d->written++;
 	d->written_offset = offset;
 	d->size = size;
 }
 
-static void make_device(struct device *d, u8 devfn) {
+static void make_device(struct card *d, u8 devfn) {
 	struct pci_bar mem = {
 		.type = PCI_BAR_MEM32, .size = 0x1000, .read = dev_read, .write = dev_write};
 
@@ -118,7 +118,7 @@ static void mechanism_1(void **state) {
 
 static void sizing(void **state) {
 	struct vm *vm = rig_create(1);
-	struct device d;
+	struct card d;
 
 	(void)state;
 	make_device(&d, 0x18);
@@ -146,7 +146,7 @@ static void windows(void **state) {
 	struct vm *vm = rig_create(1);
 	struct bus *bus = vm_bus(vm);
 	struct vcpu *vcpu = vm->vcpus[0];
-	struct device d;
+	struct card d;
 
 	(void)state;
 	make_device(&d, 0x18);
@@ -194,8 +194,8 @@ static void windows(void **state) {
 static void bad_functions(void **state) {
 	struct vm *vm = rig_create(1);
 	struct pci *pci = &vm->platform->pci;
-	static struct device many[PCI_MAX_FUNCTIONS + 1];
-	struct device d;
+	static struct card many[PCI_MAX_FUNCTIONS + 1];
+	struct card d;
 
 	(void)state;
 	make_device(&d, 0);
@@ -230,7 +230,7 @@ static void bad_functions(void **state) {
 
 static void hostile_values(void **state) {
 	struct vm *vm = rig_create(1);
-	struct device d;
+	struct card d;
 
 	(void)state;
 	make_device(&d, 0x18);

@@ -1,0 +1,38 @@
+/*
+ * What the devices of a VM have in common: a lock, an interrupt line, and a timer for what they do
+ * by themselves. platform/platform.c makes and resets them.
+ */
+#pragma once
+
+#include "kernel/time.h"
+#include "kernel/vm.h"
+#include "lib/spinlock.h"
+#include "lib/types.h"
+#include "platform/bus.h"
+#include "platform/irq.h"
+
+#define DEVICE_RANGES 8
+
+/* Of each function the argument is the structure that begins with the struct device, locked. */
+struct device_type {
+	void (*reset)(void *dev);   /* to the state after power-up */
+	void (*expired)(void *dev); /* by the timer; NULL: it is not used */
+	enum bus_space space;
+	u32 nr_ranges;
+	struct bus_range range[DEVICE_RANGES];
+};
+
+struct device {
+	struct spinlock lock; /* guards the structure that begins with this */
+	struct vm *vm;
+	const struct device_type *type;
+	struct timer timer; /* on vCPU 0's CPU */
+	bool line;	    /* level of the interrupt line */
+};
+
+/* Drives the interrupt line; the lock is held. */
+static inline void device_set_line(struct device *dev, unsigned gsi, bool level) {
+	if (level == dev->line) return;
+	dev->line = level;
+	irq_set(dev->vm, gsi, level);
+}
