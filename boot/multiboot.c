@@ -126,11 +126,7 @@ static bool rgb_fits(const u8 rgb[6], u8 bpp) {
 }
 
 static void set_fb(struct boot_info *out, const struct mb_fb *in, const u8 rgb[6]) {
-	struct boot_fb fb = {.address = in->address,
-			     .pitch = in->pitch,
-			     .width = in->width,
-			     .height = in->height,
-			     .bpp = in->bpp};
+	struct boot_fb fb = {FB_NONE, in->address, in->pitch, in->width, in->height, in->bpp, {0}};
 
 	if (in->type == MB_FB_INDEXED) {
 		fb.type = FB_INDEXED;

@@ -36,7 +36,7 @@ static bool rsdp_take(const void *data, size_t length, struct acpi_rsdp *out) {
 
 /* Every 16 bytes of an area (ACPI 6.5 5.2.5.1). */
 static bool rsdp_scan(hpa_t area, size_t size, struct acpi_rsdp *out) {
-	const u8 *data = acpi_map(area, size);
+	const u8 *data = phys_peek(area, size);
 
 	for (size_t at = 0; data && at + RSDP_V1_SIZE <= size; at += 16)
 		if (rsdp_take(data + at, size - at, out)) return true;
@@ -51,7 +51,7 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 		log_warn("ACPI: the boot loader's RSDP is corrupt, searching for another");
 	}
 	if (boot->efi) return false;
-	const void *pointer = acpi_map(BIOS_EBDA_SEGMENT, sizeof(segment));
+	const void *pointer = phys_peek(BIOS_EBDA_SEGMENT, sizeof(segment));
 	if (pointer) {
 		memcpy(&segment, pointer, sizeof(segment));
 		if (segment >= 0x8000 && segment < 0xa000 &&
@@ -67,7 +67,7 @@ static bool rsdp_find(const struct boot_info *boot, struct acpi_rsdp *out) {
 static const struct acpi_header *map_header(hpa_t address) {
 	const struct acpi_header *header = NULL;
 
-	if (address) header = acpi_map(address, sizeof(*header));
+	if (address) header = phys_peek(address, sizeof(*header));
 	if (!header) log_warn("ACPI: no table can be at 0x%lx, left out", address);
 	return header;
 }
@@ -87,7 +87,7 @@ static const struct acpi_header *map_table(hpa_t address, const char *name, size
 			 address, length);
 		return NULL;
 	}
-	header = acpi_map(address, length);
+	header = phys_peek(address, length);
 	if (header && !acpi_sum(header, length)) return header;
 	log_warn("ACPI: table %s at 0x%lx %s, left out", name, address,
 		 header ? "has a wrong checksum" : "is not mappable");

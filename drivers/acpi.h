@@ -79,12 +79,6 @@ struct acpi_info {
 };
 
 /*
- * Gives readable memory at a physical address, or NULL when that cannot be mapped. Pointers stay
- * valid until acpi_parse() returns. Supplied by the kernel and by each unit test.
- */
-const void *acpi_map(hpa_t address, size_t length);
-
-/*
  * Reads the tables. A table or an entry that is malformed is named in a warning and left out. *out
  * is defined in every case. Returns 0, E_NOENT without an RSDP, E_FORMAT without a usable root
  * table.

@@ -175,25 +175,22 @@ struct acpi_spcr_table {
 #define AML_PACKAGE 0x12
 #define AML_ONES    0xff
 
-_Static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
-_Static_assert(sizeof(struct acpi_header) == 36, "table header");
-_Static_assert(sizeof(struct acpi_gas) == 12, "generic address");
-_Static_assert(sizeof(struct acpi_madt) == 44, "MADT");
-_Static_assert(sizeof(struct madt_lapic) == 8, "MADT local APIC");
-_Static_assert(sizeof(struct madt_ioapic) == 12, "MADT IOAPIC");
-_Static_assert(sizeof(struct madt_override) == 10, "MADT override");
-_Static_assert(sizeof(struct madt_lapic_nmi) == 6, "MADT local APIC NMI");
-_Static_assert(sizeof(struct madt_lapic_address) == 12, "MADT local APIC address");
-_Static_assert(sizeof(struct madt_x2apic) == 16, "MADT x2APIC");
-_Static_assert(offsetof(struct acpi_fadt, pm1a_event) == 56, "FADT port numbers");
-_Static_assert(offsetof(struct acpi_fadt, boot_arch) == 109, "FADT boot flags");
-_Static_assert(FADT_V1_SIZE == 116, "FADT revision 1");
-_Static_assert(offsetof(struct acpi_fadt, x_pm1a_event) == 148, "FADT 64-bit registers");
-_Static_assert(sizeof(struct acpi_fadt) == 244, "FADT");
-_Static_assert(sizeof(struct acpi_hpet) == 56, "HPET");
-_Static_assert(sizeof(struct acpi_mcfg) == 44, "MCFG");
-_Static_assert(sizeof(struct mcfg_entry) == 16, "MCFG entry");
-_Static_assert(offsetof(struct acpi_spcr_table, baud) == 58, "SPCR");
+_Static_assert(sizeof(struct acpi_rsdp) == 36 && sizeof(struct acpi_header) == 36 &&
+		       sizeof(struct acpi_gas) == 12 && sizeof(struct acpi_madt) == 44,
+	       "RSDP, table header, generic address, MADT");
+_Static_assert(sizeof(struct madt_lapic) == 8 && sizeof(struct madt_ioapic) == 12 &&
+		       sizeof(struct madt_override) == 10 && sizeof(struct madt_lapic_nmi) == 6 &&
+		       sizeof(struct madt_lapic_address) == 12 && sizeof(struct madt_x2apic) == 16,
+	       "entries of the MADT");
+_Static_assert(offsetof(struct acpi_fadt, pm1a_event) == 56 && FADT_V1_SIZE == 116 &&
+		       offsetof(struct acpi_fadt, boot_arch) == 109 &&
+		       offsetof(struct acpi_fadt, x_pm1a_event) == 148 &&
+		       sizeof(struct acpi_fadt) == 244,
+	       "FADT");
+_Static_assert(sizeof(struct acpi_hpet) == 56 && sizeof(struct acpi_mcfg) == 44 &&
+		       sizeof(struct mcfg_entry) == 16 &&
+		       offsetof(struct acpi_spcr_table, baud) == 58,
+	       "HPET, MCFG, SPCR");
 
 /* The sum of all bytes: 0 for a table that is not corrupt. */
 static inline u8 acpi_sum(const void *data, size_t length) {

@@ -27,6 +27,7 @@ struct reference {
 	const char *name;
 	u64 hz;
 	u64 mask; /* of the counter's bits */
+	u64 (*read)(void);
 	bool down;
 };
 
@@ -53,14 +54,14 @@ static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
 	if (!period || period > MAX_HPET_PERIOD) return false;
 	mmio_write32(regs + HPET_CONFIG, mmio_read32(regs + HPET_CONFIG) | 1);
 	hpet = regs;
-	*ref = (struct reference){"HPET", FEMTO / period, 0xffffffff, false};
+	*ref = (struct reference){"HPET", FEMTO / period, 0xffffffff, read_hpet, false};
 	return true;
 }
 
 static bool find_pm(const struct acpi_info *acpi, struct reference *ref) {
 	if (!acpi->pm_timer.address || acpi->pm_timer.space != ACPI_SPACE_IO) return false;
 	pm_port = (u16)acpi->pm_timer.address;
-	*ref = (struct reference){"ACPI PM timer", PM_TIMER_HZ, 0xffffff, false};
+	*ref = (struct reference){"ACPI PM timer", PM_TIMER_HZ, 0xffffff, read_pm, false};
 	return true;
 }
 
@@ -69,7 +70,7 @@ static bool find_pit(const struct acpi_info *acpi __unused, struct reference *re
 	outb(0x43, 0xb0);			 /* channel 2, both bytes, mode 0 */
 	outb(0x42, 0xff);
 	outb(0x42, 0xff);
-	*ref = (struct reference){"PIT", PIT_HZ, 0xffff, true};
+	*ref = (struct reference){"PIT", PIT_HZ, 0xffff, read_pit, true};
 	return true;
 }
 
@@ -104,18 +105,18 @@ static u64 passed_since(const struct reference *ref, u64 start, u64 now) {
 	return (ref->down ? start - now : now - start) & ref->mask;
 }
 
-static bool measure(const struct reference *ref, u64 (*read)(void), struct clock_measure *out) {
+static bool measure(const struct reference *ref, struct clock_measure *out) {
 	u64 wanted = ref->hz * MEASURE_US / 1000000;
 	u64 passed = 0;
 
 	lapic_timer_count(~0u);
-	struct moment start = sample(read);
+	struct moment start = sample(ref->read);
 	for (u32 i = 0; i < (passed ? MAX_ROUNDS : STUCK_ROUNDS) && passed < wanted; i++) {
-		passed = passed_since(ref, start.reference, read());
+		passed = passed_since(ref, start.reference, ref->read());
 		cpu_pause();
 	}
 	if (passed < wanted) return false;
-	struct moment end = sample(read);
+	struct moment end = sample(ref->read);
 	passed = passed_since(ref, start.reference, end.reference);
 	if (!passed) return false;
 	out->lapic_ticks = start.lapic - end.lapic;
@@ -127,17 +128,15 @@ static bool measure(const struct reference *ref, u64 (*read)(void), struct clock
 
 void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_measure *out) {
 	/* The best first. */
-	static const struct {
-		bool (*find)(const struct acpi_info *acpi, struct reference *ref);
-		u64 (*read)(void);
-	} clocks[] = {{find_hpet, read_hpet}, {find_pm, read_pm}, {find_pit, read_pit}};
+	static bool (*const finders[])(const struct acpi_info *acpi,
+				       struct reference *ref) = {find_hpet, find_pm, find_pit};
 	struct reference ref;
 
-	for (u32 i = 0; i < ARRAY_SIZE(clocks); i++)
-		if (clocks[i].find(acpi, &ref) && measure(&ref, clocks[i].read, out)) return;
+	for (u32 i = 0; i < ARRAY_SIZE(finders); i++)
+		if (finders[i](acpi, &ref) && measure(&ref, out)) return;
 	/* Nothing but the TSC itself; the LAPIC timer is still measured against it. */
 	ref = (struct reference){claimed_khz ? "CPUID" : "guess",
-				 (claimed_khz ? claimed_khz : GUESS_KHZ) * 1000, ~0ul, false};
-	if (!measure(&ref, read_tsc, out))
-		*out = (struct clock_measure){ref.name, ref.hz / 1000, 1, 1};
+				 (claimed_khz ? claimed_khz : GUESS_KHZ) * 1000, ~0ul, read_tsc,
+				 false};
+	if (!measure(&ref, out)) *out = (struct clock_measure){ref.name, ref.hz / 1000, 1, 1};
 }

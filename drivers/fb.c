@@ -1,9 +1,8 @@
 /* Characters as pixels: 8 x 16 each, grey on black, written once and never read. */
-#include "drivers/fb.h"
+#include "drivers/screen.h"
 
 #include "boot/bootinfo.h"
 #include "drivers/mmio.h"
-#include "drivers/screen.h"
 #include "lib/error.h"
 
 #define GLYPH_WIDTH  8u

@@ -6,6 +6,10 @@
 
 #include "lib/types.h"
 
+struct acpi_info;
+struct boot_fb;
+struct boot_info;
+
 #define SCREEN_COLUMNS_MAX 160
 #define SCREEN_ROWS_MAX	   64
 
@@ -28,3 +32,12 @@ void screen_write(const char *text, size_t len);
 
 /* From now on output takes no lock; for panic(). */
 void screen_panic_mode(void);
+
+/*
+ * fb.c: a linear frame buffer, when it is FB_RGB with 15 to 32 bits a pixel. E_NOENT when it is
+ * not; E_NOMEM when it cannot be mapped or has room for no character.
+ */
+int fb_init(const struct boot_fb *fb) __must_check;
+
+/* vga.c: VGA's character memory. E_NOENT when there is none, as far as one can know. */
+int vga_init(const struct boot_info *boot, const struct acpi_info *acpi) __must_check;

@@ -1,10 +1,9 @@
 /* VGA text mode: cells of a character and an attribute. */
-#include "drivers/vga.h"
+#include "drivers/screen.h"
 
 #include "boot/bootinfo.h"
 #include "drivers/acpi.h"
 #include "drivers/mmio.h"
-#include "drivers/screen.h"
 #include "lib/error.h"
 #include "lib/x86.h"
 

@@ -7,12 +7,10 @@
 
 #include "boot/bootinfo.h"
 #include "drivers/acpi.h"
-#include "drivers/fb.h"
 #include "drivers/ioapic.h"
 #include "drivers/ps2.h"
 #include "drivers/screen.h"
 #include "drivers/serial.h"
-#include "drivers/vga.h"
 #include "kernel/cmdline.h"
 #include "kernel/cpu.h"
 #include "kernel/guests.h"

@@ -41,8 +41,6 @@ static struct options options;
 _Static_assert(OPTIONS_MAX_CPUS == MAX_CPUS, "cpus= names as many as there is room for");
 
 /* Firmware's tables, while the start-up tables still map the first 4 GiB. */
-const void *acpi_map(hpa_t address, size_t length) { return phys_peek(address, length); }
-
 static void read_boot_info(u32 magic, hpa_t address) {
 	if (boot_info_parse(magic, address, &boot))
 		panic("the boot loader's information cannot be used (magic %x)", magic);

@@ -188,11 +188,23 @@ static void write_lcr(struct uart *uart, u8 value) {
 	}
 }
 
-static void write_register(struct uart *uart, unsigned reg, u8 value) {
+/* True: the byte goes to the back end. */
+static bool write_register(struct uart *uart, unsigned reg, u8 value) {
+	bool dlab = uart->lcr & LCR_DLAB;
+
 	switch (reg) {
-	case RBR_THR: /* with DLAB: without, write_thr() */ uart->dll = value; break;
+	case RBR_THR:
+		if (dlab) {
+			uart->dll = value;
+			break;
+		}
+		/* It leaves within the write: THR is empty again, an interrupt condition. */
+		uart->thre_pending = true;
+		if (likely(!(uart->mcr & MCR_LOOP))) return uart->backend.tx;
+		receive(uart, value);
+		break;
 	case IER:
-		if (uart->lcr & LCR_DLAB) {
+		if (dlab) {
 			uart->dlm = value;
 			break;
 		}
@@ -206,23 +218,14 @@ static void write_register(struct uart *uart, unsigned reg, u8 value) {
 	case SCR: uart->scr = value; break;
 	default: /* LSR and MSR: writes are for factory tests */ break;
 	}
-}
-
-/* The byte leaves within the write: THR is empty again, an interrupt condition. True: send it. */
-static bool write_thr(struct uart *uart, u8 value) {
-	uart->thre_pending = true;
-	if (unlikely(uart->mcr & MCR_LOOP)) {
-		receive(uart, value);
-		return false;
-	}
-	return uart->backend.tx;
+	return false;
 }
 
 static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
-
 	u8 value = lsr(uart);
+
 	/* The common poll needs no lock: there is nothing to clear. */
 	if (likely(reg == LSR && !(value & LSR_ERRORS))) return value;
 	spin_lock(&uart->dev.lock);
@@ -236,13 +239,9 @@ static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 static void uart_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct uart *uart = dev;
 	unsigned reg = port & 7;
-	bool send = false;
 
 	spin_lock(&uart->dev.lock);
-	if (reg == RBR_THR && !(uart->lcr & LCR_DLAB))
-		send = write_thr(uart, (u8)value);
-	else
-		write_register(uart, reg, (u8)value);
+	bool send = write_register(uart, reg, (u8)value);
 	update(uart);
 	spin_unlock(&uart->dev.lock);
 	if (send)

@@ -20,7 +20,7 @@ hpa_t acpi_next_free;
 hpa_t acpi_listed[ACPI_MAX_LISTED];
 u32 acpi_nr_listed;
 
-const void *acpi_map(hpa_t address, size_t length) {
+const void *phys_peek(hpa_t address, size_t length) {
 	if (!range_within(address, length, ACPI_ARENA_SIZE)) return NULL;
 	assert_true(nr_mappings < ARRAY_SIZE(mapping));
 	void *copy = malloc(length);

@@ -42,7 +42,7 @@ static void mend(u8 *copy, size_t length) {
 	if (length > sizeof(struct acpi_header)) copy[at] = (u8)(copy[at] - sum(copy, length));
 }
 
-const void *acpi_map(hpa_t address, size_t length) {
+const void *phys_peek(hpa_t address, size_t length) {
 	u8 *copy;
 
 	if (address < BASE || !range_within(address - BASE, length, memory_size)) return NULL;

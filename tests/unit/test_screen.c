@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "boot/bootinfo.h"
-#include "drivers/fb.h"
 #include "drivers/mmio.h"
 #include "drivers/screen.h"
 #include "lib/error.h"
