@@ -1,7 +1,6 @@
 /*
- * What the boot loader and the firmware said, in one form whatever the boot protocol was. All of it
- * is a copy: nothing here points into memory that the loader left behind, except where the field is
- * a physical address.
+ * What the boot loader and the firmware said, whatever the boot protocol was. All of it is a copy:
+ * nothing here points into memory that the loader left behind, but for physical addresses.
  */
 #pragma once
 
@@ -62,24 +61,21 @@ struct boot_info {
 };
 
 /*
- * Gives readable memory at a physical address, or NULL when [address, address + length) is not
- * wholly mapped. Everything that reads firmware or loader data goes through it. Supplied by
- * boot/peek.c in the image and by each unit test.
+ * Readable memory at a physical address, or NULL. Everything that reads firmware or loader data
+ * goes through it. Supplied by boot/peek.c in the image and by each unit test.
  */
 const void *phys_peek(hpa_t address, size_t length);
 
 /*
  * Reads the information of either multiboot version; magic and address are what the loader left in
- * EAX and EBX. What is malformed is reported with log_warn() and left out. Returns 0; E_FORMAT for
- * an unknown magic; E_FAULT when the information cannot be read; E_NOENT when no usable memory is
- * left. *out is defined in every case.
+ * EAX and EBX. 0; E_FORMAT for an unknown magic; E_FAULT when it cannot be read; E_NOENT without
+ * usable memory. *out is defined in every case.
  */
 int boot_info_parse(u32 magic, hpa_t address, struct boot_info *out) __must_check;
 
 /*
  * Carves the first MiB, Roost's image, every module and the frame buffer out of the usable memory,
- * chooses the trampoline's page, and marks modules that overlap the image. To be called once, right
- * after boot_info_parse().
+ * chooses the trampoline's page, and marks modules that overlap the image. To be called once.
  */
 void boot_info_reserve(struct boot_info *info, hpa_t image_start, hpa_t image_end);
 

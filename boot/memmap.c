@@ -1,7 +1,4 @@
-/*
- * The map of physical memory: sorted, without overlaps, in whole pages. The order of calls does not
- * matter: each page ends up with the highest type that any call gave it.
- */
+/* The map of physical memory; see memmap.h. Each page gets the highest type of all calls. */
 #include "boot/memmap.h"
 
 #include "lib/error.h"
@@ -16,8 +13,7 @@ static void remove_at(struct memmap *map, u32 at) {
 
 /*
  * Saves one entry of a full map without ever making a page usable: the smallest hole between two
- * reserved ranges becomes reserved, else the smallest usable range is given up. One of both is
- * always there.
+ * reserved ranges becomes reserved, else the smallest usable range is given up.
  */
 static void make_room(struct memmap *map) {
 	u32 usable = map->count, pair = map->count;

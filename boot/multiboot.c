@@ -26,9 +26,8 @@ static bool peek_copy(void *to, hpa_t from, size_t length) {
 }
 
 /*
- * Copies a string that ends at a 0 or after max bytes into to[size], always with a final 0. Control
- * characters become blanks, so that what is printed later cannot steer a terminal. Returns whether
- * it was all copied.
+ * Copies a string that ends at a 0 or after max bytes into to[size], always with a final 0, control
+ * characters as blanks, so that it cannot steer a terminal. Returns whether it was all copied.
  */
 static bool copy_string(char *to, size_t size, hpa_t from, u64 max) {
 	for (u64 i = 0; i < max; i++) {
@@ -54,10 +53,7 @@ static void set_loader(struct boot_info *out, hpa_t from, u64 max) {
 	out->cmdline_has_name = !strcmp(out->loader, "qemu") || !strcmp(out->loader, "Roost");
 }
 
-/*
- * Splits a module's string in place: the first word, less its directories, is the name; what
- * follows are the arguments.
- */
+/* Splits a module's string in place: the name, less its directories, then the arguments. */
 static void name_module(struct boot_module *module, u32 number, char *text) {
 	while (*text == ' ') text++;
 	const char *name = text;
@@ -201,10 +197,7 @@ static void mb2_entry(struct boot_info *out, hpa_t at) {
 		add_memory(out, entry.base, entry.length, entry.type);
 }
 
-/*
- * What loader and boot services had is free, now that both have ended. The loader's own map says
- * the same in other words; where they differ, the page is not used.
- */
+/* What loader and boot services had is free; where the loader's own map differs, it is not used. */
 static void efi_entry(struct boot_info *out, hpa_t at) {
 	static const u8 types[] = {
 		[EFI_LOADER_CODE] = MB_MEM_USABLE,  [EFI_LOADER_DATA] = MB_MEM_USABLE,

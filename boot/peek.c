@@ -1,7 +1,6 @@
 /*
- * Reading physical memory during start-up, before the frames and the host's address space are set
- * up: through the direct map, of which the start-up tables (boot/head.S) hold the first 4 GiB. What
- * firmware keeps above that is mapped here, with 1 GiB pages, as far as one table reaches.
+ * Reading physical memory during start-up through the direct map, of which boot/head.S's tables
+ * hold the first 4 GiB. What firmware keeps above is mapped here, as far as one table reaches.
  */
 #include "boot/bootinfo.h"
 #include "boot/layout.h"

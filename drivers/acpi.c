@@ -1,7 +1,4 @@
-/*
- * ACPI tables: finds the RSDP, walks the root table and reads what struct acpi_info holds. All
- * walks are bounded, whatever lengths and counts the firmware claims.
- */
+/* Reads the ACPI tables. All walks are bounded, whatever lengths and counts the firmware claims. */
 #include "drivers/acpi.h"
 
 #include "boot/bootinfo.h"

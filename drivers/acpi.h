@@ -1,8 +1,6 @@
 /*
- * The host's ACPI tables, as far as Roost needs them: processors, interrupt controllers, timers,
- * PCI configuration space, the serial console, reset and power-off. AML is not interpreted; of the
- * DSDT only the _S5_ package is looked for. References: ACPI 6.5, and the HPET, MCFG and SPCR
- * specifications that it names.
+ * The host's ACPI tables, as far as Roost needs them (ACPI 6.5, and the HPET, MCFG and SPCR
+ * specifications that it names). AML is not interpreted; of it only _S5_ is looked for.
  */
 #pragma once
 
@@ -79,8 +77,7 @@ struct acpi_info {
 };
 
 /*
- * Reads the tables. A table or an entry that is malformed is named in a warning and left out. *out
- * is defined in every case. Returns 0, E_NOENT without an RSDP, E_FORMAT without a usable root
- * table.
+ * A table or an entry that is malformed is named in a warning and left out. *out is defined in
+ * every case. 0, E_NOENT without an RSDP, E_FORMAT without a usable root table.
  */
 int acpi_parse(const struct boot_info *boot, struct acpi_info *out) __must_check;

@@ -1,7 +1,4 @@
-/*
- * Reference clocks: HPET (IA-PC HPET 1.0a), ACPI PM timer (ACPI 6.4, 4.8.3.3), PIT channel 2
- * (8254 datasheet). Each is one function that reads a counter; the measurement is the same for all.
- */
+/* Reference clocks: HPET (IA-PC HPET 1.0a), PM timer (ACPI 6.4, 4.8.3.3), PIT channel 2 (8254). */
 #include "drivers/clock.h"
 
 #include "drivers/acpi.h"

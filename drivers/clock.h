@@ -13,8 +13,7 @@ struct clock_measure {
 };
 
 /*
- * Tries HPET, PM timer, PIT in this order; takes about 8 ms. When none of them moves, the TSC's
- * frequency is what was claimed for it, in kHz, or 1 GHz when that is 0. The LAPIC timer counts
- * down from its maximum afterwards and must be set again.
+ * Tries HPET, PM timer, PIT; takes about 8 ms. When none moves, the TSC's frequency is the claimed
+ * one, or 1 GHz when that is 0. The LAPIC timer counts down afterwards and must be set again.
  */
 void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_measure *out);

@@ -1,7 +1,4 @@
-/*
- * The host's local APIC (SDM 3A 11, APM 2 16). Both modes behind one accessor: a register is named
- * by its xAPIC offset; in x2APIC mode that is MSR 0x800 + offset / 16.
- */
+/* The host's local APIC (SDM 3A 11, APM 2 16). A register's name is its xAPIC offset. */
 #include "drivers/lapic.h"
 
 #include "lib/x86.h"

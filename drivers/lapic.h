@@ -26,10 +26,7 @@ void lapic_send_startup(u32 apic_id, u8 page);
 /* NMI to all other CPUs; only for panic(). No effect before lapic_init_host(). */
 void lapic_nmi_others(void);
 
-/*
- * The timer, as one-shot. count 0 stops it. With the TSC deadline (lapic_timer_use_deadline) the
- * deadline is a TSC value; else ticks of the timer's own clock, divided by 1.
- */
+/* The timer, as one-shot: to a TSC value with the deadline, else by its own ticks; 0 stops it. */
 void lapic_timer_init(u8 vector, bool deadline);
 void lapic_timer_count(u32 count);
 void lapic_timer_deadline(u64 tsc);

@@ -17,26 +17,19 @@ struct boot_info;
 #define SCREEN_OTHER  0x7f /* stands for every character that is not ASCII */
 #define SCREEN_INVERT 0x80
 
-/*
- * Starts with a blank screen. draw shows a cell; it is called under the screen's lock and must not
- * wait. What is beyond the maximum of columns and rows is not used.
- */
+/* Starts blank. draw shows a cell; it is called under the screen's lock and must not wait. */
 void screen_init(size_t columns, size_t rows, void (*draw)(size_t column, size_t row, u8 cell));
 
 /*
- * Writes text at the cursor: printable characters, UTF-8, CR, BS, TAB, LF (which goes to the
- * beginning of the next line), and of the control sequences CUU, CUD, CUF, CUB, ED, EL, and CUP to
- * the upper left corner; others are swallowed. Any CPU. Nothing happens without a screen.
+ * Writes text at the cursor: printable characters, UTF-8, CR, BS, TAB, LF (which goes to the next
+ * line's beginning), and CUU, CUD, CUF, CUB, ED, EL and CUP to the upper left corner. Any CPU.
  */
 void screen_write(const char *text, size_t len);
 
 /* From now on output takes no lock; for panic(). */
 void screen_panic_mode(void);
 
-/*
- * fb.c: a linear frame buffer, when it is FB_RGB with 15 to 32 bits a pixel. E_NOENT when it is
- * not; E_NOMEM when it cannot be mapped or has room for no character.
- */
+/* fb.c: a linear frame buffer. E_NOENT when it is not FB_RGB; E_NOMEM without room. */
 int fb_init(const struct boot_fb *fb) __must_check;
 
 /* vga.c: VGA's character memory. E_NOENT when there is none, as far as one can know. */

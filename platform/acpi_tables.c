@@ -1,9 +1,7 @@
 /*
  * The guest's ACPI tables (ACPI Specification 5.1, chapter 5): one structure as it lies in guest
- * memory, in which only processors, lengths and checksums are written at run time.
- *
- * All numbers that describe devices come from the headers of those devices. The hardware is always
- * in ACPI mode: there is no SMI command port (4.8.2.5 "SCI_EN", table 5-34 "SMI_CMD").
+ * memory, in which only processors, lengths and checksums are written at run time. The hardware is
+ * always in ACPI mode: there is no SMI command port (4.8.2.5 "SCI_EN", table 5-34 "SMI_CMD").
  */
 #include "platform/acpi_tables.h"
 

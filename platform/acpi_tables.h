@@ -6,8 +6,5 @@
 
 #include "lib/types.h"
 
-/*
- * Fills the tables for vCPUs with the APIC ids 0 to nr_vcpus - 1. Returns their size in bytes, or
- * E_INVAL when nr_vcpus is not 1 to VM_MAX_VCPUS. *out stays until the next call.
- */
+/* Fills them for that many vCPUs. Their size, or E_INVAL. *out stays until the next call. */
 int acpi_tables_build(u32 nr_vcpus, const void **out) __must_check;

@@ -1,8 +1,7 @@
 /*
- * Port and memory-mapped I/O of one VM: non-overlapping ranges, found by binary search. Ranges are
- * added before the VM's vCPUs run and do not change afterwards. What moves while the guest runs
- * stands beside the tables: the local APIC page, which is each vCPU's own, and the windows of PCI
- * BARs, which the PCI part looks up when the tables have nothing.
+ * Port and memory-mapped I/O of one VM: non-overlapping ranges, added before the vCPUs run, found
+ * by binary search. What moves while the guest runs stands beside the tables: each vCPU's local
+ * APIC page, and the windows of PCI BARs.
  */
 #pragma once
 
@@ -45,9 +44,7 @@ struct bus {
 	struct pci *pci;	   /* NULL: no BAR windows */
 };
 
-/*
- * Adds a device's ranges. Stops at the first error: E_NOMEM: table full; E_EXIST: overlap; E_INVAL:
- * a range ends before it begins, or lacks a handler.
+/* Stops at the first error. E_NOMEM: table full; E_EXIST: overlap; E_INVAL: no range, no handler.
  */
 int bus_add(struct bus *bus, enum bus_space space, void *dev, const struct bus_range *ranges,
 	    u32 nr) __must_check;

@@ -70,9 +70,7 @@ struct features {
 
 #define B(n) (1u << (n))
 
-/*
- * Each row: features of one word with the same source and needs. The comment names them in the
- * order of their bits, as APM 3 appendix E and SDM 2A CPUID do.
+/* A row has features of one word with the same source and needs, named in the order of their bits.
  */
 static const struct features features[] = {
 	/* SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND */

@@ -1,7 +1,6 @@
 /*
  * The capability record: CPUID, the feature MSRs and the reserved bits of CR0, CR4, EFER and XCR0
- * derive from it, so that nothing is offered in one place and refused in another. It never changes
- * after cpu_model_build().
+ * derive from it, so that nothing is offered in one place and refused in another.
  */
 #pragma once
 
@@ -36,9 +35,8 @@ struct cpuid_leaf {
 #define XSAVE_COMPONENTS 10 /* x87, SSE and AVX up to PKRU: 0 to 9 */
 
 /*
- * Where the index of a leaf's first entry is, found without a search: three ranges, then whatever
- * the hypervisor's range has not, then what is out of range: the zeros on AMD, on Intel the highest
- * basic leaf.
+ * Where the index of a leaf's first entry is: three ranges, what the hypervisor's has not, and what
+ * is out of range: the zeros on AMD, the highest basic leaf on Intel.
  */
 enum { CPUID_SLOT_EXT = 0x20, CPUID_SLOT_HV = CPUID_SLOT_EXT + 0x22 };
 enum { CPUID_SLOT_NONE = CPUID_SLOT_HV + 0x11, CPUID_SLOT_BEYOND, CPUID_SLOTS };
@@ -66,9 +64,7 @@ struct xsave_component {
 };
 
 struct cpu_model {
-	/*
-	 * Sorted by leaf, then sub-leaf. leaves[0] is no leaf but the answer of zeros. slot[] holds
-	 * the index of a leaf's first entry, 0 for a leaf that is not there.
+	/* Sorted by leaf, then sub-leaf; [0] is no leaf but the answer of zeros, as is a slot of 0.
 	 */
 	struct cpuid_leaf leaves[CPUID_MAX_LEAVES];
 	u32 nr_leaves;

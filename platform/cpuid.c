@@ -1,7 +1,4 @@
-/*
- * CPUID. The answer is one entry of the capability record, found by index; a few leaves then show
- * what the vCPU has switched on (APM 3 appendix E, SDM 2A CPUID).
- */
+/* CPUID: an entry of the capability record, then what the vCPU has switched on (SDM 2A CPUID). */
 #include "platform/cpuid.h"
 
 #include "kernel/vm.h"

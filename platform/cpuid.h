@@ -3,8 +3,5 @@
 
 #include "kernel/vcpu.h"
 
-/*
- * Executes CPUID: leaf in EAX, sub-leaf in ECX; writes RAX, RBX, RCX and RDX, upper halves 0.
- * ADVANCE always: CPUID is legal at any privilege level.
- */
+/* Leaf in EAX, sub-leaf in ECX; writes RAX to RBX, upper halves 0. ADVANCE always, at any CPL. */
 enum outcome cpuid_exit(struct vcpu *vcpu);

@@ -155,7 +155,7 @@ enum outcome cr_lmsw(struct vcpu *vcpu, u16 value) {
 
 /*
  * LMA is hardware's: AMD refuses a value that differs (APM 2 3.1.7), Intel ignores it (SDM 3A
- * 2.2.1). LME cannot change while paging is on, as a mode switch would go with it.
+ * 2.2.1). LME cannot change while paging is on.
  */
 int efer_set(struct vcpu *vcpu, u64 value) {
 	const struct cpu_model *model = vcpu->vm->cpu_model;

@@ -1,11 +1,8 @@
 /*
- * Control registers, EFER and XCR0 as software writes them: every check of the manuals, then the
- * new value and what follows from it (EFER.LMA, TLB flushes). Which bits are reserved comes from
- * the VM's capability record.
- *
- * The caller has checked CPL where MOV CR does before it exits, and has cut the value to 32 bits
- * outside of 64-bit mode. Each returns ADVANCE, or INJECTED with #GP(0) or #UD queued and nothing
- * changed.
+ * Control registers, EFER and XCR0 as software writes them: the manuals' checks, then the new value
+ * and what follows from it (EFER.LMA, TLB flushes). CPL has been checked where MOV CR does before
+ * it exits, and the value cut to 32 bits outside of 64-bit mode. Each returns ADVANCE, or INJECTED
+ * with #GP(0) or #UD queued and nothing changed.
  */
 #pragma once
 

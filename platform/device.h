@@ -1,7 +1,4 @@
-/*
- * What the devices of a VM have in common: a lock, an interrupt line, and a timer for what they do
- * by themselves. platform/platform.c makes and resets them.
- */
+/* A lock, an interrupt line and a timer: what the devices have in common. platform.c makes them. */
 #pragma once
 
 #include "kernel/time.h"

@@ -1,7 +1,6 @@
 /*
- * Interrupt lines of one VM. A device drives a GSI by number; irq_set() (platform/ioapic.c) fans it
- * out to the PIC pair (GSI 0 to 15 are the ISA IRQs) and to the IOAPIC (same number, except ISA IRQ
- * 0, which the MADT moves to pin 2). Lines are levels: an edge is a raise and a lower.
+ * Interrupt lines of one VM, by GSI: 0 to 15 are the ISA IRQs and go to the PIC pair, too; the
+ * IOAPIC has ISA IRQ 0 at pin 2. Lines are levels: an edge is a raise and a lower.
  */
 #pragma once
 
@@ -12,10 +11,7 @@ struct vm;
 /* Sets the level of a line, from any CPU, device locks may be held. A gsi past 23 is ignored. */
 void irq_set(struct vm *vm, unsigned gsi, bool level);
 
-/*
- * One message of the APIC bus, as an IPI, an IOAPIC entry or an MSI makes it. Every field is
- * decoded and bounded by apic_send() (platform/lapic.c), whatever a guest has put there.
- */
+/* A message of the APIC bus. apic_send() bounds each field, whatever a guest has put there. */
 struct apic_msg {
 	u32 dest; /* APIC id, or logical destination; 8 bits from xAPIC, IOAPIC and MSI */
 	u8 vector;

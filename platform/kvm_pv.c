@@ -53,10 +53,7 @@ static void store_word(_Atomic u32 *word, u32 value) {
 	atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/*
- * Words 1 and up of a structure whose word 0 is a version: odd while it changes, so that a reader
- * on another vCPU starts again.
- */
+/* Word 0 is a version, odd while the others change, so that a reader elsewhere starts again. */
 static void publish(_Atomic u32 *to, const u32 *from, unsigned words, u32 version) {
 	store_word(&to[0], version | 1);
 	atomic_thread_fence(memory_order_release);
@@ -80,10 +77,7 @@ static void *structure(struct vcpu *vcpu, u64 msr, size_t len) {
 	return gmem_ptr_write(vcpu->vm->gmem, msr & ~(u64)ENABLED, len);
 }
 
-/*
- * Time is a function of the host TSC since the VM's start, so the parameters never change while the
- * TSC offset does not: nothing drifts, and nothing needs refreshing.
- */
+/* Time is a function of the host TSC: it drifts nowhere, and changes with the TSC offset only. */
 void guest_clock_update(struct vcpu *vcpu) {
 	struct kvm_pv *pv = vcpu->pv;
 	_Atomic u32 *to = structure(vcpu, pv->system_time, CLOCK_WORDS * sizeof(u32));

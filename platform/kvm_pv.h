@@ -51,9 +51,7 @@ void kvm_pv_tsc_changed(struct vcpu *vcpu);
 /*
  * PV EOI. Guest memory holds a flag, set by guest_after_accept() when the highest interrupt in
  * service is edge-triggered and nothing else waits: the guest may clear it instead of writing EOI.
- * kvm_pv_eoi_sync() takes it back and does the EOI when the guest had cleared it: before interrupts
- * are evaluated and before each access to an APIC register. On the vCPU's own CPU, outside of the
- * guest.
+ * kvm_pv_eoi_sync() takes it back, before interrupts are evaluated or an APIC register is accessed.
  */
 void kvm_pv_eoi_take(struct vcpu *vcpu);
 

@@ -1,7 +1,4 @@
-/*
- * The local APIC's registers and the acceptance of interrupts; see lapic.h. The timer is in
- * lapic_timer.c, the ICR and the routing of messages in lapic_ipi.c.
- */
+/* Registers and the acceptance of interrupts; lapic_timer.c has the timer, lapic_ipi.c the ICR. */
 #include "platform/lapic_internal.h"
 
 #include "lib/error.h"

@@ -78,10 +78,7 @@ struct lapic {
 	struct lapic_timer timer;
 };
 
-/*
- * Ties a zeroed structure to its vCPU and resets it. phys_bits: the guest's physical address width,
- * 36 to 52. Before the vCPU runs.
- */
+/* Ties a zeroed structure to its vCPU and resets it. phys_bits: of guest addresses, 36 to 52. */
 void lapic_setup(struct lapic *lapic, struct vcpu *vcpu, unsigned phys_bits);
 
 /* Power-up reset: IA32_APIC_BASE too; on vCPU 0 LINT0 and LINT1 as PC firmware leaves them (MP

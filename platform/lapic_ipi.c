@@ -1,8 +1,7 @@
 /*
  * Messages between local APICs: who is meant, and what each delivery mode does to them (SDM
  * 3A 10.6, 10.12.9, 10.12.10). A destination is any 32-bit value a guest can think of: it is
- * compared with the vCPUs that exist or checked against their number, and never indexes anything
- * unchecked.
+ * compared with the vCPUs that exist, and never indexes anything unchecked.
  */
 #include "platform/lapic_internal.h"
 

@@ -43,9 +43,8 @@ struct guest_range {
 #define LAYOUT_MAX_MAP 6
 
 /*
- * Splits `memory` bytes (multiple of 4 KiB, LAYOUT_MIN_MEMORY to LAYOUT_MAX_MEMORY) into the RAM
- * slots of a VM: [0, end) and, when there is more than fits below the PCI hole, [4 GiB, end).
- * Returns how many of `out` are filled: 1 or 2.
+ * Splits `memory` bytes into the RAM slots of a VM: [0, end) and, when there is more than fits
+ * below the PCI hole, [4 GiB, end). Returns how many of `out` are filled: 1 or 2.
  */
 u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM]);
 

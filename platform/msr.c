@@ -1,7 +1,4 @@
-/*
- * RDMSR and WRMSR exits: the few MSRs that guests use all the time are dispatched at once, the rest
- * is found in the table by binary search.
- */
+/* RDMSR and WRMSR: what guests use all the time at once, the rest by a search of the table. */
 #include "platform/msr.h"
 
 #include "kernel/time.h"
@@ -15,10 +12,7 @@
 
 u64 guest_tsc(struct vcpu *vcpu) { return time_tsc() + vcpu->tsc_offset; }
 
-/*
- * TSC, TSC_ADJUST and the deadline are one unit (SDM 3B 17.17.3): whatever moves the counter moves
- * TSC_ADJUST by as much, and the deadline's distance changes with it.
- */
+/* TSC, TSC_ADJUST and the deadline are one unit (SDM 3B 17.17.3). */
 void msr_move_tsc(struct vcpu *vcpu, u64 delta) {
 	if (!delta) return;
 	vcpu->tsc_adjust += delta;

@@ -1,7 +1,6 @@
 /*
- * Model-specific registers as a vCPU sees them. One sorted table names every MSR there is, with its
- * handlers; what is not in it, or belongs to the other vendor, is #GP(0) for reads and writes
- * alike. No MSR of the host is ever read or written on behalf of a guest.
+ * Model-specific registers as a vCPU sees them. One sorted table names every MSR there is; what is
+ * not in it is #GP(0). No MSR of the host is ever read or written on behalf of a guest.
  */
 #pragma once
 
@@ -37,9 +36,9 @@ struct msr_state {
 void msr_reset(struct vcpu *vcpu);
 
 /*
- * MTRRs as firmware leaves them on every CPU before it starts a system: memory is write-back, but
- * for the VGA window, and for the hole for devices from hole_base up to 4 GiB. hole_base: a
- * multiple of 64 KiB, at least 1 GiB; what eight ranges cannot describe stays write-back.
+ * MTRRs as firmware leaves them: memory is write-back, but for the VGA window and the hole for
+ * devices from hole_base, a multiple of 64 KiB from 1 GiB on, to 4 GiB, as far as eight ranges
+ * reach.
  */
 void msr_firmware_mtrrs(struct vcpu *vcpu, u64 hole_base);
 

@@ -1,8 +1,7 @@
 /*
- * Every MSR a guest may name, in one sorted table, and the handlers behind it (APM 2 appendix A,
- * SDM 4 chapter 2). What Roost offers in CPUID has its MSRs here, and nothing else does but model-
- * specific ones that systems touch without asking CPUID. An MSR that should be inert accepts only
- * what it can keep and faults on the rest.
+ * Every MSR a guest may name, and the handlers behind it (APM 2 appendix A, SDM 4 chapter 2): those
+ * of what CPUID offers, and model-specific ones that systems touch without asking. An MSR that
+ * should be inert accepts only what it can keep and faults on the rest.
  */
 #include "platform/msr.h"
 

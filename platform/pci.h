@@ -1,8 +1,7 @@
 /*
  * PCI of a VM: one bus, configuration mechanism 1 (PCI 3.0, 3.2.2.3.2), a host bridge at 00:00.0,
- * and a registry of functions. A function gives its configuration space as bytes with a mask of
- * what software may write; BARs, their sizing and the COMMAND register that turns them on are
- * handled here. Where a BAR points may change while vCPUs run.
+ * and a registry of functions. A function gives its configuration space with a mask of what
+ * software may write; BARs and the COMMAND register that turns them on are handled here.
  */
 #pragma once
 

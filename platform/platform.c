@@ -11,9 +11,7 @@ struct bus *vm_bus(struct vm *vm) {
 	return &vm->platform->bus;
 }
 
-/*
- * In the order of their set-up. At a reset the interrupt controllers come last, when no device
- * holds a line up any more.
+/* In the order of set-up. Reset goes the other way: no device holds a line up when the PIC comes.
  */
 static const struct {
 	size_t at; /* in struct platform */

@@ -37,9 +37,8 @@ struct platform {
 };
 
 /*
- * Makes the platform of a VM that has its vCPUs (at least one, each with its CPU) and sets
- * vm->platform and each vcpu->lapic. 0; E_INVAL for options out of range; E_NOMEM; or what a
- * device's set-up returned. On failure nothing is left behind.
+ * Makes the platform of a VM that has its vCPUs, each with its CPU, and sets vm->platform and each
+ * vcpu->lapic. 0, E_INVAL for options out of range, or E_NOMEM; then nothing is left behind.
  */
 int platform_create(struct vm *vm, const struct platform_options *options) __must_check;
 

@@ -1,8 +1,7 @@
 /*
- * The real-time clock; see rtc.h. Time registers are computed when they are read and decoded when
- * the clock goes on from them; flags in register C follow from the time that has passed since they
- * were last looked at. A host timer runs only for interrupts that are enabled. Names are those of
- * the MC146818 datasheet.
+ * The real-time clock; see rtc.h. Time registers are computed when they are read; flags in register
+ * C follow from the time that has passed since they were last looked at. A host timer runs only for
+ * interrupts that are enabled. Names are those of the MC146818 datasheet.
  */
 #include "platform/rtc.h"
 
@@ -112,10 +111,7 @@ static void show_time(struct rtc *rtc, u64 local) {
 	rtc->cmos[REG_CENTURY] = (u8)(time.year / 1000 << 4 | time.year / 100 % 10);
 }
 
-/*
- * Starts the clock with what the time registers hold. Days past a month's end are of the next; the
- * weekday follows from the date.
- */
+/* Starts the clock with what the time registers hold; the weekday follows from the date. */
 static void start_clock(struct rtc *rtc, u64 fraction_ns) {
 	u64 wall = platform_wall_clock_ns();
 	struct rtc_time time = {
