@@ -15,7 +15,7 @@
 #include "platform/lapic.h"
 
 #define MTRR_FIX64K	  0x250u
-#define MTRR_FIX4K	  0x268u
+#define MTRR_DEF_TYPE	  0x2ffu
 
 #define MTRR_CAP_FIXED	  BIT(8)
 #define MTRR_CAP_WC	  BIT(10)
@@ -45,7 +45,6 @@ static int read_value(struct vcpu *vcpu, u32 msr, u64 *value) {
 	switch (msr) {
 	case 0x10: *value = guest_tsc(vcpu); break;
 	case 0x1b: *value = vcpu->lapic->base; break;
-	case 0x2ff: *value = vcpu->msrs->mtrr_def_type; break;
 	case 0x3a: /* FEATURE_CONTROL: locked, and VMX on where it is offered (SDM 3C 23.7) */
 		*value = vcpu->vm->cpu_model->has_vmx ? BIT(0) | BIT(2) : BIT(0);
 		break;
@@ -150,99 +149,88 @@ static int write_seg_base(struct vcpu *vcpu, u32 msr, u64 value) {
 	return 0;
 }
 
-/* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
+/* ---- registers that are kept in memory ---- */
 
-/* The tables' ranges start at multiples of their sizes, so the low bits are the index. */
-static u64 *mtrr_fixed(struct vcpu *vcpu, u32 msr) {
-	if (msr == MTRR_FIX64K) return &vcpu->msrs->mtrr_fixed[0];
-	if (msr < MTRR_FIX4K) return &vcpu->msrs->mtrr_fixed[1 + (msr & 1)];
-	return &vcpu->msrs->mtrr_fixed[3 + (msr & 7)];
+static u64 *kept(struct vcpu *vcpu, u32 msr) {
+	struct msr_state *s = vcpu->msrs;
+
+	switch (msr) {
+	case 0x17a: return &s->mcg_status;
+	case 0x1a0: return &s->misc_enable;
+	case 0x200 ... 0x20f: return &s->mtrr_variable[msr - 0x200];
+	case MTRR_FIX64K: return &s->mtrr_fixed[0];
+	case 0x258 ... 0x259: return &s->mtrr_fixed[1 + msr - 0x258];
+	case 0x268 ... 0x26f: return &s->mtrr_fixed[3 + msr - 0x268];
+	case MTRR_DEF_TYPE: return &s->mtrr_def_type;
+	case 0xc0010010: return &s->syscfg;
+	case 0xc0010015: return &s->hwcr;
+	case 0xc0010016 ... 0xc0010019: return &s->iorr[msr - 0xc0010016];
+	case 0xc001001a: return &s->top_mem;
+	case 0xc001001d: return &s->top_mem2;
+	case 0xc001001f: return &s->nb_cfg;
+	case 0xc0010114: return &s->vm_cr;
+	case 0xc0010117: return &s->vm_hsave_pa;
+	default: return &s->de_cfg;
+	}
 }
+
+static int read_kept(struct vcpu *vcpu, u32 msr, u64 *value) {
+	*value = *kept(vcpu, msr);
+	return 0;
+}
+
+/* ---- MTRRs (APM 2 7.7): kept, not acted upon; nested paging decides the memory types ---- */
 
 /* A type in each byte: those of the PAT but for 7, UC- (APM 2 7.6.1). */
 static bool types_valid(u64 types) {
 	return pat_valid(types) && !(types & types >> 1 & 0x0101010101010101);
 }
 
-static int read_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 *value) {
-	*value = *mtrr_fixed(vcpu, msr);
-	return 0;
-}
+/* Variable ranges, even: base and type, odd: mask and valid bit; fixed ranges; the default type. */
+static int write_mtrr(struct vcpu *vcpu, u32 msr, u64 value) {
+	u64 reserved = 0, types = value;
 
-static int write_mtrr_fixed(struct vcpu *vcpu, u32 msr, u64 value) {
-	if (!types_valid(value)) return E_INVAL;
-	*mtrr_fixed(vcpu, msr) = value;
-	return 0;
-}
-
-static int read_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 *value) {
-	*value = vcpu->msrs->mtrr_variable[msr & 15];
-	return 0;
-}
-
-/* Even: base and type. Odd: mask and valid bit. */
-static int write_mtrr_variable(struct vcpu *vcpu, u32 msr, u64 value) {
-	u64 reserved = not_frame_bits(vcpu);
-
-	reserved &= (msr & 1) ? ~MTRR_MASK_VALID : ~0xfful;
-	if ((value & reserved) || (!(msr & 1) && !types_valid(value & 0xff))) return E_INVAL;
-	vcpu->msrs->mtrr_variable[msr & 15] = value;
-	return 0;
-}
-
-static int write_mtrr_def_type(struct vcpu *vcpu, u32 msr __unused, u64 value) {
-	if ((value & ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE)) || !types_valid(value & 0xff))
-		return E_INVAL;
-	vcpu->msrs->mtrr_def_type = value;
+	if (msr < MTRR_FIX64K) {
+		reserved = not_frame_bits(vcpu) & (msr & 1 ? ~MTRR_MASK_VALID : ~0xfful);
+		types = msr & 1 ? 0 : value & 0xff;
+	} else if (msr == MTRR_DEF_TYPE) {
+		reserved = ~(0xfful | MTRR_ENABLE_FIXED | MTRR_ENABLE);
+		types = value & 0xff;
+	}
+	if ((value & reserved) || !types_valid(types)) return E_INVAL;
+	*kept(vcpu, msr) = value;
 	return 0;
 }
 
 /* ---- registers that keep some bits and refuse the others ---- */
 
-/* Where such a register is kept, and which of its bits may be changed. */
-static u64 *kept(struct vcpu *vcpu, u32 msr, u64 *writable) {
-	struct msr_state *s = vcpu->msrs;
+/* What of such a register may be changed. */
+static u64 writable(const struct vcpu *vcpu, u32 msr) {
 	u64 frames = ~not_frame_bits(vcpu);
 
 	switch (msr) {
-	case 0x17a: /* MCG_STATUS: RIPV, EIPV, MCIP */ *writable = 7; return &s->mcg_status;
-	case 0x1a0: /* MISC_ENABLE: fast strings */ *writable = 1; return &s->misc_enable;
+	case 0x17a: /* MCG_STATUS: RIPV, EIPV, MCIP */ return 7;
+	case 0x1a0: /* MISC_ENABLE: fast strings */ return BIT(0);
 	case 0xc0010010: /* SYSCFG: MTRR fixed enable, variable enable, TOM2 and its type */
-		*writable = BIT(18) | BIT(20) | BIT(21) | BIT(22);
-		return &s->syscfg;
+		return BIT(18) | BIT(20) | BIT(21) | BIT(22);
 	case 0xc0010015: /* HWCR: TlbCacheDis, INVD as WBINVD, FFDIS, IGNNE_EM, McStatusWrEn */
-		*writable = BIT(3) | BIT(4) | BIT(6) | BIT(8) | BIT(18);
-		return &s->hwcr;
-	case 0xc001001f: /* NB_CFG: EnableCf8ExtCfg, InitApicIdCpuIdLo */
-		*writable = BIT(46) | BIT(54);
-		return &s->nb_cfg;
-	case 0xc0011029: /* DE_CFG: LFENCE is serializing, and stays so */
-		*writable = 0;
-		return &s->de_cfg;
-	case 0xc001001a:
-	case 0xc001001d:
-		*writable = frames & ~(MiB(8) - 1);
-		return msr == 0xc001001a ? &s->top_mem : &s->top_mem2;
-	case 0xc0010114: *writable = 0; return &s->vm_cr; /* has a handler for writes */
-	case 0xc0010117: *writable = frames; return &s->vm_hsave_pa;
-	default: /* IORR base: read and write to memory; mask: valid */
-		*writable = frames | ((msr & 1) ? BIT(11) : BIT(3) | BIT(4));
-		return &s->iorr[(msr - 0xc0010016) & 3];
+		return BIT(3) | BIT(4) | BIT(6) | BIT(8) | BIT(18);
+	case 0xc0010016: /* IORR base: read and write to memory */
+	case 0xc0010018: return frames | BIT(3) | BIT(4);
+	case 0xc0010017: /* IORR mask: valid */
+	case 0xc0010019: return frames | BIT(11);
+	case 0xc001001a: /* TOP_MEM, TOM2 */
+	case 0xc001001d: return frames & ~(MiB(8) - 1);
+	case 0xc001001f: /* NB_CFG: EnableCf8ExtCfg, InitApicIdCpuIdLo */ return BIT(46) | BIT(54);
+	case 0xc0010117: /* VM_HSAVE_PA */ return frames;
+	default: /* DE_CFG: LFENCE is serializing, and stays so */ return 0;
 	}
 }
 
-static int read_kept(struct vcpu *vcpu, u32 msr, u64 *value) {
-	u64 writable;
-
-	*value = *kept(vcpu, msr, &writable);
-	return 0;
-}
-
 static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
-	u64 writable;
-	u64 *at = kept(vcpu, msr, &writable);
+	u64 *at = kept(vcpu, msr);
 
-	if ((value ^ *at) & ~writable) return E_INVAL;
+	if ((value ^ *at) & ~writable(vcpu, msr)) return E_INVAL;
 	*at = value;
 	return 0;
 }
@@ -290,12 +278,12 @@ const struct msr_range msr_table[] = {
 	{0x1a0, 0x1a0, MSR_INTEL, read_kept, write_kept},	  /* MISC_ENABLE */
 	{0x1d9, 0x1d9, MSR_ANY, read_zero, write_zero_only},	  /* DEBUGCTL */
 	{0x1db, 0x1de, MSR_AMD, read_zero, NULL},		  /* last branch, last interrupt */
-	{0x200, 0x20f, MSR_ANY, read_mtrr_variable, write_mtrr_variable},
-	{0x250, 0x250, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix64K */
-	{0x258, 0x259, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix16K */
-	{0x268, 0x26f, MSR_ANY, read_mtrr_fixed, write_mtrr_fixed}, /* MTRRfix4K */
-	{0x277, 0x277, MSR_ANY, read_vreg, write_pat},		    /* PAT */
-	{0x2ff, 0x2ff, MSR_ANY, read_value, write_mtrr_def_type},
+	{0x200, 0x20f, MSR_ANY, read_kept, write_mtrr},
+	{0x250, 0x250, MSR_ANY, read_kept, write_mtrr}, /* MTRRfix64K */
+	{0x258, 0x259, MSR_ANY, read_kept, write_mtrr}, /* MTRRfix16K */
+	{0x268, 0x26f, MSR_ANY, read_kept, write_mtrr}, /* MTRRfix4K */
+	{0x277, 0x277, MSR_ANY, read_vreg, write_pat},	/* PAT */
+	{0x2ff, 0x2ff, MSR_ANY, read_kept, write_mtrr},
 	{VMX_FEATURE_MSR, VMX_FEATURE_MSR + VMX_FEATURE_MSRS - 1, MSR_VMX, read_vmx, NULL},
 	{MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, MSR_ANY, read_value, write_value},
 	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
