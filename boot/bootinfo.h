@@ -5,7 +5,6 @@
 #pragma once
 
 #include "boot/memmap.h"
-#include "lib/types.h"
 
 #define BOOT_MAX_MODULES 64
 #define BOOT_NAME_MAX	 32    /* a module's name with its final 0 */

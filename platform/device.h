@@ -4,7 +4,6 @@
 #include "kernel/time.h"
 #include "kernel/vm.h"
 #include "lib/spinlock.h"
-#include "lib/types.h"
 #include "platform/bus.h"
 #include "platform/irq.h"
 

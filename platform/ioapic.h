@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "platform/device.h"
 
 #define IOAPIC_BASE    0xfec00000ul

@@ -7,12 +7,8 @@
 #include "platform/kvm_pv.h"
 
 #include "lib/error.h"
-#include "lib/x86.h"
 #include "platform/cpu_model.h"
-#include "platform/irq.h"
 #include "platform/lapic.h"
-#include "platform/rtc.h"
-#include "kernel/time.h"
 #include "mm/gmem.h"
 
 /* ---- clock ---- */

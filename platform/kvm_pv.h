@@ -6,8 +6,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "kernel/vm.h"
-#include "lib/types.h"
 
 /* CPUID 0x40000001 EAX */
 #define KVM_FEATURE_CLOCK	 (1u << 0)

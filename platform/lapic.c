@@ -2,9 +2,7 @@
 #include "platform/lapic_internal.h"
 
 #include "lib/error.h"
-#include "platform/ioapic.h"
 #include "platform/kvm_pv.h"
-#include "platform/pic.h"
 #include "platform/platform.h"
 
 /* Version 0x14, highest LVT entry 5, EOI broadcasts can be suppressed (SDM 3A 10.4.8). */

@@ -20,7 +20,6 @@
 #include "kernel/time.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
-#include "lib/types.h"
 #include "platform/irq.h"
 
 #define LAPIC_BASE_RESET  0xfee00000ul

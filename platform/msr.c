@@ -1,7 +1,6 @@
 /* RDMSR and WRMSR: what guests use all the time at once, the rest by a search of the table. */
 #include "platform/msr.h"
 
-#include "kernel/time.h"
 #include "kernel/vm.h"
 #include "lib/error.h"
 #include "platform/cpu_model.h"

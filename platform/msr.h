@@ -5,7 +5,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/types.h"
 
 #define MSR_TSC_ADJUST 0x3bu
 

@@ -5,7 +5,6 @@
  */
 #include "platform/msr.h"
 
-#include "kernel/time.h"
 #include "kernel/vm.h"
 #include "lib/error.h"
 #include "lib/x86.h"

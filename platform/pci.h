@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "platform/device.h"
 
 struct pci_function;

@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "platform/device.h"
 
 struct pic_chip {

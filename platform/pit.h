@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "platform/device.h"
 
 #define PIT_HZ 1193182ul

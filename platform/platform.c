@@ -2,7 +2,6 @@
 #include "platform/platform.h"
 
 #include "lib/error.h"
-#include "lib/string.h"
 #include "mm/direct.h"
 #include "mm/frame.h"
 #include "platform/layout.h"

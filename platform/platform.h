@@ -4,8 +4,6 @@
  */
 #pragma once
 
-#include "kernel/vm.h"
-#include "platform/bus.h"
 #include "platform/ioapic.h"
 #include "platform/lapic.h"
 #include "platform/pci.h"

@@ -6,7 +6,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "platform/device.h"
 
 /* PM1 status, enable and control have 16 bits each, the timer 32. */

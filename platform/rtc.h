@@ -5,7 +5,6 @@
 #pragma once
 
 #include "kernel/guest.h"
-#include "lib/types.h"
 #include "platform/device.h"
 
 #define RTC_GSI	 8

@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "lib/types.h"
 #include "platform/device.h"
 
 #define UART_COM1     0x3f8
