@@ -9,7 +9,7 @@
 #define GLYPH_HEIGHT 16u
 #define GREY	     0xaau
 
-extern const u8 font_glyphs[]; /* font.S */
+extern const u8 font_glyphs[]; /* platform/blobs.S */
 
 static volatile u8 *pixels;
 static u32 pitch, pixel_size; /* bytes */

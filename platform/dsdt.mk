@@ -8,4 +8,4 @@ $(BUILD)/dsdt.aml: platform/dsdt.asl platform/dsdt.mk
 	$(CC) -E -P -undef -x assembler-with-cpp platform/dsdt.asl -o $(BUILD)/dsdt.i
 	@$(IASL) -we -p $(BUILD)/dsdt $(BUILD)/dsdt.i > $(BUILD)/dsdt.log 2>&1 || { cat $(BUILD)/dsdt.log >&2; exit 1; }
 
-$(BUILD)/obj/platform/dsdt.S.o: $(BUILD)/dsdt.aml
+$(BUILD)/obj/platform/blobs.S.o: $(BUILD)/dsdt.aml

@@ -11,7 +11,7 @@
 #include "platform/acpi_tables.h"
 #include "platform/layout.h"
 
-/* Compiled platform/dsdt.asl, from platform/dsdt.S. */
+/* Compiled platform/dsdt.asl, from platform/blobs.S. */
 extern const u8 dsdt_aml[], dsdt_aml_end[];
 
 #define BDA_EBDA_SEGMENT  0x40e /* word: EBDA's address >> 4 */

@@ -15,6 +15,6 @@ $(BUILD)/guest/demo.elf: $(DEMO_OUT)/start.S.o $(DEMO_OUT)/demo.c.o $(DEMO_DIR)/
 	$(LD) -m elf_i386 -nostdlib -static -s -n -z noexecstack --build-id=none --fatal-warnings \
 		--no-warn-rwx-segments -T $(DEMO_DIR)/link.ld $(filter %.o,$^) -o $@
 
-$(BUILD)/obj/platform/demo.S.o: $(BUILD)/guest/demo.elf
+$(BUILD)/obj/platform/blobs.S.o: $(BUILD)/guest/demo.elf
 
 -include $(DEMO_OUT)/start.S.d $(DEMO_OUT)/demo.c.d
