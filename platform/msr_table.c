@@ -297,9 +297,7 @@ const struct msr_range msr_table[] = {
 	{0xc0000102, 0xc0000102, MSR_ANY, read_vreg, write_vreg_canonical}, /* KernelGSbase */
 	{0xc0000103, 0xc0000103, MSR_RDTSCP, read_vreg, write_tsc_aux},
 	{0xc0010010, 0xc0010010, MSR_AMD, read_kept, write_kept},  /* SYSCFG */
-	{0xc0010015, 0xc0010015, MSR_AMD, read_kept, write_kept},  /* HWCR */
-	{0xc0010016, 0xc0010019, MSR_AMD, read_kept, write_kept},  /* IORR base and mask, twice */
-	{0xc001001a, 0xc001001a, MSR_AMD, read_kept, write_kept},  /* TOP_MEM */
+	{0xc0010015, 0xc001001a, MSR_AMD, read_kept, write_kept},  /* HWCR, IORRs, TOP_MEM */
 	{0xc001001d, 0xc001001d, MSR_AMD, read_kept, write_kept},  /* TOM2 */
 	{0xc001001f, 0xc001001f, MSR_AMD, read_kept, write_kept},  /* NB_CFG */
 	{0xc0010114, 0xc0010114, MSR_AMD, read_kept, write_vm_cr}, /* VM_CR */
