@@ -5,23 +5,11 @@
 #include "drivers/serial.h"
 
 #include "lib/error.h"
+#include "lib/ns16550.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
 #include "lib/x86.h"
 
-#define REG_DATA     0
-#define REG_IER	     1
-#define REG_FCR	     2
-#define REG_LCR	     3
-#define REG_MCR	     4
-#define REG_LSR	     5
-#define REG_SCRATCH  7
-#define IER_RX	     0x01u
-#define IER_TX	     0x02u
-#define LSR_DATA     0x01u
-#define LSR_THR_FREE 0x20u
-#define LCR_8N1	     0x03u
-#define LCR_DLAB     0x80u
 #define FIFO_SIZE    16u
 #define BUFFER_SIZE  131072u
 #define DRAIN_ROUNDS 2000000u /* of a status read each: about two seconds of real bus time */
@@ -39,19 +27,19 @@ bool serial_present(void) { return base != 0; }
 
 int serial_init(u16 port, u32 baud) {
 	/* No UART: the scratch register does not hold a value. */
-	outb((u16)(port + REG_SCRATCH), 0x5a);
-	if (inb((u16)(port + REG_SCRATCH)) != 0x5a) return E_NOENT;
-	outb((u16)(port + REG_IER), 0);
+	outb((u16)(port + SCR), 0x5a);
+	if (inb((u16)(port + SCR)) != 0x5a) return E_NOENT;
+	outb((u16)(port + IER), 0);
 	if (baud && baud <= 115200) {
 		u32 divisor = 115200 / baud;
 
-		outb((u16)(port + REG_LCR), LCR_DLAB);
-		outb((u16)(port + REG_DATA), (u8)divisor);
-		outb((u16)(port + REG_IER), (u8)(divisor >> 8));
+		outb((u16)(port + LCR), LCR_DLAB);
+		outb((u16)(port + RBR_THR), (u8)divisor);
+		outb((u16)(port + IER), (u8)(divisor >> 8));
 	}
-	outb((u16)(port + REG_LCR), LCR_8N1);
-	outb((u16)(port + REG_FCR), 0x07);
-	outb((u16)(port + REG_MCR), 0x0b); /* DTR, RTS, OUT2: the interrupt line is on */
+	outb((u16)(port + LCR), LCR_8N1);
+	outb((u16)(port + IIR_FCR), FCR_ENABLE | FCR_CLEAR_RX | FCR_CLEAR_TX);
+	outb((u16)(port + MCR), MCR_DTR | MCR_RTS | MCR_OUT2); /* the interrupt line is on */
 	base = port;
 	return 0;
 }
@@ -59,7 +47,7 @@ int serial_init(u16 port, u32 baud) {
 static void set_ier(u8 value) {
 	if (value != ier) {
 		ier = value;
-		outb((u16)(base + REG_IER), value);
+		outb((u16)(base + IER), value);
 	}
 }
 
@@ -82,11 +70,11 @@ static void put_dropped(void) {
 /* Fills the transmitter's FIFO from the buffer when it is empty. */
 static void push_out(void) {
 	if (dropped && head - tail < BUFFER_SIZE / 2) put_dropped();
-	if (head != tail && (inb((u16)(base + REG_LSR)) & LSR_THR_FREE)) {
+	if (head != tail && (inb((u16)(base + LSR)) & LSR_THRE)) {
 		for (unsigned i = 0; i < FIFO_SIZE && head != tail; i++)
-			outb((u16)(base + REG_DATA), buffer[tail++ % BUFFER_SIZE]);
+			outb((u16)(base + RBR_THR), buffer[tail++ % BUFFER_SIZE]);
 	}
-	if (ier) set_ier(head != tail ? IER_RX | IER_TX : IER_RX);
+	if (ier) set_ier(head != tail ? IER_RX | IER_THRE : IER_RX);
 }
 
 void serial_panic_mode(void) { unlocked = true; }
@@ -106,8 +94,8 @@ void serial_poll(void (*rx)(u8 byte)) {
 
 	if (!base) return;
 	spin_lock(&lock);
-	while (n < RX_ROUNDS && (inb((u16)(base + REG_LSR)) & LSR_DATA))
-		bytes[n++] = inb((u16)(base + REG_DATA));
+	while (n < RX_ROUNDS && (inb((u16)(base + LSR)) & LSR_DR))
+		bytes[n++] = inb((u16)(base + RBR_THR));
 	push_out();
 	spin_unlock(&lock);
 	for (unsigned i = 0; i < n; i++) rx(bytes[i]);

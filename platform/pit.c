@@ -14,7 +14,7 @@ enum { PORT61_GATE2 = 0x01, PORT61_WRITABLE = 0x0f, PORT61_REFRESH = 0x10, PORT6
 #define MIN_IRQ_TICKS (PIT_HZ / 10000)
 
 static u64 now_ticks(const struct pit *pit) {
-	return mul_div(time_tsc() - pit->base, PIT_HZ, pit->tsc_hz);
+	return mul_div(time_tsc() - pit->base, PIT_HZ, tsc_khz * 1000);
 }
 
 static bool periodic(const struct pit_counter *c) { return c->mode == 2 || c->mode == 3; }
@@ -107,7 +107,7 @@ static void arm_irq(struct pit *pit, u64 after) {
 		next += (periods + 1) * c->count;
 	}
 	pit->next = next;
-	timer_arm(&pit->dev.timer, pit->base + mul_div(next, pit->tsc_hz, PIT_HZ) + 1);
+	timer_arm(&pit->dev.timer, pit->base + mul_div(next, tsc_khz * 1000, PIT_HZ) + 1);
 }
 
 static void irq_expired(void *dev) {
@@ -292,7 +292,6 @@ static void reset(void *dev) {
 
 	disarm_irq(pit);
 	pit->base = time_tsc();
-	pit->tsc_hz = tsc_khz * 1000;
 	pit->port61 = 0;
 	for (unsigned i = 0; i < 3; i++)
 		pit->counter[i] = (struct pit_counter){.access = PIT_LOW_HIGH, .gate = i != 2};

@@ -33,7 +33,6 @@ struct pit_counter {
 struct pit {
 	struct device dev;
 	u64 base; /* host TSC at PIT tick 0 */
-	u64 tsc_hz;
 	u64 next; /* PIT tick of the rise of OUT 0 that the timer waits for; ~0: none */
 	struct pit_counter counter[3];
 	u8 port61; /* bits 3:0 as written */

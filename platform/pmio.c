@@ -20,7 +20,7 @@ enum { RST_CPU = 0x04, RST_WRITABLE = 0x0e, P92_CPU = 0x01, P92_WRITABLE = 0x03 
 #define TIMER_TOP_SHIFT 31 /* the 32-bit timer: TMR_STS when bit 31 changes */
 
 static u64 timer_now(const struct pmio *pmio) {
-	return mul_div(time_tsc() - pmio->base, PMIO_TIMER_HZ, pmio->tsc_hz);
+	return mul_div(time_tsc() - pmio->base, PMIO_TIMER_HZ, tsc_khz * 1000);
 }
 
 /* Notes changes of the timer's top bit, drives the SCI, and arms the timer for the next one. */
@@ -35,7 +35,7 @@ static void update(void *dev) {
 	}
 	bool sci = pmio->status & pmio->enable & PM1_ENABLE_ALL;
 	if (pmio->enable & ~pmio->status & PM1_TIMER) {
-		next = mul_div((carry + 1) << TIMER_TOP_SHIFT, pmio->tsc_hz, PMIO_TIMER_HZ);
+		next = mul_div((carry + 1) << TIMER_TOP_SHIFT, tsc_khz * 1000, PMIO_TIMER_HZ);
 		timer_arm(&pmio->dev.timer, pmio->base + next + 1);
 	} else {
 		timer_cancel(&pmio->dev.timer);
@@ -143,7 +143,6 @@ static void reset(void *dev) {
 	struct pmio *pmio = dev;
 
 	pmio->base = time_tsc();
-	pmio->tsc_hz = tsc_khz * 1000;
 	pmio->carry = 0;
 	pmio->status = pmio->enable = pmio->control = 0;
 	pmio->reset_control = 0;

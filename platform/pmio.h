@@ -17,8 +17,7 @@ enum { PMIO_SCI_GSI = 9, PMIO_S5_TYPE = 5 /* SLP_TYP of soft off */ };
 
 struct pmio {
 	struct device dev;
-	u64 base; /* host TSC at which the PM timer began */
-	u64 tsc_hz;
+	u64 base;  /* host TSC at which the PM timer began */
 	u64 carry; /* top-bit changes of the PM timer noted in status so far */
 	u16 status, enable, control;
 	bool debug_exit; /* a write to PMIO_DEBUG_EXIT ends the VM */
