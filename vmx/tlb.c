@@ -1,8 +1,9 @@
 /*
  * VPIDs and TLB flushes (SDM 3C 28.3), and the ledger of flushes.
  *
- * Every vCPU has a VPID of its own for life, so its translations are told from all others. A change
- * of the nested page tables needs INVEPT; the guest's translations through them go with INVVPID.
+ * Every vCPU has a VPID of its own for life, so its translations are told from all others;
+ * afterwards another may have it. A change of the nested page tables needs INVEPT; the guest's
+ * translations through them go with INVVPID.
  */
 #include "kernel/panic.h"
 #include "kernel/vm.h"
@@ -16,34 +17,39 @@
 #define INV_ONE	  1ul /* INVEPT and INVVPID: one context */
 #define INV_ALL	  2ul /* all of them, but for VPID 0 */
 
-struct invalidation {
-	u64 context, address;
-};
-
-static _Atomic u32 last_vpid;
+/*
+ * A bit for each VPID in use. Whose VPID was another's before finds nothing of it in the TLB: the
+ * first entry on a CPU flushes, see vmx_load().
+ */
+static _Atomic u64 vpids[(LAST_VPID + 1) / 64];
 
 int vmx_new_vpid(struct vmx_level *level) {
 	if (!(vmx_config.proc2 & PROC2_VPID)) return 0;
-	u32 vpid = atomic_fetch_add(&last_vpid, 1) + 1;
-	if (vpid > LAST_VPID) return E_NOMEM;
-	level->vpid = (u16)vpid;
-	return 0;
+	for (u32 vpid = 1; vpid <= LAST_VPID; vpid++) {
+		u64 bit = BIT(vpid % 64);
+
+		if (atomic_fetch_or(&vpids[vpid / 64], bit) & bit) continue;
+		level->vpid = (u16)vpid;
+		return 0;
+	}
+	return E_NOMEM;
+}
+
+void vmx_free_vpid(struct vmx_level *level) {
+	if (level->vpid) atomic_fetch_and(&vpids[level->vpid / 64], ~BIT(level->vpid % 64));
+	level->vpid = 0;
 }
 
 static void invept(u64 eptp) {
-	struct invalidation which = {.context = eptp};
 	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);
-	u64 type = caps & EPT_CAP_INVEPT_ONE ? INV_ONE : INV_ALL;
 
-	__asm__ volatile("invept %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
+	vmx_inv(true, caps & EPT_CAP_INVEPT_ONE ? INV_ONE : INV_ALL, eptp);
 }
 
 static void invvpid(u16 vpid) {
-	struct invalidation which = {.context = vpid};
 	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);
-	u64 type = caps & VPID_CAP_ONE ? INV_ONE : INV_ALL;
 
-	__asm__ volatile("invvpid %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
+	vmx_inv(false, caps & VPID_CAP_ONE ? INV_ONE : INV_ALL, vpid);
 }
 
 void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2) {

@@ -21,6 +21,7 @@ struct vmcs_field {
 u64 vmread(struct vmcs_field field);
 u64 vmread_any(struct vmcs_field field);
 void vmwrite(struct vmcs_field field, u64 value);
+void vmx_inv(bool ept, u64 type, u64 context);
 #else
 /* Of the current VMCS. What Roost itself uses is there once vmx_probe() has been content. */
 static inline u64 vmread(struct vmcs_field field) {
@@ -43,6 +44,18 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 			 :
 			 : "r"((u64)field.encoding), "r"(value)
 			 : "cc", "memory");
+}
+
+/* INVEPT or INVVPID. */
+static inline void vmx_inv(bool ept, u64 type, u64 context) {
+	struct {
+		u64 context, address;
+	} which = {context, 0};
+
+	if (ept)
+		__asm__ volatile("invept %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
+	else
+		__asm__ volatile("invvpid %0, %1" : : "m"(which), "r"(type) : "cc", "memory");
 }
 #endif
 

@@ -155,6 +155,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	if (!arch) return;
 	vmx_nested_destroy(vcpu);
 	fpu_destroy(&arch->fpu);
+	vmx_free_vpid(&arch->level);
 	page_free(arch->level.vmcs, PAGE_SIZE);
 	page_free(arch->vapic, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);

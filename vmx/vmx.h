@@ -188,6 +188,7 @@ static inline void vmx_set_proc(struct vmx_level *level, u32 value) {
 
 /* tlb.c: VPIDs and the flush ledger */
 int vmx_new_vpid(struct vmx_level *level) __must_check;
+void vmx_free_vpid(struct vmx_level *level);
 void vmx_tlb_flush(struct vcpu *vcpu); /* of both levels */
 void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2);
 void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry */
