@@ -14,6 +14,10 @@
 #include "platform/cpu_model.h"
 #include "vmx/vmx.h"
 
+/* A loop of PAUSEs, at most so many ticks apart, that has lasted so long waits for another vCPU. */
+#define PLE_GAP	      128u
+#define PLE_WINDOW    4096u
+
 #define EPTP_WB	      6ul
 #define EPTP_4_LEVELS (3ul << 3)
 
@@ -49,6 +53,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_WBINVD, "WBINVD exiting", NULL},
 	{VMX_PROC2, PROC2_RDTSCP, "RDTSCP in guests", ""},
 	{VMX_PROC2, PROC2_VPID, "VPID", "vpid"},
+	{VMX_PROC2, PROC2_PLE, "PAUSE-loop exiting", "pause-loop"},
 	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
 	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
@@ -325,6 +330,10 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	if (arch->level.vpid) vmwrite(VMCS(vpid), arch->level.vpid);
 	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
 	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
+	if (c->proc2 & PROC2_PLE) {
+		vmwrite(VMCS(ple_gap), PLE_GAP);
+		vmwrite(VMCS(ple_window), PLE_WINDOW);
+	}
 	setup_cr_masks(vcpu);
 }
 

@@ -46,6 +46,12 @@ static enum outcome exit_io(struct vcpu *vcpu) {
 	return exit_in_out(vcpu, port, size, in);
 }
 
+/* The guest waits in a loop, perhaps for a vCPU that wants this CPU. */
+static enum outcome exit_pause(struct vcpu *vcpu) {
+	vcpu_request_self(vcpu, REQ_SCHED);
+	return ADVANCE;
+}
+
 enum outcome vmx_ept_device(struct vcpu *vcpu, gpa_t gpa, u64 info) {
 	bool page_walk = !(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL);
 
@@ -209,7 +215,7 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[36] = {"MWAIT", inject_ud},
 	[37] = {"trap flag", unasked_resume},
 	[39] = {"MONITOR", inject_ud},
-	[40] = {"PAUSE", exit_nop},
+	[40] = {"PAUSE", exit_pause},
 	[41] = {"machine check", exit_bad_entry},
 	[REASON_TPR] = {"TPR below threshold", vmx_exit_tpr},
 	[44] = {"APIC access", unasked_stop},

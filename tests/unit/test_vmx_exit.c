@@ -369,6 +369,14 @@ static void test_interrupted_delivery(void **state) {
 	assert_int_equal(vcpu.exception.error, 7);
 }
 
+/* Whoever spins gives the CPU up, and goes on behind the PAUSE. */
+static void test_a_pause_loop_gives_way(void **state) {
+	(void)state;
+	leave(40);
+	assert_true(atomic_load(&vcpu.requests) & REQ_SCHED);
+	assert_int_equal(vcpu.rip, RIP + 2);
+}
+
 static void test_injection_word(void **state) {
 	static const struct event fault = {
 		.type = EVENT_EXCEPTION, .vector = X86_GP, .has_error = true, .error = 0x18};
@@ -516,6 +524,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_rsp_goes_both_ways_for_the_emulator, setup),
 		cmocka_unit_test_setup(test_code_from_nowhere_is_undefined, setup),
 		cmocka_unit_test_setup(test_interrupted_delivery, setup),
+		cmocka_unit_test_setup(test_a_pause_loop_gives_way, setup),
 		cmocka_unit_test_setup(test_injection_word, setup),
 		cmocka_unit_test_setup(test_what_may_enter, setup),
 		cmocka_unit_test_setup(test_the_tick_leaves_the_guest, setup),
