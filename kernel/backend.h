@@ -78,8 +78,7 @@ struct backend {
 	void (*interrupt_window)(struct vcpu *vcpu, bool open);
 	void (*nmi_window)(struct vcpu *vcpu);
 	void (*end_shadow)(struct vcpu *vcpu);
-	/* The last thing before an entry after requests: the processor's own virtual APIC gets what
-	 * it needs (platform/lapic.h). NULL: there is none. */
+	/* The processor's own virtual APIC gets what it needs (platform/lapic.h): vcpu->lend. */
 	void (*lend_apic)(struct vcpu *vcpu);
 
 	/*

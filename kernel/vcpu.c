@@ -228,12 +228,8 @@ static void deliver_events(struct vcpu *vcpu) {
 		busy = busy || deliver_nmi(vcpu);
 		if (atomic_load(&vcpu->nmi_pending)) vcpu->backend->nmi_window(vcpu);
 	}
-	if (!vcpu->backend->lend_apic) {
-		deliver_interrupts(vcpu, busy);
-		return;
-	}
-	if (!irq_by_processor(vcpu)) deliver_interrupts(vcpu, busy);
-	vcpu->backend->lend_apic(vcpu);
+	if (likely(!vcpu->lend) || !irq_by_processor(vcpu)) deliver_interrupts(vcpu, busy);
+	if (unlikely(vcpu->lend)) vcpu->backend->lend_apic(vcpu);
 }
 
 bool vcpu_prepare(struct vcpu *vcpu) {

@@ -111,6 +111,7 @@ struct vcpu {
 	_Atomic u32 mp_state;		 /* enum mp_state */
 	_Atomic u32 sipi_vector;
 	_Atomic u32 nmi_pending; /* NMIs waiting, 0 to 2 */
+	bool lend;		 /* backend->lend_apic() is called before entries after requests */
 	bool l2;		 /* it runs a guest of its guest: vcpu_set_level() */
 	u32 nr_exits;		 /* modulo 2^32; index of the trace below */
 	struct vcpu_trace trace[VCPU_TRACE];

@@ -55,8 +55,7 @@ static bool knows(u32 reg, u8 access) {
 
 /* ---- acceptance ---- */
 
-/* Highest vector in IRR; 0 when there is none (vectors below 16 never get there). */
-static u32 highest_irr(struct lapic *lapic) {
+u32 lapic_highest_irr(struct lapic *lapic) {
 	for (u32 word = 4; word-- > 0;) {
 		u64 bits = atomic_load_explicit(&lapic->irr[word], memory_order_acquire);
 
@@ -76,9 +75,13 @@ static u32 priority(const struct lapic *lapic) {
 static int pending_vector(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
-	lapic_own(lapic);
-	u32 vector = highest_irr(lapic);
-	if (!vector || vector >> 4 <= priority(lapic) >> 4) return -1;
+	if (lapic->vapic) lapic->tpr = (u8)lapic->vapic[LAPIC_VTPR];
+	u32 vector = lapic_highest_irr(lapic);
+	if (!vector) return -1;
+	if (vector >> 4 <= priority(lapic) >> 4) {
+		vcpu->lend |= !!lapic->vapic; /* it has to know what waits for a lower TPR */
+		return -1;
+	}
 	if (unlikely(load_relaxed(&lapic->mode) == LAPIC_DISABLED)) return -1;
 	return (int)vector;
 }
@@ -105,12 +108,20 @@ bool irq_by_processor(struct vcpu *vcpu) {
 	return vcpu->lapic->delivers && !vcpu->l2 && !extint_pending(vcpu);
 }
 
+/* Out of the way, so that who has nothing lent saves no registers. */
+static __noinline int taken_back(struct vcpu *vcpu, int (*then)(struct vcpu *vcpu)) {
+	lapic_take_back(vcpu->lapic);
+	return then(vcpu);
+}
+
 int irq_next(struct vcpu *vcpu) {
+	if (unlikely(vcpu->lapic->lent)) return taken_back(vcpu, irq_next);
 	if (unlikely(extint_pending(vcpu))) return pic_peek(&vcpu->vm->platform->pic);
 	return pending_vector(vcpu);
 }
 
 int irq_accept(struct vcpu *vcpu) {
+	if (unlikely(vcpu->lapic->lent)) return taken_back(vcpu, irq_accept);
 	if (unlikely(extint_pending(vcpu))) return pic_accept(&vcpu->vm->platform->pic);
 	int vector = pending_vector(vcpu);
 	if (vector < 0) return vector;
@@ -132,10 +143,18 @@ __noinline void lapic_eoi_level(struct lapic *lapic, u8 vector) {
 		ioapic_eoi(&lapic->vcpu->vm->platform->ioapic, vector);
 }
 
+static int eoi(struct vcpu *vcpu) {
+	lapic_eoi(vcpu);
+	return 0;
+}
+
 void lapic_eoi(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
-	lapic_own(lapic);
+	if (unlikely(lapic->lent)) {
+		taken_back(vcpu, eoi);
+		return;
+	}
 	u32 vector = lapic_in_service(lapic), word = vector >> 6;
 	if (unlikely(!vector)) return;
 	lapic->isr[word] &= ~BIT(vector & 63);
@@ -151,6 +170,7 @@ void lapic_set_tpr(struct vcpu *vcpu, u8 tpr) {
 	lapic_own(lapic);
 	u32 old = lapic->tpr;
 	lapic->tpr = tpr;
+	if (lapic->vapic) lapic_show_tpr(lapic);
 	if (tpr < old) look_again(lapic);
 }
 
@@ -216,7 +236,6 @@ void lapic_init_reset(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
 	lapic_own(lapic);
-	lapic->stale = true;
 	lapic_timer_stop(lapic);
 	for (u32 i = 0; i < 4; i++) {
 		atomic_store(&lapic->irr[i], 0);
@@ -225,6 +244,7 @@ void lapic_init_reset(struct vcpu *vcpu) {
 	}
 	lapic->isr_words = 0;
 	lapic->tpr = 0;
+	if (lapic->vapic) lapic_show_tpr(lapic);
 	lapic->icr = 0;
 	lapic->esr = 0;
 	atomic_store(&lapic->errors, 0);
@@ -233,6 +253,7 @@ void lapic_init_reset(struct vcpu *vcpu) {
 	store_relaxed(&lapic->dfr, ~0u);
 	store_relaxed(&lapic->ldr,
 		      load_relaxed(&lapic->mode) == LAPIC_X2APIC ? x2apic_ldr(lapic) : 0);
+	if (lapic->delivers) lapic_show(lapic, ~0ul);
 }
 
 /* Takes over a checked IA32_APIC_BASE. */
@@ -241,6 +262,9 @@ static void apply_base(struct lapic *lapic, u64 value) {
 
 	if (value & LAPIC_BASE_ENABLE)
 		mode = value & LAPIC_BASE_X2APIC ? LAPIC_X2APIC : LAPIC_XAPIC;
+	lapic_own(lapic);
+	if (lapic->vapic) lapic_show_tpr(lapic);
+	lapic->delivers = lapic->can_deliver && mode == LAPIC_X2APIC;
 	lapic->base = value;
 	lapic->page = mode == LAPIC_XAPIC ? value & ~lapic->base_reserved & PAGE_MASK : ~0ul;
 	store_relaxed(&lapic->mode, mode);
@@ -278,14 +302,13 @@ int lapic_set_base(struct vcpu *vcpu, u64 value) {
 	if (old == LAPIC_X2APIC && enable && !x2apic) return E_INVAL;
 	apply_base(lapic, value);
 	if (load_relaxed(&lapic->mode) == old) return 0;
-	lapic_own(lapic);
-	lapic->stale = true;
 	if (x2apic) {
 		lapic->icr &= 0xffffffff;
 		store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
 	} else {
 		lapic_init_reset(vcpu);
 	}
+	if (lapic->delivers) lapic_show(lapic, ~0ul);
 	if (extint_pending(vcpu)) vcpu_request(vcpu, REQ_EVENT);
 	return 0;
 }
@@ -347,8 +370,6 @@ static void write_svr(struct lapic *lapic, u32 value) {
 static void write_register(struct lapic *lapic, u32 reg, u64 value) {
 	u32 low = (u32)value;
 
-	lapic_own(lapic);
-	lapic->stale = true;
 	switch (reg) {
 	case REG_TPR: lapic_set_tpr(lapic->vcpu, (u8)value); break;
 	case REG_EOI: lapic_eoi(lapic->vcpu); break;
@@ -369,6 +390,7 @@ static void write_register(struct lapic *lapic, u32 reg, u64 value) {
 	case REG_SELF_IPI: lapic_icr_command(lapic, low | BIT(18)); break;
 	default: break; /* read only */
 	}
+	if (lapic->delivers) lapic_show(lapic, reg == REG_SVR ? ~0ul : BIT(reg));
 }
 
 /* ---- xAPIC page ---- */

@@ -31,6 +31,8 @@
 #define MSR_X2APIC_FIRST  0x800u
 #define MSR_X2APIC_LAST	  0x8ffu
 
+#define LAPIC_VTPR	  32 /* in words of 32 bits, on the virtual-APIC page */
+
 enum lapic_mode { LAPIC_DISABLED, LAPIC_XAPIC, LAPIC_X2APIC };
 
 /* In register order from 0x320 on. */
@@ -57,11 +59,11 @@ struct lapic {
 	u32 isr_words; /* bit n: isr[n] is not 0 */
 	u32 tpr;
 	struct vcpu *vcpu;
-	u32 *vapic;    /* the processor's virtual-APIC page; NULL: it has none */
-	bool lent;     /* what is said above is there */
-	bool delivers; /* ISR and IRR too: the processor delivers interrupts by itself */
-	bool stale;    /* the page's other registers are not what they read as */
-	gpa_t page;    /* of the register page; ~0 while there is none */
+	u32 *vapic;	  /* the processor's virtual-APIC page; NULL: it has none */
+	bool lent;	  /* what is said above is there */
+	bool delivers;	  /* ISR and IRR too: the processor delivers interrupts by itself, */
+	bool can_deliver; /* which it does in x2APIC mode alone */
+	gpa_t page;	  /* of the register page; ~0 while there is none */
 
 	/* Written by the vCPU's own CPU, read by senders. */
 	_Atomic u32 mode; /* enum lapic_mode */
@@ -93,22 +95,31 @@ void lapic_init_reset(struct vcpu *vcpu);
 void lapic_take_back(struct lapic *lapic);
 
 static inline void lapic_own(struct lapic *lapic) {
-	if (unlikely(lapic->lent)) lapic_take_back(lapic);
+	if (likely(!lapic->vapic)) return;
+	if (lapic->lent)
+		lapic_take_back(lapic);
+	else
+		lapic->tpr = (u8)lapic->vapic[LAPIC_VTPR];
 }
 
 /* What the processor has to know beside the page (SDM 3C 24.4.2, 24.6.8). */
 struct lapic_lent {
 	u16 status;    /* highest vector that waits, and the highest in service above it */
-	u8 threshold;  /* of TPR, below which something that waits could be delivered */
 	u64 levels[4]; /* vectors whose end has to be told: lapic_virtual_eoi() */
 };
 
 /*
- * The processor has a virtual APIC for this vCPU from now on: on this zeroed page, which says all
- * of the APIC's registers when delivers is set, else TPR alone. For a vCPU that does not run.
+ * The processor has a virtual APIC for this vCPU from now on, on this zeroed page: it has TPR
+ * there, and when it can deliver interrupts, all registers in x2APIC mode. On the vCPU's own CPU.
  */
-void lapic_set_virtual(struct vcpu *vcpu, void *page, bool delivers);
-void lapic_lend(struct vcpu *vcpu, struct lapic_lent *out);
+void lapic_set_virtual(struct vcpu *vcpu, void *page, bool can_deliver);
+
+/* lent: as the last call left it; but status as the processor has it now, if lapic->lent. */
+void lapic_lend(struct vcpu *vcpu, struct lapic_lent *lent);
+
+/* Where it has TPR alone: the priority class below which something that waits could be delivered.
+ */
+u8 lapic_threshold(struct lapic *lapic);
 
 /* The guest ended an interrupt of those levels. */
 void lapic_virtual_eoi(struct vcpu *vcpu, u8 vector);

@@ -53,8 +53,17 @@ static inline void lapic_post(struct lapic *lapic, u8 vector, bool level) {
 	if (!(atomic_fetch_or(&lapic->irr[word], bit) & bit)) vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
+/* Highest vector in IRR; 0 when there is none (vectors below 16 never get there). */
+u32 lapic_highest_irr(struct lapic *lapic);
+
 /* What a register reads as; 0 when there is none. */
 u32 lapic_register(struct lapic *lapic, u32 reg);
+
+/* lapic_virtual.c: TPR goes to the virtual-APIC page, with a look at what that changes. */
+void lapic_show_tpr(struct lapic *lapic);
+
+/* And these registers read on the virtual-APIC page as they do here. */
+void lapic_show(struct lapic *lapic, u64 regs);
 
 /* The end of a level-triggered interrupt: whoever still holds the line asks again. */
 void lapic_eoi_level(struct lapic *lapic, u8 vector);

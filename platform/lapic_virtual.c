@@ -4,96 +4,108 @@
  */
 #include "platform/lapic_internal.h"
 
-#include "lib/string.h"
-
 #define AT(reg) ((reg)*4u) /* in words: a register every 16 bytes */
 
-static void get_vectors(const struct lapic *lapic, u32 reg, u64 out[4]) {
-	for (u32 i = 0; i < 4; i++)
-		out[i] = lapic->vapic[AT(reg + 2 * i)] | (u64)lapic->vapic[AT(reg + 2 * i + 1)]
-								 << 32;
+/* What is on the page for RDMSR alone; the rest is lent, and the timer's count is not there. */
+#define SHOWN                                                                        \
+	(BIT(REG_ID) | BIT(REG_VERSION) | GENMASK(REG_SVR, REG_LDR) | BIT(REG_ESR) | \
+	 BIT(REG_ICR) | GENMASK(REG_TIMER_INITIAL, REG_LVT) | BIT(REG_TIMER_DIVIDE))
+
+/* 64 of the 256 vectors of ISR, TMR or IRR. */
+static u64 vectors(const struct lapic *lapic, u32 reg, u32 i) {
+	const u32 *at = &lapic->vapic[AT(reg + 2 * i)];
+
+	return at[0] | (u64)at[AT(1)] << 32;
 }
 
-static void put_vectors(struct lapic *lapic, u32 reg, const u64 in[4]) {
-	for (u32 i = 0; i < 8; i++) lapic->vapic[AT(reg + i)] = (u32)(in[i / 2] >> i % 2 * 32);
-}
+static void set_vectors(struct lapic *lapic, u32 reg, u32 i, u64 value) {
+	u32 *at = &lapic->vapic[AT(reg + 2 * i)];
 
-static u8 highest(const u64 in[4]) {
-	for (u32 i = 4; i-- > 0;)
-		if (in[i]) return (u8)(i * 64 + 63 - (u32)__builtin_clzl(in[i]));
-	return 0;
+	at[0] = (u32)value;
+	at[AT(1)] = (u32)(value >> 32);
 }
 
 void lapic_take_back(struct lapic *lapic) {
-	static const u64 none[4];
-	u64 waiting[4];
-
+	lapic->tpr = (u8)lapic->vapic[LAPIC_VTPR];
 	lapic->lent = false;
-	lapic->tpr = (u8)lapic->vapic[AT(REG_TPR)];
 	vcpu_request_self(lapic->vcpu, REQ_EVENT);
-	if (!lapic->delivers) return;
-	get_vectors(lapic, REG_IRR, waiting);
-	get_vectors(lapic, REG_ISR, lapic->isr);
-	put_vectors(lapic, REG_IRR, none);
 	lapic->isr_words = 0;
 	for (u32 i = 0; i < 4; i++) {
-		if (waiting[i]) atomic_fetch_or(&lapic->irr[i], waiting[i]);
+		u64 waiting = vectors(lapic, REG_IRR, i);
+
+		lapic->isr[i] = vectors(lapic, REG_ISR, i);
 		if (lapic->isr[i]) lapic->isr_words |= BIT32(i);
+		if (!waiting) continue;
+		set_vectors(lapic, REG_IRR, i, 0);
+		atomic_fetch_or(&lapic->irr[i], waiting);
 	}
 }
 
-void lapic_set_virtual(struct vcpu *vcpu, void *page, bool delivers) {
+void lapic_set_virtual(struct vcpu *vcpu, void *page, bool can_deliver) {
 	struct lapic *lapic = vcpu->lapic;
 
 	lapic->vapic = page;
-	lapic->delivers = delivers;
-	lapic->stale = delivers;
+	lapic_show_tpr(lapic);
+	lapic->can_deliver = can_deliver;
+	lapic->delivers = can_deliver && lapic->mode == LAPIC_X2APIC;
+	if (lapic->delivers) lapic_show(lapic, ~0ul);
 }
 
-/* What reads of the page show without an exit. The ICR is one register of 64 bits in x2APIC mode.
- */
-static void show_registers(struct lapic *lapic) {
-	for (u32 reg = REG_ID; reg <= REG_TIMER_DIVIDE; reg++)
-		lapic->vapic[AT(reg)] = reg == REG_TIMER_CURRENT ? 0 : lapic_register(lapic, reg);
-	lapic->vapic[AT(REG_ICR) + 1] = lapic->vapic[AT(REG_ICR_HIGH)];
-	lapic->stale = false;
+void lapic_show_tpr(struct lapic *lapic) {
+	lapic->vapic[LAPIC_VTPR] = lapic->tpr;
+	lapic->vcpu->lend = true;
+	vcpu_request_self(lapic->vcpu, REQ_EVENT);
 }
 
-void lapic_lend(struct vcpu *vcpu, struct lapic_lent *out) {
-	struct lapic *lapic = vcpu->lapic;
-	u64 waiting[4], serving[4];
+/* The ICR is one register of 64 bits in x2APIC mode. */
+void lapic_show(struct lapic *lapic, u64 regs) {
+	for (regs &= SHOWN; regs; regs &= regs - 1) {
+		u32 reg = (u32)__builtin_ctzl(regs);
 
-	if (!lapic->lent) {
-		if (lapic->stale && lapic->delivers) show_registers(lapic);
-		lapic->vapic[AT(REG_TPR)] = lapic->tpr;
-		if (lapic->delivers) put_vectors(lapic, REG_ISR, lapic->isr);
+		lapic->vapic[AT(reg)] = lapic_register(lapic, reg);
 	}
-	if (lapic->delivers) get_vectors(lapic, REG_IRR, waiting);
+	lapic->vapic[AT(REG_ICR) + 1] = (u32)(lapic->icr >> 32);
+}
+
+/* What waits goes to the processor, vector by vector of 64. Returns the highest one, or highest. */
+static u32 lend_vectors(struct lapic *lapic, struct lapic_lent *lent, bool fresh, u32 top) {
 	for (u32 i = 0; i < 4; i++) {
-		out->levels[i] = load_relaxed(&lapic->tmr[i]);
-		if (!lapic->delivers)
-			waiting[i] = load_relaxed(&lapic->irr[i]);
-		else if (load_relaxed(&lapic->irr[i]))
-			waiting[i] |= atomic_exchange(&lapic->irr[i], 0);
+		u64 levels = load_relaxed(&lapic->tmr[i]), waiting = load_relaxed(&lapic->irr[i]);
+
+		if (fresh) set_vectors(lapic, REG_ISR, i, lapic->isr[i]);
+		if (levels != lent->levels[i]) set_vectors(lapic, REG_TMR, i, levels);
+		lent->levels[i] = levels;
+		if (!waiting) continue;
+		waiting = atomic_exchange(&lapic->irr[i], 0);
+		set_vectors(lapic, REG_IRR, i, vectors(lapic, REG_IRR, i) | waiting);
+		top = (u32)max_u64(top, i * 64 + 63 - (u32)__builtin_clzl(waiting));
 	}
-	out->threshold = highest(waiting) >> 4;
-	if (out->threshold > lapic->vapic[AT(REG_TPR)] >> 4) out->threshold = 0;
+	return top;
+}
+
+void lapic_lend(struct vcpu *vcpu, struct lapic_lent *lent) {
+	struct lapic *lapic = vcpu->lapic;
+	bool fresh = !lapic->lent;
+	u32 serving = fresh ? lapic_in_service(lapic) : lent->status >> 8;
+	u32 top = lend_vectors(lapic, lent, fresh, fresh ? 0 : (u8)lent->status);
+
 	lapic->lent = true;
-	if (!lapic->delivers) return;
-	put_vectors(lapic, REG_IRR, waiting);
-	put_vectors(lapic, REG_TMR, out->levels);
-	get_vectors(lapic, REG_ISR, serving);
-	out->status = (u16)(highest(serving) << 8 | highest(waiting));
+	lent->status = (u16)(serving << 8 | top);
+}
+
+u8 lapic_threshold(struct lapic *lapic) {
+	u32 class = lapic->vapic[LAPIC_VTPR] >> 4 & 0xf;
+
+	if (likely(!class)) return 0;
+	u32 waiting = lapic_highest_irr(lapic) >> 4;
+	return (u8)(waiting <= class ? waiting : 0);
 }
 
 void lapic_virtual_eoi(struct vcpu *vcpu, u8 vector) { lapic_eoi_level(vcpu->lapic, vector); }
 
 void lapic_virtual_write(struct vcpu *vcpu, u32 offset) {
-	struct lapic *lapic = vcpu->lapic;
-	u32 value = lapic->vapic[offset / 4 % 1024];
+	u32 value = vcpu->lapic->vapic[offset / 4 % 1024];
 
-	if (load_relaxed(&lapic->mode) != LAPIC_X2APIC)
-		lapic_mmio_write(vcpu, offset & 0xff0, 4, value);
-	else if (lapic_msr_write(vcpu, MSR_X2APIC_FIRST + (offset >> 4 & 0xff), value))
+	if (lapic_msr_write(vcpu, MSR_X2APIC_FIRST + (offset >> 4 & 0xff), value))
 		inject_gp(vcpu, 0);
 }

@@ -10,40 +10,42 @@
 #include "platform/lapic.h"
 #include "vmx/vmx.h"
 
-/* The vectors whose end makes an exit: those of level-triggered interrupts. */
-static void set_eoi_exits(struct vmx_vcpu *arch, const u64 levels[4]) {
-	for (unsigned i = 0; i < 4; i++) {
-		if (arch->eoi_exits[i] == levels[i]) continue;
-		arch->eoi_exits[i] = levels[i];
-		vmwrite(VMCS_AT(eoi_exits, i), levels[i]);
-	}
+static void lend_all(struct vcpu *vcpu) {
+	struct lapic_lent *lent = &vmx_of(vcpu)->lent, before = *lent;
+
+	if (vcpu->lapic->lent) lent->status = (u16)vmread(VMCS(guest_interrupt_status));
+	lapic_lend(vcpu, lent);
+	vmwrite(VMCS(guest_interrupt_status), lent->status);
+	/* The ends of level-triggered interrupts make an exit. */
+	for (unsigned i = 0; i < 4; i++)
+		if (before.levels[i] != lent->levels[i])
+			vmwrite(VMCS_AT(eoi_exits, i), lent->levels[i]);
+	if (irq_by_processor(vcpu)) vmx_interrupt_window(vcpu, false);
 }
 
 void vmx_lend_apic(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	bool delivers = vmx_config.proc2 & PROC2_VID;
-	struct lapic_lent lent;
+	struct lapic *lapic = vcpu->lapic;
 
 	/* An L2's VMCS has nothing of this; L1's interrupts end it as any exit does. */
-	if (!arch->vapic || vcpu->l2) return;
-	if (unlikely(!vcpu->lapic->vapic)) lapic_set_virtual(vcpu, arch->vapic, delivers);
-	bool x2apic = vcpu->lapic->mode == LAPIC_X2APIC;
-	if (unlikely(arch->x2apic != x2apic)) vmx_set_x2apic(x2apic);
-	arch->x2apic = x2apic;
-	lapic_lend(vcpu, &lent);
-	if (!delivers) {
-		if (arch->tpr_threshold == lent.threshold) return;
-		arch->tpr_threshold = lent.threshold;
-		vmwrite(VMCS(tpr_threshold), lent.threshold);
+	if (vcpu->l2) return;
+	if (unlikely(!lapic->vapic))
+		lapic_set_virtual(vcpu, arch->vapic, vmx_config.proc2 & PROC2_VID);
+	if (unlikely(arch->delivers != lapic->delivers)) vmx_set_x2apic(lapic->delivers);
+	arch->delivers = vcpu->lend = lapic->delivers;
+	if (arch->delivers) {
+		lend_all(vcpu);
 		return;
 	}
-	if (irq_by_processor(vcpu)) vmx_interrupt_window(vcpu, false);
-	set_eoi_exits(arch, lent.levels);
-	vmwrite(VMCS(guest_interrupt_status), lent.status);
+	u8 threshold = lapic_threshold(lapic);
+	if (likely(arch->tpr_threshold == threshold)) return;
+	arch->tpr_threshold = threshold;
+	vmwrite(VMCS(tpr_threshold), threshold);
 }
 
 /* The guest's TPR has sunk, and what waits may be delivered now. */
 enum outcome vmx_exit_tpr(struct vcpu *vcpu) {
+	vcpu->lend = true;
 	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;
 }

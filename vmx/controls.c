@@ -15,11 +15,12 @@
 #include "vmx/vmx.h"
 
 /* A loop of PAUSEs, at most so many ticks apart, that has lasted so long waits for another vCPU. */
-#define PLE_GAP	      128u
-#define PLE_WINDOW    4096u
+#define PLE_GAP	       128u
+#define PLE_WINDOW     4096u
 
-#define EPTP_WB	      6ul
-#define EPTP_4_LEVELS (3ul << 3)
+#define VIRTUAL_X2APIC (PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
+#define EPTP_WB	       6ul
+#define EPTP_4_LEVELS  (3ul << 3)
 
 /*
  * Everything that is asked for. Without an option it is needed; the others are used where they are,
@@ -174,10 +175,10 @@ static void drop_lonely(struct vmx_config *c) {
 	/* A VPID whose entries cannot be flushed. */
 	if (!(vpid_caps & VPID_CAP_INVVPID) || !(vpid_caps & (VPID_CAP_ONE | VPID_CAP_ALL)))
 		c->proc2 &= (u32)~PROC2_VPID;
-	/* The page has TPR alone, or all; and x2APIC mode is worth nothing without the end of
-	 * interrupts. */
-	if (!(c->proc & PROC_TPR_SHADOW)) c->proc2 &= (u32)~PROC2_VID;
-	if (!(c->proc2 & PROC2_VID)) c->proc2 &= (u32) ~(PROC2_APIC_REGS | PROC2_X2APIC);
+	/* Interrupts are delivered to guests in x2APIC mode alone; the page of xAPIC is emulated.
+	 */
+	if (!(c->proc & PROC_TPR_SHADOW) || !(c->proc2 & PROC2_VID) || !(c->proc2 & PROC2_X2APIC))
+		c->proc2 &= (u32)~VIRTUAL_X2APIC;
 	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
 	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
@@ -297,9 +298,9 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 
 /* The MSRs may be passed only where the processor virtualizes them: they would be the host's. */
 void vmx_set_x2apic(bool on) {
-	on = on && vmx_config.proc2 & PROC2_X2APIC;
-	vmwrite(VMCS(proc2_controls),
-		on ? vmx_config.proc2 : vmx_config.proc2 & (u32)~PROC2_X2APIC);
+	u64 proc2 = vmx_config.proc2;
+
+	vmwrite(VMCS(proc2_controls), on ? proc2 : proc2 & ~VIRTUAL_X2APIC);
 	vmwrite(VMCS(msr_bitmap), msr_bitmaps[on]);
 }
 

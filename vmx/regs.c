@@ -204,6 +204,7 @@ void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	if (!init) fpu_reset(&arch->fpu);
 	fpu_clear_debug(&arch->fpu);
 	arch->event = false;
+	vcpu->lend = arch->vapic;
 	arch->level.proc = vmx_config.proc;
 	vmwrite(VMCS(proc_controls), arch->level.proc);
 	vmwrite(VMCS(entry_event), 0);

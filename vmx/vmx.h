@@ -5,6 +5,7 @@
 #include "kernel/cpu.h"
 #include "kernel/fpu.h"
 #include "lib/parse.h"
+#include "platform/lapic.h"
 #include "vmx/nested.h"
 #include "vmx/vmcs.h"
 
@@ -67,12 +68,12 @@ struct vmx_vcpu {
 	u64 saved_rsp; /* when rsp_known */
 	bool rsp_known;
 
-	bool event;	  /* VMCS(entry_event) is set for the next entry */
-	bool loaded;	  /* between vmx_load() and vmx_put() */
-	u32 *vapic;	  /* the processor's virtual APIC; NULL: it has none */
-	bool x2apic;	  /* ... in this mode, as the VMCS has it */
-	u8 tpr_threshold; /* what the VMCS has, too */
-	u64 eoi_exits[4];
+	bool event;		/* VMCS(entry_event) is set for the next entry */
+	bool loaded;		/* between vmx_load() and vmx_put() */
+	u32 *vapic;		/* the processor's virtual APIC; NULL: it has none */
+	bool delivers;		/* interrupts, as the VMCS has it */
+	u8 tpr_threshold;	/* the same */
+	struct lapic_lent lent; /* what the VMCS has of it */
 	u64 cr2;
 	u64 dr6;
 	u64 msr[NR_GUEST_MSRS];
@@ -117,7 +118,7 @@ int vmx_msr_bitmap_init(void) __must_check;
 /* Adds what of L1's map, NULL for none, lets fewer MSRs pass than Roost; `to` is of ones else. */
 void vmx_msr_bitmap_merge(u8 *to, const u8 *l1);
 void vmx_setup_controls(struct vcpu *vcpu); /* VMCS current */
-void vmx_set_x2apic(bool on);		    /* the same: the guest's local APIC is in that mode */
+void vmx_set_x2apic(bool on);		    /* the same: the processor virtualizes it */
 void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a CPU */
 
 /*

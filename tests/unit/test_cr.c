@@ -14,6 +14,7 @@ static struct cpu_model model;
 static struct vm *vm;
 static struct vcpu *vcpu;
 static struct lapic apic;
+static u32 page[1024];
 
 void lapic_set_tpr(struct vcpu *v, u8 value) { v->lapic->tpr = value; }
 
@@ -315,9 +316,14 @@ static void test_cr8_is_the_task_priority(void **state) {
 	apic.tpr = 0xa7;
 	accepted(cr_read(vcpu, 8, &value));
 	assert_int_equal(value, 10);
-	apic.lent = true; /* the processor has it */
+	apic.vapic = page; /* the processor has it */
+	page[LAPIC_VTPR] = 0x50;
+	accepted(cr_read(vcpu, 8, &value));
+	assert_int_equal(value, 5);
+	apic.lent = true; /* ... and more than that */
 	accepted(cr_read(vcpu, 8, &value));
 	assert_int_equal(value, 9);
+	apic.vapic = NULL;
 }
 
 static void test_registers_that_do_not_exist(void **state) {

@@ -18,6 +18,15 @@ enum { SELF = 0x3f };
 static u32 page[1024];
 static struct lapic_lent lent;
 
+/* The processor's own note of what is highest on the page. */
+static u16 status(void);
+
+static void lend(struct vcpu *vcpu) {
+	lent.status = status();
+	lapic_lend(vcpu, &lent);
+	assert_int_equal(lent.status, status());
+}
+
 static u32 reg(u32 n) { return page[n * 4]; }
 
 static bool bit(u32 base, u8 vector) { return reg(base + vector / 32) >> vector % 32 & 1; }
@@ -29,6 +38,8 @@ static u8 top(u32 base) {
 		if (bit(base, (u8)n)) return (u8)n;
 	return 0;
 }
+
+static u16 status(void) { return (u16)(top(ISR) << 8 | top(IRR)); }
 
 /* What the processor does by itself: PPR, delivery, EOI. */
 
@@ -63,11 +74,25 @@ static struct vcpu *start(struct vm **vm, bool delivers) {
 	struct vcpu *vcpu = (*vm)->vcpus[0];
 
 	memset(page, 0, sizeof(page));
+	memset(&lent, 0, sizeof(lent));
 	lapic_set_virtual(vcpu, page, delivers);
 	lapic_mmio_write(vcpu, SVR * 16, 4, 0x1ff);
 	lapic_mmio_write(vcpu, LINT0 * 16, 4, 0x10000);
+	assert_false(irq_by_processor(vcpu)); /* in xAPIC mode, never */
+	if (delivers) assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
 	fake_take_requests(vcpu);
 	return vcpu;
+}
+
+static u64 msr(struct vcpu *vcpu, u32 n) {
+	u64 value = 0;
+
+	assert_int_equal(lapic_msr_read(vcpu, 0x800 + n, &value), 0);
+	return value;
+}
+
+static int set_msr(struct vcpu *vcpu, u32 n, u64 value) {
+	return lapic_msr_write(vcpu, 0x800 + n, value);
 }
 
 static void post(struct vcpu *vcpu, u8 vector, bool level) {
@@ -87,7 +112,7 @@ static void what_is_lent_comes_back(void **state) {
 	post(vcpu, 0xf3, false);
 	assert_int_equal(irq_accept(vcpu), 0xf3);
 	fake_take_requests(vcpu);
-	lapic_lend(vcpu, &lent);
+	lend(vcpu);
 	assert_int_equal(lent.status, 0xf341);
 	assert_int_equal(reg(TPR), 0x23);
 	assert_true(bit(ISR, 0xf3) && bit(IRR, 0x41) && top(IRR) == 0x41);
@@ -101,7 +126,7 @@ static void what_is_lent_comes_back(void **state) {
 	 * both. */
 	post(vcpu, 0x55, false);
 	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
-	lapic_lend(vcpu, &lent);
+	lend(vcpu);
 	assert_int_equal(lent.status, 0x4155);
 	assert_int_equal(reg(TPR), 0x32);
 
@@ -120,13 +145,12 @@ static void what_is_lent_comes_back(void **state) {
 static void all_look_at_their_own(void **state) {
 	struct vm *vm;
 	struct vcpu *vcpu = start(&vm, true);
-	u64 value;
 
 	(void)state;
 #define TAKES_BACK(what)                                        \
 	do {                                                    \
 		post(vcpu, 0x80, false);                        \
-		lapic_lend(vcpu, &lent);                        \
+		lend(vcpu);                                     \
 		page[TPR * 4] = 0x10;                           \
 		assert_true(vcpu->lapic->lent);                 \
 		what;                                           \
@@ -138,13 +162,18 @@ static void all_look_at_their_own(void **state) {
 	TAKES_BACK(lapic_eoi(vcpu));
 	TAKES_BACK(lapic_tpr(vcpu));
 	TAKES_BACK(lapic_set_tpr(vcpu, 0));
-	TAKES_BACK(lapic_mmio_read(vcpu, PPR * 16, 4));
-	TAKES_BACK(lapic_mmio_write(vcpu, DFR * 16, 4, ~0ul));
-	TAKES_BACK(assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0));
-	TAKES_BACK(assert_int_equal(lapic_msr_read(vcpu, 0x800 + PPR, &value), 0));
-	TAKES_BACK(assert_int_equal(lapic_msr_write(vcpu, 0x800 + SELF, 0x80), 0));
-	TAKES_BACK(assert_int_equal(lapic_msr_write(vcpu, 0x800 + EOI, 0), 0));
+	TAKES_BACK(msr(vcpu, PPR));
+	TAKES_BACK(assert_int_equal(set_msr(vcpu, EOI, 0), 0));
 	TAKES_BACK(lapic_init_reset(vcpu));
+	assert_int_equal(set_msr(vcpu, SVR, 0x1ff), 0);
+	TAKES_BACK(assert_int_equal(lapic_set_base(vcpu, 0xfee00100), 0));
+	/* An IPI does not. */
+	assert_int_equal(lapic_set_base(vcpu, 0xfee00900), 0);
+	assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
+	assert_int_equal(set_msr(vcpu, SVR, 0x1ff), 0);
+	lend(vcpu);
+	assert_int_equal(set_msr(vcpu, ICR, 0x40080), 0);
+	assert_true(vcpu->lapic->lent);
 	rig_destroy(vm);
 }
 
@@ -156,51 +185,52 @@ static void tpr_alone(void **state) {
 	(void)state;
 	assert_false(irq_by_processor(vcpu));
 	lapic_set_tpr(vcpu, 0x60);
-	lapic_lend(vcpu, &lent);
-	assert_int_equal(lent.threshold, 0);
+	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
+	assert_int_equal(reg(TPR), 0x60);
+	assert_int_equal(lapic_threshold(vcpu->lapic), 0);
 	post(vcpu, 0x55, false);
+	fake_take_requests(vcpu);
+	vcpu->lend = false;
 	assert_int_equal(irq_next(vcpu), -1);
-	lapic_lend(vcpu, &lent);
-	assert_int_equal(lent.threshold, 5); /* below it, that one could come */
+	assert_true(vcpu->lend);			   /* the threshold is another */
+	assert_int_equal(lapic_threshold(vcpu->lapic), 5); /* below it, that one could come */
 	assert_int_equal(top(IRR), 0);
 	page[TPR * 4] = 0x40;
+	assert_int_equal(lapic_tpr(vcpu), 0x40);
+	assert_int_equal(fake_take_requests(vcpu), 0); /* a look costs nothing more */
 	assert_int_equal(irq_next(vcpu), 0x55);
-	lapic_lend(vcpu, &lent);
-	assert_int_equal(lent.threshold, 0); /* it comes anyway */
+	assert_int_equal(lapic_threshold(vcpu->lapic), 0); /* it comes anyway */
 	assert_int_equal(reg(TPR), 0x40);
+	assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
+	assert_false(irq_by_processor(vcpu));
+	lapic_init_reset(vcpu);
+	assert_int_equal(reg(TPR), 0);
 	rig_destroy(vm);
 }
 
 /* What RDMSR and reads of the page find without an exit is what the software would have said. */
 static void registers_on_the_page(void **state) {
-	static const u8 shown[] = {ID,	VERSION, TPR,	LDR,   DFR,   SVR,   ESR,
-				   ICR, ICR2,	 TIMER, LINT0, COUNT, DIVIDE};
+	static const u8 shown[] = {ID, VERSION, LDR, SVR, ESR, ICR, TIMER, LINT0, COUNT, DIVIDE};
+	static const u64 writes[][2] = {{TIMER, 0x10052}, {DIVIDE, 0xb}, {0x37, 5},
+					{ICR, 5},	  {ESR, 0},	 {ICR, 0x100000441},
+					{COUNT, 77},	  {SVR, 0xfe}};
 	struct vm *vm;
 	struct vcpu *vcpu = start(&vm, true);
 
 	(void)state;
-	lapic_mmio_write(vcpu, TIMER * 16, 4, 0x10052);
-	lapic_mmio_write(vcpu, ICR2 * 16, 4, 0x01000000);
-	lapic_mmio_write(vcpu, DIVIDE * 16, 4, 0xb);
-	lapic_mmio_write(vcpu, 0x37 * 16, 4, 5); /* an illegal vector, */
-	lapic_mmio_write(vcpu, ICR * 16, 4, 5);	 /* sent: an error */
-	lapic_mmio_write(vcpu, ESR * 16, 4, 0);
-	lapic_lend(vcpu, &lent);
-	assert_int_equal(reg(ESR) & 0x20, 0x20);
-	for (unsigned i = 0; i < ARRAY_SIZE(shown); i++) {
-		u32 there = reg(shown[i]);
-
-		assert_int_equal(there, lapic_mmio_read(vcpu, shown[i] * 16u, 4));
-		lapic_lend(vcpu, &lent);
+	for (unsigned i = 0; i <= ARRAY_SIZE(writes); i++) {
+		for (unsigned k = 0; k < ARRAY_SIZE(shown); k++)
+			assert_int_equal(reg(shown[k]), (u32)msr(vcpu, shown[k]));
+		assert_int_equal(page[ICR * 4 + 1], msr(vcpu, ICR) >> 32);
+		lend(vcpu);
+		if (i < ARRAY_SIZE(writes))
+			assert_int_equal(set_msr(vcpu, (u32)writes[i][0], writes[i][1]), 0);
 	}
+	assert_int_equal(reg(ESR) & 0x20, 0x20); /* an illegal vector was sent */
+	assert_int_equal(page[ICR * 4 + 1], 1);
 	assert_int_equal(reg(CURRENT), 0);
-	assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
-	assert_int_equal(lapic_msr_write(vcpu, 0x800 + ICR, 0x100000441), 0);
-	lapic_lend(vcpu, &lent);
-	assert_int_equal(page[ICR * 4], 0x441);
-	assert_int_equal(page[ICR * 4 + 1], 1); /* 64 bits */
-	assert_int_equal(reg(ID), 0);
-	assert_int_equal(reg(LDR), 1);
+	lapic_init_reset(vcpu);
+	assert_int_equal(reg(SVR), 0xff);
 	rig_destroy(vm);
 }
 
@@ -213,7 +243,7 @@ static void level_triggered(void **state) {
 	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00000, 4, 0x10 + 2 * 20);
 	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00010, 4, 0x8071);
 	irq_set(vm, 20, true);
-	lapic_lend(vcpu, &lent);
+	lend(vcpu);
 	assert_int_equal(lent.status, 0x71);
 	assert_int_equal(lent.levels[1], BIT(0x71 - 64));
 	assert_true(bit(TMR, 0x71));
@@ -221,16 +251,16 @@ static void level_triggered(void **state) {
 	fake_take_requests(vcpu);
 	assert_true(processor_ends(vcpu));
 	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
-	lapic_lend(vcpu, &lent);
+	lend(vcpu);
 	assert_int_equal(lent.status, 0x71);
 	assert_int_equal(processor_delivers(), 0x71);
 	irq_set(vm, 20, false);
 	assert_true(processor_ends(vcpu));
-	lapic_lend(vcpu, &lent);
+	lend(vcpu);
 	assert_int_equal(lent.status, 0);
 	/* The same vector by an edge: no more exit. */
 	post(vcpu, 0x71, false);
-	lapic_lend(vcpu, &lent);
+	lend(vcpu);
 	assert_int_equal(lent.levels[1], 0);
 	rig_destroy(vm);
 }
@@ -244,7 +274,7 @@ static void what_the_processor_cannot(void **state) {
 	vcpu->l2 = true;
 	assert_false(irq_by_processor(vcpu));
 	vcpu->l2 = false;
-	lapic_mmio_write(vcpu, LINT0 * 16, 4, 0x700);
+	assert_int_equal(set_msr(vcpu, LINT0, 0x700), 0);
 	lapic_set_lint(vcpu, 0, true);
 	assert_false(irq_by_processor(vcpu));
 	lapic_set_lint(vcpu, 0, false);
@@ -259,17 +289,12 @@ static void writes_that_exit(void **state) {
 
 	(void)state;
 	for (u32 offset = 0; offset < 0x1000; offset++) {
-		lapic_lend(vcpu, &lent);
+		lend(vcpu);
 		lapic_virtual_write(vcpu, offset);
 	}
-	lapic_mmio_write(vcpu, SVR * 16, 4, 0x1ff);
-	lapic_mmio_write(vcpu, ESR * 16, 4, 0);
-	lapic_lend(vcpu, &lent);
-	page[LDR * 4] = 0x05000000;
-	lapic_virtual_write(vcpu, LDR * 16);
-	assert_int_equal(lapic_mmio_read(vcpu, LDR * 16, 4), 0x05000000);
-	assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
-	lapic_lend(vcpu, &lent);
+	assert_int_equal(set_msr(vcpu, SVR, 0x1ff), 0);
+	assert_int_equal(set_msr(vcpu, ESR, 0), 0);
+	lend(vcpu);
 	page[SELF * 4] = 5;
 	lapic_virtual_write(vcpu, SELF * 16);
 	assert_int_equal(atomic_load(&vcpu->lapic->errors) & 0x20, 0x20);
@@ -293,7 +318,7 @@ static void random_against_software(void **state) {
 		bool level = dice >> 32 & 1;
 		int expected;
 
-		lapic_lend(virtual, &lent);
+		lend(virtual);
 		switch (dice % 4) {
 		case 0:
 			post(virtual, vector, level);
@@ -313,7 +338,7 @@ static void random_against_software(void **state) {
 			delivered += expected >= 0;
 			break;
 		}
-		if (dice >> 50 & 1) lapic_lend(virtual, &lent);
+		if (dice >> 50 & 1) lend(virtual);
 		for (u32 n = 0; n < 8; n++) {
 			u32 waiting = (u32)(atomic_load(&virtual->lapic->irr[n / 2]) >> n % 2 * 32);
 
@@ -321,12 +346,13 @@ static void random_against_software(void **state) {
 			assert_int_equal(reg(IRR + n) | waiting,
 					 lapic_mmio_read(plain, (IRR + n) * 16, 4));
 		}
-		if (!(dice >> 51 & 15))
-			for (u32 n = TPR; n < ESR; n++)
-				assert_int_equal(lapic_mmio_read(virtual, n * 16, 4),
-						 n < ISR && n != TPR && n != PPR
-							 ? lapic_mmio_read(virtual, n * 16, 4)
-							 : lapic_mmio_read(plain, n * 16, 4));
+		if (!(dice >> 51 & 15)) {
+			assert_int_equal(msr(virtual, TPR), lapic_mmio_read(plain, TPR * 16, 4));
+			assert_int_equal(msr(virtual, PPR), lapic_mmio_read(plain, PPR * 16, 4));
+			for (u32 n = ISR; n < ESR; n++)
+				assert_int_equal(msr(virtual, n),
+						 lapic_mmio_read(plain, n * 16, 4));
+		}
 	}
 	assert_true(delivered > 1000 && exits > 100);
 	rig_destroy(vm);

@@ -185,7 +185,8 @@ static void hw_lend_apic(struct vcpu *vcpu) {
 	hw.lent++;
 }
 
-static struct backend fake_backend = {
+static const struct backend fake_backend = {
+	.lend_apic = hw_lend_apic,
 	.set_tsc_offset = hw_tsc_offset,
 	.reg = hw_reg,
 	.set_reg = hw_set_reg,
@@ -220,7 +221,6 @@ static int setup(void **state) {
 	v->rflags = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
 	irq = -1;
 	pv_kick = by_processor = false;
-	fake_backend.lend_apic = NULL;
 	kicks = clocks = inits = accepted = 0;
 	ended = VM_END_NONE;
 	during_window = NULL;
@@ -664,7 +664,7 @@ static void test_loop_looks_at_what_came_in_the_window(void **state) {
 /* A processor that delivers interrupts itself gets all but those that are not its own. */
 static void test_a_virtual_apic(void **state) {
 	(void)state;
-	fake_backend.lend_apic = hw_lend_apic;
+	v->lend = true;
 	irq = 0x41;
 	vcpu_request_self(v, REQ_EVENT);
 	assert_true(vcpu_prepare(v));
@@ -681,6 +681,11 @@ static void test_a_virtual_apic(void **state) {
 	inject_gp(v, 0);
 	assert_true(vcpu_prepare(v));
 	assert_int_equal(hw.nr_injected, 2);
+	assert_int_equal(hw.lent, 3);
+	/* There is nothing to lend. */
+	v->lend = false;
+	assert_true(vcpu_prepare(v));
+	assert_int_equal(hw.nr_injected, 3);
 	assert_int_equal(hw.lent, 3);
 }
 

@@ -18,6 +18,8 @@ static unsigned writes, modes, windows_closed, ended, written;
 static u32 at;
 static bool mode_x2apic, by_processor;
 static struct lapic_lent next;
+static u16 status_before;
+static u8 threshold;
 static struct lapic lapic;
 static struct vcpu vcpu;
 static struct vmx_vcpu arch;
@@ -48,14 +50,20 @@ bool irq_by_processor(struct vcpu *v) {
 	return by_processor;
 }
 
-void lapic_set_virtual(struct vcpu *v, void *p, bool delivers) {
+void lapic_set_virtual(struct vcpu *v, void *p, bool can_deliver) {
 	v->lapic->vapic = p;
-	v->lapic->delivers = delivers;
+	v->lapic->can_deliver = can_deliver;
 }
 
-void lapic_lend(struct vcpu *v, struct lapic_lent *out) {
-	(void)v;
-	*out = next;
+void lapic_lend(struct vcpu *v, struct lapic_lent *io) {
+	status_before = io->status;
+	*io = next;
+	v->lapic->lent = true;
+}
+
+u8 lapic_threshold(struct lapic *which) {
+	(void)which;
+	return threshold;
 }
 
 void lapic_virtual_eoi(struct vcpu *v, u8 vector) {
@@ -79,37 +87,43 @@ static int setup(void **state) {
 	vcpu.arch = &arch;
 	vcpu.lapic = &lapic;
 	arch.vapic = page;
-	lapic.mode = LAPIC_XAPIC;
+	lapic.delivers = true;
 	by_processor = true;
 	vmx_config.proc2 = PROC2_VID;
+	threshold = 0;
 	writes = modes = windows_closed = ended = written = 0;
 	return 0;
 }
 
 static void lend(void) {
 	writes = 0;
+	vcpu.lend = true;
 	vmx_lend_apic(&vcpu);
+	assert_int_equal(vcpu.lend, vcpu.l2 || lapic.delivers);
 }
 
 static void test_the_page_is_told_once(void **state) {
 	(void)state;
 	lend();
 	assert_ptr_equal(lapic.vapic, page);
-	assert_true(lapic.delivers);
+	assert_true(lapic.can_deliver);
 	setup(NULL);
 	vmx_config.proc2 = 0;
 	lend();
-	assert_false(lapic.delivers);
+	assert_false(lapic.can_deliver);
 }
 
 /* An interrupt costs one VMWRITE; what ends with an exit is written when it changes. */
 static void test_status_and_levels(void **state) {
 	(void)state;
+	lend(); /* and the mode */
 	next.status = 0x3171;
+	fields[VMCS_guest_interrupt_status] = 0x4243;
 	lend();
+	assert_int_equal(status_before, 0x4243); /* as the processor left it */
 	assert_int_equal(fields[VMCS_guest_interrupt_status], 0x3171);
 	assert_int_equal(writes, 1);
-	assert_int_equal(windows_closed, 1);
+	assert_int_equal(windows_closed, 2);
 	next.levels[1] = 0x42;
 	lend();
 	assert_int_equal(fields[VMCS_eoi_exits + 2], 0x42);
@@ -128,9 +142,8 @@ static void test_status_and_levels(void **state) {
 
 static void test_threshold(void **state) {
 	(void)state;
-	vmx_config.proc2 = 0;
-	next.threshold = 5;
-	next.status = 0x3171;
+	lapic.delivers = false;
+	threshold = 5;
 	lend();
 	assert_int_equal(fields[VMCS_tpr_threshold], 5);
 	assert_int_equal(writes, 1);
@@ -142,29 +155,24 @@ static void test_threshold(void **state) {
 
 static void test_modes(void **state) {
 	(void)state;
+	lapic.delivers = false;
 	lend();
 	assert_int_equal(modes, 0);
-	lapic.mode = LAPIC_X2APIC;
+	lapic.delivers = true;
 	lend();
 	lend();
 	assert_int_equal(modes, 1);
 	assert_true(mode_x2apic);
-	lapic.mode = LAPIC_DISABLED;
+	lapic.delivers = false;
 	lend();
 	assert_int_equal(modes, 2);
 	assert_false(mode_x2apic);
 }
 
-/* Without one, and while an L2 runs, the VMCS is not touched. */
-static void test_none_and_l2(void **state) {
+/* While an L2 runs, the VMCS is not touched. */
+static void test_l2(void **state) {
 	(void)state;
-	arch.vapic = NULL;
-	lend();
-	assert_int_equal(writes, 0);
-	assert_null(lapic.vapic);
-	setup(NULL);
 	vcpu.l2 = true;
-	lapic.mode = LAPIC_X2APIC;
 	lend();
 	assert_int_equal(writes + modes, 0);
 }
@@ -186,7 +194,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_status_and_levels, setup),
 		cmocka_unit_test_setup(test_threshold, setup),
 		cmocka_unit_test_setup(test_modes, setup),
-		cmocka_unit_test_setup(test_none_and_l2, setup),
+		cmocka_unit_test_setup(test_l2, setup),
 		cmocka_unit_test_setup(test_exits, setup),
 	};
 
