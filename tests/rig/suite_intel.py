@@ -30,13 +30,13 @@ def failure_is_noticed(t):
     noticed(t, bochs.SKYLAKE)
 
 
-def linux_test(name, model=bochs.SKYLAKE, whole=False, image=None, needs=()):
+def linux_test(name, model=bochs.SKYLAKE, whole=False, image=None, needs=(), words=""):
     @test(f"intel/linux-{name}", limit=600, needs=("build/gcc", "build/guest-files", *needs))
     def run(t):
         """To the shell and back; whole: the AMD machine's script there."""
         need_bochs(t)
         box = bochs.linux_guest(t.dir / "machine", cpu=model, memory=LINUX_MEMORY, limit=600,
-                                image=image)
+                                image=image, words=f"on-idle=poweroff {words}".rstrip())
         begin = time.monotonic()
         talk = box.spawn(t.log, t.deadline.left())
         try:
@@ -88,6 +88,7 @@ def vmx_options(t):
 
 for each_model in (bochs.SKYLAKE, bochs.ICELAKE, bochs.HASWELL):
     linux_test(f"1-cpu@{each_model}", each_model, whole=each_model == bochs.SKYLAKE)
+linux_test("no-options", words="vmx=-all,+preemption-timer")
 linux_test("debug-build", image=machine.BUILD / "debug" / "roost.elf", needs=("build/debug",))
 cannot("intel/linux-4-cpu", "four CPUs share one thread there: minutes to the shell")
 
