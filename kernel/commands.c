@@ -1,9 +1,9 @@
 /* The commands of the shell: one table, and what each does. docs/console.md describes them. */
 #include "boot/bootinfo.h"
 #include "kernel/backend.h"
+#include "kernel/host_io.h"
 #include "kernel/cpu.h"
 #include "kernel/guests.h"
-#include "kernel/host_io.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "kernel/power.h"
@@ -17,25 +17,18 @@
 #include "mm/gmem.h"
 #include "platform/gwalk.h"
 
-#define DUMP_MAX	4096u
-
 #define for_each_vm(vm) for (u32 vi_ = 0; ((vm) = guests_get(vi_)); vi_++)
 
 static const struct boot_info *boot;
 
-static const char *const states[] = {"created", "running", "paused", "stopped"};
-
-static int attach(const struct shell_args *args) {
-	host_io_attach(args->vm);
-	return 0;
+static void attach(const struct shell_args *args) {
+	shell_print("'%s' has the console now, until Ctrl-]\n", args->vm->name);
+	shell_attach(args->vm);
 }
 
-static int batch(const struct shell_args *args) {
-	shell_set_batch(!args->choice);
-	return 0;
-}
+static void batch(const struct shell_args *args) { shell_set_batch(!args->choice); }
 
-static int cpu_list(const struct shell_args *args __unused) {
+static void cpu_list(const struct shell_args *args __unused) {
 	struct cpu *cpu;
 
 	for_each_cpu(cpu) {
@@ -46,57 +39,50 @@ static int cpu_list(const struct shell_args *args __unused) {
 			shell_print("  vCPU %u of '%s'\n", cpu->queue[i]->id,
 				    cpu->queue[i]->vm->name);
 	}
-	return 0;
 }
 
-static int dump(const struct shell_args *args) {
+static void dump(const struct shell_args *args) {
 	u64 at = args->number[0], length = args->number[1];
 	u8 bytes[16];
 
-	if (length > DUMP_MAX) return shell_error(E_RANGE, "at most %u bytes", DUMP_MAX);
+	if (length > 4096) return shell_error("at most 4096 bytes");
 	for (u32 n; length; at += n, length -= n) {
 		char hex[3 * sizeof(bytes) + 1], ascii[sizeof(bytes) + 1];
 
 		n = (u32)min_u64(length, sizeof(bytes));
 		if (gmem_read(args->vm->gmem, at, bytes, n))
-			return shell_error(E_FAULT, "%lx is not RAM of '%s'", at, args->vm->name);
+			return shell_error("%lx is not RAM of '%s'", at, args->vm->name);
 		for (u32 i = 0; i < n; i++) {
 			snprintf(&hex[3 * i], 4, " %02x", bytes[i]);
 			ascii[i] = bytes[i] >= ' ' && bytes[i] < 0x7f ? (char)bytes[i] : '.';
 		}
 		shell_print("%016lx %-48s  %.*s\n", at, hex, (int)n, ascii);
 	}
-	return 0;
 }
 
-static int help(const struct shell_args *args) {
-	const struct command *c = commands;
+static void help(const struct shell_args *args) {
 	bool found = false;
 
-	for (; c < commands + nr_commands; c++) {
-		char usage[64];
-
+	for (const struct command *c = commands; c < commands + nr_commands; c++) {
 		if (strlen(c->name) < args->text.len ||
 		    memcmp(c->name, args->text.at, args->text.len))
 			continue;
 		found = true;
-		snprintf(usage, sizeof(usage), "%s %s", c->name, c->params);
-		shell_print("%-32s %s\n", usage, c->help);
+		shell_print("%-11s %-20s %s\n", c->name, c->params, c->help);
 	}
-	return found ? 0 : shell_error(E_NOENT, "there is no such command");
+	if (!found) shell_error("there is no such command");
 }
 
-static int show_log(const struct shell_args *args __unused) {
+static void show_log(const struct shell_args *args __unused) {
 	char part[1024];
 	u64 at = 0;
 
 	/* What comes meanwhile may go on for ever. */
 	for (u32 i = 0; i < LOG_SIZE / sizeof(part); i++)
 		log_show(SHOW_SHELL, part, log_read(&at, part, sizeof(part)));
-	return 0;
 }
 
-static int memory(const struct shell_args *args __unused) {
+static void memory(const struct shell_args *args __unused) {
 	struct frame_stats stats;
 	const struct vm *vm;
 
@@ -105,17 +91,14 @@ static int memory(const struct shell_args *args __unused) {
 	for (u32 i = 0; i <= FRAME_MAX_ORDER; i++)
 		if (stats.blocks[i])
 			shell_print("  %6lu free blocks of %lu KiB\n", stats.blocks[i], 4ul << i);
-	for_each_vm(vm) shell_print("vm %s: %lu KiB\n", vm->name, vm->gmem->nr_pages * 4);
-	return 0;
+	for_each_vm(vm)
+		shell_print("vm %s: %lu KiB, console %u KiB\n", vm->name, vm->gmem->nr_pages * 4,
+			    CONSOLE_SCROLLBACK >> 10);
 }
 
-static int modules(const struct shell_args *args __unused) {
-	static const char *const faults[] = {
-		[MODULE_OK] = "",
-		[MODULE_EMPTY] = ", unusable: empty",
-		[MODULE_OUTSIDE_RAM] = ", unusable: outside of the memory",
-		[MODULE_OVERLAP] = ", unusable: overlaps",
-	};
+static void modules(const struct shell_args *args __unused) {
+	/* By enum module_fault. */
+	static const char *const faults[] = {"", ": empty", ": outside of RAM", ": overlaps"};
 
 	for (u32 i = 0; i < boot->nr_modules; i++) {
 		const struct boot_module *m = &boot->module[i];
@@ -123,162 +106,183 @@ static int modules(const struct shell_args *args __unused) {
 		shell_print("%-24s %10lu bytes at %lx%s\n", m->name, m->end - m->start, m->start,
 			    faults[m->fault]);
 	}
-	return 0;
 }
 
-static int do_panic(const struct shell_args *args __unused) { panic("asked for at the console"); }
-
-static int poweroff(const struct shell_args *args __unused) {
-	power_off();
-	return 0;
+static void send(const struct shell_args *args) {
+	if (atomic_load(&args->vm->state) != VM_RUNNING)
+		return shell_error("'%s' does not run", args->vm->name);
+	u32 sent = console_send(args->vm, args->text.at, args->text.len);
+	if (sent < args->text.len || !console_send(args->vm, "\r", 1))
+		shell_error("it does not read: %u characters are on their way", sent);
 }
 
-static int reboot(const struct shell_args *args __unused) {
+enum { END_PANIC, END_POWEROFF, END_REBOOT };
+
+static void end(const struct shell_args *args) {
+	if (args->choice == END_PANIC) panic("asked for at the console");
+	if (args->choice == END_POWEROFF) power_off();
 	power_reboot();
-	return 0;
 }
 
-/* On the vCPU's CPU, so all that its guest has is saved where the back end finds it. */
-static int regs(const struct shell_args *args) {
-	static const char *const gprs[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-					   "r8",  "r9",	 "r10", "r11", "r12", "r13", "r14", "r15"};
-	static const char *const segs[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
-	static const char *const vregs[] = {
-		"cr0",	       "cr2",	"cr3",	      "cr4",	   "efer",	  "dr6",
-		"dr7",	       "gdtr",	"gdtr.limit", "idtr",	   "idtr.limit",  "star",
-		"lstar",       "cstar", "sfmask",     "kernel_gs", "sysenter_cs", "sysenter_sp",
-		"sysenter_ip", "pat",	"tsc_aux",    "debugctl",  "xcr0"};
+/* On the vCPU's CPU: all that its guest has is where the back end finds it. */
+static void regs(const struct shell_args *args) {
+	struct text names = text_of(
+		"rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 cr0 cr2 cr3 cr4 "
+		"efer "
+		"dr6 dr7 gdtr gdtr.limit idtr idtr.limit star lstar cstar sfmask kernel_gs "
+		"sysenter_cs "
+		"sysenter_sp sysenter_ip pat tsc_aux debugctl xcr0 es cs ss ds fs gs ldtr tr");
+	struct text word;
 	struct vcpu *vcpu = args->vcpu;
-	struct segment s;
 
-	shell_print("%-11s %016lx  rflags %lx%s\n", "rip", vcpu->rip, vcpu->rflags,
+	shell_print("%-11s %016lx  rflags %lx%s", "rip", vcpu->rip, vcpu->rflags,
 		    vcpu->l2 ? ", in a guest of the guest" : "");
-	for (u32 i = 0; i < NR_GPRS; i++)
-		shell_print("%-11s %016lx%s", gprs[i], vcpu->gpr[i], i % 2 ? "\n" : "  ");
-	for (u32 i = 0; i < NR_SEGS; i++) {
+	for (u32 i = 0; i < NR_GPRS + NR_VREGS && text_next_word(&names, &word); i++)
+		shell_print("%s%-11.*s %016lx", i % 2 ? "  " : "\n", (int)word.len, word.at,
+			    i < NR_GPRS ? vcpu->gpr[i] : vcpu_reg(vcpu, i - NR_GPRS));
+	for (u32 i = 0; i < NR_SEGS && text_next_word(&names, &word); i++) {
+		struct segment s;
+
 		vcpu_segment(vcpu, i, &s);
-		shell_print("%-11s %04x base %016lx limit %08x attributes %04x\n", segs[i],
-			    s.selector, s.base, s.limit, s.attr);
+		shell_print("\n%-11.*s %04x base %016lx limit %08x attributes %04x", (int)word.len,
+			    word.at, s.selector, s.base, s.limit, s.attr);
 	}
-	for (u32 i = 0; i < NR_VREGS; i++)
-		shell_print("%-11s %016lx%s", vregs[i], vcpu_reg(vcpu, i),
-			    i % 2 || i == NR_VREGS - 1 ? "\n" : "  ");
-	return 0;
+	shell_print("\n");
 }
 
-/* Exits a second since the last time, of `seen` exits then. */
-static u64 rate(const struct vcpu *vcpu, u64 count, u64 seen) {
-	u64 ticks = time_tsc() - max_u64(vcpu->exits_seen_tsc, vcpu->vm->boot_tsc);
+/* Counts by reason, and how many a second since this was shown last. */
+static void show_exits(struct vcpu *vcpu) {
+	u64 hz = tsc_khz * 1000, all = 0, all_new = 0;
+	u64 ticks = time_tsc() - max_u64(vcpu->exits_seen_tsc, vcpu->vm->boot_tsc) + 1;
 
-	return mul_div(count - seen, tsc_khz * 1000, ticks | 1);
-}
-
-/* Counts by reason, of one vCPU of the VM or of all. */
-static void show_exits(const struct vm *vm, const struct vcpu *only) {
-	u32 from = only ? only->id : 0, to = only ? from + 1 : vm->nr_vcpus;
-
-	for (u32 i = from; i < to; i++) {
-		const struct vcpu *vcpu = vm->vcpus[i];
-		u64 count = 0, seen = 0;
-
-		for (u32 reason = 0; reason < backend->nr_exits; reason++) {
-			count += vcpu->exit_counts[reason];
-			seen += vcpu->exits_seen[reason];
-		}
-		shell_print("vm %s, vCPU %u: %lu exits, %lu/s\n", vm->name, i, count,
-			    rate(vcpu, count, seen));
-	}
 	for (u32 reason = 0; reason < backend->nr_exits; reason++) {
-		u64 count = 0, per_second = 0;
+		u64 count = vcpu->exit_counts[reason], new = count - vcpu->exits_seen[reason];
 
-		for (u32 i = from; i < to; i++) {
-			struct vcpu *vcpu = vm->vcpus[i];
-			u64 now = vcpu->exit_counts[reason];
-
-			count += now;
-			per_second += rate(vcpu, now, vcpu->exits_seen[reason]);
-			vcpu->exits_seen[reason] = now;
-		}
+		all += count;
+		all_new += new;
+		vcpu->exits_seen[reason] = count;
 		if (count)
-			shell_print("%12lu %9lu/s  %s\n", count, per_second,
+			shell_print("%12lu %9lu/s  %s\n", count, mul_div(new, hz, ticks),
 				    backend->exits[reason].name);
 	}
-	for (u32 i = from; i < to; i++) vm->vcpus[i]->exits_seen_tsc = time_tsc();
+	shell_print("%12lu %9lu/s  vm %s, vCPU %u\n", all, mul_div(all_new, hz, ticks),
+		    vcpu->vm->name, vcpu->id);
+	vcpu->exits_seen_tsc = time_tsc();
 }
 
-static int stat(const struct shell_args *args) {
+static void stat(const struct shell_args *args) {
 	const struct vm *vm;
+	struct vcpu *vcpu;
 
 	for_each_vm(vm)
-		if (!args->vm || args->vm == vm) show_exits(vm, args->vcpu);
-	return 0;
+		for_each_vcpu(vcpu, vm)
+			if ((!args->vm || args->vm == vm) && (!args->vcpu || args->vcpu == vcpu))
+				show_exits(vcpu);
 }
 
-static int translate(const struct shell_args *args) {
+static void translate(const struct shell_args *args) {
 	u64 gva = args->number[0], gpa, hpa = 0;
 	struct gwalk walk;
 	struct fault fault;
 	unsigned shift;
 
 	gwalk_init(&walk, args->vcpu);
-	if (!gva_canonical(&walk, gva, 1)) return shell_error(E_RANGE, "not canonical");
+	if (!gva_canonical(&walk, gva, 1)) return shell_error("not canonical");
 	int err = gwalk_translate(&walk, gva, ACCESS_READ | ACCESS_IMPLICIT, &gpa, &fault);
 	if (err == E_FAULT)
-		return shell_error(err, "exception %u, error code %x, address %lx", fault.vector,
+		return shell_error("exception %u, error code %x, address %lx", fault.vector,
 				   fault.error, fault.address);
-	if (err) return err;
+	if (err) return shell_error("other vCPUs change its page tables");
 	bool ram = gmem_find(args->vm->gmem, gpa, &hpa, &shift);
 	shell_print("%lx is guest physical %lx, ", gva, gpa);
 	shell_print(ram ? "host physical %lx\n" : "no RAM\n", hpa);
-	return 0;
 }
 
-static int version(const struct shell_args *args __unused) {
+static void version(const struct shell_args *args __unused) {
 	shell_print("Roost " ROOST_VERSION ", %s, %u CPUs\n", backend ? backend->name : "no guests",
 		    nr_cpus);
-	return 0;
 }
 
-static int vm_list(const struct shell_args *args __unused) {
-	const struct vm *vm;
-
-	for_each_vm(vm)
-		shell_print("%-16s %-8s %2u vCPUs %s\n", vm->name, states[atomic_load(&vm->state)],
-			    vm->nr_vcpus, vm->stop_reason);
-	return 0;
-}
-
-static int vm_show(const struct shell_args *args) {
+static void vm_list(const struct shell_args *args) {
 	static const char *const mp_states[] = {"running", "halted", "waits for a start-up IPI"};
-	const struct vm *vm = args->vm;
 	const struct vcpu *vcpu;
+	struct vm *vm;
 
-	shell_print("%s: %s, %lu KiB, %u vCPUs %s\n", vm->name, states[atomic_load(&vm->state)],
-		    vm->gmem->nr_pages * 4, vm->nr_vcpus, vm->stop_reason);
-	for_each_vcpu(vcpu, vm)
-		shell_print("  vCPU %u: CPU %u, %s\n", vcpu->id, vcpu->cpu,
-			    mp_states[atomic_load(&vcpu->mp_state)]);
+	for_each_vm(vm) {
+		if (args->vm && args->vm != vm) continue;
+		shell_print("%-16s %-8s %2u vCPUs %8lu KiB %s\n", vm->name,
+			    guest_states[guests_state(vm)], vm->nr_vcpus, vm->gmem->nr_pages * 4,
+			    vm->stop_reason);
+		if (!args->vm) continue;
+		for_each_vcpu(vcpu, vm)
+			shell_print("  vCPU %u: CPU %u, %s\n", vcpu->id, vcpu->cpu,
+				    mp_states[atomic_load(&vcpu->mp_state)]);
+	}
+}
+
+/* Makes one, or does to one what the command's number says. */
+static void vm_do(const struct shell_args *args) {
+	struct guest_error error;
+	int err = args->vm ? guests_do(args->vm, args->choice, &error)
+			   : guests_create(args->word, args->text, &error);
+
+	if (err) shell_error("%s", error.text);
+}
+
+/* The pages written, as the words of the log that are not 0: the first page's address, 64 bits. */
+static int take_log(struct gmem *gm) {
+	const struct gmem_slot *last = &gm->slots[gm->nr_slots - 1];
+	u64 word, written = 0, lines = 0, end = (last->gpa + last->size) >> PAGE_SHIFT;
+
+	for (u64 gfn = 0; gfn < end; gfn += 64) {
+		int err = gmem_log_take(gm, gfn, 64, &word);
+
+		if (err) return err;
+		if (word && lines++ < 256) shell_print("%012lx %016lx\n", gfn << PAGE_SHIFT, word);
+		for (; word; word &= word - 1) written++;
+	}
+	shell_print("%lu of %lu pages written\n", written, gm->nr_pages);
 	return 0;
+}
+
+static void vm_dirty(const struct shell_args *args) {
+	static int (*const what[])(struct gmem * gm) = {gmem_log_start, take_log, gmem_log_stop};
+	int err = what[args->choice](args->vm->gmem);
+	struct vcpu *vcpu;
+
+	/* What the vCPUs remember of the tables is old (mm/gmem.h). */
+	for_each_vcpu(vcpu, args->vm) vcpu_request(vcpu, REQ_TLB_FLUSH);
+	if (err) shell_error(err == E_BUSY ? "not in this state" : "not enough memory");
 }
 
 const struct command commands[] = {
-	{"attach", "VM", "give the VM the console; Ctrl-] gives it back", attach, 0},
-	{"batch", "on|off", "no prompt and no echo; each command ends in ok or error", batch, 0},
-	{"cpu list", "", "the CPUs in use and the vCPUs on each", cpu_list, 0},
-	{"dump", "VM ADDRESS LENGTH", "guest physical memory", dump, 0},
-	{"help", "[COMMAND]", "this list, or the part that begins like that", help, 0},
-	{"log", "", "Roost's last messages", show_log, 0},
-	{"memory", "", "how much there is, the free blocks by size, the VMs' shares", memory, 0},
-	{"modules", "", "what the boot loader brought", modules, 0},
-	{"panic", "", "stop with a report, to see one", do_panic, COMMAND_DANGEROUS},
-	{"poweroff", "", "switch the machine off", poweroff, COMMAND_DANGEROUS},
-	{"reboot", "", "restart the machine", reboot, COMMAND_DANGEROUS},
-	{"regs", "VM VCPU", "the registers of a vCPU", regs, COMMAND_ON_VCPU},
-	{"stat", "[VM] [VCPU]", "exits by reason, and a second since last time", stat, 0},
-	{"translate", "VM VCPU ADDRESS", "a guest linear address", translate, COMMAND_ON_VCPU},
-	{"version", "", "of Roost, and what runs the guests", version, 0},
-	{"vm list", "", "the VMs and their states", vm_list, 0},
-	{"vm show", "VM", "one VM and its vCPUs", vm_show, 0},
+	{"attach", "VM", "give the VM the console; Ctrl-] gives it back", attach, 0, 0},
+	{"batch", "on|off", "no prompt and no echo; each command ends in ok or error", batch, 0, 0},
+	{"cpu list", "", "the CPUs in use and the vCPUs on each", cpu_list, 0, 0},
+	{"dump", "VM ADDRESS LENGTH", "guest physical memory", dump, 0, 0},
+	{"help", "[COMMAND]", "this list, or the part that begins like that", help, 0, 0},
+	{"log", "", "Roost's last messages", show_log, 0, 0},
+	{"memory", "", "total and free, by size of block; the VMs' shares", memory, 0, 0},
+	{"modules", "", "what the boot loader brought", modules, 0, 0},
+	{"panic", "", "stop with a report, to see one", end, COMMAND_ASKS, END_PANIC},
+	{"poweroff", "", "switch the machine off", end, COMMAND_ASKS, END_POWEROFF},
+	{"reboot", "", "restart the machine", end, COMMAND_ASKS, END_REBOOT},
+	{"regs", "VM VCPU", "the registers of a vCPU", regs, COMMAND_ON_VCPU, 0},
+	{"send", "VM TEXT", "types a line at the VM's console", send, 0, 0},
+	{"stat", "[VM] [VCPU]", "exits by reason, and a second since last time", stat, 0, 0},
+	{"translate", "VM VCPU ADDRESS", "a guest linear address", translate, COMMAND_ON_VCPU, 0},
+	{"version", "", "of Roost, and what runs the guests", version, 0, 0},
+	{"vm create", "NAME TEXT", "a VM, from key=value words as in roost.conf", vm_do, 0, 0},
+	{"vm destroy", "VM", "give all its memory back", vm_do, COMMAND_ASKS, GUEST_DESTROY},
+	{"vm dirty", "VM on|get|off", "which pages are written", vm_dirty, 0, 0},
+	{"vm list", "", "the VMs and their states", vm_list, 0, 0},
+	{"vm pause", "VM", "its vCPUs stand still, its clocks go on", vm_do, 0, GUEST_PAUSE},
+	{"vm reset", "VM", "as its reset button does", vm_do, COMMAND_ASKS, GUEST_RESET},
+	{"vm resume", "VM", "after a pause", vm_do, 0, GUEST_RESUME},
+	{"vm show", "VM", "one VM and its vCPUs", vm_list, 0, 0},
+	{"vm shutdown", "VM", "press its power button", vm_do, 0, GUEST_SHUTDOWN},
+	{"vm start", "VM", "from the beginning", vm_do, 0, GUEST_START},
+	{"vm stop", "VM", "switch it off", vm_do, COMMAND_ASKS, GUEST_STOP},
 };
 const u32 nr_commands = ARRAY_SIZE(commands);
 

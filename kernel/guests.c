@@ -82,6 +82,8 @@ struct vm *guests_get(u32 index) {
 	return index < nr_guests ? &guests[index]->vm : NULL;
 }
 
+bool guests_any(void) { return nr_live; }
+
 static struct guest *guest_of(struct vm *vm) { return container_of(vm, struct guest, vm); }
 
 struct vm *guests_find(struct text name) {
@@ -113,9 +115,9 @@ bool guest_input(struct vm *vm, u8 byte) {
 	return atomic_load(&vm->state) == VM_RUNNING && uart_rx(&vm->platform->uart, byte);
 }
 
-static void console_tx(void *ctx, u8 byte) { host_io_guest_output(ctx, byte); }
+static void uart_sends(void *ctx, u8 byte) { console_output(ctx, byte); }
 
-static void console_room(void *ctx) { host_io_guest_room(ctx); }
+static void uart_has_room(void *ctx) { console_room(ctx); }
 
 /* ---- making a VM ---- */
 
@@ -123,6 +125,7 @@ static void destroy(struct guest *g) {
 	struct vm *vm = &g->vm;
 
 	platform_destroy(vm);
+	console_destroy(vm);
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *vcpu = vm->vcpus[i];
 
@@ -210,9 +213,9 @@ static int build(struct guest *g) {
 	struct platform_options options = {
 		.memory = g->config.memory,
 		.debug_exit = g->config.debug_exit,
-		.console = {.tx = console_tx, .room = console_room, .ctx = vm},
+		.console = {.tx = uart_sends, .room = uart_has_room, .ctx = vm},
 	};
-	int err = add_memory(g);
+	int err = add_memory(g) ?: console_create(vm);
 
 	if (!err) err = build_model(g);
 	options.phys_bits = g->model.phys_bits;
@@ -427,7 +430,7 @@ static void report_end(struct vm *vm) {
 static void idle(void) {
 	if (on_idle == IDLE_POWEROFF) power_off();
 	if (on_idle == IDLE_REBOOT) power_reboot();
-	host_io_attach(NULL);
+	console_attach(NULL);
 }
 
 static void all_ended(void) {
@@ -456,7 +459,7 @@ static void reap(struct timer *work) {
 
 /* No vCPU of it runs, and none will again. */
 static void bury(struct guest *g) {
-	host_io_forget(&g->vm);
+	console_forget(&g->vm);
 	platform_reset(&g->vm); /* stops every timer */
 	sched_quiet_begin(&g->quiet);
 	g->work.fn = reap;
@@ -664,7 +667,7 @@ static void start_all(void) {
 		}
 		log_info("vm %s: started, %lu MiB, %u vCPUs", g->vm.name, g->config.memory >> 20,
 			 g->vm.nr_vcpus);
-		if (!started++) host_io_attach(&g->vm);
+		if (!started++) console_attach(&g->vm);
 	}
 	if (!nr_live) all_ended();
 }

@@ -33,6 +33,9 @@ struct guest_error {
 /* The i-th VM, NULL past the last. The numbers of others change when one is destroyed. */
 struct vm *guests_get(u32 index);
 
+/* True while one runs or is paused. */
+bool guests_any(void);
+
 /* NULL: there is none of this name. */
 struct vm *guests_find(struct text name);
 

@@ -1,7 +1,7 @@
 /*
- * Consoles and input. Serial line and screen are shared by Roost's messages, the attached guest and
- * the shell: messages are whole lines, so the worst that can happen is a message between two lines
- * of a guest.
+ * Consoles, input, and who has them: the shell or a guest. Serial line and screen are shared by
+ * Roost's messages, the attached guest and the shell: messages are whole lines, so the worst that
+ * can happen is a message between two lines of a guest.
  */
 #include "kernel/host_io.h"
 
@@ -22,6 +22,7 @@
 #include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/x86.h"
+#include "mm/frame.h"
 
 #define COM1	     0x3f8
 #define COM1_IRQ     4
@@ -38,7 +39,7 @@ static struct vm *_Atomic attached;
 static _Atomic u32 shell_on; /* id of the CPU to which the shell and its state belong */
 static u16 port;
 
-/* Typed faster than the guest reads. */
+/* Typed faster than it is worked on. */
 static u8 input[INPUT_SIZE];
 static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
@@ -80,34 +81,121 @@ void host_consoles_late(const struct boot_info *boot, const struct acpi_info *ac
 			 boot->fb.height, boot->fb.bpp);
 }
 
-/* Hands waiting bytes to the attached guest as far as its UART has room. */
-static void feed(struct vm *vm) {
-	spin_lock(&input_lock);
-	while (input_head != input_tail && guest_input(vm, input[input_tail % INPUT_SIZE]))
-		input_tail++;
-	spin_unlock(&input_lock);
+/* ---- the guests' consoles ---- */
+
+int console_create(struct vm *vm) {
+	vm->console.scrollback = page_alloc(CONSOLE_SCROLLBACK);
+	return vm->console.scrollback ? 0 : E_NOMEM;
 }
 
-static void on_byte(u8 byte) {
+void console_forget(struct vm *vm) {
+	if (vm == atomic_load(&attached)) console_attach(NULL);
+}
+
+void console_destroy(struct vm *vm) {
+	if (vm->console.scrollback) page_free(vm->console.scrollback, CONSOLE_SCROLLBACK);
+	vm->console.scrollback = NULL;
+}
+
+/* The oldest line that is whole, and all behind it. */
+static void show_scrollback(const struct vm_console *c) {
+	u64 at = c->written > CONSOLE_SCROLLBACK ? c->written - CONSOLE_SCROLLBACK : 0;
+
+	while (at && at < c->written && c->scrollback[at++ % CONSOLE_SCROLLBACK] != '\n') continue;
+	while (at < c->written) {
+		u64 begin = at % CONSOLE_SCROLLBACK;
+		u64 len = min_u64(c->written - at, CONSOLE_SCROLLBACK - begin);
+
+		log_show(SHOW_GUEST, &c->scrollback[begin], len);
+		at += len;
+	}
+}
+
+void console_attach(struct vm *vm) {
+	if (vm) {
+		/* What it writes meanwhile comes behind. */
+		spin_guard(&vm->console.lock);
+		show_scrollback(&vm->console);
+		vm->console.line_len = 0;
+		atomic_store(&attached, vm);
+	} else {
+		atomic_store(&attached, NULL);
+	}
+	host_io_wake();
+}
+
+/* Moves what waits to the UART as far as that has room. */
+static void feed(struct vm *vm) {
+	struct vm_console *c = &vm->console;
+
+	spin_guard(&c->lock);
+	while (c->head != c->tail && guest_input(vm, c->input[c->tail % CONSOLE_INPUT])) c->tail++;
+}
+
+u32 console_send(struct vm *vm, const char *text, size_t len) {
+	struct vm_console *c = &vm->console;
+	u32 n = 0;
+
+	spin_lock(&c->lock);
+	for (; n < len && c->head - c->tail < CONSOLE_INPUT; n++)
+		c->input[c->head++ % CONSOLE_INPUT] = (u8)text[n];
+	spin_unlock(&c->lock);
+	feed(vm);
+	return n;
+}
+
+static bool console_input(u8 byte) {
 	struct vm *vm = atomic_load(&attached);
 
-	if (vm && byte == DETACH) {
-		host_io_attach(NULL);
+	if (!vm) return false;
+	/* Without room the guest does not read, and the byte is lost, as on a real line. */
+	if (byte == DETACH)
+		console_attach(NULL);
+	else
+		console_send(vm, (const char *)&byte, 1);
+	return true;
+}
+
+void console_room(struct vm *vm) {
+	if (vm->console.head != vm->console.tail) feed(vm);
+}
+
+void console_output(struct vm *vm, u8 byte) {
+	struct vm_console *c = &vm->console;
+	char text[VM_NAME_MAX + sizeof(c->line) + 4], out = (char)byte;
+
+	/* Two vCPUs may write to the port at once. */
+	spin_guard(&c->lock);
+	c->scrollback[c->written++ % CONSOLE_SCROLLBACK] = out;
+	if (vm == atomic_load(&attached)) {
+		log_show(SHOW_GUEST, &out, 1);
 		return;
 	}
+	if (byte != '\n' && byte != '\r' && c->line_len < sizeof(c->line))
+		c->line[c->line_len++] = out;
+	if (byte != '\n' && c->line_len < sizeof(c->line)) return;
+	int len = snprintf(text, sizeof(text), "[%s] %.*s\n", vm->name, (int)c->line_len, c->line);
+	log_show(SHOW_MESSAGE, text, (size_t)len);
+	c->line_len = 0;
+}
+
+/* ---- input ---- */
+
+/* Bytes wait here for the shell, and behind those also what belongs to a guest. */
+static void on_byte(u8 byte) {
+	if (input_head == input_tail && console_input(byte)) return;
 	spin_lock(&input_lock);
 	/* Full: nobody reads; what comes now is lost, as on a real line. */
 	if (input_head - input_tail < INPUT_SIZE) input[input_head++ % INPUT_SIZE] = byte;
 	spin_unlock(&input_lock);
-	if (vm) feed(vm);
+	host_io_wake();
 }
 
 void host_io_wake(void) { sched_look(cpus[atomic_load(&shell_on)]); }
 
-/* The next byte for the shell. */
 static bool next_byte(u8 *byte) {
 	spin_guard(&input_lock);
-	if (atomic_load(&attached) || input_head == input_tail) return false;
+	if (input_head == input_tail) return false;
 	*byte = input[input_tail++ % INPUT_SIZE];
 	return true;
 }
@@ -118,7 +206,8 @@ void host_io_run(void) {
 
 	if (atomic_load_explicit(&shell_on, memory_order_acquire) != me) return;
 	shell_continue();
-	while (shell_cpu() == me && !serial_busy() && next_byte(&byte)) shell_input(byte);
+	while (shell_cpu() == me && (atomic_load(&attached) || !serial_busy()) && next_byte(&byte))
+		if (!console_input(byte)) shell_input(byte);
 	if (shell_cpu() != me) {
 		atomic_store(&shell_on, shell_cpu());
 		host_io_wake();
@@ -127,24 +216,13 @@ void host_io_run(void) {
 	}
 }
 
-void host_io_guest_room(struct vm *vm) {
-	if (vm == atomic_load_explicit(&attached, memory_order_relaxed) && input_head != input_tail)
-		feed(vm);
-}
-
-static void look(void) {
-	if (!atomic_load(&attached) && input_head != input_tail) host_io_wake();
-}
-
 static void on_serial(void) {
 	serial_poll(on_byte);
-	look();
+	/* It may be output that the shell waits for. */
+	if (input_head != input_tail) host_io_wake();
 }
 
-static void on_keyboard(void) {
-	ps2_poll(on_byte);
-	look();
-}
+static void on_keyboard(void) { ps2_poll(on_byte); }
 
 static void on_poll(struct timer *timer) {
 	on_serial();
@@ -174,38 +252,4 @@ void host_io_init(const struct acpi_info *acpi) {
 	log_info("the console's input has no interrupt: polled");
 	timer_init(&poll_timer, on_poll, cpus[0]->id);
 	on_poll(&poll_timer);
-}
-
-void host_io_attach(struct vm *vm) {
-	spin_lock(&input_lock);
-	input_tail = input_head;
-	atomic_store(&attached, vm);
-	spin_unlock(&input_lock);
-	host_io_wake();
-}
-
-void host_io_forget(struct vm *vm) {
-	if (vm == atomic_load(&attached)) host_io_attach(NULL);
-}
-
-void host_io_guest_output(struct vm *vm, u8 byte) {
-	char c = (char)byte;
-
-	if (vm == atomic_load_explicit(&attached, memory_order_relaxed)) {
-		log_show(SHOW_GUEST, &c, 1);
-		return;
-	}
-	/* Two vCPUs may write to the port at once. */
-	spin_lock(&vm->lock);
-	if (byte != '\n' && byte != '\r' && vm->line_len < sizeof(vm->line))
-		vm->line[vm->line_len++] = c;
-	if (byte == '\n' || vm->line_len == sizeof(vm->line)) {
-		char text[VM_NAME_MAX + sizeof(vm->line) + 4];
-		int len = snprintf(text, sizeof(text), "[%s] %.*s\n", vm->name, (int)vm->line_len,
-				   vm->line);
-
-		log_show(SHOW_MESSAGE, text, (size_t)len);
-		vm->line_len = 0;
-	}
-	spin_unlock(&vm->lock);
 }

@@ -28,17 +28,22 @@ void host_io_init(const struct acpi_info *acpi);
 void host_io_run(void);
 void host_io_wake(void);
 
-/* Where received bytes go: the VM's UART, or Roost's own shell when vm is NULL. */
-void host_io_attach(struct vm *vm);
+/* A VM's buffers. create: 0 or E_NOMEM. forget: it is about to go. destroy: nobody uses it. */
+int console_create(struct vm *vm) __must_check;
+void console_forget(struct vm *vm);
+void console_destroy(struct vm *vm);
 
-/* The VM is about to go: nothing here may know it any more. */
-void host_io_forget(struct vm *vm);
+/* Gives the VM the console, and shows what it wrote last; NULL: to the shell. */
+void console_attach(struct vm *vm);
+
+/* Types at any VM's console: how many bytes there was room for. */
+u32 console_send(struct vm *vm, const char *text, size_t len);
 
 /*
  * A byte that a guest's UART sent. The attached VM's go out as they are; lines of others are
  * gathered and shown whole, behind the VM's name. Any CPU.
  */
-void host_io_guest_output(struct vm *vm, u8 byte);
+void console_output(struct vm *vm, u8 byte);
 
 /* The VM's UART can take input again. Any CPU. */
-void host_io_guest_room(struct vm *vm);
+void console_room(struct vm *vm);

@@ -95,8 +95,6 @@ static void switch_to(struct cpu *cpu, struct vcpu *vcpu) {
 }
 
 static void run(struct cpu *cpu, struct vcpu *vcpu) {
-	/* In this order: a vCPU that is added meanwhile is counted, or sets it again. */
-	set_resched(cpu, false);
 	bool shared = __atomic_load_n(&cpu->nr_queue, __ATOMIC_SEQ_CST) > 1;
 	if (shared) timer_arm(&cpu->slice, time_tsc() + ns_to_tsc(SLICE_NS));
 	switch_to(cpu, vcpu);
@@ -140,6 +138,8 @@ void sched_loop(void) {
 		cpu_irq_window();
 		cpu_pass();
 		timers_run();
+		/* In this order: what others want from here on sets it again. */
+		set_resched(cpu, false);
 		host_io_run();
 		vcpu = pick(cpu);
 		if (vcpu)

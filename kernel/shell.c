@@ -6,6 +6,7 @@
  */
 #include "kernel/shell.h"
 
+#include "kernel/host_io.h"
 #include "kernel/cpu.h"
 #include "kernel/guests.h"
 #include "kernel/log.h"
@@ -20,7 +21,6 @@
 #define NR_HISTORY   16u
 #define PROMPT	     "roost> "
 #define QUESTION     "guests are there; really? (y/n) "
-#define WORD(text)   (int)(text).len, (text).at
 
 struct line {
 	char at[SHELL_LINE_MAX];
@@ -35,9 +35,10 @@ static u8 escape;	   /* 0, ESC, or '[' within a sequence */
 static u8 argument;	   /* the first digit of that sequence */
 static u8 previous;	   /* byte of input */
 static bool batch, report; /* the latter when the command began */
-static bool asking;	   /* the line is the answer whether to run `asked` */
+static bool failed;
+static bool asking; /* the line is the answer whether to run `asked` */
 static struct line asked;
-static char message[160];
+static struct vm *next_owner; /* of the console, after the command */
 
 static const struct command *waiting; /* to be run by another CPU */
 static struct shell_args args;
@@ -54,14 +55,12 @@ void shell_print(const char *fmt, ...) {
 	if (len > 0) show(text, min_u64((u64)len, sizeof(text) - 1));
 }
 
-int shell_error(int error, const char *fmt, ...) {
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(message, sizeof(message), fmt, ap);
-	va_end(ap);
-	return error;
+void shell_fail(void) {
+	show("\n", 1);
+	failed = true;
 }
+
+void shell_attach(struct vm *vm) { next_owner = vm; }
 
 void shell_set_batch(bool on) { batch = on; }
 
@@ -80,67 +79,54 @@ static bool same(struct text a, struct text b) { return a.len == b.len && begins
 
 /* The command whose name the text begins with, and the text behind it in *rest. */
 static const struct command *find(struct text text, struct text *rest) {
-	for (u32 i = 0; i < nr_commands; i++) {
-		struct text name = text_of(commands[i].name), want, got;
+	for (const struct command *c = commands; c < commands + nr_commands; c++) {
+		struct text name = text_of(c->name), want, got;
 		bool found = true;
 
 		*rest = text;
 		while (found && text_next_word(&name, &want))
 			found = text_next_word(rest, &got) && same(got, want);
-		if (found) return &commands[i];
+		if (found) return c;
 	}
 	return NULL;
 }
 
-static int parse_vm(struct text word) {
-	for (u32 i = 0; (args.vm = guests_get(i)); i++)
-		if (text_is(word, args.vm->name)) return 0;
-	return shell_error(E_NOENT, "there is no VM '%.*s'", WORD(word));
-}
-
-static int parse_number(struct text word, u64 *value) {
+static void parse_number(struct text word, u64 *value) {
 	int err = text_to_size(word, value);
 
-	if (!err) return 0;
-	return shell_error(err, "'%.*s' is %s", WORD(word),
-			   err == E_RANGE ? "too large" : "no number");
+	if (err)
+		shell_error("'%.*s' is %s", TEXT_QUOTE(word),
+			    err == E_RANGE ? "too large" : "no number");
 }
 
-static int parse_vcpu(struct text word) {
-	u64 id;
-	int err = parse_number(word, &id);
+/* One parameter of this kind. What has a | in it is a choice. */
+static void parse_one(struct text kind, struct text word) {
+	struct text one, rest;
+	u64 id = 0;
 
-	if (err) return err;
-	if (id >= args.vm->nr_vcpus)
-		return shell_error(E_NOENT, "the vCPUs of '%s' are 0 to %u", args.vm->name,
-				   args.vm->nr_vcpus - 1);
-	args.vcpu = args.vm->vcpus[id];
-	return 0;
-}
-
-static int parse_choice(struct text words, struct text word) {
-	struct text rest = words, one;
-
-	for (args.choice = 0; rest.len; args.choice++) {
-		text_split(rest, '|', &one, &rest);
-		if (same(one, word)) return 0;
-	}
-	return shell_error(E_INVAL, "'%.*s' is none of %.*s", WORD(word), WORD(words));
-}
-
-static bool is_choice(struct text kind) {
-	struct text before, after;
-
-	return text_split(kind, '|', &before, &after);
-}
-
-static int parse_one(struct text kind, struct text word) {
-	if (text_is(kind, "VM")) return parse_vm(word);
-	if (text_is(kind, "VCPU")) return parse_vcpu(word);
-	if (is_choice(kind)) return parse_choice(kind, word);
 	args.word = word;
-	if (text_is(kind, "NAME")) return 0;
-	return parse_number(word, &args.number[args.nr_numbers++]);
+	if (text_is(kind, "NAME")) {
+		return;
+	} else if (text_is(kind, "VM")) {
+		args.vm = guests_find(word);
+		if (!args.vm)
+			shell_error("there is no VM '%.*s'", TEXT_QUOTE(word));
+		else if (guests_state(args.vm) == GUEST_DYING)
+			shell_error("'%s' is being destroyed", args.vm->name);
+	} else if (text_is(kind, "VCPU")) {
+		parse_number(word, &id);
+		args.vcpu = id < args.vm->nr_vcpus ? args.vm->vcpus[id] : NULL;
+		if (!args.vcpu)
+			shell_error("the vCPUs of '%s' are 0 to %u", args.vm->name,
+				    args.vm->nr_vcpus - 1);
+	} else if (!text_split(kind, '|', &one, &rest)) {
+		parse_number(word, &args.number[args.nr_numbers++]);
+	} else {
+		for (args.choice = 0; !same(one, word) && rest.len; args.choice++)
+			text_split(rest, '|', &one, &rest);
+		if (!same(one, word))
+			shell_error("'%.*s' is none of %.*s", TEXT_QUOTE(word), TEXT_QUOTE(kind));
+	}
 }
 
 /* Takes the next kind of parameter, without its brackets, off the front of *params. */
@@ -151,112 +137,78 @@ static bool next_kind(struct text *params, struct text *kind, bool *optional) {
 	return true;
 }
 
-static int parse(const struct command *command, struct text rest) {
+static void parse(const struct command *command, struct text rest) {
 	struct text params = text_of(command->params), kind, word;
 	bool optional, missing = false;
-	int err = 0;
 
-	args = (struct shell_args){0};
-	while (!err && !missing && next_kind(&params, &kind, &optional)) {
+	args = (struct shell_args){.choice = command->number};
+	while (!failed && !missing && next_kind(&params, &kind, &optional)) {
 		if (text_is(kind, "TEXT") || text_is(kind, "COMMAND")) {
 			word = args.text = text_trim(rest);
 			rest.len = 0;
 		} else if (text_next_word(&rest, &word)) {
-			err = parse_one(kind, word);
+			parse_one(kind, word);
 		}
 		missing = !word.len && !optional;
 	}
-	if (err || (!missing && !text_trim(rest).len)) return err;
-	return shell_error(E_INVAL, "usage: %s%s%s", command->name, command->params[0] ? " " : "",
-			   command->params);
+	if (!failed && (missing || text_trim(rest).len))
+		shell_error("usage: %s%s%s", command->name, command->params[0] ? " " : "",
+			    command->params);
 }
 
 /* ---- commands ---- */
 
-static const char *meaning(int error) {
-	static const char *const meanings[] = {
-		[-E_INVAL] = "that value is not possible",
-		[-E_NOMEM] = "not enough memory",
-		[-E_NOENT] = "there is no such thing",
-		[-E_EXIST] = "it is there already",
-		[-E_RANGE] = "outside of what is allowed",
-		[-E_BUSY] = "not possible in this state",
-		[-E_TIMEOUT] = "it did not happen in time",
-		[-E_NOSUPP] = "this machine cannot do it",
-		[-E_FORMAT] = "the format is not known",
-		[-E_TRUNC] = "the data are incomplete",
-		[-E_FAULT] = "that address is not mapped",
-	};
-
-	return -error < (int)ARRAY_SIZE(meanings) ? meanings[-error] : "failed";
-}
-
-static void finish(int error) {
-	if (error)
-		shell_print("error: %s\n", message[0] ? message : meaning(error));
-	else if (report || batch)
-		shell_print("ok\n");
+static void finish(void) {
+	if (!failed && (report || batch)) shell_print("ok\n");
 	line.len = cursor = 0;
-}
-
-static bool guests_there(void) {
-	for (u32 i = 0; guests_get(i); i++) {
-		u32 state = atomic_load(&guests_get(i)->state);
-
-		if (state == VM_RUNNING || state == VM_PAUSED) return true;
-	}
-	return false;
+	if (next_owner) console_attach(next_owner);
+	next_owner = NULL;
 }
 
 /* What the parameters point into stays as it is until finish(). */
 static void run(const struct line *from, bool sure) {
-	struct text rest;
-	const struct command *command = find(text_of_line(from), &rest);
-	int err;
+	struct text text = text_of_line(from), rest;
+	const struct command *command = find(text, &rest);
 
 	if (command)
-		err = parse(command, rest);
+		parse(command, rest);
 	else
-		err = shell_error(E_NOENT, "unknown command '%.*s'; 'help' lists them",
-				  WORD(text_of_line(from)));
-	if (!err && (command->flags & COMMAND_DANGEROUS) && !sure && !batch && guests_there()) {
+		shell_error("unknown command '%.*s'; 'help' lists them", TEXT_QUOTE(text));
+	if (failed) {
+		finish();
+	} else if ((command->flags & COMMAND_ASKS) && !sure && !batch && guests_any()) {
 		asking = true;
 		asked = *from;
 		line.len = cursor = 0;
-	} else if (!err && (command->flags & COMMAND_ON_VCPU) && args.vcpu->cpu != this_cpu()->id) {
-		waiting = command;
 	} else {
-		finish(err ?: command->run(&args));
+		waiting = command;
+		shell_continue();
 	}
 }
 
-u32 shell_cpu(void) { return waiting ? args.vcpu->cpu : 0; }
+u32 shell_cpu(void) { return waiting && (waiting->flags & COMMAND_ON_VCPU) ? args.vcpu->cpu : 0; }
 
 void shell_continue(void) {
-	const struct command *command = waiting;
-
-	if (!command) return;
+	if (!waiting || shell_cpu() != this_cpu()->id) return;
+	waiting->run(&args);
+	finish();
 	waiting = NULL;
-	finish(command->run(&args));
 }
 
 static void enter(void) {
-	bool sure = asking &&
-		    (text_is(text_of_line(&line), "y") || text_is(text_of_line(&line), "yes"));
+	struct text text = text_of_line(&line);
+	bool answer = asking, yes = text_is(text, "y") || text_is(text, "yes");
 
 	if (!batch) show("\n", 1);
-	message[0] = 0;
 	report = batch;
-	if (too_long) {
-		finish(shell_error(E_RANGE, "a line has at most %u characters",
-				   SHELL_LINE_MAX - 1));
-	} else if (asking) {
-		asking = false;
-		if (sure)
-			run(&asked, true);
-		else
-			finish(shell_error(E_BUSY, "not done"));
-	} else if (text_trim(text_of_line(&line)).len) {
+	failed = asking = false;
+	if (too_long) shell_error("a line has at most %u characters", SHELL_LINE_MAX - 1);
+	if (answer && !yes) shell_error("not done");
+	if (failed) {
+		finish();
+	} else if (answer) {
+		run(&asked, true);
+	} else if (text_trim(text).len) {
 		history[newest++ % NR_HISTORY] = line;
 		run(&line, false);
 	} else {
@@ -306,108 +258,87 @@ static void look_at(u32 which) {
 	edit(0, line.len, history[which % NR_HISTORY].at, history[which % NR_HISTORY].len);
 }
 
-static void erase_word(void) {
-	u32 from = cursor;
-
-	while (from && line.at[from - 1] == ' ') from--;
-	while (from && line.at[from - 1] != ' ') from--;
-	edit(from, cursor, "", 0);
-}
-
 /* ---- completion ---- */
 
-struct completion {
-	struct text typed;  /* the beginning of a word, or of a command's name */
-	struct text common; /* what all that fit begin with */
-	u32 count;
-	bool list;
-};
+static struct text typed;  /* the beginning of a word, or of a command's name */
+static struct text common; /* what all that fit begin with */
+static u32 fitting;
+static bool listing;
 
-static void offer(struct completion *c, struct text word) {
+static void offer(struct text word) {
 	size_t n = 0;
 
-	if (!begins(word, c->typed)) return;
-	if (c->list) shell_print("%.*s\n", WORD(word));
-	if (!c->count++) c->common = word;
-	while (n < c->common.len && n < word.len && word.at[n] == c->common.at[n]) n++;
-	c->common.len = n;
+	if (!begins(word, typed)) return;
+	if (listing) shell_print("%.*s\n", TEXT_QUOTE(word));
+	if (!fitting++) common = word;
+	while (n < common.len && n < word.len && word.at[n] == common.at[n]) n++;
+	common.len = n;
 }
 
-static void offer_commands(struct completion *c, struct text typed) {
-	c->typed = typed;
-	for (u32 i = 0; i < nr_commands; i++) offer(c, text_of(commands[i].name));
-}
-
-static void offer_values(struct completion *c, struct text kind) {
-	bool more = is_choice(kind);
-	struct text one;
-
-	for (u32 i = 0; text_is(kind, "VM") && guests_get(i); i++)
-		offer(c, text_of(guests_get(i)->name));
-	while (more) {
-		more = text_split(kind, '|', &one, &kind);
-		offer(c, one);
-	}
+static void offer_commands(u32 from) {
+	typed = (struct text){line.at + from, cursor - from};
+	for (u32 i = 0; i < nr_commands; i++) offer(text_of(commands[i].name));
 }
 
 /* Offers what could stand before the cursor. */
-static void offer_all(struct completion *c) {
-	struct text kind = {0}, params, rest, word;
+static void offer_all(void) {
+	struct text kind, params, rest, word;
 	u32 begin = 0, from = cursor;
-	bool optional;
+	bool optional, more;
 
+	fitting = 0;
 	while (begin < cursor && line.at[begin] == ' ') begin++;
 	while (from > begin && line.at[from - 1] != ' ') from--;
 	const struct command *command = find((struct text){line.at, from}, &rest);
 	if (!command) {
-		offer_commands(c, (struct text){line.at + begin, cursor - begin});
+		offer_commands(begin);
 		return;
 	}
-	c->typed = (struct text){line.at + from, cursor - from};
 	params = text_of(command->params);
 	do {
 		if (!next_kind(&params, &kind, &optional)) return;
-		if (text_is(kind, "TEXT")) return;
 		if (text_is(kind, "COMMAND")) {
-			if (rest.len) from = (u32)(text_trim(rest).at - line.at);
-			offer_commands(c, (struct text){line.at + from, cursor - from});
+			offer_commands(rest.len ? (u32)(text_trim(rest).at - line.at) : from);
 			return;
 		}
 	} while (text_next_word(&rest, &word));
-	offer_values(c, kind);
+	typed = (struct text){line.at + from, cursor - from};
+	for (u32 i = 0; text_is(kind, "VM") && guests_get(i); i++)
+		offer(text_of(guests_get(i)->name));
+	more = text_split(kind, '|', &word, &rest);
+	while (more) {
+		more = text_split(kind, '|', &word, &kind);
+		offer(word);
+	}
 }
 
 static void complete(void) {
-	struct completion c = {0};
-
-	offer_all(&c);
-	size_t more = c.common.len - c.typed.len;
-	if (!c.count) return;
-	if (more) edit(cursor, cursor, c.common.at + c.typed.len, (u32)more);
-	if (c.count == 1) edit(cursor, cursor, " ", 1);
-	if (more || c.count == 1) return;
+	listing = false;
+	offer_all();
+	u32 more = fitting ? (u32)(common.len - typed.len) : 0;
+	if (more) edit(cursor, cursor, common.at + typed.len, more);
+	if (fitting == 1) edit(cursor, cursor, " ", 1);
+	if (more || fitting < 2) return;
 	show("\n", 1);
-	c = (struct completion){.list = true};
-	offer_all(&c);
+	listing = true;
+	offer_all();
 }
 
 /* ---- input ---- */
 
 /* A key of a VT100 as the control character that does the same (ECMA-48 5.4). */
 static u8 key_of(u8 final) {
-	static const u8 keys[][3] = {
-		{'A', 0, CTRL('P')},   {'B', 0, CTRL('N')},   {'C', 0, CTRL('F')},
-		{'D', 0, CTRL('B')},   {'F', 0, CTRL('E')},   {'H', 0, CTRL('A')},
-		{'~', '1', CTRL('A')}, {'~', '3', CTRL('D')}, {'~', '4', CTRL('E')},
-		{'~', '7', CTRL('A')}, {'~', '8', CTRL('E')},
-	};
+	static const char keys[] = "APBNCFDBFEHA1A3D4E7A8E";
+	char name = (char)(final == '~' ? argument : argument ? 0 : final);
 
-	for (u32 i = 0; i < ARRAY_SIZE(keys); i++)
-		if (keys[i][0] == final && keys[i][1] == argument) return keys[i][2];
+	for (u32 i = 0; keys[i]; i += 2)
+		if (keys[i] == name) return CTRL((u8)keys[i + 1]);
 	return 0;
 }
 
 static void key(u8 byte) {
+	u32 from = cursor;
+
 	switch (byte) {
 	case CTRL('A'): move_to(0); break;
 	case CTRL('B'): move_to(cursor - (cursor > 0)); break;
@@ -425,7 +356,11 @@ static void key(u8 byte) {
 	case CTRL('N'): look_at(shown + 1); break;
 	case CTRL('P'): look_at(shown - 1); break;
 	case CTRL('U'): edit(0, cursor, "", 0); break;
-	case CTRL('W'): erase_word(); break;
+	case CTRL('W'):
+		while (from && line.at[from - 1] == ' ') from--;
+		while (from && line.at[from - 1] != ' ') from--;
+		edit(from, cursor, "", 0);
+		break;
 	case '\t':
 		if (batch)
 			edit(cursor, cursor, " ", 1);
@@ -439,7 +374,8 @@ static void key(u8 byte) {
 }
 
 void shell_input(u8 byte) {
-	u8 before = previous, state = escape;
+	bool second = byte == '\n' && previous == '\r';
+	u8 state = escape;
 
 	shell_prompt();
 	previous = byte;
@@ -454,9 +390,7 @@ void shell_input(u8 byte) {
 		escape = 0;
 		if (state == '[')
 			key(key_of(byte));
-		else if (!state && byte == '\n' && before != '\r')
-			key('\r');
-		else if (!state && byte != '\n')
-			key(byte);
+		else if (!state && !second)
+			key(byte == '\n' ? '\r' : byte);
 	}
 }

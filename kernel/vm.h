@@ -26,6 +26,20 @@ enum vm_end {
 	VM_END_STOP, /* from outside */
 };
 
+#define CONSOLE_SCROLLBACK 65536u
+#define CONSOLE_INPUT	   4096u
+
+/* Its serial line (kernel/host_io.c). */
+struct vm_console {
+	struct spinlock lock; /* guards the rest */
+	char *scrollback;     /* the last bytes that it wrote */
+	u64 written;	      /* ever */
+	char line[80];	      /* of what it writes while it is not attached */
+	u32 line_len;
+	u32 head, tail; /* of what waits to be read by it; modulo 2^32 */
+	u8 input[CONSOLE_INPUT];
+};
+
 struct vm {
 	char name[VM_NAME_MAX];
 	u32 id;
@@ -41,8 +55,7 @@ struct vm {
 	u32 stop_vcpu;	      /* whose stop_reason it is */
 	char stop_reason[160];
 	struct spinlock lock; /* guards state changes, end and stop_reason */
-	char line[80];	      /* serial output, without the console, until a line is full */
-	u32 line_len;
+	struct vm_console console;
 	u64 boot_tsc; /* host TSC when the VM was started or reset */
 };
 

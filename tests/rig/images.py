@@ -38,6 +38,26 @@ def random_bytes(seed, size=65536):
 DEBUG_EXIT = b"\xb8\x00\x00\x00\x00\x66\xba\xf4\x00\xef\xf4"  # mov $0, %eax; mov $0xf4, %dx; out; hlt
 
 
+def echo():
+    """Sends back what comes on COM1, LF behind each CR; `~` is the debug exit, and `!` is written to
+    the first byte at 2 MiB, too. With interrupts on: Bochs 2.7 sees the host's late while a guest has
+    them off, and its serial line overruns."""
+    return elf32(b"\xfb"                      # sti
+                 b"\x66\xba\xfd\x03"          # 1: mov $0x3fd, %dx
+                 b"\xec\xa8\x01"              # in (%dx), %al; test $1, %al
+                 b"\x74\xf7"                  # jz 1b
+                 b"\x66\xba\xf8\x03"          # mov $0x3f8, %dx
+                 b"\xec\x3c\x7e"              # in (%dx), %al; cmp $'~', %al
+                 b"\x74\x13"                  # je 3f
+                 b"\x3c\x21\x75\x05"          # cmp $'!', %al; jne 2f
+                 b"\xa2\x00\x00\x20\x00"      # mov %al, 0x200000
+                 b"\xee\x3c\x0d"              # 2: out %al, (%dx); cmp $'\\r', %al
+                 b"\x75\xe0"                  # jne 1b
+                 b"\xb0\x0a\xee"              # mov $'\\n', %al; out %al, (%dx)
+                 b"\xeb\xdb" +                # jmp 1b
+                 DEBUG_EXIT)                  # 3:
+
+
 def touch_all(write):
     """A word every 20 KiB of the 4 GiB that 32 bits reach is read, or written above 512 MiB, then the
     debug exit."""

@@ -17,19 +17,13 @@ MAX_FILE_LINES = 800
 VECTOR_STATE = r"f?xsave\w*|f?xrstor\w*|fxrstor\w*|fn?init|ldmxcsr|stmxcsr|emms|fnclex|fild\w*"
 VECTOR_OWNERS = r"^(fpu_\w+|svm_load|svm_put)$"
 
-# Parts of a whole that is tested as one, whose callers come with later features: the dirty log,
-# devices on PCI, and a command that presses the power button.
-UNUSED_YET = {"pt_merge", "pci_add", "pmio_power_button", "shadow_forget", "shadow_forget_all",
-              "gmem_log_start", "gmem_log_stop", "gmem_log_take"}
+# Parts of a whole that is tested as one, whose callers come with later features: merging pages, and
+# devices on PCI.
+UNUSED_YET = {"pt_merge", "pci_add", "shadow_forget", "shadow_forget_all"}
 
 
 def digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-# The console's commands for VMs.
-UNUSED_YET |= {"guests_find", "guests_create", "guests_do", "guests_state", "config_parse_words",
-               "guest_states", "ops"}
 
 
 def image_sources():

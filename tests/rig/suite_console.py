@@ -4,6 +4,7 @@ import re
 import time
 
 import bochs
+import images
 import machine
 import pexpect
 from guests import guest_image, need_bochs, test_guest
@@ -29,8 +30,9 @@ class Console:
         return self.talk.match
 
     def begin(self, detach=False):
-        """Batch mode, from the prompt; detach: from a guest that has the console."""
+        """Batch mode, from the prompt; detach: from a guest, once it said this."""
         if detach:
+            self.expect(detach, "the guest")
             self.talk.send(DETACH)
         self.expect("roost> ", "the prompt")
         self.talk.send("batch on\r")
@@ -47,7 +49,7 @@ class Console:
                 return lines, None
             if line.startswith("error: "):
                 return lines, line[7:]
-            if not line.startswith("["):
+            if line and not line.startswith("["):
                 lines.append(line)
 
     def command(self, line):
@@ -106,7 +108,7 @@ def commands(t, cpu):
     """Each command that only looks, and what it refuses, with a VM that has ended."""
 
     def script(c):
-        everything = c.shows("help", r"^attach VM +\S", r"^vm show VM +\S", r"^stat \[VM\] \[VCPU\] ")
+        everything = c.shows("help", r"^attach +VM +\S", r"^vm show +VM +\S", r"^stat +\[VM\] \[VCPU\] ")
         names = re.findall(r"^([a-z]+(?: [a-z]+)?)(?= )", everything, re.MULTILINE)
         t.check(names == sorted(names) and len(names) > 15, f"{names} are not sorted")
         c.shows("help vm", r"\Avm \w+.*\n(vm .*\n)+\Z")
@@ -114,15 +116,17 @@ def commands(t, cpu):
         c.shows("version", r"\ARoost \d\S*, (SVM|VMX), 2 CPUs\n\Z")
         c.shows("cpu list", r"^CPU 0: APIC id 0, 0 vCPUs, \d+ interrupts$", r"^CPU 1: APIC id 1, ")
         text = c.shows("memory", r"\A\d+ KiB, \d+ KiB free$", r"^ +\d+ free blocks of \d+ KiB$",
-                       r"^vm test: 65536 KiB$")
+                       r"^vm test: 65536 KiB, console 64 KiB$")
         free = int(re.search(r"(\d+) KiB free", text).group(1))
         blocks = re.findall(r"(\d+) free blocks of (\d+) KiB", text)
         t.check(sum(int(n) * int(size) for n, size in blocks) == free, "the blocks are not all")
         c.shows("modules", r"^guest\.elf +\d+ bytes at [0-9a-f]+$", r"^roost\.conf +\d+ bytes")
-        c.shows("vm list", r"\Atest +stopped +1 vCPUs *\n\Z")
-        c.shows("vm show test", r"^test: stopped, 65536 KiB, 1 vCPUs", r"^  vCPU 0: CPU 0, \w+$")
-        c.shows("stat", r"^vm test, vCPU 0: [1-9]\d* exits, \d+/s$", r"^ +[1-9]\d* +\d+/s  \S+")
-        c.shows("stat test 0", r"^vm test, vCPU 0: [1-9]\d* exits, 0/s$")
+        c.shows("vm list", r"\Atest +stopped +1 vCPUs +65536 KiB *\n\Z")
+        c.shows("vm show test", r"^test +stopped ", r"^  vCPU 0: CPU 0, \w+$")
+        text = c.shows("stat", r"^ +[1-9]\d* +\d+/s  vm test, vCPU 0$")
+        counts = [int(x) for x in re.findall(r"^ +(\d+)", text, re.MULTILINE)]
+        t.check(len(counts) > 1 and sum(counts[:-1]) == counts[-1], f"{text} is not its own sum")
+        c.shows("stat test 0", rf"^ +{counts[-1]} +0/s  vm test, vCPU 0$")
         c.shows("regs test 0", r"^rip +[0-9a-f]{16}  rflags \w+", r"^rax .* rcx ", r"^cr3 +[0-9a-f]{16}",
                 r"^cs +\w{4} base [0-9a-f]{16} limit \w{8} attributes \w{4}$")
         c.shows("dump test 0x100000 20", r"\A0000000000100000 ( \w\w){16}  .{16}\n"
@@ -151,6 +155,176 @@ def commands(t, cpu):
 
     box = ended_guest(t, cpu, host_cpus=2)
     run_with(t, box, script)
+
+
+def echo_guests(t, cpu, names, **kwargs):
+    """A machine with guests that send back what they get."""
+    config = "".join(machine.guest_config(name, kernel="echo", memory="4M", debug_exit="yes")
+                     for name in names)
+    return test_guest(t, guest_image("hello"), cpu=cpu, config=config, **kwargs,
+                      extra=[("echo", images.echo())], words="on-idle=shell")
+
+
+@on_machines("attach")
+def attach(t, cpu):
+    """Three guests that send back what they get: each has what was sent to it, and nothing else."""
+
+    def script(c):
+        c.wrong("send nobody x", "there is no VM 'nobody'")
+        c.wrong("send one", "usage: send VM TEXT")
+        for name in ("one", "two", "three"):
+            c.talk.send(f"send {name}  for {name}  alone \r")
+            c.expect(rf"^ok\r\n\[{name}\] for {name}  alone\r\n", "the line of a guest")
+        for name in ("one", "two", "three"):
+            c.talk.send(f"attach {name}\r")
+            c.expect(rf"^'{name}' has the console now, until Ctrl-\]\r\nok\r\n", "attach")
+            c.expect(rf"^for {name}  alone\r\n", "what it wrote before")
+            # What is behind the command belongs to the guest, and Ctrl-] only leads back.
+            c.talk.send(f"typed at {name}")
+            c.expect(rf"typed at {name}", "the echo")
+            c.talk.send(DETACH)
+            c.command("version")
+        c.talk.send("attach one\rat once" + DETACH + "version\r")
+        c.expect(r"has the console now.*\r\nok\r\nfor one  alone\r\ntyped at one", "the scrollback")
+        c.expect(r"Roost \d.*\r\nok\r\n", "a command at once behind Ctrl-]")
+        # The others' lines come whole, behind their names.
+        c.talk.send("attach one\r")
+        c.expect(r"typed at oneat once", "the scrollback")
+        c.talk.send(DETACH + "send two to two\r")
+        c.expect(r"\[two\] to two\r\n", "the line of another guest")
+        c.talk.send("send one ~\r")
+        c.expect(r"vm one: debug exit 0", "the end of one guest")
+        c.wrong("send one again", "'one' does not run")
+        c.shows("vm list", r"^one +stopped", r"^two +running")
+        c.talk.send("attach one\r")
+        c.expect(r"typed at oneat once", "the scrollback of a guest that has ended")
+        c.talk.send("lost" + DETACH)
+        c.wrong("send two " + "x" * 300, "a line has at most .*")
+        c.shows("memory", "^vm one: 4096 KiB, console 64 KiB$")
+
+    run_with(t, echo_guests(t, cpu, ("one", "two", "three")), script, detach="three: started")
+
+
+@on_machines("vms")
+def vms(t, cpu):
+    """VMs that are made, started, paused, reset, stopped and destroyed beside one that goes on, and
+    each command at the wrong time."""
+
+    def state(c, name, wanted):
+        """Waits for what was asked for to have happened."""
+        text = ""
+        for _ in range(100):
+            text = c.command("vm list")
+            if re.search(rf"^{name} +{wanted} ", text, re.MULTILINE):
+                return
+            time.sleep(0.1)
+        t.check(False, f"{name} does not come to be {wanted}: {text}")
+
+    def alive(c, name, word):
+        c.talk.send(f"send {name} {word}\r")
+        c.expect(rf"\[{name}\] {word}\r\n", f"the echo of {name}")
+
+    def gone(c, name):
+        for _ in range(100):
+            if name not in c.command("vm list"):
+                return
+            time.sleep(0.1)
+        t.check(False, f"{name} is still there")
+
+    def free(c):
+        return int(re.search(r"(\d+) KiB free", c.command("memory")).group(1))
+
+    def script(c):
+        before = free(c)
+        for _ in range(2):
+            c.command("vm create new kernel=echo memory=4M debug-exit=yes")
+            state(c, "new", "created")
+            c.wrong("vm create new kernel=echo", "there is a VM new already")
+            c.wrong("vm pause new", "vm new is created and cannot be paused")
+            c.wrong("vm resume new", "vm new is created and cannot be resumed")
+            c.wrong("send new x", "'new' does not run")
+            c.command("vm start new")
+            state(c, "new", "running")
+            c.wrong("vm start new", "vm new is running and cannot be started")
+            alive(c, "new", "first")
+            c.command("vm pause new")
+            state(c, "new", "paused")
+            c.shows("regs new 0", r"^rip +00000000001000\w\w  rflags ")
+            c.shows("translate new 0 0x100000", r"^100000 is guest physical 100000, host physical ")
+            c.command("vm resume new")
+            alive(c, "new", "second")
+            c.command("vm shutdown new")
+            alive(c, "new", "third")
+            c.command("vm reset new")
+            state(c, "new", "running")
+            alive(c, "new", "fourth")
+            c.command("vm stop new")
+            state(c, "new", "stopped")
+            c.wrong("vm stop new", "vm new is stopped and cannot be stopped")
+            c.command("vm start new")
+            alive(c, "new", "fifth")
+            alive(c, "one", "here")
+            c.command("vm destroy new")
+            gone(c, "new")
+            for what in ("start", "destroy", "show", "dirty"):
+                c.wrong(f"vm {what} new" + " get" * (what == "dirty"), "there is no VM 'new'")
+            t.sub("memory comes back", free(c) == before, f"{free(c)} KiB instead of {before} are free")
+        c.wrong("vm create x", "usage: vm create NAME TEXT")
+        c.wrong("vm create x kernel=nothing", r".*nothing.*")
+        c.wrong("vm create x kernel=echo memory=900G", r".*memory.*")
+        c.wrong("vm create .* " + "kernel=echo " * 15, r".+")
+        c.wrong("vm dirty one get", "not in this state")
+        c.command("vm dirty one on")
+        c.wrong("vm dirty one on", "not in this state")
+        c.wrong("vm dirty one maybe", "'maybe' is none of .*")
+        c.command("vm dirty one get")
+        c.shows("vm dirty one get", r"\A0 of 1024 pages written\n\Z")
+        c.talk.send("send one !\r")
+        c.expect(r"\[one\] !", "the echo")
+        c.shows("vm dirty one get", r"\A000000200000 0000000000000001\n1 of 1024 pages written\n\Z")
+        c.command("vm dirty one off")
+        # Interactive again, what loses something asks.
+        c.talk.send("batch off\r")
+        c.expect("roost> ", "the prompt")
+        for line in ("vm destroy one", "vm stop one", "vm reset one", "reboot", "panic"):
+            c.talk.send(line + "\r")
+            c.expect(r"really\? \(y/n\) ", f"the question of `{line}`")
+            c.talk.send("n\r")
+            c.expect(r"error: not done\r\nroost> ", "its answer")
+        c.talk.send("vm stop one\r")
+        c.expect(r"really\? \(y/n\) ", "the question")
+        c.talk.send("yes\r")
+        c.expect(r"vm one: switched off", "the end of the guest")
+        c.talk.send("vm destroy o\t\r")
+        c.expect(r"vm one: destroyed", "the end of the VM")
+
+    run_with(t, echo_guests(t, cpu, ("one",), memory=160 << 20), script, detach="one: started")
+
+
+@test("console/scrollback", limit=150, needs=LINUX)
+def scrollback(t):
+    """The last 64 KiB of a guest, from the beginning of a line, and nothing twice or missing."""
+    box = machine.linux_guest(t.dir / "machine", memory=256 << 20, words="on-idle=shell")
+
+    def script(c):
+        c.expect("guest# ", "the guest's prompt")
+        c.talk.send("stty -echo; seq 1 14000\r")
+        c.begin("\n14000\r\n.*guest# ")
+        c.talk.send("attach guest\r")
+        c.expect(r"has the console now.*\r\nok\r\n([\s\S]*\n14000\r\n)", "the scrollback")
+        text = c.talk.match.group(1)
+        numbers = [int(x) for x in text.split()]
+        t.check(numbers == list(range(numbers[0], 14001)), "numbers are missing")
+        t.check(65536 - 200 < len(text) <= 65536, f"{len(text)} bytes are shown")
+        c.expect("guest# ", "the guest's prompt")
+        c.talk.send("echo al''ive\r")
+        c.expect("alive", "the guest")
+
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        script(Console(t, talk))
+    finally:
+        box.kill()
 
 
 @on_machines("bad-bytes")
@@ -209,10 +383,10 @@ def running_guest(t):
             c.wrong(f"translate guest {vcpu} 0xfffffffffffff000", "exception 14, error code 0, .*")
         c.shows("vm list", r"^guest +running +2 vCPUs")
         c.shows("cpu list", r"^CPU 1: APIC id 1, 1 vCPUs, .*\n  vCPU 1 of 'guest'$")
-        c.shows("stat guest", "^vm guest, vCPU 1: ")
+        c.shows("stat guest", "  vm guest, vCPU 1$")
         time.sleep(1)
-        rates = c.shows("stat guest", r"^vm guest, vCPU 0: \d+ exits, [1-9]\d*/s")
-        t.note(re.search(r"vCPU 0: .*", rates).group(0))
+        rates = c.shows("stat guest 0", r"\d+ +[1-9]\d*/s  vm guest, vCPU 0$")
+        t.note(rates.splitlines()[-1])
         talk.send("attach guest\r")
         c.expect(r"ok\r\n", "attach")
         talk.send("\recho al''ive\r")

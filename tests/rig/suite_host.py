@@ -178,7 +178,7 @@ def check_panic(t, cpu):
         shell.expect("roost> ", "Roost's shell")
         talk.send("panic\r")
         for line in (r"PANIC on CPU 0: asked for at the console", r"stack from [0-9a-f]{16}:",
-                     r"  [0-9a-f]{16} shell_input\+0x[0-9a-f]+", r"  [0-9a-f]{16} sched_loop\+0x",
+                     r"  [0-9a-f]{16} host_io_run\+0x[0-9a-f]+", r"  [0-9a-f]{16} sched_loop\+0x",
                      r"Roost has stopped"):
             found = talk.expect([line, pexpect.EOF, pexpect.TIMEOUT], timeout=15)
             t.check(found == 0, f"the report has no line like {line}")

@@ -211,19 +211,26 @@ bool sched_quiet_over(struct quiet *q) {
 	return quiet;
 }
 
-void host_io_attach(struct vm *vm) { attaches += vm != NULL; }
+int console_create(struct vm *vm) {
+	(void)vm;
+	return 0;
+}
 
-void host_io_forget(struct vm *vm) {
+void console_destroy(struct vm *vm) { (void)vm; }
+
+void console_attach(struct vm *vm) { attaches += vm != NULL; }
+
+void console_forget(struct vm *vm) {
 	assert_non_null(vm);
 	forgotten++;
 }
 
-void host_io_guest_output(struct vm *vm, u8 byte) {
+void console_output(struct vm *vm, u8 byte) {
 	(void)vm;
 	(void)byte;
 }
 
-void host_io_guest_room(struct vm *vm) { (void)vm; }
+void console_room(struct vm *vm) { (void)vm; }
 
 bool uart_rx(struct uart *uart, u8 byte) {
 	(void)uart;
