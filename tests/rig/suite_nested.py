@@ -5,7 +5,7 @@ import re
 
 import machine
 from guests import MODELS, RIG_WORDS, Shell, guest_image, test_guest
-from harness import test
+from harness import Failure, test
 from suite_linux import copy_data, files_and_processes, no_complaints, script
 
 INITRD = machine.BUILD / "nested" / "initrd.img"
@@ -17,42 +17,60 @@ def nested_files(t):
     t.make(f"BUILD={machine.BUILD}", "nested-files")
 
 
-def kvm_machine(t, words, cpus=1, options=()):
+def kvm_machine(t, words, cpus=1, initrd=INITRD, memory=L1_MEMORY):
     """Roost with a Linux that loads KVM and does as these words say: tools/nested/job."""
-    return machine.linux_guest(t.dir / "machine", initrd=INITRD, cpu=machine.MAX, cpus=cpus,
+    return machine.linux_guest(t.dir / "machine", initrd=initrd, cpu=machine.MAX, cpus=cpus,
                                cmdline=f"{machine.GUEST_CMDLINE} job=nested {words}",
-                               memory=L1_MEMORY, options=options)
+                               memory=memory, options=["-rtc", "base=utc"])
 
 
-def kvm_test(name, npt, cpus, limit):
+def kvm_session(t, box, cpus, npt, qemu):
+    """Debian's kernel as L2 to its shell, the same script as one level below, power-off."""
+    import pexpect
+
+    talk = box.spawn(t.log, t.deadline.left())
+    sh = Shell(t, talk)
+    sh.expect(rf"L1: KVM 0 npt {'NY'[npt]}", "the modules of KVM")
+    if not qemu:
+        sh.expect(rf"monitor: {cpus} vCPUs", "the machine monitor")
+    sh.begin()
+    script(sh, t, cpus, mib=8)
+    talk.sendline("poweroff")
+    if not qemu:
+        sh.expect("monitor: the guest has powered off", "L2's end")
+    sh.expect("L1: monitor 0\r?\n", "the monitor's end")
+    rest = talk.expect([r"\[[ \d.]+\] reboot: Power down", pexpect.EOF])
+    t.check(rest == 0, f"L1 does not power off: {talk.before[-200:]}")
+    said = talk.before.strip()
+    t.check(not said, f"L1's kernel complains: {said[:200]}")
+    talk.expect(pexpect.EOF)
+    t.check(box.wait(30) == 0, "the run did not end cleanly")
+
+
+def kvm_test(name, npt, cpus, limit, qemu=False):
     @test(f"nested/{name}@max", limit=limit, cores=0, needs=("build/gcc", "build/nested-files"))
     def run(t):
-        """Debian's kernel as L2 to its shell, the same script as one level below, power-off."""
-        import pexpect
-
-        box = kvm_machine(t, f"kvm=npt={npt} l2-cpus={cpus}", cpus, ["-rtc", "base=utc"])
-        talk = box.spawn(t.log, t.deadline.left())
-        try:
-            sh = Shell(t, talk)
-            sh.expect(rf"L1: KVM 0 npt {'NY'[npt]}", "the modules of KVM")
-            sh.expect(rf"monitor: {cpus} vCPUs", "the machine monitor")
-            sh.begin()
-            script(sh, t, cpus, mib=8)
-            talk.sendline("poweroff")
-            sh.expect("monitor: the guest has powered off", "L2's end")
-            sh.expect("L1: monitor 0\r?\n", "the monitor's end")
-            rest = talk.expect([r"\[[ \d.]+\] reboot: Power down", pexpect.EOF])
-            t.check(rest == 0, f"L1 does not power off: {talk.before[-200:]}")
-            said = talk.before.strip()
-            t.check(not said, f"L1's kernel complains: {said[:200]}")
-            talk.expect(pexpect.EOF)
-            t.check(box.wait(30) == 0, "the run did not end cleanly")
-        finally:
-            box.kill()
+        """As Machine.run(): an emulator that dies has shown nothing, and gets one more chance."""
+        words = f"kvm=npt={npt} l2-cpus={cpus}" + (" l2=qemu" if qemu else "")
+        if qemu:
+            t.make(f"BUILD={machine.BUILD}", "nested-qemu")
+        for last in (False, True):
+            box = kvm_machine(t, words, cpus, INITRD.with_name("qemu.img") if qemu else INITRD,
+                              L1_MEMORY + (360 << 20 if qemu else 0))
+            try:
+                return kvm_session(t, box, cpus, npt, qemu)
+            except Failure:
+                died = box.wait(1)
+                if last or died is None or died >= 0:
+                    raise
+                t.note(f"the emulator died of signal {-died}; once more")
+            finally:
+                box.kill()
 
 
 kvm_test("kvm-npt1", 1, 1, 300)
 kvm_test("kvm-npt1-2-cpu", 1, 2, 300)
+kvm_test("kvm-qemu", 1, 1, 400, qemu=True)
 kvm_test("kvm-npt0", 0, 1, 400)
 kvm_test("kvm-npt0-2-cpu", 0, 2, 600)
 

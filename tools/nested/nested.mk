@@ -2,8 +2,9 @@
 
 NESTED_OUT := $(BUILD)/nested
 
-.PHONY: nested-files
+.PHONY: nested-files nested-qemu
 nested-files: $(NESTED_OUT)/initrd.img
+nested-qemu: $(NESTED_OUT)/qemu.img
 
 $(NESTED_OUT)/monitor: tools/nested/monitor.c tools/nested/nested.mk
 	@mkdir -p $(@D)
@@ -11,4 +12,8 @@ $(NESTED_OUT)/monitor: tools/nested/monitor.c tools/nested/nested.mk
 
 # A second archive behind the first, as the kernel unpacks them one after the other.
 $(NESTED_OUT)/initrd.img: $(NESTED_OUT)/monitor tools/nested/pack.sh tools/nested/job $(GUEST_FILES)
-	CACHE=$(BUILD)/cache tools/nested/pack.sh $(NESTED_OUT) $(GUEST_FILES)
+	CACHE=$(BUILD)/cache tools/nested/pack.sh $@ $(GUEST_FILES)
+
+# The same with Debian's QEMU as a second monitor.
+$(NESTED_OUT)/qemu.img: $(NESTED_OUT)/monitor tools/nested/pack.sh tools/nested/job $(GUEST_FILES)
+	CACHE=$(BUILD)/cache tools/nested/pack.sh $@ $(GUEST_FILES) "$$(command -v qemu-system-x86_64)"
