@@ -94,6 +94,28 @@ static void test_addresses(void) {
 		 ((const struct vmcb *)(const void *)last)->exit_code, EXIT_VMMCALL);
 }
 
+/* The manual leaves open what happens then; L1 still has what it had. */
+extern const char code_clear_svme[];
+__asm__(".pushsection .text\n"
+	"code_clear_svme: mov $0xc0000080, %ecx\n"
+	"rdmsr\n"
+	"btr $12, %eax\n"
+	"wrmsr\n"
+	"vmmcall\n"
+	".popsection");
+
+static void test_svme(void) {
+	struct vmcb *vmcb = l2_new(code_clear_svme);
+	u64 efer = rdmsr(X86_MSR_EFER), code = l2_run(vmcb);
+
+	check("L2 clears EFER.SVME: it ends",
+	      code == EXIT_VMMCALL || code == EXIT_SHUTDOWN || code == EXIT_INVALID);
+	check_eq("L2 clears EFER.SVME: L1's is set", rdmsr(X86_MSR_EFER), efer);
+	vmcb->efer &= ~X86_EFER_SVME;
+	check_eq("L2 without EFER.SVME: refused", l2_run(vmcb), EXIT_INVALID);
+	check_eq("L2 goes on with it", l2_run(l2_new("\x0f\x01\xd9")), EXIT_VMMCALL);
+}
+
 /* ---- random rounds ---- */
 
 /* Begins of instructions that a hypervisor has to do with. */
@@ -264,6 +286,7 @@ void test_main(void) {
 	for (u64 gpa2 = 0; gpa2 < PAGES * PAGE_SIZE; gpa2 += PAGE_SIZE)
 		*page_entry_in(root, gpa2, 1) = (u64)in_cage(gpa2) | ALL;
 	test_addresses();
+	test_svme();
 	seed = cmdline_number("seed", 0x123456789abcdef);
 	cpu_sti();
 	test_rounds(cmdline_number("rounds", 10000));
