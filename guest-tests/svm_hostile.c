@@ -95,13 +95,13 @@ static void test_addresses(void) {
 }
 
 /* The manual leaves open what happens then; L1 still has what it had. */
-extern const char code_clear_svme[];
+extern const char code_clear_svme[], code_leave[];
 __asm__(".pushsection .text\n"
 	"code_clear_svme: mov $0xc0000080, %ecx\n"
 	"rdmsr\n"
 	"btr $12, %eax\n"
 	"wrmsr\n"
-	"vmmcall\n"
+	"code_leave: vmmcall\n"
 	".popsection");
 
 static void test_svme(void) {
@@ -113,7 +113,7 @@ static void test_svme(void) {
 	check_eq("L2 clears EFER.SVME: L1's is set", rdmsr(X86_MSR_EFER), efer);
 	vmcb->efer &= ~X86_EFER_SVME;
 	check_eq("L2 without EFER.SVME: refused", l2_run(vmcb), EXIT_INVALID);
-	check_eq("L2 goes on with it", l2_run(l2_new("\x0f\x01\xd9")), EXIT_VMMCALL);
+	check_eq("L2 goes on with it", l2_run(l2_new(code_leave)), EXIT_VMMCALL);
 }
 
 /* ---- random rounds ---- */
@@ -138,7 +138,8 @@ static void make_code(void) {
 		for (u64 i = draw(4); i; i--) code[at++] = (u8)draw(256);
 	}
 	if (!draw(3)) at = 0;
-	memcpy(code + at, "\x0f\x01\xd9\xeb\xfe", 5); /* VMMCALL, then for ever */
+	/* VMMCALL, then for ever. */
+	memcpy(code + at, (const u8[]){0x0f, 0x01, 0xd9, 0xeb, 0xfe}, 5);
 }
 
 /* Its own tables map the cage one to one; in 64-bit, 32-bit or real mode. */

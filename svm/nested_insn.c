@@ -57,7 +57,7 @@ enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
  * happens to a page that is not RAM but below the limit is left open by the manual: #GP, as above.
  */
 enum outcome svm_exit_vmload(struct vcpu *vcpu) {
-	gpa_t gpa;
+	gpa_t gpa = 0;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
@@ -68,7 +68,7 @@ enum outcome svm_exit_vmload(struct vcpu *vcpu) {
 }
 
 enum outcome svm_exit_vmsave(struct vcpu *vcpu) {
-	gpa_t gpa;
+	gpa_t gpa = 0;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
