@@ -188,6 +188,9 @@ static void mutate(struct vmcb *vmcb) {
 }
 
 static void lock_up(struct vmcb *vmcb) {
+	/* QEMU 7.2 dies of breakpoints that are on at an exit. */
+	vmcb->intercept_dr_write = 0xffff;
+	vmcb->dr7 = 0x400;
 	vmcb->intercept_misc1 |= (u32)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_IOIO |
 				       INTERCEPT_MSR | INTERCEPT_HLT | INTERCEPT_SHUTDOWN);
 	vmcb->intercept_misc2 |= (u32)(INTERCEPT_STGI | INTERCEPT_CLGI);
