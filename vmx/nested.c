@@ -132,6 +132,7 @@ void vmx_nested_reset(struct vcpu *vcpu) {
 	struct vmx_nested *n = &arch->nested;
 
 	if (vcpu->l2) switch_to(vcpu, false);
+	if (n->vmcs12) vmx_nested_flush_ept(vcpu, NULL);
 	n->vmxon = n->current = NO_VMCS;
 	n->rare_in_02 = n->init_held = n->halted = false;
 	arch->level.cr0_owned |= PAGING_BIT;

@@ -49,12 +49,19 @@ enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error) {
 	return ADVANCE;
 }
 
+/* As vmx_privilege(), but compatibility mode has raised #UD before the exit. */
+static inline u32 privilege_now(void) {
+	_Static_assert(X86_EFER_LMA >> 8 == PRIV_64BIT, "one bit becomes the other");
+	return (u32)(vmread(VMCS_AT(guest_access, SEG_SS)) >> 5 & PRIV_CPL) |
+	       (u32)((vmread(VMCS(guest_efer)) & X86_EFER_LMA) >> 8);
+}
+
 static inline enum outcome allowed(struct vcpu *vcpu, u32 privilege) {
 	if (unlikely(vmx_of(vcpu)->nested.vmxon == NO_VMCS)) return inject_ud(vcpu);
 	return unlikely(privilege & PRIV_CPL) ? inject_gp(vcpu, 0) : ADVANCE;
 }
 
-enum outcome vmx_insn_allowed(struct vcpu *vcpu) { return allowed(vcpu, vmx_privilege(vcpu)); }
+enum outcome vmx_insn_allowed(struct vcpu *vcpu) { return allowed(vcpu, privilege_now()); }
 
 /* ---- operands ---- */
 
@@ -76,7 +83,7 @@ static enum outcome memory_operand(struct vcpu *vcpu, u64 *data, unsigned size, 
 	return err ? RESUME : ADVANCE;
 }
 
-static bool wide(struct vcpu *vcpu) { return vmx_privilege(vcpu) & PRIV_64BIT; }
+static bool wide(void) { return privilege_now() & PRIV_64BIT; }
 
 static u64 *gpr(struct vcpu *vcpu, u64 number) {
 	if (number == RSP) vmx_need_rsp(vcpu);
@@ -128,7 +135,7 @@ enum outcome vmx_exit_vmxon(struct vcpu *vcpu) {
 	u64 cr4 = vmx_reg(vcpu, VREG_CR4), operand;
 
 	if (!n->vmcs12 || !(cr4 & X86_CR4_VMXE)) return inject_ud(vcpu);
-	if (vmx_privilege(vcpu) & PRIV_CPL) return inject_gp(vcpu, 0);
+	if (privilege_now() & PRIV_CPL) return inject_gp(vcpu, 0);
 	if (n->vmxon != NO_VMCS) return vmx_fail(vcpu, ERROR_VMXON_AGAIN);
 	n->vmxon = 0; /* as if in VMX operation */
 	bool valid = vmx_nested_cr_valid(vcpu, 0, vmx_reg(vcpu, VREG_CR0)) &&
@@ -254,7 +261,7 @@ static u64 *find_field(struct vcpu *vcpu, u64 encoding, enum outcome *outcome) {
 
 enum outcome vmx_exit_vmread(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(instruction_info));
-	u32 privilege = vmx_privilege(vcpu);
+	u32 privilege = privilege_now();
 	enum outcome outcome = allowed(vcpu, privilege);
 	bool is_wide = privilege & PRIV_64BIT;
 
@@ -287,7 +294,7 @@ static u64 changed_field(u64 old, u64 encoding, u64 value) {
 enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	u64 info = vmread(VMCS(instruction_info)), value = 0;
-	u32 privilege = vmx_privilege(vcpu);
+	u32 privilege = privilege_now();
 	enum outcome outcome = allowed(vcpu, privilege);
 	bool is_wide = privilege & PRIV_64BIT;
 
@@ -342,7 +349,7 @@ enum outcome vmx_exit_invalidate(struct vcpu *vcpu) {
 
 	if (outcome != ADVANCE) return outcome;
 	type = *gpr(vcpu, info >> 28 & 0xf);
-	if (!wide(vcpu)) type = (u32)type;
+	if (!wide()) type = (u32)type;
 	outcome = memory_operand(vcpu, descriptor, sizeof(descriptor), false);
 	if (outcome != ADVANCE) return outcome;
 	bool valid = ept ? invalidate_ept(vcpu, type, descriptor)
