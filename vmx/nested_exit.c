@@ -74,6 +74,7 @@ bool vmx_l1_takes_interrupts(struct vcpu *vcpu) {
 }
 
 bool vmx_l1_window_open(struct vcpu *vcpu) {
+	vmx_borrow(vcpu);
 	return vmx_of(vcpu)->nested.vmcs12->proc_controls & PROC_INTERRUPT_WINDOW &&
 	       (vcpu->rflags & X86_RFLAGS_IF) && !(vmread(VMCS(guest_shadow)) & SHADOW_NEXT);
 }
@@ -83,6 +84,7 @@ bool vmx_l1_takes_nmis(struct vcpu *vcpu) {
 	u64 both = PIN_NMI | PIN_VNMI, pin = vmx_of(vcpu)->nested.vmcs12->pin_controls;
 
 	if (!(pin & PIN_NMI)) return false;
+	vmx_borrow(vcpu);
 	return (pin & both) == both || !(vmread(VMCS(guest_shadow)) & SHADOW_NMI);
 }
 
