@@ -39,8 +39,8 @@ static const u16 rare_fields[] = {
 	VMCS_guest_sysenter_esp, VMCS_guest_sysenter_eip, VMCS_guest_pdpte,
 };
 
-/* checked: guest state but what is checked in 02 just as well. */
-static struct vmcs_mask plain, rare, controls, host_state, checked;
+/* controls but for the event to inject; checked: guest state but what is checked in 02 as well. */
+static struct vmcs_mask plain, rare, controls, injection, host_state, checked;
 static u16 encodings[VMCS_WORDS];
 
 static void mask_add(struct vmcs_mask *mask, const struct vmcs_run *run) {
@@ -82,6 +82,10 @@ void vmx_nested_init(void) {
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain_fields); i++)
 		mask_add(&plain, vmcs_run_of(plain_fields[i]));
+	for (u32 field = VMCS_entry_event; field <= VMCS_entry_length; field += 2) {
+		mask_add(&injection, vmcs_run_of(field));
+		mask_drop(&controls, vmcs_run_of(field));
+	}
 	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++)
 		mask_drop(&checked, vmcs_run_of(plain_fields[i]));
 	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
@@ -531,14 +535,17 @@ static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
  */
 static u32 check_entry(struct vcpu *vcpu, struct vmx_rule_broken *broken) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
-	bool control = mask_meets(&n->dirty, &controls), state = mask_meets(&n->dirty, &checked);
+	bool control = mask_meets(&n->dirty, &controls), event = mask_meets(&n->dirty, &injection);
+	bool host = control || mask_meets(&n->dirty, &host_state);
+	bool state = control || mask_meets(&n->dirty, &checked);
 	struct vmx_limits limits;
 
-	if (!control && !state && !mask_meets(&n->dirty, &host_state)) return 0;
+	if (!event && !host && !state) return 0;
 	l1_limits(vcpu, &limits);
-	if (control && !vmx_check_controls(n->vmcs12, &limits, broken)) return broken->error;
-	if (!vmx_check_host_state(n->vmcs12, &limits, broken)) return broken->error;
-	if (!control && !state) return 0;
+	if ((control || event) && !vmx_check_controls(n->vmcs12, &limits, broken))
+		return broken->error;
+	if (host && !vmx_check_host_state(n->vmcs12, &limits, broken)) return broken->error;
+	if (!state) return 0;
 	vmx_nested_fetch_rare(vcpu);
 	return vmx_check_guest_state(n->vmcs12, &limits, broken) ? 0 : REASON_BAD_STATE;
 }
