@@ -446,6 +446,92 @@ static void test_ept(void) {
 	check_eq("mapped again", vmx_l2_result(), 0x77);
 }
 
+#define EPT_ACCESSED BIT(8)
+#define EPT_DIRTY    BIT(9)
+#define REMAPPED     0xd0000000ul /* L2-physical, no RAM of L1's */
+
+static volatile u64 *code_target;
+
+static void code_read(void) { vmx_l2_exit(*code_target); }
+
+static void code_write(void) {
+	*code_target = 0x99;
+	vmx_l2_exit(1);
+}
+
+static void code_read_32(void) { vmx_l2_exit(*(volatile u32 *)code_target); }
+
+/* Accessed and dirty flags are L1's to read, when its EPT pointer asks for them (T-P6). */
+static void test_ept_flags(void) {
+	u64 root = ept_new(), *entry = page_entry_in(root, (u64)&touched, 1);
+
+	if (!(rdmsr(VMX_MSR_EPT_VPID) & EPT_CAP_AD)) {
+		skip("EPT accessed and dirty flags", "not offered");
+		return;
+	}
+	code_target = &touched;
+	for (unsigned ad = 0; ad < 2; ad++) {
+		u64 set = ad ? EPT_ACCESSED : 0, both = ad ? EPT_ACCESSED | EPT_DIRTY : 0;
+
+		*entry &= ~(EPT_ACCESSED | EPT_DIRTY);
+		vmx_l2_new(code_read);
+		vmx_l2_use_ept(root);
+		vmwrite(VMCS(eptp), ept_pointer(root) | (ad ? EPTP_AD : 0));
+		vmx_invept(2, 0);
+		vmx_l2_result();
+		check_eq(name_of("flags after a read, A/D %u", ad),
+			 *entry & (EPT_ACCESSED | EPT_DIRTY), set);
+		vmx_l2_restart(code_write);
+		vmx_l2_result();
+		check_eq(name_of("flags after a write, A/D %u", ad),
+			 *entry & (EPT_ACCESSED | EPT_DIRTY), both);
+		/* INVEPT goes by the address of the tables alone (T-X1). */
+		*entry &= ~(EPT_ACCESSED | EPT_DIRTY);
+		vmx_invept(1, ept_pointer(root) | (ad ? 0 : EPTP_AD));
+		vmx_l2_restart(code_write);
+		vmx_l2_result();
+		check_eq(name_of("flags after a flush and a write, A/D %u", ad),
+			 *entry & (EPT_ACCESSED | EPT_DIRTY), both);
+	}
+}
+
+/* What L1 has from Roost's emulation it may hand on to its L2 (T-E6). */
+static void test_ept_device(void) {
+	u64 root = ept_new();
+	u32 id = *(volatile u32 *)0xfee00020ul;
+
+	if (!id) id = *(volatile u32 *)0xfee00030ul; /* the version says more than an id of 0 */
+	*page_entry_in(root, REMAPPED, 1) = 0xfee00000 | 7;
+	code_target = (volatile u64 *)(REMAPPED + (*(volatile u32 *)0xfee00020ul ? 0x20 : 0x30));
+	vmx_l2_new(code_read_32);
+	vmx_l2_use_ept(root);
+	check_eq("a device's register through EPT", vmx_l2_result(), id);
+	*page_entry_in(root, REMAPPED, 1) = 0;
+	vmx_invept(1, ept_pointer(root));
+	vmx_l2_restart(code_read_32);
+	check_eq("the same when L1 has taken it away", vmx_l2_run(), REASON_EPT_VIOLATION);
+	check_eq("its address", vmread(VMCS(guest_pa)), (u64)code_target);
+}
+
+/* L2's page tables are read through EPT, too: a violation there says so. */
+static void test_ept_walk(void) {
+	u64 root = ept_new(), *pml4 = page_alloc(), *entry;
+
+	memcpy(pml4, (const void *)(read_cr3() & PTE_ADDRESS), PAGE_SIZE);
+	entry = page_entry_in(root, (u64)pml4, 1);
+	*entry = 0;
+	code_target = &touched;
+	vmx_l2_new(code_read);
+	vmx_l2_use_ept(root);
+	vmwrite(VMCS(guest_cr3), (u64)pml4);
+	check_eq("L2's top table is not mapped", vmx_l2_run(), REASON_EPT_VIOLATION);
+	check_eq("the table's address", vmread(VMCS(guest_pa)) & PTE_ADDRESS, (u64)pml4);
+	check_eq("it is not the final access",
+		 vmread(VMCS(qualification)) & (EPT_QUAL_LINEAR | EPT_QUAL_FINAL), EPT_QUAL_LINEAR);
+	*entry = (u64)pml4 | 0x37;
+	check_eq("mapped, L2 goes on", vmx_l2_result(), touched);
+}
+
 /* ---- entries that fail ---- */
 
 static void refused(const char *name, u64 error) {
@@ -497,6 +583,11 @@ void test_main(void) {
 	test_pf_mask();
 	test_injection();
 	test_ept();
+	if (vmx_can(VMX_MSR_PROC2, PROC2_EPT)) {
+		test_ept_flags();
+		test_ept_device();
+		test_ept_walk();
+	}
 	test_refused();
 	test_tsc_offset();
 }
