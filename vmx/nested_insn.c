@@ -179,14 +179,9 @@ enum outcome vmx_exit_vmxoff(struct vcpu *vcpu) {
 /* ---- the current VMCS ---- */
 
 static enum outcome clear_vmcs(struct vcpu *vcpu, gpa_t gpa) {
-	struct vmx_nested *n = &vmx_of(vcpu)->nested;
-	static const u32 not_launched;
-
-	if (gpa == n->current) put_current(vcpu);
-	/* What is no RAM keeps nothing. */
-	if (gmem_write(vcpu->vm->gmem, gpa + offsetof(struct vmcs12_region, launched),
-		       &not_launched, sizeof(not_launched)))
-		return succeed(vcpu);
+	if (gpa == vmx_of(vcpu)->nested.current) put_current(vcpu);
+	struct vmcs12_region *region = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	if (region) region->launched = 0; /* what is no RAM keeps nothing */
 	return succeed(vcpu);
 }
 
