@@ -40,7 +40,8 @@ static const u16 rare_fields[] = {
 };
 
 /* controls but for the event to inject; checked: guest state but what is checked in 02 as well. */
-static struct vmcs_mask plain, rare, controls, injection, host_state, checked;
+static struct vmcs_mask plain, controls, injection, host_state, checked;
+struct vmcs_mask vmx_nested_rare;
 static u16 encodings[VMCS_WORDS];
 
 static void mask_add(struct vmcs_mask *mask, const struct vmcs_run *run) {
@@ -90,7 +91,7 @@ void vmx_nested_init(void) {
 		mask_drop(&checked, vmcs_run_of(plain_fields[i]));
 	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
 		mask_add(&plain, vmcs_run_of(rare_fields[i]));
-		mask_add(&rare, vmcs_run_of(rare_fields[i]));
+		mask_add(&vmx_nested_rare, vmcs_run_of(rare_fields[i]));
 	}
 }
 
@@ -163,7 +164,7 @@ static void update_tsc_offset(struct vcpu *vcpu) {
 
 void vmx_nested_fetch_rare(struct vcpu *vcpu) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
-	struct vmcs_mask left = rare;
+	struct vmcs_mask left = vmx_nested_rare;
 	u64 *values = (u64 *)n->vmcs12;
 	unsigned i;
 

@@ -22,6 +22,12 @@ struct vmcs_mask {
 	u64 word[DIRTY_WORDS];
 };
 
+static inline bool vmcs_mask_has(const struct vmcs_mask *mask, u64 word) {
+	return mask->word[word / 64] >> word % 64 & 1;
+}
+
+extern struct vmcs_mask vmx_nested_rare; /* what exits leave in VMCS 02 alone */
+
 /* What merge_controls() has written to 02, to spare the same write. */
 struct vmx_merged {
 	u64 proc2, exceptions, cr0_mask, cr4_mask;

@@ -249,7 +249,7 @@ static u64 *find_field(struct vcpu *vcpu, u64 encoding, enum outcome *outcome) {
 		*outcome = vmx_fail(vcpu, ERROR_NO_FIELD);
 		return NULL;
 	}
-	if (unlikely(n->rare_in_02) && vmcs_kind((u32)encoding) == VMCS_GUEST)
+	if (n->rare_in_02 && vmcs_mask_has(&vmx_nested_rare, (u64)(field - (u64 *)n->vmcs12)))
 		vmx_nested_fetch_rare(vcpu);
 	return field;
 }
