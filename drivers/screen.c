@@ -101,11 +101,10 @@ static void take(u8 c) {
 
 static void refresh(void) {
 	size_t at = cursor();
-	bool same;
 
 	wanted[at] |= SCREEN_INVERT;
-	for (size_t i = first; i < end; i += same ? GROUP : 1) {
-		same = !__builtin_memcmp(&wanted[i], &shown[i], GROUP);
+	for (size_t i = first, step; i < end; i += step) {
+		step = __builtin_memcmp(&wanted[i], &shown[i], GROUP) ? 1 : GROUP;
 		if (wanted[i] != shown[i])
 			draw_cell(i % columns, i / columns, shown[i] = wanted[i]);
 	}

@@ -108,8 +108,9 @@ void serial_enable_irq(void) {
 
 void serial_drain(void) {
 	if (!base) return;
-	for (u32 i = 0; i < DRAIN_ROUNDS && head != tail; i++) {
+	for (u32 i = 0; i < DRAIN_ROUNDS; i++) {
 		spin_guard_if(!unlocked, &lock);
 		push_out();
+		if (head == tail && (inb((u16)(base + LSR)) & LSR_IDLE) == LSR_IDLE) return;
 	}
 }

@@ -15,6 +15,7 @@
 #define BUFFER	    131072u
 #define LSR_DATA    0x01
 #define LSR_THRE    0x20
+#define LSR_TEMT    0x40
 #define MAX_SENT    (4 * BUFFER)
 #define STUCK_READS 10000000u
 
@@ -22,8 +23,8 @@ static struct {
 	bool present;
 	u8 ier, lcr, mcr, fcr, scratch;
 	u16 divisor;
-	unsigned fifo; /* bytes in the transmitter */
-	bool stuck;    /* it sends nothing */
+	unsigned fifo, shifting; /* bytes in the transmitter, and of its shift register */
+	bool stuck;		 /* it sends nothing */
 	unsigned status_reads;
 	const char *input;
 } uart;
@@ -41,8 +42,11 @@ u8 inb(u16 port) {
 	case 5:
 		uart.status_reads++;
 		assert_in_range(uart.status_reads, 0, STUCK_READS);
-		value = uart.fifo ? 0 : LSR_THRE;
-		if (!uart.stuck) uart.fifo = 0; /* gone by the next look */
+		value = uart.fifo ? 0 : uart.shifting ? LSR_THRE : LSR_THRE | LSR_TEMT;
+		if (!uart.stuck) {
+			uart.shifting = uart.fifo; /* gone by the look after the next */
+			uart.fifo = 0;
+		}
 		return (u8)(value | (uart.input && *uart.input ? LSR_DATA : 0));
 	case 7: return uart.scratch;
 	default: return 0;
@@ -160,6 +164,16 @@ static void test_slow_line_holds_nobody_up(void **state) {
 	assert_memory_equal(&sent[BUFFER + strlen(notice)], "on", 2);
 }
 
+/* What is in the transmitter when the machine is switched off would be lost. */
+static void test_drain_waits_for_the_last_bit(void **state) {
+	(void)state;
+	serial_write("x", 1);
+	assert_int_equal(uart.fifo, 1);
+	serial_drain();
+	assert_int_equal(uart.fifo, 0);
+	assert_int_equal(uart.shifting, 0);
+}
+
 static void test_drain_has_a_limit(void **state) {
 	(void)state;
 	uart.stuck = true;
@@ -220,6 +234,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_set_up, setup),
 		cmocka_unit_test_setup(test_output_is_in_order, setup),
 		cmocka_unit_test_setup(test_slow_line_holds_nobody_up, setup),
+		cmocka_unit_test_setup(test_drain_waits_for_the_last_bit, setup),
 		cmocka_unit_test_setup(test_drain_has_a_limit, setup),
 		cmocka_unit_test_setup(test_transmitter_interrupt_only_while_there_is_output,
 				       setup),
