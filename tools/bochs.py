@@ -39,7 +39,7 @@ GRUB_MODULES = Path("/usr/lib/grub/i386-pc")
 CONFIG = """\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
-cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs={ignore}
 memory: guest={memory}, host={memory}
 romimage: file={bios}
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
@@ -99,7 +99,8 @@ class Bochs(machine.Machine):
     def argv(self, serial="file, dev=serial.txt"):
         """Also writes the configuration that the command names."""
         config = CONFIG.format(model=self.cpu, cpus=self.cpus, serial=serial, time0=self.time0,
-                               bios=self.bios, memory=-(-self.memory // machine.MIB))
+                               # Its AMD processor has SVM but not the MSR that locks it.
+                               ignore=int(self.cpu == RYZEN), bios=self.bios, memory=-(-self.memory // machine.MIB))
         (self.workdir / "bochsrc").write_text(config)
         # Debian's Bochs stops in its debugger at the start and each time that it is interrupted.
         (self.workdir / "debugger").write_text("c\n" * 3)
