@@ -87,10 +87,11 @@ class Bochs(machine.Machine):
             target.write_text(source)
         return name
 
-    def roost(self, words="", modules=(), image=None):
+    def roost(self, words="", modules=(), image=None, multiboot=2):
+        """multiboot: the version by which GRUB loads the image, 1 for a guest test alone."""
         self.stage("roost.elf", Path(image or machine.IMAGE))
         (self.files / "grub" / "grub.cfg").write_text(
-            "set timeout=0\n" + self.before + iso.entry("Roost", 2, words, modules))
+            "set timeout=0\n" + self.before + iso.entry("Roost", multiboot, words, modules))
         subprocess.run(["grub-mkrescue", "-d", str(GRUB_MODULES), "-o", "roost.iso", "iso"],
                        cwd=self.workdir, check=True, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -6,6 +6,10 @@
 #define PM1A_SLEEP(type) ((u16)(0x2000 | (type) << 10)) /* SLP_EN and SLP_TYP */
 #define S5_ROOST	 5
 #define S5_QEMU		 0
+#define BOCHS_PORT	 0x8900 /* ends Bochs when it reads "Shutdown" */
+#define COM1_LSR	 0x3fd
+#define LSR_SENT	 0x40
+#define SENT_ROUNDS	 100000000u
 
 static u32 passed, failed, skipped;
 
@@ -55,5 +59,8 @@ void test_end(void) {
 	outl(DEBUG_EXIT_PORT, failed);
 	outw(PM1A_CONTROL, PM1A_SLEEP(S5_ROOST));
 	outw(PM1A_CONTROL, PM1A_SLEEP(S5_QEMU));
+	/* Bochs sends at the line's speed. */
+	for (unsigned i = 0; i < SENT_ROUNDS && !(inb(COM1_LSR) & LSR_SENT); i++) cpu_pause();
+	for (const char *c = "Shutdown"; *c; c++) outb(BOCHS_PORT, (u8)*c);
 	for (;;) __asm__ volatile("cli; hlt");
 }

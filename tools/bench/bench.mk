@@ -2,10 +2,11 @@
 # file system, and the floor.
 
 BENCH_OUT := $(BUILD)/bench
+BENCH_GUESTS := $(addprefix $(BENCH_OUT)/,floor.elf floor_vmx.elf crowd.elf)
 BENCH_CFLAGS := -std=gnu17 -O2 $(WARNINGS) -I.
 
 .PHONY: bench-files
-bench-files: $(BENCH_OUT)/exitcount.so $(BENCH_OUT)/initrd.img $(BENCH_OUT)/floor.elf guest-tests guest
+bench-files: $(BENCH_OUT)/exitcount.so $(BENCH_OUT)/initrd.img $(BENCH_GUESTS) guest-tests guest
 
 $(BENCH_OUT)/exitcount.so: tools/bench/exitcount.c tools/bench/bench.mk
 	@mkdir -p $(@D)
@@ -27,12 +28,12 @@ $(BENCH_OUT)/initrd.img: $(BENCH_OUT)/work tools/bench/init $(BUILD)/linux/initr
 		cpio --quiet --reproducible --owner=0:0 -o -H newc) > $(BENCH_OUT)/overlay.img
 	cat $(BUILD)/linux/initrd.img $(BENCH_OUT)/overlay.img > $@
 
-$(BENCH_OUT)/floor.c.o: tools/bench/floor.c tools/bench/bench.mk
+$(BENCH_GUESTS:.elf=.c.o): $(BENCH_OUT)/%.c.o: tools/bench/%.c tools/bench/bench.mk
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BENCH_OUT)/floor.elf: $(BENCH_OUT)/floor.c.o $(GUEST_LIB_OBJS) $(GUEST_DIR)/lib/link.ld
+$(BENCH_GUESTS): %.elf: %.c.o $(GUEST_LIB_OBJS) $(GUEST_DIR)/lib/link.ld
 	$(LD) -nostdlib -static -z max-page-size=0x1000 -z noexecstack --build-id=none --fatal-warnings \
 		--no-warn-rwx-segments -T $(GUEST_DIR)/lib/link.ld $< $(GUEST_LIB_OBJS) -o $@
 
--include $(BENCH_OUT)/floor.c.d
+-include $(BENCH_GUESTS:.elf=.c.d)

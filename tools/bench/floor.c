@@ -7,10 +7,9 @@
 #include "guest-tests/lib/guest.h"
 #include "kernel/vcpu.h"
 #include "svm/vmcb.h"
+#include "tools/bench/floor.h"
 
 const char test_name[] = "floor";
-
-#define ROUNDS 1000
 
 void floor_guest(void);
 void floor_rounds(u64 vmcb, u64 *registers, u64 rounds, u64 *rip);
@@ -24,31 +23,15 @@ __asm__(".text\n"
 	"cpuid\n\t"
 	"jmp floor_guest\n"
 	/* RDI: VMCB, RSI: the guest's registers, RDX: rounds, RCX: where the VMCB holds RIP. */
-	"floor_rounds:\n\t"
-	"push %rbx\n\tpush %rbp\n\tpush %r12\n\tpush %r13\n\tpush %r14\n\tpush %r15\n\t"
-	"push %rcx\n\tpush %rdx\n\tpush %rsi\n\tpush %rdi\n"
+	"floor_rounds:\n\t" FLOOR_PUSH "push %rcx\n\tpush %rdx\n\tpush %rsi\n\tpush %rdi\n"
 	"1:\n\t"
-	"mov 8(%rsp), %rax\n\t"
-	"mov 0x08(%rax), %rcx\n\tmov 0x10(%rax), %rdx\n\tmov 0x18(%rax), %rbx\n\t"
-	"mov 0x28(%rax), %rbp\n\tmov 0x30(%rax), %rsi\n\tmov 0x38(%rax), %rdi\n\t"
-	"mov 0x40(%rax), %r8\n\tmov 0x48(%rax), %r9\n\tmov 0x50(%rax), %r10\n\t"
-	"mov 0x58(%rax), %r11\n\tmov 0x60(%rax), %r12\n\tmov 0x68(%rax), %r13\n\t"
-	"mov 0x70(%rax), %r14\n\tmov 0x78(%rax), %r15\n\t"
-	"mov (%rsp), %rax\n\t"
+	"mov 8(%rsp), %rax\n\t" FLOOR_LOAD "mov (%rsp), %rax\n\t"
 	"vmrun\n\t"
-	"mov 8(%rsp), %rax\n\t"
-	"mov %rcx, 0x08(%rax)\n\tmov %rdx, 0x10(%rax)\n\tmov %rbx, 0x18(%rax)\n\t"
-	"mov %rbp, 0x28(%rax)\n\tmov %rsi, 0x30(%rax)\n\tmov %rdi, 0x38(%rax)\n\t"
-	"mov %r8, 0x40(%rax)\n\tmov %r9, 0x48(%rax)\n\tmov %r10, 0x50(%rax)\n\t"
-	"mov %r11, 0x58(%rax)\n\tmov %r12, 0x60(%rax)\n\tmov %r13, 0x68(%rax)\n\t"
-	"mov %r14, 0x70(%rax)\n\tmov %r15, 0x78(%rax)\n\t"
-	"mov 24(%rsp), %rcx\n\t"
+	"mov 8(%rsp), %rax\n\t" FLOOR_SAVE "mov 24(%rsp), %rcx\n\t"
 	"addq $2, (%rcx)\n\t" /* past CPUID */
 	"decq 16(%rsp)\n\t"
 	"jnz 1b\n\t"
-	"pop %rdi\n\tpop %rsi\n\tpop %rdx\n\tpop %rcx\n\t"
-	"pop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\t"
-	"ret\n");
+	"pop %rdi\n\tpop %rsi\n\tpop %rdx\n\tpop %rcx\n\t" FLOOR_POP "ret\n");
 
 static void set_segment(struct segment *segment, u16 selector, u16 attr) {
 	*segment = (struct segment){.selector = selector, .attr = attr, .limit = ~0u};
@@ -86,8 +69,8 @@ void test_main(void) {
 	wrmsr(X86_MSR_VM_HSAVE_PA, (u64)host_save);
 	set_up();
 	u64 start = rdtsc();
-	floor_rounds((u64)&vmcb, registers, ROUNDS, &vmcb.rip);
+	floor_rounds((u64)&vmcb, registers, FLOOR_ROUNDS, &vmcb.rip);
 	u64 ticks = rdtsc() - start;
 	check_eq("every exit was a CPUID", vmcb.exit_code & 0xffffffff, EXIT_CPUID);
-	print("bench floor-exit %lu\n", (ticks + ROUNDS / 2) / ROUNDS);
+	print("bench floor-exit %lu\n", (ticks + FLOOR_ROUNDS / 2) / FLOOR_ROUNDS);
 }

@@ -1,7 +1,8 @@
 /*
  * Small Linux workloads, timed by the TSC, which under the counting machine ticks once per executed
  * instruction. `work NAME COUNT` prints `work NAME COST`: ticks per repetition. `work tsc LABEL`
- * prints `tsc LABEL TICKS`; `work init` takes the plugin's reading of a guest that reached init.
+ * prints `tsc LABEL TICKS`; `work init` takes the plugin's reading of a guest that reached init,
+ * `work idle SECONDS` one before and one behind a sleep.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -129,6 +130,12 @@ int main(int argc, char **argv) {
 	if (!strcmp(name, "nothing")) return 0;
 	if (!strcmp(name, "init")) {
 		MARK_NOP(MARK_INIT);
+		return 0;
+	}
+	if (!strcmp(name, "idle") && count > 0) {
+		MARK_NOP(MARK_START);
+		sleep((unsigned)count);
+		MARK_NOP(MARK_END);
 		return 0;
 	}
 	if (!strcmp(name, "tsc") && argc > 2) {
