@@ -101,6 +101,7 @@ struct shadow {
 	unsigned max_large;	 /* highest level with leaves in table 12 */
 	struct spinlock lock;	 /* guards all below, and all tables; nothing waits under it */
 	u32 nr_pages, max_pages; /* page 0 is none */
+	u64 pages_size;		 /* bytes of the array below */
 	u32 nr_free;
 	u32 hand; /* where the search for a page to recycle goes on */
 	unsigned heads_order;
