@@ -29,15 +29,17 @@ static void attach(const struct shell_args *args) {
 static void batch(const struct shell_args *args) { shell_set_batch(!args->choice); }
 
 static void cpu_list(const struct shell_args *args __unused) {
-	struct cpu *cpu;
+	const struct cpu *cpu;
+	const struct vm *vm;
+	const struct vcpu *vcpu;
 
 	for_each_cpu(cpu) {
-		spin_guard(&cpu->queue_lock);
 		shell_print("CPU %u: APIC id %u, %u vCPUs, %lu interrupts\n", cpu->id, cpu->apic_id,
-			    cpu->nr_queue, cpu->irq_count);
-		for (u32 i = 0; i < cpu->nr_queue; i++)
-			shell_print("  vCPU %u of '%s'\n", cpu->queue[i]->id,
-				    cpu->queue[i]->vm->name);
+			    atomic_load(&cpu->nr_vcpus), cpu->irq_count);
+		for_each_vm(vm)
+			for_each_vcpu(vcpu, vm)
+				if (atomic_load(&vm->active) && vcpu->cpu == cpu->id)
+					shell_print("  vCPU %u of '%s'\n", vcpu->id, vm->name);
 	}
 }
 
@@ -170,6 +172,22 @@ static void show_exits(struct vcpu *vcpu) {
 	vcpu->exits_seen_tsc = time_tsc();
 }
 
+static void sched(const struct shell_args *args __unused) {
+	const struct vcpu *vcpu;
+	const struct vm *vm;
+
+	for_each_vm(vm)
+		for_each_vcpu(vcpu, vm) {
+			const struct vcpu_sched *s = &vcpu->sched;
+
+			shell_print("vm %s, vCPU %u, CPU %u: ran %lu us in %lu turns, waits",
+				    vm->name, vcpu->id, vcpu->cpu, tsc_to_ns(s->run_ticks) / 1000,
+				    s->switches);
+			for (u32 i = 0; i < SCHED_LATENCIES; i++) shell_print(" %u", s->latency[i]);
+			shell_print("\n");
+		}
+}
+
 static void stat(const struct shell_args *args) {
 	const struct vm *vm;
 	struct vcpu *vcpu;
@@ -223,8 +241,9 @@ static void vm_list(const struct shell_args *args) {
 /* Makes one, or does to one what the command's number says. */
 static void vm_do(const struct shell_args *args) {
 	struct guest_error error;
-	int err = args->vm ? guests_do(args->vm, args->choice, &error)
-			   : guests_create(args->word, args->text, &error);
+	int err = !args->vm			 ? guests_create(args->word, args->text, &error)
+		  : args->choice > GUEST_DESTROY ? guests_set(args->vm, args->text, &error)
+						 : guests_do(args->vm, args->choice, &error);
 
 	if (err) shell_error("%s", error.text);
 }
@@ -268,6 +287,7 @@ const struct command commands[] = {
 	{"poweroff", "", "switch the machine off", end, COMMAND_ASKS, END_POWEROFF},
 	{"reboot", "", "restart the machine", end, COMMAND_ASKS, END_REBOOT},
 	{"regs", "VM VCPU", "the registers of a vCPU", regs, COMMAND_ON_VCPU, 0},
+	{"sched", "", "time and turns of vCPUs, waits to run of <10 us, <100 us...", sched, 0, 0},
 	{"send", "VM TEXT", "types a line at the VM's console", send, 0, 0},
 	{"stat", "[VM] [VCPU]", "exits by reason, and a second since last time", stat, 0, 0},
 	{"translate", "VM VCPU ADDRESS", "a guest linear address", translate, COMMAND_ON_VCPU, 0},
@@ -279,6 +299,7 @@ const struct command commands[] = {
 	{"vm pause", "VM", "its vCPUs stand still, its clocks go on", vm_do, 0, GUEST_PAUSE},
 	{"vm reset", "VM", "as its reset button does", vm_do, COMMAND_ASKS, GUEST_RESET},
 	{"vm resume", "VM", "after a pause", vm_do, 0, GUEST_RESUME},
+	{"vm set", "VM TEXT", "weight, cap, pin, on-crash", vm_do, 0, GUEST_DESTROY + 1},
 	{"vm show", "VM", "one VM and its vCPUs", vm_list, 0, 0},
 	{"vm shutdown", "VM", "press its power button", vm_do, 0, GUEST_SHUTDOWN},
 	{"vm start", "VM", "from the beginning", vm_do, 0, GUEST_START},

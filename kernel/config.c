@@ -5,6 +5,7 @@
  */
 #include "kernel/config.h"
 
+#include "kernel/cpu.h"
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/string.h"
@@ -19,6 +20,7 @@ struct parser {
 	const char *file; /* NULL: none, nothing is logged */
 	u32 line;
 	struct vm_config *vm; /* the section's; NULL before the first and in one that is left out */
+	bool change;	      /* of a VM that is there */
 	bool in_section;      /* of whatever kind: without a vm its lines are not looked at */
 	u32 vm_line;	      /* where the section began */
 	u32 seen;	      /* a bit for each key of the section */
@@ -110,6 +112,8 @@ struct key {
 	u16 field;	      /* in struct vm_config, for setters that several keys share */
 	bool own_quotes;      /* the setter wants to see the quotes */
 	bool needed;	      /* without a good value, where one is given, there is no VM */
+	bool live;	      /* can be changed while the VM runs */
+	u32 min, max;	      /* for set_number() */
 	const char *words[4]; /* that set_word() knows, in the order of their values */
 };
 
@@ -208,8 +212,26 @@ static enum verdict set_memory(struct parser *p, const struct key *key __unused,
 	return GOOD;
 }
 
-static enum verdict set_cpus(struct parser *p, const struct key *key __unused, struct text value) {
-	return text_to_u32(value, 1, VM_MAX_VCPUS, &p->vm->cpus) ? BAD : GOOD;
+static enum verdict set_number(struct parser *p, const struct key *key, struct text value) {
+	return text_to_u32(value, key->min, key->max, field_of(p, key)) ? BAD : GOOD;
+}
+
+/* CPUs and ranges of them: 0,2-5. Those that are not here do no harm. */
+static enum verdict set_pin(struct parser *p, const struct key *key __unused, struct text value) {
+	struct text item, first, last;
+	u64 pin = 0;
+	u32 from, to;
+	bool more;
+
+	do {
+		more = next_item(&value, ',', &item);
+		if (!text_split(item, '-', &first, &last)) last = first;
+		if (text_to_u32(first, 0, 63, &from) || text_to_u32(last, from, 63, &to))
+			return BAD;
+		pin |= GENMASK(to, from);
+	} while (more);
+	p->vm->pin = pin;
+	return pin & ~0ul >> (64 - nr_cpus) ? GOOD : BAD;
 }
 
 static enum verdict set_word(struct parser *p, const struct key *key, struct text value) {
@@ -236,7 +258,7 @@ static const struct key keys[] = {
 	{"modules", set_modules, "a list such as: name arguments, name arguments",
 	 .own_quotes = true, .needed = true},
 	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G", FIELD(memory)},
-	{"cpus", set_cpus, "a number from 1 to 64", FIELD(cpus)},
+	{"cpus", set_number, "a number from 1 to 64", FIELD(cpus), .min = 1, .max = VM_MAX_VCPUS},
 	{"boot", set_word, "auto, linux or multiboot", FIELD(boot),
 	 .words = {"auto", "linux", "multiboot"}},
 	{"page-size", set_page_size, "4K, 2M or 1G", FIELD(leaf_order),
@@ -245,8 +267,13 @@ static const struct key keys[] = {
 	{"debug-exit", set_word, "yes or no", FIELD(debug_exit), .words = {"no", "yes"}},
 	{"autostart", set_word, "yes or no", FIELD(autostart), .words = {"no", "yes"}},
 	{"nested", set_word, "on or off", FIELD(nested), .words = {"off", "on"}},
-	{"on-crash", set_word, "stop, reset or pause", FIELD(on_crash),
+	{"on-crash", set_word, "stop, reset or pause", FIELD(on_crash), .live = true,
 	 .words = {"stop", "reset", "pause"}},
+	{"weight", set_number, "a number from 1 to 10000", FIELD(weight), .live = true, .min = 1,
+	 .max = 10000},
+	{"cap", set_number, "a number of percent from 0 to 6400", FIELD(cap), .live = true,
+	 .max = 6400},
+	{"pin", set_pin, "CPUs of this machine, such as 0,2-5", .live = true},
 };
 
 /* ---- lines ---- */
@@ -257,6 +284,10 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	struct text bare = value;
 
 	_Static_assert(ARRAY_SIZE(keys) <= 32, "a bit for each key");
+	if (p->change && !key->live) {
+		mistake(p, "%s cannot be changed any more", key->name);
+		return;
+	}
 	if (p->seen & bit) mistake(p, "%s is given twice; the second one counts", key->name);
 	p->seen |= bit;
 	p->missing &= ~bit;
@@ -327,6 +358,8 @@ static void vm_defaults(struct vm_config *vm, const char *name, size_t length) {
 	memset(vm, 0, sizeof(*vm));
 	memcpy(vm->name, name, length);
 	vm->cpus = 1;
+	vm->weight = CONFIG_WEIGHT;
+	vm->pin = ~0ul;
 	vm->leaf_order = MAX_LEAF_ORDER;
 	vm->autostart = true;
 	vm->nested = true;
@@ -418,14 +451,15 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 	return out->mistakes;
 }
 
-u32 config_parse_words(struct text name, struct text words, const struct boot_info *boot,
-		       struct config *out) {
-	struct parser p = {.config = out, .boot = boot};
+u32 config_parse_words(struct text name, struct text words, const struct vm_config *from,
+		       const struct boot_info *boot, struct config *out) {
+	struct parser p = {.config = out, .boot = boot, .change = from};
 	struct text word;
 	bool more = true;
 
 	config_init(out);
 	begin_vm(&p, name);
+	if (from && p.vm) *p.vm = *from;
 	while (p.vm && more) {
 		more = next_item(&words, ' ', &word);
 		if (word.len && !is_printable(word))

@@ -13,6 +13,7 @@
 #define CONFIG_MAX_MODULES 32	 /* of one VM */
 #define CONFIG_TEXT_MAX	   32768 /* bytes of all strings together */
 #define CONFIG_STRING_MAX  2048	 /* bytes of one string, with its final 0 */
+#define CONFIG_WEIGHT	   SCHED_WEIGHT
 #define CONFIG_MIN_MEMORY  MiB(2)
 #define CONFIG_ERRORS_MAX  32 /* so many mistakes are reported one by one */
 
@@ -34,6 +35,9 @@ struct vm_config {
 	struct config_module modules[CONFIG_MAX_MODULES];
 	u64 memory;    /* bytes, whole pages; 0: an equal share of what is free */
 	u32 cpus;      /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
+	u32 weight;    /* share of a CPU that others want, too: 1 to 10000 */
+	u32 cap;       /* percent of a CPU, 0: no limit */
+	u64 pin;       /* CPUs that may run it, a bit each */
 	u8 boot;       /* enum config_boot */
 	u8 on_crash;   /* enum config_crash */
 	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
@@ -63,11 +67,11 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 
 /*
  * One VM from words key=value, as lines of a section have them; what contains blanks is in quotes.
- * Mistakes are not logged: out->first_mistake has one. Returns their number; with none there is
- * out->vm[0].
+ * With `from`, one that may run, a copy with those keys changed that can be. Mistakes are not
+ * logged: out->first_mistake has one. Returns their number; with none there is out->vm[0].
  */
-u32 config_parse_words(struct text name, struct text words, const struct boot_info *boot,
-		       struct config *out);
+u32 config_parse_words(struct text name, struct text words, const struct vm_config *from,
+		       const struct boot_info *boot, struct config *out);
 
 /* Copies the strings, from->text_used bytes, of a VM that was copied from `from` by assignment. */
 void config_copy_text(struct vm_config *vm, const struct config *from, char *text);

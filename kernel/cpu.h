@@ -50,13 +50,18 @@ struct cpu {
 	struct timer *timers;
 	u64 programmed; /* host TSC the hardware timer is set to; TIMER_NEVER when stopped */
 
-	/* Scheduler (kernel/sched.c). */
-	struct spinlock queue_lock;
-	struct vcpu *queue[SCHED_QUEUE];
-	u32 nr_queue;
-	u32 next; /* round robin position */
+	/* Scheduler (kernel/sched.c). What is not atomic belongs to the CPU itself. */
+	struct vcpu *queue;	      /* vCPUs that wait for their turn, by virtual time */
+	struct vcpu *yielder;	      /* has spun; compared only */
+	struct vcpu *_Atomic woken;   /* handed over from elsewhere */
+	const void *_Atomic favoured; /* VM in which someone spins; compared only */
+	_Atomic u64 virtual;	      /* of the vCPU that is least ahead; never goes back */
+	_Atomic u32 nr_ready;	      /* vCPUs that run or wait */
+	_Atomic u32 nr_vcpus;	      /* of running VMs, asleep or not */
+	u64 balance_at;
 	struct timer slice;
-	bool resched;	    /* any CPU sets it */
+	bool resched; /* any CPU sets it */
+	_Atomic bool sweep;
 	_Atomic u32 passes; /* of the top of the loop; the CPU holds nothing of a VM there */
 
 	_Atomic u32 online;

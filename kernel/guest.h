@@ -37,6 +37,9 @@ void guest_vcpu_init(struct vcpu *vcpu);
 /* The vCPU leaves the schedulers: its own timer stops. On the CPU that ran it. */
 void guest_vcpu_off(struct vcpu *vcpu);
 
+/* It goes to another CPU: its timer as well. On the CPU that has it, or before it runs. */
+void guest_vcpu_move(struct vcpu *vcpu, u32 cpu);
+
 /* Up to max bytes of code at RIP, which stay in one page; 0: none can be read. It does not run. */
 u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max);
 

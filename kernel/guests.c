@@ -27,6 +27,7 @@
 #include "kernel/panic.h"
 #include "kernel/power.h"
 #include "kernel/sched.h"
+#include "kernel/shell.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "lib/string.h"
@@ -70,12 +71,10 @@ struct guest {
 static struct guest *guests[MAX_GUESTS];
 static u32 nr_guests;
 static u32 nr_live;
-static u32 next_id;
 static const struct boot_info *boot;
 static enum on_idle on_idle;
 static bool any_crash;
 static void ended(struct timer *work);
-static u32 planned[MAX_CPUS]; /* vCPUs made for each CPU, which its queue has room for */
 static struct config config;
 
 struct vm *guests_get(u32 index) {
@@ -129,7 +128,6 @@ static void destroy(struct guest *g) {
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *vcpu = vm->vcpus[i];
 
-		planned[vcpu->cpu]--;
 		backend->vcpu_destroy(vcpu);
 		page_free(vcpu, 2 * PAGE_SIZE);
 	}
@@ -162,12 +160,10 @@ static int create_vcpu(struct vm *vm, u32 id) {
 	vcpu->fetches[1] = &block->fetch[1];
 	vcpu->exit_counts = block->exit_counts;
 	vcpu->exits_seen = block->exits_seen;
-	vcpu->cpu = (vm->id + id) % nr_cpus;
-	if (planned[vcpu->cpu] == SCHED_QUEUE || backend->vcpu_create(vcpu)) {
+	if (backend->vcpu_create(vcpu)) {
 		page_free(block, 2 * PAGE_SIZE);
 		return E_NOMEM;
 	}
-	planned[vcpu->cpu]++;
 	vm->vcpus[id] = vcpu;
 	vm->nr_vcpus = id + 1;
 	return 0;
@@ -233,6 +229,15 @@ static int report_build(const struct vm_config *c, int err, struct guest_error *
 	return fail(error, err, "vm %s: could not be made (error %d)", c->name, err);
 }
 
+static void apply(struct guest *g) {
+	struct vcpu *vcpu;
+
+	g->vm.weight = g->config.weight;
+	g->vm.cap = g->config.cap;
+	atomic_store(&g->vm.pin, g->config.pin);
+	for_each_vcpu(vcpu, &g->vm) vcpu_request(vcpu, REQ_STOP); /* to its scheduler */
+}
+
 /* The VM comes to the end of the table. The configuration's text stays, or is copied (from). */
 static int create(const struct vm_config *c, const struct config *from, bool demo,
 		  struct guest_error *error) {
@@ -247,7 +252,7 @@ static int create(const struct vm_config *c, const struct config *from, bool dem
 		g->config = *c;
 		g->demo = demo;
 		if (from) config_copy_text(&g->config, from, g->text);
-		g->vm.id = next_id++;
+		apply(g);
 		str_copy(g->vm.name, sizeof(g->vm.name), c->name);
 		timer_init(&g->work, ended, 0);
 		err = build(g);
@@ -346,9 +351,7 @@ static int start(struct guest *g, struct guest_error *error) {
 	g->live = true;
 	atomic_store(&vm->active, vm->nr_vcpus);
 	atomic_store(&vm->state, VM_RUNNING);
-	for (u32 i = 0; i < vm->nr_vcpus; i++)
-		if (sched_add(vm->vcpus[i]))
-			panic("no room for vCPU %u of '%s' in its CPU's queue", i, vm->name);
+	for (u32 i = 0; i < vm->nr_vcpus; i++) sched_add(vm->vcpus[i]);
 	return 0;
 }
 
@@ -446,7 +449,7 @@ static void reap(struct timer *work) {
 	struct guest *g = container_of(work, struct guest, work);
 	u32 at = 0;
 
-	if (!sched_quiet_over(&g->quiet)) {
+	if (shell_waits() || !sched_quiet_over(&g->quiet)) {
 		timer_arm(work, time_tsc() + ns_to_tsc(QUIET_POLL_NS));
 		return;
 	}
@@ -595,23 +598,33 @@ static void complete(struct config *c) {
 		if (!c->vm[i].cpus) c->vm[i].cpus = (u32)min_u64(nr_cpus, VM_MAX_VCPUS);
 }
 
-int guests_create(struct text name, struct text words, struct guest_error *error) {
+/* Makes a VM of words, or changes one that is there. */
+static int parse(struct guest *g, struct text name, struct text words, struct guest_error *error) {
 	struct config *c = page_alloc(sizeof(*c));
-	int err;
 
 	if (!c) return fail(error, E_NOMEM, "not enough memory");
-	if (!backend) {
-		err = fail(error, E_NOSUPP, "this machine cannot run guests");
-	} else if (guests_find(name)) {
-		err = fail(error, E_EXIST, "there is a VM %.*s already", (int)name.len, name.at);
-	} else if (config_parse_words(name, words, boot, c)) {
-		err = fail(error, E_INVAL, "%s", c->first_mistake);
+	int err = config_parse_words(name, words, g ? &g->config : NULL, boot, c) ? E_INVAL : 0;
+	if (err) {
+		fail(error, err, "%s", c->first_mistake);
+	} else if (g) {
+		g->config = c->vm[0];
+		apply(g);
 	} else {
 		complete(c);
 		err = create(&c->vm[0], c, false, error);
 	}
 	page_free(c, sizeof(*c));
 	return err;
+}
+
+int guests_create(struct text name, struct text words, struct guest_error *error) {
+	if (!backend) return fail(error, E_NOSUPP, "this machine cannot run guests");
+	if (!guests_find(name)) return parse(NULL, name, words, error);
+	return fail(error, E_EXIST, "there is a VM %.*s already", TEXT_QUOTE(name));
+}
+
+int guests_set(struct vm *vm, struct text words, struct guest_error *error) {
+	return parse(guest_of(vm), text_of(vm->name), words, error);
 }
 
 /* ---- start-up ---- */
@@ -631,6 +644,8 @@ static void add_demo(void) {
 		.cmdline = "",
 		.memory = MiB(32),
 		.cpus = 1,
+		.weight = CONFIG_WEIGHT,
+		.pin = ~0ul,
 		.leaf_order = FRAME_MAX_ORDER,
 		.autostart = true,
 	};

@@ -51,6 +51,9 @@ extern const char *const guest_states[];
  */
 int guests_create(struct text name, struct text words, struct guest_error *error) __must_check;
 
+/* Changes weight, cap, pin or on-crash, in any state. 0, E_INVAL or E_NOMEM. */
+int guests_set(struct vm *vm, struct text words, struct guest_error *error) __must_check;
+
 /*
  * start: also after the VM has ended; its memory is cleared. pause: its clocks go on. reset: from
  * outside, also of a VM that has crashed. shutdown: presses the power button; what the guest makes

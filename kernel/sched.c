@@ -1,6 +1,8 @@
 /*
- * The scheduler: each CPU has a queue of vCPUs and runs them in turn; one that halts is passed over
- * until an event wakes it. Alone in its queue, a vCPU is never interrupted for a time slice.
+ * The scheduler; docs/scheduling.md has the rules. A CPU's queue is sorted by virtual time and
+ * touched by that CPU alone. Others hand it vCPUs through `woken`, a list that grows by
+ * compare-exchange. A vCPU is in one place at a time: in a queue, in such a list, running, or
+ * asleep, when it belongs to who changes `asleep` to false. Only the CPU that has it moves it.
  */
 #include "kernel/sched.h"
 
@@ -10,141 +12,377 @@
 #include "kernel/host_io.h"
 #include "kernel/smp.h"
 #include "kernel/vm.h"
-#include "lib/error.h"
-#include "lib/log.h"
 #include "lib/x86.h"
 
-#define SLICE_NS      5000000ul
-#define QUIET_WARN_NS 1000000000ul
+#define SLICE_NS   5000000ul
+#define CREDIT_NS  SLICE_NS    /* that a sleeper keeps, at most */
+#define PERIOD_NS  100000000ul /* of caps */
+#define BALANCE_NS 100000000ul
+#define YIELD_NS   1000000ul /* a vCPU's spinning is heard no more often */
 
 void (*sched_vm_ended)(struct vm *vm);
+static _Atomic u64 idle_cpus; /* bit: the CPU has nothing to run */
 
 static void set_resched(struct cpu *cpu, bool value) {
 	__atomic_store_n(&cpu->resched, value, __ATOMIC_SEQ_CST);
 }
 
+/* This CPU may be in an exit of the vCPU that it runs. */
 void sched_look(struct cpu *cpu) {
 	set_resched(cpu, true);
-	smp_kick(cpu);
-}
-
-int sched_add(struct vcpu *vcpu) {
-	struct cpu *cpu = cpus[vcpu->cpu];
-	int err = 0;
-
-	spin_lock(&cpu->queue_lock);
-	if (cpu->nr_queue == ARRAY_SIZE(cpu->queue))
-		err = E_NOMEM;
-	else
-		cpu->queue[cpu->nr_queue++] = vcpu;
-	spin_unlock(&cpu->queue_lock);
-	if (!err) sched_look(cpu); /* who runs there alone has no time slice yet */
-	return err;
-}
-
-static void remove_at(struct cpu *cpu, u32 index) {
-	for (u32 i = index; i + 1 < cpu->nr_queue; i++) cpu->queue[i] = cpu->queue[i + 1];
-	cpu->nr_queue--;
+	if (cpu != this_cpu())
+		smp_kick(cpu);
+	else if (cpu->running)
+		vcpu_request_self(cpu->running, REQ_LOOP);
 }
 
 static void slice_over(struct timer *timer) { set_resched(cpus[timer->cpu], true); }
+
+static bool before(u64 a, u64 b) { return (s64)(a - b) < 0; }
+
+/* ---- handing over ---- */
+
+/* From any CPU: a vCPU that nobody has goes to its CPU. */
+static void hand_over(struct vcpu *vcpu) {
+	struct cpu *cpu = cpus[vcpu->cpu];
+	struct vcpu *head = atomic_load(&cpu->woken);
+
+	do vcpu->sched.next = head;
+	while (!atomic_compare_exchange_weak(&cpu->woken, &head, vcpu));
+	sched_look(cpu);
+}
+
+void sched_wake(struct vcpu *vcpu) {
+	if (!atomic_exchange(&vcpu->asleep, false)) return;
+	vcpu->sched.wake_tsc = time_tsc();
+	hand_over(vcpu);
+}
+
+void sched_sweep(struct vcpu *vcpu) {
+	struct cpu *cpu = cpus[vcpu->cpu];
+
+	atomic_store(&cpu->sweep, true);
+	sched_look(cpu);
+}
+
+/* The CPU in the mask, but for one, with the least in a counter of struct cpu; NULL: none is. */
+static struct cpu *least(u64 mask, const struct cpu *but, size_t counter) {
+#define COUNTED(cpu) atomic_load((_Atomic u32 *)(void *)((u8 *)(cpu) + counter))
+	struct cpu *best = NULL, *cpu;
+
+	for_each_cpu(cpu)
+		if (cpu != but && mask >> cpu->id & 1 && (!best || COUNTED(cpu) < COUNTED(best)))
+			best = cpu;
+	return best;
+}
+
+static struct cpu *least_loaded(u64 mask, const struct cpu *but) {
+	return least(mask, but, offsetof(struct cpu, nr_ready));
+}
+
+static void belong(struct vcpu *vcpu, struct cpu *to) {
+	guest_vcpu_move(vcpu, to->id);
+	atomic_fetch_add(&to->nr_vcpus, 1);
+	vcpu->cpu = to->id;
+	hand_over(vcpu);
+}
+
+void sched_add(struct vcpu *vcpu) {
+	u64 pin = atomic_load(&vcpu->vm->pin);
+
+	vcpu->sched.virtual = 0;
+	vcpu->sched.wake_tsc = 0;
+	belong(vcpu, least(pin, NULL, offsetof(struct cpu, nr_vcpus)) ?: cpus[0]);
+}
+
+static void unload(struct cpu *cpu) {
+	if (cpu->loaded) cpu->loaded->backend->put(cpu->loaded);
+	cpu->loaded = NULL;
+}
+
+/* Moves a vCPU that is in this CPU's hands and in no queue. */
+static void move(struct cpu *cpu, struct vcpu *vcpu, struct cpu *to) {
+	if (cpu->loaded == vcpu) unload(cpu);
+	vcpu->sched.virtual += atomic_load(&to->virtual) - atomic_load(&cpu->virtual);
+	atomic_fetch_sub(&cpu->nr_vcpus, 1);
+	belong(vcpu, to);
+}
+
+/* ---- the queue ---- */
+
+static void enqueue(struct cpu *cpu, struct vcpu *vcpu) {
+	struct vcpu **at = &cpu->queue;
+
+	while (*at && !before(vcpu->sched.virtual, (*at)->sched.virtual)) at = &(*at)->sched.next;
+	vcpu->sched.next = *at;
+	*at = vcpu;
+	vcpu->sched.waits = true;
+	atomic_fetch_add(&cpu->nr_ready, 1);
+}
+
+static void dequeue(struct cpu *cpu, struct vcpu *vcpu) {
+	struct vcpu **at = &cpu->queue;
+
+	while (*at != vcpu) at = &(*at)->sched.next;
+	*at = vcpu->sched.next;
+	vcpu->sched.waits = false;
+	atomic_fetch_sub(&cpu->nr_ready, 1);
+}
 
 /* Takes a vCPU of a stopped VM off this CPU for good. */
 static void retire(struct cpu *cpu, struct vcpu *vcpu) {
 	struct vm *vm = vcpu->vm;
 
-	if (cpu->loaded == vcpu) {
-		vcpu->backend->put(vcpu);
-		cpu->loaded = NULL;
-	}
+	if (cpu->loaded == vcpu) unload(cpu);
 	guest_vcpu_off(vcpu);
+	atomic_fetch_sub(&cpu->nr_vcpus, 1);
 	if (atomic_fetch_sub(&vm->active, 1) == 1) sched_vm_ended(vm);
 }
 
-/* The next vCPU that can run, in turn; NULL when all sleep. Retires those of stopped VMs. */
-static struct vcpu *pick(struct cpu *cpu) {
-	struct vcpu *retired = NULL;
-	struct vcpu *found = NULL;
+static bool stopped(struct vcpu *vcpu) { return atomic_load(&vcpu->vm->state) == VM_STOPPED; }
 
-	spin_lock(&cpu->queue_lock);
-	for (u32 i = 0; i < cpu->nr_queue && !found && !retired; i++) {
-		u32 at = (cpu->next + i) % cpu->nr_queue;
-		struct vcpu *vcpu = cpu->queue[at];
+/* Finds the place of a vCPU that is in this CPU's hands: a queue, sleep, or none any more. */
+static void settle(struct cpu *cpu, struct vcpu *vcpu) {
+	u64 pin = atomic_load(&vcpu->vm->pin);
 
-		if (atomic_load(&vcpu->vm->state) == VM_STOPPED) {
-			remove_at(cpu, at);
-			retired = vcpu;
-		} else if (vcpu_runnable(vcpu)) {
-			found = vcpu;
-			cpu->next = at + 1;
+	do {
+		if (stopped(vcpu)) {
+			retire(cpu, vcpu);
+			return;
+		}
+		if (vcpu_runnable(vcpu)) {
+			struct cpu *to = pin >> cpu->id & 1 ? NULL : least_loaded(pin, cpu);
+
+			if (to)
+				move(cpu, vcpu, to);
+			else
+				enqueue(cpu, vcpu);
+			return;
+		}
+		atomic_store(&vcpu->asleep, true);
+		/* What has come just before that found nobody asleep. */
+	} while ((stopped(vcpu) || vcpu_runnable(vcpu)) && atomic_exchange(&vcpu->asleep, false));
+}
+
+static void take_woken(struct cpu *cpu) {
+	struct vcpu *vcpu = atomic_exchange(&cpu->woken, NULL), *next;
+	u64 earliest = atomic_load(&cpu->virtual) - ns_to_tsc(CREDIT_NS);
+
+	for (; vcpu; vcpu = next) {
+		next = vcpu->sched.next;
+		if (before(vcpu->sched.virtual, earliest)) vcpu->sched.virtual = earliest;
+		vcpu->sched.since = time_tsc();
+		settle(cpu, vcpu);
+	}
+}
+
+/* Those of VMs that are stopped or paused leave without waiting for their turn. */
+static void sweep(struct cpu *cpu) {
+	struct vcpu *vcpu = cpu->queue, *next;
+
+	for (; vcpu; vcpu = next) {
+		next = vcpu->sched.next;
+		if (atomic_load(&vcpu->vm->state) == VM_RUNNING) continue;
+		dequeue(cpu, vcpu);
+		settle(cpu, vcpu);
+	}
+}
+
+/* ---- balance ---- */
+
+/* The one that has been here longest of those that may go to a CPU in the mask. */
+static struct vcpu *oldest(const struct cpu *cpu, u64 mask) {
+	struct vcpu *best = NULL;
+
+	for (struct vcpu *v = cpu->queue; v; v = v->sched.next)
+		if (atomic_load(&v->vm->pin) & mask &&
+		    (!best || before(v->sched.since, best->sched.since)))
+			best = v;
+	return best;
+}
+
+/*
+ * Several wait here. An idle CPU takes one at once. Otherwise, now and then, one goes to a CPU with
+ * fewer, even if only by one: so three on two CPUs take turns at being alone.
+ */
+static void spread(struct cpu *cpu) {
+	u64 now = time_tsc(), idle = atomic_load(&idle_cpus);
+	struct vcpu *vcpu = idle ? oldest(cpu, idle) : NULL;
+	struct cpu *to;
+
+	if (vcpu) {
+		to = least_loaded(idle & atomic_load(&vcpu->vm->pin), cpu);
+		if (!to) return;
+		atomic_fetch_and(&idle_cpus, ~BIT(to->id)); /* one is enough */
+	} else {
+		if (before(now, cpu->balance_at)) return;
+		cpu->balance_at = now + ns_to_tsc(BALANCE_NS);
+		to = least_loaded(~0ul, cpu);
+		if (!to || atomic_load(&to->nr_ready) >= atomic_load(&cpu->nr_ready)) return;
+		vcpu = oldest(cpu, BIT(to->id));
+		if (!vcpu) return;
+	}
+	dequeue(cpu, vcpu);
+	move(cpu, vcpu, to);
+}
+
+/* ---- caps ---- */
+
+static u64 budget(const struct vm *vm) { return ns_to_tsc(PERIOD_NS) * vm->cap / 100; }
+
+/* Ticks that a VM with a cap may still run in this period; with none left, *when is the next. */
+static u64 allowance(struct vm *vm, u64 *when) {
+	u64 now = time_tsc(), period = ns_to_tsc(PERIOD_NS);
+
+	spin_guard(&vm->lock);
+	u64 periods = (now - vm->period_start) / period;
+	vm->period_start += periods * period;
+	/* What was run too much is a debt to the next period. */
+	vm->used -= min_u64(vm->used, periods ? min_u64(periods, 1000) * budget(vm) : 0);
+	*when = vm->period_start + period;
+	return budget(vm) - min_u64(vm->used, budget(vm));
+}
+
+static void charge(struct cpu *cpu, struct vcpu *vcpu, u64 ticks) {
+	struct vm *vm = vcpu->vm;
+	u64 now = atomic_load(&cpu->virtual);
+
+	vcpu->sched.run_ticks += ticks;
+	vcpu->sched.virtual += ticks * SCHED_WEIGHT / vm->weight;
+	u64 first = vcpu->sched.virtual;
+	if (cpu->queue && before(cpu->queue->sched.virtual, first))
+		first = cpu->queue->sched.virtual;
+	if (before(now, first)) atomic_store(&cpu->virtual, first);
+	if (likely(!vm->cap)) return;
+	spin_guard(&vm->lock);
+	vm->used += ticks;
+}
+
+/* ---- turns ---- */
+
+void sched_give_way(struct vcpu *vcpu) {
+	struct cpu *cpu = cpus[vcpu->cpu];
+	u64 now = time_tsc();
+	struct vcpu *other;
+
+	if (before(now, vcpu->sched.yield_tsc + ns_to_tsc(YIELD_NS))) return;
+	vcpu->sched.yield_tsc = now;
+	for_each_vcpu(other, vcpu->vm) {
+		if (!__atomic_load_n(&other->sched.waits, __ATOMIC_RELAXED)) continue;
+		atomic_store(&cpus[other->cpu]->favoured, vcpu->vm);
+		sched_look(cpus[other->cpu]);
+	}
+	if (!cpu->queue) return;
+	cpu->yielder = vcpu;
+	sched_look(cpu);
+}
+
+/*
+ * The first in the queue whose VM's cap lets it run; *when: how long none can. One of a VM that
+ * spins for it comes before, and the spinning one behind, as long as fairness bears it.
+ */
+static struct vcpu *pick(struct cpu *cpu, u64 *when, u64 *most) {
+	const struct vm *favoured = atomic_exchange(&cpu->favoured, NULL);
+	const struct vcpu *yielder = cpu->yielder;
+	struct vcpu *best = NULL;
+	u64 next, left = ~0ul, limit = 2 * ns_to_tsc(SLICE_NS);
+
+	cpu->yielder = NULL;
+	*when = TIMER_NEVER;
+	for (struct vcpu *v = cpu->queue; v; v = v->sched.next) {
+		if (best && before(best->sched.virtual + limit, v->sched.virtual)) break;
+		left = v->vm->cap ? allowance(v->vm, &next) : ~0ul;
+		if (!left) {
+			*when = min_u64(*when, next);
+			continue;
+		}
+		if (best && v->vm != favoured && best != yielder) continue;
+		if (v == yielder && best) continue;
+		best = v;
+		*most = left;
+		if (v->vm == favoured && v != yielder) break;
+		if (!favoured && v != yielder) break;
+	}
+	return best;
+}
+
+static void count_latency(struct vcpu_sched *s, u64 now) {
+	u64 us = tsc_to_ns(now - s->wake_tsc) / 1000;
+	u32 i = 0;
+
+	for (u64 limit = 10; us >= limit && i + 1 < SCHED_LATENCIES; limit *= 10) i++;
+	s->latency[i]++;
+	s->wake_tsc = 0;
+}
+
+static void run(struct cpu *cpu, struct vcpu *vcpu, u64 most) {
+	u64 begin = time_tsc(), slice = min_u64(cpu->queue ? ns_to_tsc(SLICE_NS) : ~0ul, most);
+
+	if (slice != ~0ul) timer_arm(&cpu->slice, begin + slice);
+	if (cpu->loaded != vcpu) {
+		unload(cpu);
+		vcpu->backend->load(vcpu);
+		cpu->loaded = vcpu;
+		vcpu->sched.switches++;
+	}
+	if (vcpu->sched.wake_tsc) count_latency(&vcpu->sched, begin);
+	cpu->running = vcpu;
+	atomic_fetch_add(&cpu->nr_ready, 1);
+	vcpu_run(vcpu, &cpu->resched);
+	atomic_fetch_sub(&cpu->nr_ready, 1);
+	cpu->running = NULL;
+	if (slice != ~0ul) timer_cancel(&cpu->slice);
+	charge(cpu, vcpu, time_tsc() - begin);
+	settle(cpu, vcpu);
+}
+
+static void idle(struct cpu *cpu, u64 when) {
+	if (when != TIMER_NEVER) timer_arm(&cpu->slice, when);
+	atomic_fetch_or(&idle_cpus, BIT(cpu->id));
+	cpu_sti_hlt_cli();
+	atomic_fetch_and(&idle_cpus, ~BIT(cpu->id));
+}
+
+void sched_loop(void) {
+	struct cpu *cpu = this_cpu();
+	u64 when, most;
+
+	timer_init(&cpu->slice, slice_over, cpu->id);
+	for (;;) {
+		cpu_irq_window();
+		cpu_pass();
+		timers_run();
+		host_io_run();
+		/* In this order: what comes from here on sets it again. */
+		set_resched(cpu, false);
+		take_woken(cpu);
+		if (atomic_load(&cpu->sweep) && atomic_exchange(&cpu->sweep, false)) sweep(cpu);
+		if (cpu->queue && cpu->queue->sched.next) spread(cpu);
+		struct vcpu *vcpu = pick(cpu, &when, &most);
+		if (vcpu) {
+			dequeue(cpu, vcpu);
+			run(cpu, vcpu, most);
+		} else {
+			idle(cpu, when);
 		}
 	}
-	spin_unlock(&cpu->queue_lock);
-	if (retired) {
-		retire(cpu, retired);
-		return pick(cpu);
-	}
-	return found;
 }
 
-static void switch_to(struct cpu *cpu, struct vcpu *vcpu) {
-	if (cpu->loaded == vcpu) return;
-	if (cpu->loaded) cpu->loaded->backend->put(cpu->loaded);
-	vcpu->backend->load(vcpu);
-	cpu->loaded = vcpu;
-}
-
-static void run(struct cpu *cpu, struct vcpu *vcpu) {
-	bool shared = __atomic_load_n(&cpu->nr_queue, __ATOMIC_SEQ_CST) > 1;
-	if (shared) timer_arm(&cpu->slice, time_tsc() + ns_to_tsc(SLICE_NS));
-	switch_to(cpu, vcpu);
-	cpu->running = vcpu;
-	vcpu_run(vcpu, &cpu->resched);
-	cpu->running = NULL;
-	if (shared) timer_cancel(&cpu->slice);
-}
+/* ---- quiet periods ---- */
 
 void sched_quiet_begin(struct quiet *quiet) {
 	struct cpu *cpu;
 
-	quiet->begin = time_tsc();
-	quiet->late = false;
 	for_each_cpu(cpu) {
 		quiet->passes[cpu->id] = atomic_load(&cpu->passes);
 		smp_kick(cpu);
 	}
 }
 
-bool sched_quiet_over(struct quiet *quiet) {
+bool sched_quiet_over(const struct quiet *quiet) {
 	struct cpu *cpu;
 
-	for_each_cpu(cpu) {
-		if (quiet->passes[cpu->id] != atomic_load(&cpu->passes)) continue;
-		if (!quiet->late && time_tsc() - quiet->begin > ns_to_tsc(QUIET_WARN_NS))
-			log_warn("CPU %u has not come by for a second", cpu->id);
-		quiet->late |= time_tsc() - quiet->begin > ns_to_tsc(QUIET_WARN_NS);
-		return false;
-	}
+	for_each_cpu(cpu)
+		if (quiet->passes[cpu->id] == atomic_load(&cpu->passes)) return false;
 	return true;
-}
-
-void sched_loop(void) {
-	struct cpu *cpu = this_cpu();
-
-	timer_init(&cpu->slice, slice_over, cpu->id);
-	for (;;) {
-		struct vcpu *vcpu;
-
-		cpu_irq_window();
-		cpu_pass();
-		timers_run();
-		/* In this order: what others want from here on sets it again. */
-		set_resched(cpu, false);
-		host_io_run();
-		vcpu = pick(cpu);
-		if (vcpu)
-			run(cpu, vcpu);
-		else
-			cpu_sti_hlt_cli();
-	}
 }

@@ -1,18 +1,45 @@
-/* Which vCPU runs on which CPU: one queue a CPU, round robin with a time slice. */
+/* Which vCPU runs on which CPU, and when: docs/scheduling.md. */
 #pragma once
 
 #include "lib/types.h"
 
+struct cpu;
 struct vcpu;
 struct vm;
 
-#define SCHED_QUEUE 64 /* vCPUs that one CPU can have */
+#define SCHED_WEIGHT	100u /* the weight by which virtual time is real time */
+#define SCHED_LATENCIES 6
 
-/* Puts a vCPU, with its cpu field set, into that CPU's queue. E_NOMEM when the queue is full. */
-int sched_add(struct vcpu *vcpu) __must_check;
+/* The scheduler's part of a vCPU. It belongs to the CPU that has the vCPU. */
+struct vcpu_sched {
+	struct vcpu *next;    /* in a queue, or among the woken */
+	u64 virtual;	      /* run time in host TSC ticks, by weight */
+	u64 since, yield_tsc; /* it has been on its CPU; its last sched_give_way() */
+	u64 wake_tsc;	      /* when it was woken, until it runs; else 0 */
+	bool waits;	      /* in a queue; other CPUs may look */
+
+	/* For statistics: host TSC ticks, turns, waits of less than 10 us, 100 us, ... to run. */
+	u64 run_ticks, switches;
+	u32 latency[SCHED_LATENCIES];
+};
+
+/* A vCPU of a VM that has just been started gets the CPU that has the fewest. */
+void sched_add(struct vcpu *vcpu);
+
+/* Something has come for a vCPU that may be asleep. Any CPU. */
+void sched_wake(struct vcpu *vcpu);
+
+/* Its VM is paused or stopped: it leaves the queue without waiting for its turn. Any CPU. */
+void sched_sweep(struct vcpu *vcpu);
+
+/* It spins: one of its VM that waits for a CPU comes first. From an exit of it. */
+void sched_give_way(struct vcpu *vcpu);
 
 /* Makes a CPU go through its loop once, whatever it does. Any CPU, any context but NMI. */
 struct cpu;
+void sched_look(struct cpu *cpu);
+
+/* Makes a CPU go through its loop once, whatever it does. Any CPU, any context but NMI. */
 void sched_look(struct cpu *cpu);
 
 /* The loop of every CPU once start-up is over. */
@@ -24,12 +51,10 @@ __noreturn void sched_loop(void);
  */
 struct quiet {
 	u32 passes[64]; /* of each CPU */
-	u64 begin;	/* host TSC */
-	bool late;	/* and reported */
 };
 
 void sched_quiet_begin(struct quiet *quiet);
-bool sched_quiet_over(struct quiet *quiet);
+bool sched_quiet_over(const struct quiet *quiet);
 
 /* Called by the last vCPU that leaves a stopped VM, on its CPU; set by main. */
 extern void (*sched_vm_ended)(struct vm *vm);

@@ -186,6 +186,8 @@ static void run(const struct line *from, bool sure) {
 	}
 }
 
+bool shell_waits(void) { return waiting; }
+
 u32 shell_cpu(void) { return waiting && (waiting->flags & COMMAND_ON_VCPU) ? args.vcpu->cpu : 0; }
 
 void shell_continue(void) {

@@ -49,6 +49,9 @@ void shell_prompt(void);
 
 /* The CPU that is to have the shell now; there shell_continue() runs what the others left to it. */
 u32 shell_cpu(void);
+
+/* A command waits for another CPU: what its parameters name has to stay. */
+bool shell_waits(void);
 void shell_continue(void);
 
 /* Output of a command; and what is wrong, as its last line. */

@@ -153,6 +153,14 @@ void timer_cancel(struct timer *timer) {
 	if (timer->queued) unlink_timer(cpu, timer);
 }
 
+void timer_move(struct timer *timer, u32 cpu) {
+	u64 deadline = timer->deadline;
+
+	timer_cancel(timer);
+	timer->cpu = cpu;
+	if (deadline != TIMER_NEVER) timer_arm(timer, deadline);
+}
+
 /* At most this many a visit, so that a timer which always re-arms in the past starves nobody. */
 #define MAX_FIRED 64
 

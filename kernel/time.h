@@ -49,6 +49,9 @@ void timer_arm(struct timer *timer, u64 deadline_tsc);
  * call already running on another CPU may still finish: fn re-checks its device's state. */
 void timer_cancel(struct timer *timer);
 
+/* Armed or not, to another CPU's queue. From the CPU in whose queue it is. */
+void timer_move(struct timer *timer, u32 cpu);
+
 /* Measures the TSC's and the LAPIC timer's frequency; the boot processor, once. */
 struct acpi_info;
 void time_init(const struct acpi_info *acpi);

@@ -18,9 +18,15 @@
 const struct backend *backend;
 
 void vcpu_request(struct vcpu *vcpu, u64 bits) {
-	atomic_fetch_or(&vcpu->requests, bits);
-	/* Its own CPU looks before the next entry; another one may be in the guest or asleep. */
-	smp_kick(cpus[vcpu->cpu]);
+	u64 old = atomic_fetch_or(&vcpu->requests, bits);
+
+	if (atomic_load(&vcpu->asleep))
+		sched_wake(vcpu);
+	else if (bits & REQ_STOP)
+		sched_sweep(vcpu);
+	else if ((old & bits) != bits) /* else whoever set them first has done it */
+		/* Its own CPU looks before the next entry; another one may be in the guest. */
+		smp_kick(cpus[vcpu->cpu]);
 }
 
 u64 vcpu_reg(struct vcpu *vcpu, enum vreg reg) { return vcpu->backend->reg(vcpu, reg); }

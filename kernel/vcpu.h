@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "kernel/sched.h"
 #include "lib/x86.h"
 
 struct vm;
@@ -107,7 +108,8 @@ struct vcpu {
 	u64 tsc_offset;			 /* guest TSC = host TSC + tsc_offset, modulo 2^64 */
 	u64 tsc_adjust;			 /* IA32_TSC_ADJUST */
 	u32 id;				 /* index in vm->vcpus; also the initial APIC id */
-	u32 cpu;			 /* physical CPU that runs it */
+	u32 cpu;			 /* physical CPU that has it; only that one changes it */
+	_Atomic bool asleep;		 /* nobody has it until sched_wake() */
 	_Atomic u32 mp_state;		 /* enum mp_state */
 	_Atomic u32 sipi_vector;
 	_Atomic u32 nmi_pending; /* NMIs waiting, 0 to 2 */
@@ -118,6 +120,7 @@ struct vcpu {
 	u64 *exit_counts; /* by the back end's exit table index */
 	u64 *exits_seen;  /* the same at the time of the last `stat` */
 	u64 exits_seen_tsc;
+	struct vcpu_sched sched;
 };
 
 /* State after RESET, or after INIT (init = true: what INIT leaves alone stays). Any CPU; the vCPU

@@ -42,7 +42,6 @@ struct vm_console {
 
 struct vm {
 	char name[VM_NAME_MAX];
-	u32 id;
 	u32 nr_vcpus;
 	struct vcpu *vcpus[VM_MAX_VCPUS];
 	struct gmem *gmem;
@@ -57,6 +56,11 @@ struct vm {
 	struct spinlock lock; /* guards state changes, end and stop_reason */
 	struct vm_console console;
 	u64 boot_tsc; /* host TSC when the VM was started or reset */
+
+	/* For the scheduler. weight is never 0; cap: percent of a CPU, 0: none; pin: CPUs. */
+	u32 weight, cap;
+	_Atomic u64 pin;
+	u64 period_start, used; /* of the cap; guarded by lock */
 };
 
 #define for_each_vcpu(vcpu, vm) \

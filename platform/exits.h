@@ -15,6 +15,12 @@ static inline enum outcome exit_hlt(struct vcpu *vcpu) {
 	return ADVANCE;
 }
 
+/* It spins: for a lock whose holder may wait for a CPU. */
+static inline enum outcome exit_pause(struct vcpu *vcpu) {
+	sched_give_way(vcpu);
+	return ADVANCE;
+}
+
 static inline enum outcome exit_nop(struct vcpu *vcpu __unused) { return ADVANCE; }
 
 static inline enum outcome exit_rdpmc(struct vcpu *vcpu) { return inject_gp(vcpu, 0); }

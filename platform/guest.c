@@ -8,6 +8,8 @@
 
 void guest_vcpu_off(struct vcpu *vcpu) { lapic_timer_stop(vcpu->lapic); }
 
+void guest_vcpu_move(struct vcpu *vcpu, u32 cpu) { timer_move(&vcpu->lapic->timer.host, cpu); }
+
 u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max) {
 	struct segment cs;
 	struct gwalk walk;

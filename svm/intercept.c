@@ -86,6 +86,12 @@ void svm_intercept_setup(struct vmcb *vmcb) {
 	for (u32 i = 0; i < ARRAY_SIZE(exits_wanted); i++)
 		((u8 *)vmcb)[exits_wanted[i] / 8] |= (u8)(1u << exits_wanted[i] % 8);
 	if (svm_features.tcg) vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
+	/* A guest that spins gives way (APM 2 15.14.4); without the filter every PAUSE would exit.
+	 */
+	if (svm_features.pause_filter) {
+		vmcb->intercept_misc1 |= (u32)INTERCEPT_PAUSE;
+		vmcb->pause_count = SVM_PAUSE_COUNT;
+	}
 	vmcb->vintr = (u32)V_MASKING;
 	vmcb->np_enable = NP_ENABLE;
 	vmcb->iopm_base = iopm;

@@ -3,8 +3,10 @@
 
 #include "svm/svm.h"
 
-#define IOPM_SIZE  (3 * PAGE_SIZE)
-#define MSRPM_SIZE (2 * PAGE_SIZE)
+#define SVM_PAUSE_COUNT 3000 /* PAUSEs of a guest until one exits */
+
+#define IOPM_SIZE	(3 * PAGE_SIZE)
+#define MSRPM_SIZE	(2 * PAGE_SIZE)
 
 /* Allocates the permission maps, shared by all VMs. Once. 0 or E_NOMEM. */
 int svm_intercept_init(void) __must_check;

@@ -102,6 +102,8 @@ static void merge_control(struct vcpu *vcpu, hpa_t root) {
 		((u64 *)(void *)vmcb)[i] =
 			n->intercepts[i] | (((const u64 *)(const void *)l1)[i] & may_intercept[i]);
 	if (arch->nmi_masked && !arch->iret_seen) vmcb->intercept_misc1 |= (u32)INTERCEPT_IRET;
+	/* An L1 that intercepts PAUSE has no filter and sees each one. */
+	vmcb->pause_count = l1->intercept_misc1 & INTERCEPT_PAUSE ? 0 : SVM_PAUSE_COUNT;
 	vmcb->tsc_offset = vcpu->tsc_offset + l1->tsc_offset;
 	vmcb->vintr = (l1->vintr & (u32)(V_TPR | V_IRQ | V_PRIO_MAX | V_IGN_TPR)) | (u32)V_MASKING;
 	vmcb->vintr_vector = l1->vintr_vector;

@@ -42,6 +42,7 @@ static int svm_probe(const struct options *options __unused) {
 		.nrips = r[3] & BIT(3),
 		.flush_by_asid = r[3] & BIT(6),
 		.decode_assists = r[3] & BIT(7),
+		.pause_filter = r[3] & BIT(10),
 		.vmsave = r[3] & BIT(15),
 		.vgif = r[3] & BIT(16),
 		.tcg = svm_quirk_is_tcg(),

@@ -9,7 +9,7 @@
 
 /* What this machine's SVM offers (CPUID 8000_000A). */
 struct svm_features {
-	bool nrips, decode_assists, flush_by_asid, vgif, vmsave;
+	bool nrips, decode_assists, flush_by_asid, pause_filter, vgif, vmsave;
 	bool tcg; /* for svm/quirks.h */
 	u32 nr_asids;
 };

@@ -97,6 +97,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define INTERCEPT_CR0_SEL  BIT(5) /* bits of CR0 but TS and MP change */
 #define INTERCEPT_CPUID	   BIT(18)
 #define INTERCEPT_IRET	   BIT(20)
+#define INTERCEPT_PAUSE	   BIT(23)
 #define INTERCEPT_HLT	   BIT(24)
 #define INTERCEPT_IOIO	   BIT(27)
 #define INTERCEPT_MSR	   BIT(28)

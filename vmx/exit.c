@@ -46,12 +46,6 @@ static enum outcome exit_io(struct vcpu *vcpu) {
 	return exit_in_out(vcpu, port, size, in);
 }
 
-/* The guest waits in a loop, perhaps for a vCPU that wants this CPU. */
-static enum outcome exit_pause(struct vcpu *vcpu) {
-	vcpu_request_self(vcpu, REQ_SCHED);
-	return ADVANCE;
-}
-
 enum outcome vmx_ept_device(struct vcpu *vcpu, gpa_t gpa, u64 info) {
 	bool page_walk = !(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL);
 

@@ -16,6 +16,7 @@
 #include "lib/types.h"
 
 static struct boot_info boot;
+u32 nr_cpus = 8;
 static struct config config;
 static char reports[16384];
 
@@ -89,6 +90,9 @@ static void test_all_keys(void **state) {
 				   "autostart = no\n"
 				   "nested = off\n"
 				   "on-crash = pause\n"
+				   "weight = 10000\n"
+				   "cap = 6400\n"
+				   "pin = 0, 2-5 ,63\n"
 				   "\n"
 				   "[ vm  test-2_x.y ]\r\n"
 				   "kernel = \"tool.elf\"\r\n"
@@ -113,6 +117,9 @@ static void test_all_keys(void **state) {
 	assert_false(vm->autostart);
 	assert_false(vm->nested);
 	assert_int_equal(vm->on_crash, CONFIG_CRASH_PAUSE);
+	assert_int_equal(vm->weight, 10000);
+	assert_int_equal(vm->cap, 6400);
+	assert_int_equal(vm->pin, 0x800000000000003d);
 	assert_int_equal(vm->nr_modules, 0);
 	vm++;
 	assert_string_equal(vm->name, "test-2_x.y");
@@ -144,6 +151,9 @@ static void test_defaults_of_a_vm(void **state) {
 	assert_false(vm->lazy);
 	assert_false(vm->debug_exit);
 	assert_true(vm->autostart);
+	assert_int_equal(vm->weight, 100);
+	assert_int_equal(vm->cap, 0);
+	assert_int_equal(vm->pin, ~0ul);
 	assert_true(vm->nested);
 	/* An empty one is empty. */
 	assert_int_equal(parse("[vm a]\nkernel=vmlinuz\ncmdline=\n"), 0);
@@ -256,9 +266,20 @@ static void test_bad_values_cost_their_line_only(void **state) {
 		{"autostart = YES", "expected yes or no"},
 		{"nested = yes", "expected on or off"},
 		{"on-crash = halt", "expected stop, reset or pause"},
+		{"weight = 0", "weight cannot be 0; expected a number from 1 to 10000"},
+		{"weight = 10001", "from 1 to 10000"},
+		{"cap = 6401", "expected a number of percent from 0 to 6400"},
+		{"cap = 50%", "cap cannot be 50%"},
+		{"pin =", "pin cannot be ; expected CPUs of this machine, such as 0,2-5"},
+		{"pin = 64", "expected CPUs"},
+		{"pin = 8-63", "expected CPUs of this machine"},
+		{"pin = 3-1", "expected CPUs"},
+		{"pin = 1-", "expected CPUs"},
+		{"pin = 1,,2", "expected CPUs"},
+		{"pin = all", "expected CPUs"},
 		{"memroy = 1G", "unknown key memroy; expected kernel, initrd, cmdline, modules, "
 				"memory, cpus, boot, page-size, populate, debug-exit, autostart, "
-				"nested, on-crash"},
+				"nested, on-crash, weight, cap, pin"},
 		{"Cpus = 2", "unknown key Cpus"},
 		{"= 2", "unknown key ;"},
 		{"nonsense", "nonsense is no setting; expected key = value"},
@@ -562,7 +583,8 @@ static void test_words(void **state) {
 	static char text[CONFIG_TEXT_MAX];
 
 	(void)state;
-	assert_int_equal(config_parse_words(text_of("new"), text_of(words), &boot, &config), 0);
+	assert_int_equal(config_parse_words(text_of("new"), text_of(words), NULL, &boot, &config),
+			 0);
 	assert_int_equal(config.nr_vms, 1);
 	copy = config.vm[0];
 	config_copy_text(&copy, &config, text);
@@ -573,14 +595,24 @@ static void test_words(void **state) {
 	assert_int_equal(copy.nr_modules, 2);
 	assert_string_equal(copy.modules[0].args, "");
 	assert_string_equal(copy.modules[1].args, "x, y");
-	/* Another one's strings, the module's own command line, are left alone. */
+	/* A change: what is not named stays; what cannot be changed is refused. */
 	assert_int_equal(
-		config_parse_words(text_of("n"), text_of("kernel=vmlinuz"), &boot, &config), 0);
+		config_parse_words(text_of("new"), text_of("cap=20"), &copy, &boot, &config), 0);
+	assert_int_equal(config.vm[0].cap, 20);
+	assert_int_equal(config.vm[0].weight, 100);
+	assert_ptr_equal(config.vm[0].cmdline, copy.cmdline);
+	assert_int_equal(
+		config_parse_words(text_of("new"), text_of("memory=8M"), &copy, &boot, &config), 1);
+	assert_string_equal(config.first_mistake, "vm new: memory cannot be changed any more");
+	/* Another one's strings, the module's own command line, are left alone. */
+	assert_int_equal(config_parse_words(text_of("n"), text_of("kernel=vmlinuz"), NULL, &boot,
+					    &config),
+			 0);
 	copy = config.vm[0];
 	config_copy_text(&copy, &config, text);
 	assert_ptr_equal(copy.cmdline, boot.module[0].args);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		assert_true(config_parse_words(text_of("n"), text_of(bad[i].words), &boot,
+		assert_true(config_parse_words(text_of("n"), text_of(bad[i].words), NULL, &boot,
 					       &config) > 0);
 		if (!strstr(config.first_mistake, bad[i].report))
 			fail_msg("%s: %s", bad[i].words, config.first_mistake);

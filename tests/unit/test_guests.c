@@ -105,9 +105,9 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 	return 0;
 }
 
-int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
+int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *machine,
 		    const struct cpu_model_config *config) {
-	(void)host;
+	(void)machine;
 	(void)config;
 	model->phys_bits = 40;
 	return 0;
@@ -196,17 +196,16 @@ u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max) {
 	return 2;
 }
 
-int sched_add(struct vcpu *vcpu) {
-	assert_int_equal(atomic_load(&vcpu->vm->state), VM_RUNNING);
-	return 0;
-}
+void sched_add(struct vcpu *vcpu) { assert_int_equal(atomic_load(&vcpu->vm->state), VM_RUNNING); }
+
+bool shell_waits(void) { return false; }
 
 void sched_quiet_begin(struct quiet *q) {
 	(void)q;
 	quiet_asked = true;
 }
 
-bool sched_quiet_over(struct quiet *q) {
+bool sched_quiet_over(const struct quiet *q) {
 	(void)q;
 	return quiet;
 }
@@ -547,6 +546,7 @@ static void test_mistakes_refuse_the_vm(void **unused) {
 		{"a", "kernel=k memory=4M memory=4M", "given twice"},
 		{"a", "kernel=k memory=4M on-crash=maybe", "stop, reset or pause"},
 		{"a", "kernel=k \"memory=4M", "unknown key"},
+		{"a", "kernel=k memory=4M pin=2-5", "CPUs of this machine"},
 		{"a b", "kernel=k", "cannot be the name"},
 		{"", "kernel=k", "cannot be the name"},
 	};
@@ -632,6 +632,38 @@ static void test_end_while_paused(void **unused) {
 	assert_int_equal(find("a")->end, VM_END_POWEROFF);
 }
 
+static void test_set(void **unused) {
+	static const struct {
+		const char *words, *said;
+	} bad[] = {
+		{"weight=0", "from 1 to 10000"},	  {"cpus=4", "cpus cannot be changed"},
+		{"kernel=k", "kernel cannot be changed"}, {"pin=2,3", "CPUs of this machine"},
+		{"cap=7000", "percent from 0 to 6400"},	  {"fast", "no setting"},
+	};
+
+	(void)unused;
+	assert_int_equal(create("a", "kernel=k memory=4M cpus=2 weight=300 cap=50 pin=1"), 0);
+	const struct vm *vm = find("a");
+	assert_int_equal(vm->weight, 300);
+	assert_int_equal(vm->cap, 50);
+	assert_int_equal(vm->pin, 2);
+	assert_int_equal(request(GUEST_START), 0);
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(guests_set(find("a"), text_of(bad[i].words), &error), E_INVAL);
+		if (!strstr(error.text, bad[i].said)) fail_msg("%s: %s", bad[i].words, error.text);
+	}
+	assert_int_equal(vm->weight, 300);
+	assert_int_equal(guests_set(find("a"), text_of("weight=7 pin=0 on-crash=reset"), &error),
+			 0);
+	assert_int_equal(vm->weight, 7);
+	assert_int_equal(vm->cap, 50);
+	assert_int_equal(vm->pin, 1);
+	assert_true(fake_take_requests(vm->vcpus[1]) & REQ_STOP); /* through its scheduler */
+	crash();
+	settle();
+	assert_int_equal(state(), VM_RUNNING);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -650,6 +682,7 @@ int main(void) {
 		TEST(test_image_that_does_not_load),
 		TEST(test_power_button_and_input),
 		TEST(test_end_while_paused),
+		TEST(test_set),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

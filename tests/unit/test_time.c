@@ -214,6 +214,24 @@ static void test_timer_of_another_cpu(void **state) {
 	assert_int_equal(nr_fired, 1);
 }
 
+/* From the CPU in whose queue it is: there it does not fire any more, and the other is told. */
+static void test_timer_moves(void **state) {
+	(void)state;
+	timer_move(&timers[1], 1); /* not armed: nothing but the number changes */
+	assert_int_equal(kicks, 0);
+	timer_arm(&timers[0], now + 1000);
+	timer_move(&timers[0], 1);
+	assert_int_equal(kicks, 1);
+	assert_int_equal(timers[0].deadline, now + 1000);
+	assert_null(host[0].timers);
+	now += 1000;
+	timers_run();
+	assert_int_equal(nr_fired, 0);
+	self = &host[1];
+	timers_run();
+	assert_int_equal(nr_fired, 1);
+}
+
 /* ---- the hardware ---- */
 
 static void test_count_follows_the_first_timer(void **state) {
@@ -279,6 +297,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_timers_are_armed_again_and_cancelled, setup_timers),
 		cmocka_unit_test_setup(test_no_timer_starves_its_cpu, setup_timers),
 		cmocka_unit_test_setup(test_timer_of_another_cpu, setup_timers),
+		cmocka_unit_test_setup(test_timer_moves, setup_timers),
 		cmocka_unit_test_setup(test_count_follows_the_first_timer, setup_timers),
 		cmocka_unit_test_setup(test_far_deadline_comes_early_and_is_set_again,
 				       setup_timers),

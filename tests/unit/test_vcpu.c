@@ -49,6 +49,12 @@ struct cpu *this_cpu(void) {
 
 void smp_kick(struct cpu *cpu) { kicks += cpu != this_cpu(); }
 
+static struct vcpu *woken, *swept;
+
+void sched_wake(struct vcpu *vcpu) { woken = vcpu; }
+
+void sched_sweep(struct vcpu *vcpu) { swept = vcpu; }
+
 void cpu_irq_window(void) {
 	if (during_window) vcpu_request(during_window, during_window_bits);
 	during_window = NULL;
@@ -222,6 +228,7 @@ static int setup(void **state) {
 	irq = -1;
 	pv_kick = by_processor = false;
 	kicks = clocks = inits = accepted = 0;
+	woken = swept = NULL;
 	ended = VM_END_NONE;
 	during_window = NULL;
 	return 0;
@@ -442,6 +449,20 @@ static void test_request_kicks_the_other_cpu(void **state) {
 	vcpu_request(&vcpus[1], REQ_EVENT);
 	assert_int_equal(kicks, 1);
 	assert_int_equal(requests(&vcpus[1]), REQ_EVENT);
+	/* A flood is one kick: who set the bit first has made the CPU look. */
+	for (unsigned i = 0; i < 100; i++) vcpu_request(&vcpus[1], REQ_EVENT);
+	assert_int_equal(kicks, 1);
+	vcpu_request(&vcpus[1], REQ_EVENT | REQ_NMI);
+	assert_int_equal(kicks, 2);
+	assert_null(woken);
+	/* Asleep, it is woken whatever is set; to stop, it is taken out of its queue. */
+	atomic_store(&vcpus[1].asleep, true);
+	vcpu_request(&vcpus[1], REQ_EVENT);
+	assert_ptr_equal(woken, &vcpus[1]);
+	atomic_store(&vcpus[1].asleep, false);
+	vcpu_request(&vcpus[1], REQ_STOP);
+	assert_ptr_equal(swept, &vcpus[1]);
+	assert_int_equal(kicks, 2);
 }
 
 /* ---- HLT ---- */
