@@ -1,0 +1,142 @@
+"""Several VMs on one machine: their lives, and the shares that they get of its CPUs.
+
+Where time is measured, the machine counts instructions on one CPU, and what else this computer does
+plays no part. A flood never ends: its machine is ended when the others have shown what they should.
+"""
+
+import re
+
+import machine
+from guests import MODELS, RIG_WORDS, guest_image, test_guest
+from harness import test
+
+LIFE = guest_image("life")
+NEEDS = ("build/gcc", "build/guest-tests")
+
+
+def vm(name, words, memory="8M", **keys):
+    """A section of roost.conf with the guest `life`, whose own words are given."""
+    return machine.guest_config(name, kernel="guest.elf", cmdline=words, memory=memory,
+                                debug_exit="yes", **keys)
+
+
+def boot(t, config, cpu=machine.EPYC, host_cpus=1, memory=96 << 20, counted=False,
+         words=RIG_WORDS):
+    return test_guest(t, LIFE, cpu=cpu, host_cpus=host_cpus, memory=memory, config=config,
+                      words=words, options=machine.COUNTED if counted else ())
+
+
+def run(t, *args, **kwargs):
+    """Runs to the end of the last VM; the text, with the names of VMs in front of lines taken off."""
+    status, text = boot(t, *args, **kwargs).run(t.log, t.deadline.left())
+    t.check("PANIC" not in text, "Roost panicked")
+    t.check(status is not None, "the machine did not end in time")
+    return status, text
+
+
+def resets_test(model):
+    @test(f"sched/resets@{model}", limit=120, quick=model == "epyc", needs=NEEDS)
+    def resets(t):
+        """A hundred resets in a row, by the keyboard controller, port 92, 0xCF9, INIT and triple
+        fault in turns; each time memory and vector registers are as new."""
+        status, text = run(t, vm("a", "resets=100", cpus=2, on_crash="reset"), cpu=MODELS[model],
+                           host_cpus=2)
+        counts = [int(n) for n in re.findall(r"^# reset (\d+)$", text, re.MULTILINE)]
+        t.check(counts == list(range(1, 101)), f"the resets seen are {counts}")
+        for what in ("XMM7", "memory"):
+            good = len(re.findall(rf"^ok {what} is 0 after a reset$", text, re.MULTILINE))
+            t.check(good == 101, f"{what}: as new {good} times of 101")
+        t.expect(text, r"stopped: vCPU 0: triple fault at rip \w+, code 0f 0b( \w\w){6}$",
+                 "the reason of a crash, with the instruction")
+        t.check(status == 35, f"the emulator ended with status {status}")
+
+
+for each_model in MODELS:
+    resets_test(each_model)
+
+
+def counted_shares(t, config, limit_percent=5, **kwargs):
+    """What each VM has counted, by name; the one without a name in front of its lines is the first."""
+    text = run(t, config, counted=True, **kwargs)[1]
+    shares = {name or "a": int(count) for name, count in
+              re.findall(r"^(?:\[(\w)\] )?# counted (\d+)$", text, re.MULTILINE)}
+    return shares
+
+
+def check_shares(t, shares, wanted):
+    """Within 5 percent of wanted, which is in proportion."""
+    t.check(sorted(shares) == sorted(wanted), f"only {sorted(shares)} have counted")
+    scale = sum(shares.values()) / sum(wanted.values())
+    for name, share in wanted.items():
+        off = shares[name] / (share * scale) - 1
+        t.note(f"{name}: {100 * off:+.1f} % off its share")
+        t.sub(f"{name} has its share within 5 %", abs(off) <= 0.05, f"{100 * off:+.1f} %")
+
+
+@test("sched/equal-shares", limit=300, needs=NEEDS)
+def equal_shares(t):
+    """Four VMs of two vCPUs each, all of which spin: the same for each."""
+    names = "abcd"
+    shares = counted_shares(t, "".join(vm(n, "spin=2000", cpus=2) for n in names))
+    check_shares(t, shares, dict.fromkeys(names, 1))
+
+
+@test("sched/weights-and-caps", limit=300, needs=NEEDS)
+def weights_and_caps(t):
+    """Weights of 50, 100 and 200, and a cap of 10 percent of the CPU."""
+    shares = counted_shares(t, vm("a", "spin=3000", weight=50) + vm("b", "spin=3000") +
+                            vm("c", "spin=3000", weight=200) +
+                            vm("d", "spin=3000", weight=10000, cap=10))
+    rest = 90 / 350
+    check_shares(t, shares, {"a": 50 * rest, "b": 100 * rest, "c": 200 * rest, "d": 10})
+
+
+def flood_test(flood):
+    @test(f"sched/answers-beside-{flood}", limit=400, needs=NEEDS)
+    def answers(t):
+        """One that sleeps and has to answer, beside two vCPUs on its CPU that flood Roost: but for
+        its start, where it is busy itself, it is never more than 1 ms late."""
+        box = boot(t, vm("a", "answer=20") + vm("b", f"flood={flood}", cpus=2), counted=True)
+        talk = box.spawn(t.log, t.deadline.left())
+        try:
+            talk.expect(r"# answered (\d+) times, (\d+) late by more than 1 ms, at worst (\d+) us",
+                        timeout=t.deadline.left())
+            times, late, worst = (int(x) for x in talk.match.groups())
+            t.note(f"{late} of {times} late, by {worst} us at worst")
+            t.check(times == 20, f"only {times} answers")
+            t.check(late <= 1, f"{late} of {times} were late by more than 1 ms")
+        finally:
+            box.kill()
+
+
+for each_flood in ("timer", "ipi", "uart"):
+    flood_test(each_flood)
+
+
+@test("sched/memory-runs-out", limit=120, quick=True, needs=NEEDS)
+def memory_runs_out(t):
+    """VMs until there is no memory: those for which there is none are refused, with how much was
+    wanted and how much there is; the others run to their end."""
+    names = [f"v{i}" for i in range(12)]
+    status, text = run(t, "".join(vm(n, "spin=20", memory="40M") for n in names), host_cpus=2,
+                       memory=256 << 20)
+    refused = re.findall(r"error: vm (v\d+): not enough memory: 40960 KiB wanted, "
+                         r"\d+ KiB free$", text, re.MULTILINE)
+    ended = re.findall(r"vm (v\d+): debug exit \d$", text, re.MULTILINE)
+    t.note(f"{len(ended)} of {len(names)} VMs ran, {len(refused)} were refused")
+    t.check(ended and refused, "all ran, or none")
+    t.check(sorted(refused + ended) == sorted(names), "some neither ran nor were refused")
+    t.check(status == 35, f"the emulator ended with status {status}")
+
+
+@test("sched/crash-is-kept", limit=60, quick=True, needs=NEEDS)
+def crash_is_kept(t):
+    """on-crash = pause and stop beside one that goes on to its end."""
+    _, text = run(t, vm("a", "spin=300") + vm("b", "resets=5", on_crash="pause") +
+                  vm("c", "resets=5", on_crash="stop"), host_cpus=2)
+    for name in "bc":
+        t.check(len(re.findall(rf"^\[{name}\] # reset", text, re.MULTILINE)) == 5,
+                f"{name} did not get as far as its triple fault")
+        t.expect(text, rf"vm {name}: stopped: vCPU 0: triple fault", f"the crash of {name}")
+    t.expect(text, r"vm a: debug exit 0", "the end of the other one")
+    t.expect(text, r"no guest is running", "the end of all")
