@@ -467,19 +467,8 @@ u32 config_parse_words(struct text name, struct text words, const struct vm_conf
 		else if (word.len)
 			parse_key(&p, word);
 	}
-	end_section(&p);
+	if (!from) end_section(&p);
 	return out->mistakes;
-}
-
-void config_copy_text(struct vm_config *vm, const struct config *from, char *text) {
-	const char *end = from->text + from->text_used;
-
-	memcpy(text, from->text, from->text_used);
-	/* The command line may be that of the kernel's module. */
-	if (vm->cmdline >= from->text && vm->cmdline < end)
-		vm->cmdline = text + (vm->cmdline - from->text);
-	for (u32 i = 0; i < vm->nr_modules; i++)
-		vm->modules[i].args = text + (vm->modules[i].args - from->text);
 }
 
 void config_default(const struct boot_info *boot, struct config *out) {

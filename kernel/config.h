@@ -73,9 +73,6 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 u32 config_parse_words(struct text name, struct text words, const struct vm_config *from,
 		       const struct boot_info *boot, struct config *out);
 
-/* Copies the strings, from->text_used bytes, of a VM that was copied from `from` by assignment. */
-void config_copy_text(struct vm_config *vm, const struct config *from, char *text);
-
 /*
  * The configuration without roost.conf: the first usable module is a kernel with its arguments as
  * command line, a second one its initrd, and both are one VM "vm0" with all CPUs and most of the

@@ -64,8 +64,7 @@ struct guest {
 	bool live;	/* from its start until ended() has switched it off */
 	bool dying;
 	u64 started, start_ticks; /* when its start was done, how long it took */
-	u64 size;		  /* of this structure with the text */
-	char text[];		  /* of its configuration */
+	struct config *own;	  /* with the text, of one that was made at the console */
 };
 
 static struct guest *guests[MAX_GUESTS];
@@ -132,7 +131,8 @@ static void destroy(struct guest *g) {
 		page_free(vcpu, 2 * PAGE_SIZE);
 	}
 	gmem_destroy(&g->gmem);
-	page_free(g, g->size);
+	page_free(g->own, sizeof(*g->own));
+	page_free(g, sizeof(*g));
 }
 
 /* A vCPU, its parts that the platform keeps and its exit counters share one block of two pages. */
@@ -160,6 +160,7 @@ static int create_vcpu(struct vm *vm, u32 id) {
 	vcpu->fetches[1] = &block->fetch[1];
 	vcpu->exit_counts = block->exit_counts;
 	vcpu->exits_seen = block->exits_seen;
+	vcpu->cpu = (nr_guests + id) % nr_cpus; /* where the devices' timers are */
 	if (backend->vcpu_create(vcpu)) {
 		page_free(block, 2 * PAGE_SIZE);
 		return E_NOMEM;
@@ -238,20 +239,17 @@ static void apply(struct guest *g) {
 	for_each_vcpu(vcpu, &g->vm) vcpu_request(vcpu, REQ_STOP); /* to its scheduler */
 }
 
-/* The VM comes to the end of the table. The configuration's text stays, or is copied (from). */
-static int create(const struct vm_config *c, const struct config *from, bool demo,
+/* The VM comes to the end of the table. own: where its configuration's text is, NULL: it stays. */
+static int create(const struct vm_config *c, struct config *own, bool demo,
 		  struct guest_error *error) {
-	u64 size = sizeof(struct guest) + (from ? from->text_used : 0);
-	struct guest *g = nr_guests < MAX_GUESTS ? page_alloc(size) : NULL;
-	int err = E_NOMEM;
+	struct guest *g;
 
 	if (nr_guests == MAX_GUESTS)
 		return fail(error, E_NOMEM, "vm %s: there are %u VMs already", c->name, nr_guests);
+	int err = (g = page_alloc(sizeof(*g))) ? 0 : E_NOMEM;
 	if (g) {
-		g->size = size;
 		g->config = *c;
 		g->demo = demo;
-		if (from) config_copy_text(&g->config, from, g->text);
 		apply(g);
 		str_copy(g->vm.name, sizeof(g->vm.name), c->name);
 		timer_init(&g->work, ended, 0);
@@ -262,6 +260,7 @@ static int create(const struct vm_config *c, const struct config *from, bool dem
 		if (g) destroy(g);
 		return err;
 	}
+	g->own = own;
 	guests[nr_guests++] = g;
 	return 0;
 }
@@ -396,23 +395,10 @@ static void report_crash(struct vm *vm) {
 	}
 }
 
-/* How often which exit came, for those who ask for it by loglevel=debug. */
-static void report_exits(const struct vm *vm) {
-	for (u32 reason = 0; reason < backend->nr_exits; reason++) {
-		u64 count = 0;
-
-		for (u32 v = 0; v < vm->nr_vcpus; v++) count += vm->vcpus[v]->exit_counts[reason];
-		if (count)
-			log_debug("vm %s: %lu exits: %s", vm->name, count,
-				  backend->exits[reason].name);
-	}
-}
-
 static void report_end(struct vm *vm) {
 	/* A guest can reset itself for ever. */
 	static struct log_limit resets = {0, 64};
 
-	report_exits(vm);
 	switch (vm->end) {
 	case VM_END_POWEROFF: log_info("vm %s: powered off", vm->name); break;
 	case VM_END_DEBUG_EXIT:
@@ -612,6 +598,7 @@ static int parse(struct guest *g, struct text name, struct text words, struct gu
 	} else {
 		complete(c);
 		err = create(&c->vm[0], c, false, error);
+		if (!err) return 0; /* which keeps the text */
 	}
 	page_free(c, sizeof(*c));
 	return err;

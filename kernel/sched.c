@@ -352,9 +352,9 @@ void sched_loop(void) {
 		cpu_irq_window();
 		cpu_pass();
 		timers_run();
-		host_io_run();
 		/* In this order: what comes from here on sets it again. */
 		set_resched(cpu, false);
+		host_io_run();
 		take_woken(cpu);
 		if (atomic_load(&cpu->sweep) && atomic_exchange(&cpu->sweep, false)) sweep(cpu);
 		if (cpu->queue && cpu->queue->sched.next) spread(cpu);
