@@ -5,10 +5,12 @@ plays no part. A flood never ends: its machine is ended when the others have sho
 """
 
 import re
+import time
 
 import machine
 from guests import MODELS, RIG_WORDS, guest_image, test_guest
 from harness import test
+from suite_console import Console
 
 LIFE = guest_image("life")
 NEEDS = ("build/gcc", "build/guest-tests")
@@ -55,7 +57,7 @@ for each_model in MODELS:
     resets_test(each_model)
 
 
-def counted_shares(t, config, limit_percent=5, **kwargs):
+def counted_shares(t, config, **kwargs):
     """What each VM has counted, by name; the one without a name in front of its lines is the first."""
     text = run(t, config, counted=True, **kwargs)[1]
     shares = {name or "a": int(count) for name, count in
@@ -79,6 +81,38 @@ def equal_shares(t):
     names = "abcd"
     shares = counted_shares(t, "".join(vm(n, "spin=2000", cpus=2) for n in names))
     check_shares(t, shares, dict.fromkeys(names, 1))
+
+
+def run_times(console):
+    """Microseconds that each VM has run so far."""
+    times = {}
+    for name, us in re.findall(r"^vm (\w), vCPU \d, CPU \d: ran (\d+) us",
+                               console.command("sched"), re.MULTILINE):
+        times[name] = times.get(name, 0) + int(us)
+    return times
+
+
+@test("sched/equal-time-on-two-cpus", limit=120, needs=NEEDS)
+def equal_time(t):
+    """The same on two CPUs, which follow this computer's clock: by the time that Roost has given
+    to each within 10 s."""
+    names = "abcd"
+    box = boot(t, "".join(vm(n, "spin=300000", cpus=2) for n in names), host_cpus=2,
+               words="on-idle=shell")
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        console = Console(t, talk)
+        console.expect("vm d: started", "the start of all")
+        console.begin(detach=True)
+        time.sleep(15)  # until all spin
+        before = run_times(console)
+        time.sleep(10)
+        after = run_times(console)
+        check_shares(t, {n: after[n] - before[n] for n in names}, dict.fromkeys(names, 1))
+        latest = console.command("cpu list")
+        t.check(latest.count("4 vCPUs") == 2, f"the vCPUs are not spread evenly: {latest}")
+    finally:
+        box.kill()
 
 
 @test("sched/weights-and-caps", limit=300, needs=NEEDS)
