@@ -39,7 +39,7 @@ void page_free(const void *pages, u64 size) {
 static int setup(void **state) {
 	(void)state;
 	nr_blocks = fail_at = freed = 0;
-	svm_features.tcg = false;
+	svm_features.tcg = svm_features.pause_filter = false;
 	cpu_features.rdtscp = true;
 	return 0;
 }
@@ -132,6 +132,12 @@ static void test_intercept_words(void **state) {
 	svm_features.tcg = true;
 	svm_intercept_setup(vmcb);
 	assert_int_equal(vmcb->intercept_misc1, misc1 | 1u << 5);
+	/* PAUSE only where a filter lets most of them pass. */
+	assert_int_equal(vmcb->pause_count, 0);
+	svm_features.pause_filter = true;
+	svm_intercept_setup(vmcb);
+	assert_int_equal(vmcb->intercept_misc1, misc1 | 1u << 5 | 1u << 23);
+	assert_in_range(vmcb->pause_count, 100, 65535);
 	free(vmcb);
 }
 
