@@ -4,6 +4,7 @@ Where time is measured, the machine counts instructions on one CPU, and what els
 plays no part. A flood never ends: its machine is ended when the others have shown what they should.
 """
 
+import random
 import re
 import time
 
@@ -101,9 +102,7 @@ def equal_time(t):
                words="on-idle=shell")
     talk = box.spawn(t.log, t.deadline.left())
     try:
-        console = Console(t, talk)
-        console.expect("vm d: started", "the start of all")
-        console.begin(detach=True)
+        console = Console(t, talk).begin(detach="vm d: started")
         time.sleep(15)  # until all spin
         before = run_times(console)
         time.sleep(10)
@@ -174,3 +173,48 @@ def crash_is_kept(t):
         t.expect(text, rf"vm {name}: stopped: vCPU 0: triple fault", f"the crash of {name}")
     t.expect(text, r"vm a: debug exit 0", "the end of the other one")
     t.expect(text, r"no guest is running", "the end of all")
+
+
+# What is asked for at any moment; some is refused in the state that the VM happens to be in.
+DISTURBANCES = ["vm pause v", "vm resume v", "vm reset v", "vm stop v", "vm start v", "vm shutdown v",
+                "vm set v weight=7", "vm set v pin=0", "vm set v pin=1 cap=30", "vm set v cap=0"]
+WORK = ["spin=100000", "flood=ipi", "flood=timer", "flood=pause", "answer=1000", "resets=200"]
+
+
+@test("sched/hundred-lives", limit=400, needs=NEEDS)
+def hundred_lives(t):
+    """A hundred VMs, one after the other, are made, started, disturbed and destroyed beside one that
+    runs all the time: each time all the memory is back, and the other one goes on."""
+    chance = random.Random(1)
+    box = boot(t, vm("k", "spin=3000000", cpus=2), host_cpus=2, words="on-idle=shell")
+    talk = box.spawn(t.log, t.deadline.left())
+
+    def free():
+        return int(re.search(r"(\d+) KiB free", console.command("memory")).group(1))
+
+    try:
+        console = Console(t, talk).begin(detach="vm k: started")
+        before, refused = free(), 0
+        for life in range(100):
+            work, cpus, size = chance.choice(WORK), chance.randint(1, 3), chance.choice([8, 12, 32])
+            console.command(f'vm create v kernel=guest.elf memory={size}M cpus={cpus} '
+                            f'on-crash=reset cmdline="{work}"')
+            t.check(free() < before, "a VM takes no memory")
+            console.command("vm start v")
+            time.sleep(chance.random() / 5)
+            for line in chance.sample(DISTURBANCES, 3):
+                talk.send(line + "\r")
+                refused += console.answer(line)[1] is not None
+            ran = run_times(console)["k"]
+            console.command("vm destroy v")
+            for _ in range(200):
+                if not re.search(r"^v ", console.command("vm list"), re.MULTILINE):
+                    break
+                time.sleep(0.02)
+            t.check(free() == before, f"life {life} ({work}, {cpus} vCPUs): {before - free()} KiB "
+                                      "are missing")
+        t.check(run_times(console)["k"] > ran, "the other one does not run any more")
+        t.check(0 < refused < 300, f"{refused} of 300 requests were refused")
+        t.note(f"{refused} of 300 requests were refused in the state of the moment")
+    finally:
+        box.kill()
