@@ -54,21 +54,13 @@ static const char *copy_string(struct parser *p, struct text value) {
 	bool quoted = value.len && value.at[0] == '"';
 	char *to = config->text + config->text_used;
 	size_t room = min_u64(CONFIG_STRING_MAX, sizeof(config->text) - config->text_used);
-	size_t length = 0;
-	size_t i = quoted ? 1 : 0;
+	size_t length = 0, i = quoted;
 
-	for (; i < value.len && !(quoted && value.at[i] == '"'); i++) {
-		char c = value.at[i];
-
-		if (quoted && c == '\\' && i + 1 < value.len &&
+	for (; i < value.len && !(quoted && value.at[i] == '"'); i++, length++) {
+		if (quoted && value.at[i] == '\\' && i + 1 < value.len &&
 		    (value.at[i + 1] == '"' || value.at[i + 1] == '\\'))
-			c = value.at[++i];
-		if (length + 1 >= room) {
-			mistake(p, "text is too long; expected at most %u bytes a value, %u in all",
-				CONFIG_STRING_MAX - 1, CONFIG_TEXT_MAX);
-			return NULL;
-		}
-		to[length++] = c;
+			i++;
+		if (length < room) to[length] = value.at[i];
 	}
 	if (quoted && i + 1 != value.len) {
 		mistake(p, i < value.len
@@ -76,9 +68,9 @@ static const char *copy_string(struct parser *p, struct text value) {
 				   : "expected a closing quote");
 		return NULL;
 	}
-	if (!room) {
-		mistake(p, "no room for more text; expected at most %u bytes in all",
-			CONFIG_TEXT_MAX);
+	if (length >= room) {
+		mistake(p, "no room for more text; expected at most %u bytes a value, %u in all",
+			CONFIG_STRING_MAX - 1, CONFIG_TEXT_MAX);
 		return NULL;
 	}
 	to[length] = 0;

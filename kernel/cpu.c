@@ -71,28 +71,19 @@ void cpu_detect(void) {
 }
 
 /* Maps the pages of an area that are no guard pages. */
-static bool map_area(u64 base) {
-	static const struct {
-		u32 start, end;
-	} parts[] = {
-		{0, CPU_STRUCT_SIZE},
-		{CPU_DF_STACK, CPU_DF_STACK + PAGE_SIZE},
-		{CPU_NMI_STACK, CPU_NMI_STACK + PAGE_SIZE},
-		{CPU_MC_STACK, CPU_MC_STACK + PAGE_SIZE},
-		{CPU_MAIN_STACK, CPU_AREA_SIZE},
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++)
-		if (space_map_new(base + parts[i].start, parts[i].end - parts[i].start))
-			return false;
-	return true;
+static int map_area(u64 base) {
+	return space_map_new(base, CPU_STRUCT_SIZE) ?:
+	       space_map_new(base + CPU_DF_STACK, PAGE_SIZE) ?:
+	       space_map_new(base + CPU_NMI_STACK, PAGE_SIZE) ?:
+	       space_map_new(base + CPU_MC_STACK, PAGE_SIZE) ?:
+	       space_map_new(base + CPU_MAIN_STACK, CPU_AREA_SIZE - CPU_MAIN_STACK);
 }
 
 struct cpu *cpu_area_create(u32 slot, u32 id, u32 apic_id) {
 	u64 base = CPU_AREA_BASE + (u64)slot * CPU_AREA_SIZE;
 	struct cpu *cpu = (struct cpu *)base;
 
-	if (!map_area(base)) return NULL;
+	if (map_area(base)) return NULL;
 	cpu->id = id;
 	cpu->apic_id = apic_id;
 	cpu->programmed = TIMER_NEVER;

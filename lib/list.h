@@ -17,19 +17,15 @@ static inline void list_init(struct list *head) {
 
 static inline bool list_empty(const struct list *head) { return head->next == head; }
 
-static inline void list_insert_between(struct list *node, struct list *prev, struct list *next) {
-	node->prev = prev;
-	node->next = next;
-	prev->next = node;
-	next->prev = node;
-}
-
 static inline void list_add_head(struct list *head, struct list *node) {
-	list_insert_between(node, head, head->next);
+	node->prev = head;
+	node->next = head->next;
+	head->next->prev = node;
+	head->next = node;
 }
 
 static inline void list_add_tail(struct list *head, struct list *node) {
-	list_insert_between(node, head->prev, head);
+	list_add_head(head->prev, node);
 }
 
 /* The node links to itself afterwards, so removing it once more does no harm. */

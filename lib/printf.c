@@ -70,15 +70,10 @@ static u32 parse_digits(const char **fmt) {
 /* What stands between a '%' and the conversion. */
 static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args) {
 	*spec = (struct spec){.precision = ~0u};
-	for (;; fmt++) {
-		if (*fmt == '-')
-			spec->left = true;
-		else if (*fmt == '0')
-			spec->zero = true;
-		else if (*fmt == '#')
-			spec->alternate = true;
-		else
-			break;
+	for (; *fmt == '-' || *fmt == '0' || *fmt == '#'; fmt++) {
+		spec->left |= *fmt == '-';
+		spec->zero |= *fmt == '0';
+		spec->alternate |= *fmt == '#';
 	}
 	spec->width = parse_digits(&fmt);
 	if (*fmt == '.' && *++fmt == '*') {
@@ -94,16 +89,15 @@ static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args)
 /* False when the conversion is not known. */
 static bool convert(struct out *out, const struct spec *spec, char conversion, va_list *args) {
 	const char *text;
+	bool negative;
 	u64 value;
 	char c;
 
 	switch (conversion) {
 	case 'd':
 		value = spec->is_long ? va_arg(*args, u64) : (u64)va_arg(*args, int);
-		if ((s64)value < 0)
-			put_number(out, spec, 0 - value, 10, "-");
-		else
-			put_number(out, spec, value, 10, "");
+		negative = (s64)value < 0;
+		put_number(out, spec, negative ? 0 - value : value, 10, negative ? "-" : "");
 		return true;
 	case 'u':
 	case 'x':

@@ -141,39 +141,37 @@ static int run(struct string_op *s) {
 	return E_BUSY;
 }
 
+static const struct form {
+	void (*step)(struct string_op *s);
+	bool src, dst, writes;
+} forms[] = {
+	/* from 6C on, two opcodes each, then from A4 on */
+	{step_ins, false, true, true},	 {step_outs, true, false, false},
+	{step_movs, true, true, true},	 {step_cmps, true, true, false},
+	{NULL, false, false, false}, /* A8: TEST */
+	{step_stos, false, true, true},	 {step_lods, true, false, false},
+	{step_scas, false, true, false},
+};
+
 /* The source is DS:rSI unless overridden; the destination always is ES:rDI. */
-static struct string_op string_op(struct emul *e, unsigned size) {
+static struct string_op string_op(struct emul *e, const struct form *form) {
 	return (struct string_op){
 		.e = e,
-		.src = {.seg = emul_data_segment(e), .reg = RSI, .access = ACCESS_READ},
-		.dst = {.seg = SEG_ES, .reg = RDI, .access = ACCESS_READ},
-		.size = size,
+		.src = {emul_data_segment(e), RSI, ACCESS_READ, .used = form->src},
+		.dst = {SEG_ES, RDI, form->writes ? ACCESS_WRITE : ACCESS_READ, .used = form->dst},
+		.size = e->insn.op_size,
+		.step = form->step,
+		.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE),
+		.compares = form->dst && !form->writes,
 	};
 }
 
 int emul_string(struct emul *e) {
-	static const struct {
-		void (*step)(struct string_op *s);
-		bool src, dst, writes;
-	} forms[] = {
-		/* from A4 on, two opcodes each */
-		{step_movs, true, true, true},	 {step_cmps, true, true, false},
-		{NULL, false, false, false}, /* A8: TEST */
-		{step_stos, false, true, true},	 {step_lods, true, false, false},
-		{step_scas, false, true, false},
-	};
-	unsigned form = (e->insn.opcode - 0xa4u) / 2;
-	struct string_op s = string_op(e, e->insn.op_size);
+	struct string_op s = string_op(e, &forms[(e->insn.opcode - 0xa0u) / 2]);
 
 	if (e->insn.prefixes & PFX_LOCK) return emul_fault(e, X86_UD);
 	/* Two operands, many pages: the address of the nested fault helps with neither. */
 	e->direct = false;
-	s.repeated = e->insn.prefixes & (PFX_REP | PFX_REPNE);
-	s.step = forms[form].step;
-	s.src.used = forms[form].src;
-	s.dst.used = forms[form].dst;
-	s.dst.access = forms[form].writes ? ACCESS_WRITE : ACCESS_READ;
-	s.compares = s.dst.used && !forms[form].writes;
 	return run(&s);
 }
 
@@ -186,12 +184,9 @@ enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool 
 	if (e.insn.map != MAP_1BYTE || e.insn.encoding != ENC_LEGACY ||
 	    (e.insn.opcode & 0xfe) != (in ? 0x6c : 0x6e))
 		return emul_finish(&e, E_NOSUPP);
-	struct string_op s = string_op(&e, size);
+	struct string_op s = string_op(&e, &forms[in ? 0 : 1]);
 	s.port = port;
+	s.size = size;
 	s.repeated = rep;
-	s.step = in ? step_ins : step_outs;
-	s.dst.used = in;
-	s.dst.access = ACCESS_WRITE;
-	s.src.used = !in;
 	return emul_finish(&e, run(&s));
 }

@@ -1,8 +1,6 @@
 /*
- * Exits: one table of {name, handler, length}, one way through it, one tail (kernel/backend.h).
- *
- * Handlers turn SVM's facts into neutral ones and call platform/. The length is that of the
- * instruction without prefixes: where the CPU saves no nRIP, skip.c steps over it.
+ * Exits: one table of {name, handler}, one way through it, one tail (kernel/backend.h). Handlers
+ * turn SVM's facts into neutral ones and call platform/.
  */
 #include "svm/svm.h"
 
