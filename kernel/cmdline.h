@@ -27,8 +27,7 @@ struct options {
 };
 
 /*
- * Sets every option to its default and then to what the command line says. An unknown word and a
- * bad value are reported with what would have been right and change nothing; of an option given
- * twice the last good one counts, which is reported, too.
+ * Every option's default, and then what the command line says. A word that is not right is reported
+ * with what would be, and changes nothing; of an option given twice the last good one counts.
  */
 void options_parse(const struct boot_info *boot, struct options *options);

@@ -74,9 +74,8 @@ u32 config_parse_words(struct text name, struct text words, const struct vm_conf
 		       const struct boot_info *boot, struct config *out);
 
 /*
- * The configuration without roost.conf: the first usable module is a kernel with its arguments as
- * command line, a second one its initrd, and both are one VM "vm0" with all CPUs and most of the
- * memory. No modules: no VMs. Further modules are reported.
+ * The configuration without roost.conf: a VM "vm0" with all CPUs and most of the memory, of the
+ * first usable module as kernel and the second as initrd. Further modules are reported.
  */
 void config_default(const struct boot_info *boot, struct config *out);
 

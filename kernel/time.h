@@ -45,8 +45,8 @@ void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu);
 /* Arms or re-arms; a deadline that has passed fires at the CPU's next look at its queue. */
 void timer_arm(struct timer *timer, u64 deadline_tsc);
 
-/* No effect when not armed. After return, fn is not called unless it is armed again, except that a
- * call already running on another CPU may still finish: fn re-checks its device's state. */
+/* A call of fn that runs on another CPU already may still finish: fn looks at its device's state.
+ */
 void timer_cancel(struct timer *timer);
 
 /* Armed or not, to another CPU's queue. From the CPU in whose queue it is. */

@@ -17,8 +17,7 @@ struct trap_frame {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
-/* Installs the handler of an interrupt vector (32 and up). It runs with interrupts off; the EOI is
- * sent before it is called. */
+/* The handler of a vector, 32 and up: with interrupts off, after the EOI. */
 void irq_install(u8 vector, void (*fn)(void));
 
 /* Called by traps.S. */

@@ -29,10 +29,7 @@ bool text_next_word(struct text *rest, struct text *word);
 /* Takes the next line, without its end (LF or CR LF), off the front of *rest. False at the end. */
 bool text_next_line(struct text *rest, struct text *line);
 
-/*
- * Splits at the first `separator`. False, with *before the whole text and *after empty, when there
- * is none.
- */
+/* Splits at the first `separator`. False, with *after empty, when there is none. */
 bool text_split(struct text text, char separator, struct text *before, struct text *after);
 
 /*

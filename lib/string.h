@@ -1,7 +1,4 @@
-/*
- * Memory and string functions, with the meaning that the C standard gives them, plus one bounded
- * copy. The compiler emits calls to the first four on its own.
- */
+/* The C standard's functions, of which the compiler calls the first four on its own; and a copy. */
 #pragma once
 
 #include "lib/types.h"
@@ -15,10 +12,7 @@ size_t strlen(const char *s);
 size_t strnlen(const char *s, size_t max);
 int strcmp(const char *a, const char *b);
 
-/*
- * Copies src with its final 0 to dst, which has room for size bytes; what does not fit is cut off,
- * dst always ends in 0. Returns true when something was cut off. A size of 0 writes nothing.
- */
+/* Copies src to dst of size bytes, cut so that dst ends in 0. True when something was cut off. */
 bool str_copy(char *dst, size_t size, const char *src);
 
 /* Sets one 4 KiB page, page aligned, to zero. */

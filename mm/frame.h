@@ -25,24 +25,19 @@ struct frame_stats {
 void frame_init(void);
 
 /*
- * Hands [base, base + length), in whole pages and mapped at the direct map, to the allocator. One
- * byte a frame of it is kept for metadata, at least a page; a single page is therefore lost.
- * May be called whenever more memory becomes reachable. Returns 0; E_INVAL when not in whole
- * pages, empty, or past 2^52; E_EXIST when it overlaps what was added before; E_NOMEM when there
- * are FRAME_MAX_RANGES pieces already.
+ * Hands [base, base + length), in whole pages and mapped at the direct map, to the allocator, which
+ * keeps a byte a frame of it for metadata, at least a page. 0; E_INVAL when not in whole pages,
+ * empty, or past 2^52; E_EXIST when it overlaps what was added before; E_NOMEM when there are
+ * FRAME_MAX_RANGES pieces already.
  */
 int frame_add(hpa_t base, u64 length) __must_check;
 
-/*
- * A block of 2^order frames; flags is 0 or FRAME_ZERO. Returns 0; E_NOMEM when no free block is
- * large enough; E_INVAL when order is past FRAME_MAX_ORDER.
- */
+/* A block of 2^order frames; flags is 0 or FRAME_ZERO. 0; E_NOMEM; E_INVAL: order is too high. */
 int frame_alloc(unsigned order, u32 flags, pfn_t *out) __must_check;
 
 /*
- * Gives back a block of exactly the order it was allocated with; flags is 0 or FRAME_SCRUBBED.
- * Returns 0; E_INVAL, with nothing changed, for what is not an allocated block of this order: a
- * second free, a piece of a block, a frame of the metadata or outside of all memory.
+ * Gives back a block of the order it was allocated with; flags is 0 or FRAME_SCRUBBED. 0; E_INVAL,
+ * with nothing changed, for what is no allocated block of this order.
  */
 int frame_free(pfn_t pfn, unsigned order, u32 flags);
 

@@ -1,7 +1,6 @@
 /*
  * Guest physical memory: memslots, their backing frames, and the only ways by which Roost reads or
- * writes a guest's memory. Every access is bounded here, once; nothing else turns a gpa into a
- * pointer.
+ * writes them. Every access is bounded here, once; nothing else turns a gpa into a pointer.
  */
 #pragma once
 
@@ -55,36 +54,26 @@ struct gmem {
 	u64 log_size;		       /* bytes */
 };
 
-/*
- * An empty address space with a table of this format. Returns 0; E_INVAL for a leaf order that is
- * none; E_NOMEM, with nothing to destroy.
- */
+/* An empty address space. 0; E_INVAL for a leaf order that is none; E_NOMEM. */
 int gmem_create(struct gmem *gm, const struct pt_format *format,
 		const struct gmem_config *config) __must_check;
 
-/* Gives all frames back, those of the guest scrubbed. Harmless twice. No CPU may use the VM's
- * memory any more. */
+/* Gives all frames back, those of the guest scrubbed. Harmless twice. No vCPU may run any more. */
 void gmem_destroy(struct gmem *gm);
 
 /*
- * Adds zeroed RAM at [gpa, gpa + size), in whole pages, in the largest blocks there are. Only while
- * no vCPU runs. Returns 0, or with nothing changed: E_INVAL when not in whole pages, empty or past
- * what the table can address; E_EXIST when it overlaps other RAM; E_NOMEM when memory, or the table
- * of slots, does not suffice.
+ * Adds zeroed RAM at [gpa, gpa + size), in whole pages, while no vCPU runs. 0, or with nothing
+ * changed: E_INVAL when not in whole pages, empty or past what the table can address; E_EXIST when
+ * it overlaps other RAM; E_NOMEM when memory, or the table of slots, does not suffice.
  */
 int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) __must_check;
 
 /* Maps what the guest touched. 0: enter again; E_FAULT: no RAM or no right; E_NOMEM. Any CPU. */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) __must_check;
 
-/*
- * Copy between Roost and guest RAM. The range may cross pages and slots. Returns 0, or E_FAULT when
- * any byte is not RAM (nothing is written then).
- */
+/* Between Roost and guest RAM, across pages and slots. E_FAULT, nothing done: a byte is no RAM. */
 int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) __must_check;
 int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) __must_check;
-
-/* Sets len bytes of guest RAM to value. 0 or E_FAULT. */
 int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) __must_check;
 
 /*
@@ -95,10 +84,7 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) __must_check;
 const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len);
 void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len);
 
-/*
- * True when there is RAM at gpa: *hpa is its host address, and the block of 2^*shift bytes around
- * it, aligned alike on both sides, is contiguous.
- */
+/* True: *hpa is the address of gpa's RAM, 2^*shift bytes around it are one block on both sides. */
 bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift);
 
 /*

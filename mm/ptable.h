@@ -4,11 +4,8 @@
  *
  * Hardware and other CPUs may walk a table at any moment. Each change is one compare-exchange of
  * one entry and leaves, for every page, the old or the new translation; a new table is filled
- * before it is linked. Tables that are no longer linked stay as they were, and allocated, until
- * pt_reclaim() is told that no CPU can still be walking them.
- *
- * `generation` counts the changes after which something stale may be in a TLB. The owner compares
- * it with what each CPU has flushed last.
+ * before it is linked. Tables that are no longer linked stay as they were until pt_reclaim() is
+ * told that no CPU can still be walking them.
  */
 #pragma once
 
@@ -103,9 +100,8 @@ void pt_destroy(struct ptable *pt);
 int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) __must_check;
 
 /*
- * Unmaps what is mapped in the range. Returns 1 when something was, and generation has moved: the
- * owner must flush before it uses the frames otherwise; 0 when nothing was. E_INVAL; E_NOMEM, with
- * nothing changed, when a large leaf would have to be split.
+ * Unmaps what is mapped in the range. 1 when something was: the owner must flush before it uses the
+ * frames otherwise; 0. E_INVAL; E_NOMEM, nothing changed, when a large leaf had to be split.
  */
 int pt_unmap(struct ptable *pt, u64 va, u64 size) __must_check;
 
@@ -115,22 +111,19 @@ int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) __must_check;
 /* Replaces whole tables of like, adjoining leaves in the range by larger leaves. 1, 0, E_INVAL. */
 int pt_merge(struct ptable *pt, u64 va, u64 size) __must_check;
 
-/*
- * Finds the translation of va: true and *out, or false when there is none. Takes no lock. To be
- * called where pt_reclaim() cannot run to its end, that is, by a CPU that has to answer the flush.
- */
+/* Finds the translation of va. Without a lock, by a CPU that has to answer pt_reclaim()'s flush. */
 bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out);
 
 /*
- * Frees unlinked tables; every CPU has flushed what it cached of this table at generation `flushed`
- * or later. What was unlinked after that stays for a later call. Returns the number of tables
- * freed.
+ * Frees the tables unlinked up to generation `flushed`, at which or later every CPU has flushed.
+ * Returns their number.
  */
 u32 pt_reclaim(struct ptable *pt, u64 flushed);
 
 /*
- * Each vCPU notes this number at its last flush: entering with an older note is a missing flush. No
- * emulator shows such a bug; debug builds stop on it, and all builds flush.
+ * Counts the changes after which something stale may be in a TLB. Each vCPU notes it at its last
+ * flush: entering with an older note is a missing flush. No emulator shows such a bug; debug builds
+ * stop on it, and all builds flush.
  */
 static inline u64 pt_generation(struct ptable *pt) {
 	return atomic_load_explicit(&pt->generation, memory_order_acquire);

@@ -111,18 +111,14 @@ struct shadow {
 	struct shadow_vcpu vcpus[SHADOW_MAX_VCPUS];
 };
 
-/*
- * Makes gm->shadow, once: 0 also when it is there already. Several CPUs may call at once. E_NOMEM.
- * gmem_destroy() gives it back.
- */
+/* Makes gm->shadow if there is none yet; any CPU. 0 or E_NOMEM. gmem_destroy() gives it back. */
 int shadow_create(struct gmem *gm, const struct shadow_config *config) __must_check;
 void shadow_destroy(struct shadow *sh);
 
 /*
- * The vCPU is about to run an L2 with this table 12. reg is nCR3 or EPTP as L1 wrote it: the
- * address is taken out of it here, flags do not matter. 0 and *root, the address of the shadow's
- * top table (always one of four levels), which stays until the vCPU uses another; all flushes that
- * L1 has made are carried out. E_BUSY as SHADOW_RETRY. Roots survive and are shared by vCPUs.
+ * The vCPU is about to run an L2 with this table 12. reg is nCR3 or EPTP as L1 wrote it. 0 and
+ * *root, the shadow's top table, of four levels, which stays until the vCPU uses another; all
+ * flushes that L1 has made are carried out. E_BUSY as SHADOW_RETRY. vCPUs share roots.
  */
 int shadow_use(struct shadow *sh, u32 vcpu, enum shadow_role role, u64 reg,
 	       hpa_t *root) __must_check;
@@ -137,9 +133,7 @@ enum shadow_answer shadow_translate(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32
 
 /*
  * L1 flushes what may be cached of the nested tables at reg (the address decides, whatever the
- * flags; SDM 3C 29.4.3), or of all. The CPU's own TLB is the caller's business: translations from
- * gva2 are always to be flushed when L1 asks for it. INVLPGA of one address counts as a flush of
- * its ASID's tables, a reset of L1 as a flush of all.
+ * flags; SDM 3C 29.4.3), or of all. The CPU's own TLB is the caller's business.
  */
 void shadow_flush(struct shadow *sh, u64 reg);
 void shadow_flush_all(struct shadow *sh);

@@ -1,9 +1,8 @@
 /*
- * What the parts of the emulator share, for platform/emulate*.c only.
- *
- * A function that executes returns 0 when the instruction is done, E_FAULT with emul.fault set,
- * E_BUSY when the guest is to enter again at the same RIP, E_NOSUPP when it does not know the form.
- * Registers, flags and RIP are only changed after the last thing that can fail.
+ * What the parts of the emulator share. A function that executes returns 0 when the instruction is
+ * done, E_FAULT with emul.fault set, E_BUSY when the guest is to enter again at the same RIP,
+ * E_NOSUPP when it does not know the form. Registers, flags and RIP are only changed after the last
+ * thing that can fail.
  */
 #pragma once
 

@@ -84,10 +84,7 @@ int load_fail(const struct load_target *to, int error, const char *fmt, ...) __f
 int load_check_room(const struct load_target *to, const char *what, const struct blob *blob,
 		    u64 room) __must_check;
 
-/*
- * Writes guest memory, from NULL: zeros; that a range which the memory map promised is not there is
- * reported.
- */
+/* Writes guest memory; from NULL: zeros. */
 int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) __must_check;
 
 #define LOAD_CS	      0x10
@@ -97,8 +94,8 @@ int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 si
 #define LOAD_CODE_64  0x00af9b000000ffff
 
 /*
- * Sets what every boot protocol begins from: flat segments, valid TR and LDTR, interrupts off,
- * protected mode without paging. Writes the GDT, whose code segment is the descriptor `code`.
+ * What every boot protocol begins from: protected mode without paging, flat segments, valid TR and
+ * LDTR, interrupts off. Writes the GDT, whose code segment is the descriptor `code`.
  */
 int load_flat_state(const struct load_target *to, gpa_t gdt, u64 code) __must_check;
 
