@@ -130,6 +130,19 @@ static inline u64 exit_index(u64 code) {
 	return (s32)code == -1 ? INDEX_INVALID : INDEX_UNKNOWN;
 }
 
+/* The end of an intercepted instruction where skip.h does not know it: by decoding. */
+u64 svm_next_rip_slow(struct vcpu *vcpu) {
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct insn insn;
+
+	if ((vmcb->cs.attr & SEG_ATTR_L) && (vmcb->efer & X86_EFER_LMA))
+		fetch_remember(vcpu, vcpu->rip, vmcb->cr3);
+	if (decode_current(vcpu, &insn)) return vcpu->rip;
+	/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
+	u64 next = vcpu->rip + insn.length;
+	return vmcb->cs.attr & SEG_ATTR_L ? next : (u32)next;
+}
+
 /* Registers that VMRUN takes from the VMCB. */
 static inline void write_back(struct vcpu *vcpu, struct vmcb *vmcb) {
 	vmcb->rip = vcpu->rip;

@@ -9,7 +9,7 @@
 
 #define SKIP_LONGEST 4u /* of the instructions that are looked for there */
 
-/* The ways that are rare: code not known yet, prefixes, code that is not 64-bit. */
+/* exit.c: the ways that are rare: code not known yet, prefixes, code that is not 64-bit. */
 u64 svm_next_rip_slow(struct vcpu *vcpu);
 
 /*
