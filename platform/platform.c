@@ -1,8 +1,6 @@
 /* Making, resetting and ending the virtual PC; see platform.h. */
 #include "platform/platform.h"
 
-#include "lib/error.h"
-#include "mm/direct.h"
 #include "mm/frame.h"
 #include "platform/layout.h"
 
@@ -70,22 +68,19 @@ static void release(struct vm *vm) {
 
 	for (u32 i = 0; i < vm->nr_vcpus; i++) vm->vcpus[i]->lapic = NULL;
 	vm->platform = NULL;
-	frame_free(virt_to_phys(platform) >> PAGE_SHIFT, platform->order, 0);
+	page_free(platform, platform->size);
 }
 
 int platform_create(struct vm *vm, const struct platform_options *options) {
 	size_t size = sizeof(struct platform) + vm->nr_vcpus * sizeof(struct lapic);
-	struct platform *platform;
-	pfn_t pfn;
 
 	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52) return E_INVAL;
-	int error = frame_alloc(frame_order(size), FRAME_ZERO, &pfn);
-	if (error) return error;
-	platform = phys_to_virt(pfn << PAGE_SHIFT);
+	struct platform *platform = page_alloc(size);
+	if (!platform) return E_NOMEM;
 	platform->vm = vm;
-	platform->order = frame_order(size);
+	platform->size = size;
 	vm->platform = platform;
-	error = setup_devices(platform, options);
+	int error = setup_devices(platform, options);
 	if (error) /* nothing has armed a timer yet */
 		release(vm);
 	return error;

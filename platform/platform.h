@@ -22,7 +22,7 @@ struct platform_options {
 
 struct platform {
 	struct vm *vm;
-	unsigned order; /* of the block of frames that holds this */
+	u64 size; /* bytes of memory that it was made in */
 	struct bus bus;
 	struct pic pic;
 	struct ioapic ioapic;

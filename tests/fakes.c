@@ -163,20 +163,16 @@ weak const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
 
 weak u64 direct_base_;
 
-weak int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
-	void *block = aligned_alloc(PAGE_SIZE, PAGE_SIZE << order);
+weak void *page_alloc(u64 size) {
+	void *block = aligned_alloc(PAGE_SIZE, align_up(size, PAGE_SIZE));
 
-	if (!block) return E_NOMEM;
-	memset(block, flags & FRAME_ZERO ? 0 : 0xa5, PAGE_SIZE << order);
-	*out = virt_to_phys(block) >> PAGE_SHIFT;
-	return 0;
+	if (block) memset(block, 0, size);
+	return block;
 }
 
-weak int frame_free(pfn_t pfn, unsigned order, u32 flags) {
-	(void)order;
-	(void)flags;
-	free(phys_to_virt(pfn << PAGE_SHIFT));
-	return 0;
+weak void page_free(const void *pages, u64 size) {
+	(void)size;
+	free((void *)(u64)pages);
 }
 
 /* ---- vCPUs and VMs ---- */

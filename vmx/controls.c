@@ -6,7 +6,6 @@
 #include "kernel/traps.h"
 #include "kernel/vm.h"
 #include "lib/log.h"
-#include "lib/printf.h"
 #include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/frame.h"
@@ -87,13 +86,9 @@ static bool optional(unsigned line) { return controls[line].option && controls[l
 
 /* The options of those lines that `rows` has a bit for. */
 static void list_options(char *to, size_t size, u64 rows) {
-	size_t used = 0;
-
 	to[0] = 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(controls) && used < size; i++)
-		if (rows >> i & 1 && optional(i))
-			used += (size_t)snprintf(to + used, size - used, "%s%s", used ? ", " : "",
-						 controls[i].option);
+	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
+		if (rows >> i & 1 && optional(i)) text_list(to, size, controls[i].option, "");
 }
 
 /* -NAME or +NAME. */
