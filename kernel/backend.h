@@ -105,17 +105,24 @@ struct backend {
 	u32 nr_exits;
 };
 
-/* The functions that each back end has, for its table: NAME_probe() and so on. */
-#define BACKEND_FUNCTIONS(NAME)                                                                    \
-	.probe = NAME##_probe, .cpu_on = NAME##_cpu_on, .vcpu_create = NAME##_vcpu_create,         \
-	.vcpu_destroy = NAME##_vcpu_destroy, .vcpu_reset = NAME##_vcpu_reset, .load = NAME##_load, \
-	.put = NAME##_put, .run = NAME##_run, .reg = NAME##_reg, .set_reg = NAME##_set_reg,        \
-	.segment = NAME##_segment, .set_segment = NAME##_set_segment,                              \
-	.privilege = NAME##_privilege, .set_tsc_offset = NAME##_set_tsc_offset,                    \
-	.event_queued = NAME##_event_queued, .interrupt_allowed = NAME##_interrupt_allowed,        \
-	.nmi_allowed = NAME##_nmi_allowed, .inject = NAME##_inject,                                \
-	.interrupt_window = NAME##_interrupt_window, .nmi_window = NAME##_nmi_window,              \
-	.end_shadow = NAME##_end_shadow, .tlb_flush = NAME##_tlb_flush
+/*
+ * F(NAME, function) for all that each back end has as NAME_function(): entries of its table, and
+ * prototypes for the header that its files share.
+ */
+/* clang-format off */
+#define BACKEND_FUNCTIONS(F, NAME) \
+	F(NAME, probe) F(NAME, cpu_on) F(NAME, vcpu_create) F(NAME, vcpu_destroy) \
+	F(NAME, vcpu_reset) F(NAME, load) F(NAME, put) F(NAME, run) F(NAME, reg) \
+	F(NAME, set_reg) F(NAME, segment) F(NAME, set_segment) F(NAME, privilege) \
+	F(NAME, set_tsc_offset) F(NAME, event_queued) F(NAME, interrupt_allowed) \
+	F(NAME, nmi_allowed) F(NAME, inject) F(NAME, interrupt_window) F(NAME, nmi_window) \
+	F(NAME, end_shadow) F(NAME, tlb_flush) F(NAME, nested_event) F(NAME, l2_translate) \
+	F(NAME, l2_fault)
+/* clang-format on */
+#define BACKEND_PROTOTYPE(NAME, function) \
+	__typeof__(*((struct backend *)0)->function) NAME##_##function;
+#define BACKEND_ENTRY(NAME, function) .function = NAME##_##function,
+#define BACKEND_ENTRIES(NAME, text)   BACKEND_FUNCTIONS(BACKEND_ENTRY, NAME).name = (text)
 
 extern const struct backend svm_backend, vmx_backend;
 

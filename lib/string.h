@@ -15,13 +15,6 @@ int strcmp(const char *a, const char *b);
 /* Copies src to dst of size bytes, cut so that dst ends in 0. True when something was cut off. */
 bool str_copy(char *dst, size_t size, const char *src);
 
-/* Sets one 4 KiB page, page aligned, to zero. */
-static inline void memzero_page(void *page) {
-	size_t count = PAGE_SIZE / 8;
-
-	__asm__ volatile("rep stosq" : "+D"(page), "+c"(count) : "a"(0ul) : "memory");
-}
-
 /* Freestanding, a plain call would never be expanded in place, however small the length. */
 #ifndef UNIT_TEST
 #define memcpy(to, from, len)  __builtin_memcpy(to, from, len)

@@ -211,7 +211,7 @@ static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero) {
 		if (meta[i] & META_ZERO)
 			known++;
 		else if (want_zero)
-			memzero_page(phys_to_virt((pfn + i) << PAGE_SHIFT));
+			memset(phys_to_virt((pfn + i) << PAGE_SHIFT), 0, PAGE_SIZE);
 	}
 	if (known) atomic_fetch_sub_explicit(&zero_frames, known, memory_order_relaxed);
 }

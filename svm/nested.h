@@ -81,9 +81,6 @@ void svm_nested_flush_all(struct vcpu *vcpu); /* of all ASIDs, L1's own included
 bool svm_nested_tlb_enter(struct vcpu *vcpu);
 void svm_nested_left(struct vcpu *vcpu); /* after an exit from L2 */
 enum outcome svm_nested_npf(struct vcpu *vcpu);
-int svm_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, struct fault *fault);
-void svm_l2_fault(struct vcpu *vcpu, const struct fault *fault);
 
 /* nested_exit.c: who handles an exit from L2 */
 enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index);
-bool svm_nested_event(struct vcpu *vcpu, const struct event *event);

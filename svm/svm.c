@@ -28,7 +28,7 @@ static int refuse(const char *why) {
 	return E_NOSUPP;
 }
 
-static int svm_probe(const struct options *options __unused) {
+int svm_probe(const struct options *options __unused) {
 	u32 r[4];
 
 	cpuid(0x80000001, 0, r);
@@ -57,7 +57,7 @@ static int svm_probe(const struct options *options __unused) {
 }
 
 /* EFER.SVME, the host save area (each CPU its own), and what VMLOAD gives back to the host. */
-static int svm_cpu_on(struct cpu *cpu) {
+int svm_cpu_on(struct cpu *cpu) {
 	void *hsave = page_alloc(PAGE_SIZE);
 	void *host = page_alloc(PAGE_SIZE);
 	struct svm_cpu *svm = page_alloc(PAGE_SIZE);
@@ -73,7 +73,7 @@ static int svm_cpu_on(struct cpu *cpu) {
 	return 0;
 }
 
-static void svm_vcpu_destroy(struct vcpu *vcpu) {
+void svm_vcpu_destroy(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (!arch) return;
@@ -84,7 +84,7 @@ static void svm_vcpu_destroy(struct vcpu *vcpu) {
 	vcpu->arch = NULL;
 }
 
-static int svm_vcpu_create(struct vcpu *vcpu) {
+int svm_vcpu_create(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = page_alloc(PAGE_SIZE);
 
 	if (!arch) return E_NOMEM;
@@ -101,15 +101,15 @@ static int svm_vcpu_create(struct vcpu *vcpu) {
 	return 0;
 }
 
-static void svm_load(struct vcpu *vcpu) { fpu_load(&svm_of(vcpu)->fpu); }
+void svm_load(struct vcpu *vcpu) { fpu_load(&svm_of(vcpu)->fpu); }
 
-static void svm_put(struct vcpu *vcpu) { fpu_put(&svm_of(vcpu)->fpu); }
+void svm_put(struct vcpu *vcpu) { fpu_put(&svm_of(vcpu)->fpu); }
 
 /*
  * IF is 1 while GIF is 0: with V_INTR_MASKING it is the host's IF that lets physical interrupts
  * end VMRUN (APM 2 15.21.1), and none is taken before STGI, after the host's own TR is back.
  */
-static void svm_run(struct vcpu *vcpu) {
+void svm_run(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 	const struct svm_cpu *svm = this_cpu()->backend_data;
 
@@ -127,12 +127,8 @@ static void svm_run(struct vcpu *vcpu) {
 }
 
 const struct backend svm_backend = {
-	.name = "SVM",
+	BACKEND_ENTRIES(svm, "SVM"),
 	.pt_format = &pt_format_npt,
 	.exits = svm_exits,
 	.nr_exits = SVM_NR_EXITS,
-	.nested_event = svm_nested_event,
-	.l2_translate = svm_l2_translate,
-	.l2_fault = svm_l2_fault,
-	BACKEND_FUNCTIONS(svm),
 };

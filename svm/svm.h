@@ -78,6 +78,9 @@ static inline void svm_vmload(hpa_t vmcb_pa) {
 	__asm__ volatile("vmload" : : "a"(vmcb_pa) : "memory");
 }
 
+/* What kernel/backend.h explains. */
+BACKEND_FUNCTIONS(BACKEND_PROTOTYPE, svm)
+
 /* exit.c */
 extern const struct exit_entry svm_exits[SVM_NR_EXITS];
 void svm_write_back(struct vcpu *vcpu);
@@ -98,13 +101,6 @@ void svm_enter(struct vcpu *vcpu, bool shadow);
 enum outcome svm_exit_cr(struct vcpu *vcpu);
 
 /* event.c */
-bool svm_event_queued(struct vcpu *vcpu);
-bool svm_interrupt_allowed(struct vcpu *vcpu);
-bool svm_nmi_allowed(struct vcpu *vcpu);
-void svm_inject(struct vcpu *vcpu, const struct event *event);
-void svm_interrupt_window(struct vcpu *vcpu, bool open);
-void svm_nmi_window(struct vcpu *vcpu);
-void svm_end_shadow(struct vcpu *vcpu);
 void svm_take_exit_event(struct vcpu *vcpu);
 /* EXITINTINFO of the last exit as the manual has it, 0 without an event. */
 u64 svm_interrupted_event(struct vcpu *vcpu);
@@ -113,16 +109,8 @@ enum outcome svm_exit_iret(struct vcpu *vcpu);
 enum outcome svm_exit_db(struct vcpu *vcpu);
 
 /* regs.c */
-u64 svm_reg(struct vcpu *vcpu, enum vreg reg);
-void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value);
-void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out);
-void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in);
-u32 svm_privilege(struct vcpu *vcpu);
-void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset);
-void svm_vcpu_reset(struct vcpu *vcpu, bool init);
 void svm_update_efer(struct svm_vcpu *arch);
 
 /* tlb.c: ASIDs and the flush ledger */
-void svm_tlb_flush(struct vcpu *vcpu); /* of both levels */
 void svm_tlb_flush_l2(struct vcpu *vcpu);
 void svm_tlb_enter(struct vcpu *vcpu); /* just before entry */

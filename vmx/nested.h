@@ -115,12 +115,9 @@ void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp); /* NULL: all */
 void vmx_nested_tlb_enter(struct vcpu *vcpu);		       /* just before each entry of L2 */
 void vmx_nested_left(struct vcpu *vcpu);		       /* after an exit from L2 */
 enum outcome vmx_nested_ept_violation(struct vcpu *vcpu);
-int vmx_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, struct fault *fault);
-void vmx_l2_fault(struct vcpu *vcpu, const struct fault *fault);
 
 /* nested_exit.c: who handles an exit from L2 */
 enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index);
-bool vmx_nested_event(struct vcpu *vcpu, const struct event *event);
 /* L1 wants the exit, whatever L2 masks. */
 bool vmx_l1_takes_interrupts(struct vcpu *vcpu);
 /* The next entry ends at once in the window that L1 waits for, which comes before interrupts. */

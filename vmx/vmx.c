@@ -28,7 +28,7 @@ _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) 
 /* EPT with the leaves that this CPU has. */
 static struct pt_format ept_format;
 
-static int vmx_probe(const struct options *options) {
+int vmx_probe(const struct options *options) {
 	u32 r[4];
 
 	cpuid(1, 0, r);
@@ -75,7 +75,7 @@ static void vmclear(hpa_t vmcs) { __asm__ volatile("vmclear %0" : : "m"(vmcs) : 
 
 static void vmptrld(hpa_t vmcs) { __asm__ volatile("vmptrld %0" : : "m"(vmcs) : "cc", "memory"); }
 
-static int vmx_cpu_on(struct cpu *cpu) {
+int vmx_cpu_on(struct cpu *cpu) {
 	u32 *region = page_alloc(PAGE_SIZE);
 	struct vmx_cpu *vmx = page_alloc(PAGE_SIZE);
 
@@ -149,7 +149,7 @@ void vmx_switch_level(struct vcpu *vcpu) {
 
 /* ---- vCPUs ---- */
 
-static void vmx_vcpu_destroy(struct vcpu *vcpu) {
+void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	if (!arch) return;
@@ -175,7 +175,7 @@ int vmx_new_vmcs(struct vcpu *vcpu) {
 	return 0;
 }
 
-static int vmx_vcpu_create(struct vcpu *vcpu) {
+int vmx_vcpu_create(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = page_alloc(PAGE_SIZE);
 
 	if (!arch) return E_NOMEM;
@@ -189,7 +189,7 @@ static int vmx_vcpu_create(struct vcpu *vcpu) {
 	return E_NOMEM;
 }
 
-static void vmx_load(struct vcpu *vcpu) {
+void vmx_load(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	make_current(vcpu);
@@ -204,7 +204,7 @@ static void vmx_load(struct vcpu *vcpu) {
 	arch->loaded = true;
 }
 
-static void vmx_put(struct vcpu *vcpu) {
+void vmx_put(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	arch->loaded = false;
@@ -213,7 +213,7 @@ static void vmx_put(struct vcpu *vcpu) {
 	make_clear(vcpu);
 }
 
-static void vmx_run(struct vcpu *vcpu) {
+void vmx_run(struct vcpu *vcpu) {
 	if (!vcpu_prepare(vcpu)) return;
 	vmx_write_back(vcpu);
 	vmx_tlb_enter(vcpu);
@@ -221,14 +221,6 @@ static void vmx_run(struct vcpu *vcpu) {
 }
 
 const struct backend vmx_backend = {
-	.name = "VMX",
-	.pt_format = &ept_format,
-	.exits = vmx_exits,
-	.nr_exits = VMX_NR_EXITS,
-	.lend_apic = vmx_lend_apic,
-	.nested_event = vmx_nested_event,
-	.l2_translate = vmx_l2_translate,
-	.l2_fault = vmx_l2_fault,
-	.nested_msrs = vmx_nested_msrs,
-	BACKEND_FUNCTIONS(vmx),
+	BACKEND_ENTRIES(vmx, "VMX"), .pt_format = &ept_format,	 .exits = vmx_exits,
+	.nr_exits = VMX_NR_EXITS,    .lend_apic = vmx_lend_apic, .nested_msrs = vmx_nested_msrs,
 };

@@ -135,6 +135,9 @@ static inline u32 vmx_tick(void) {
 void vmx_enter(struct vcpu *vcpu);
 void vmx_exit_entry(void); /* where the CPU goes on after an exit */
 
+/* What kernel/backend.h explains. */
+BACKEND_FUNCTIONS(BACKEND_PROTOTYPE, vmx)
+
 /* exit.c */
 bool vmx_exit(struct vcpu *vcpu);	   /* called by entry.S; true: enter again */
 bool vmx_entry_refused(struct vcpu *vcpu); /* the same, after VMLAUNCH or VMRESUME failed */
@@ -158,26 +161,12 @@ enum outcome vmx_exit_cr(struct vcpu *vcpu);
 bool vmx_load_pdptes(struct vcpu *vcpu);
 
 /* event.c */
-bool vmx_event_queued(struct vcpu *vcpu);
-bool vmx_interrupt_allowed(struct vcpu *vcpu);
-bool vmx_nmi_allowed(struct vcpu *vcpu);
-void vmx_inject(struct vcpu *vcpu, const struct event *event);
-void vmx_interrupt_window(struct vcpu *vcpu, bool open);
-void vmx_nmi_window(struct vcpu *vcpu);
-void vmx_end_shadow(struct vcpu *vcpu);
 void vmx_take_exit_event(struct vcpu *vcpu);
 enum outcome vmx_exit_interrupt_window(struct vcpu *vcpu);
 enum outcome vmx_exit_nmi_window(struct vcpu *vcpu);
 enum outcome vmx_exit_exception(struct vcpu *vcpu);
 
 /* regs.c */
-u64 vmx_reg(struct vcpu *vcpu, enum vreg reg);
-void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value);
-void vmx_segment(struct vcpu *vcpu, enum seg seg, struct segment *out);
-void vmx_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in);
-u32 vmx_privilege(struct vcpu *vcpu);
-void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset);
-void vmx_vcpu_reset(struct vcpu *vcpu, bool init);
 void vmx_load_msrs(struct vmx_vcpu *arch);
 void vmx_put_msrs(struct vmx_vcpu *arch);
 
@@ -190,6 +179,5 @@ static inline void vmx_set_proc(struct vmx_level *level, u32 value) {
 /* tlb.c: VPIDs and the flush ledger */
 int vmx_new_vpid(struct vmx_level *level) __must_check;
 void vmx_free_vpid(struct vmx_level *level);
-void vmx_tlb_flush(struct vcpu *vcpu); /* of both levels */
 void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2);
 void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry */

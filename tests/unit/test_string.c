@@ -133,7 +133,7 @@ static void test_zero_page(void **state) {
 
 	(void)state;
 	memset(pages, 0xff, sizeof(pages));
-	memzero_page(pages + 4096);
+	roost_memset(pages + 4096, 0, 4096);
 	assert_int_equal(pages[4095], 0xff);
 	assert_int_equal(pages[8192], 0xff);
 	for (size_t i = 4096; i < 8192; i++) assert_int_equal(pages[i], 0);
