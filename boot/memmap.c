@@ -1,7 +1,6 @@
 /* The map of physical memory; see memmap.h. Each page gets the highest type of all calls. */
 #include "boot/memmap.h"
 
-#include "lib/error.h"
 #include "lib/log.h"
 
 static hpa_t range_end(const struct mem_range *range) { return range->base + range->length; }

@@ -6,7 +6,6 @@
 #include "boot/multiboot.h"
 
 #include "boot/bootinfo.h"
-#include "lib/error.h"
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/string.h"

@@ -3,7 +3,6 @@
 
 #include "boot/bootinfo.h"
 #include "drivers/acpi_tables.h"
-#include "lib/error.h"
 #include "lib/log.h"
 #include "lib/string.h"
 

@@ -3,7 +3,6 @@
 
 #include "boot/bootinfo.h"
 #include "drivers/mmio.h"
-#include "lib/error.h"
 
 #define GLYPH_WIDTH  8u
 #define GLYPH_HEIGHT 16u

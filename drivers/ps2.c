@@ -4,7 +4,6 @@
  */
 #include "drivers/ps2.h"
 
-#include "lib/error.h"
 #include "lib/x86.h"
 
 #define PORT_DATA	0x60

@@ -4,7 +4,6 @@
  */
 #include "drivers/serial.h"
 
-#include "lib/error.h"
 #include "lib/ns16550.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"

@@ -4,7 +4,6 @@
 #include "boot/bootinfo.h"
 #include "drivers/acpi.h"
 #include "drivers/mmio.h"
-#include "lib/error.h"
 #include "lib/x86.h"
 
 #define TEXT_MEMORY	0xb8000ul

@@ -6,7 +6,6 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "lib/types.h"
 
 struct cpu;
 struct fault;

@@ -31,7 +31,6 @@
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "lib/string.h"
-#include "lib/x86.h"
 #include "mm/direct.h"
 #include "mm/frame.h"
 #include "mm/gmem.h"

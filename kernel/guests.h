@@ -9,7 +9,6 @@
 
 #include "kernel/vm.h"
 #include "lib/parse.h"
-#include "lib/types.h"
 
 struct boot_info;
 struct options;

@@ -19,7 +19,6 @@
 #include "kernel/shell.h"
 #include "kernel/traps.h"
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/x86.h"
 #include "mm/frame.h"

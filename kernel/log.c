@@ -7,7 +7,6 @@
 
 #include "kernel/host_io.h"
 #include "kernel/time.h"
-#include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"

@@ -24,7 +24,6 @@
 #include "kernel/smp.h"
 #include "kernel/space.h"
 #include "kernel/traps.h"
-#include "lib/x86.h"
 #include "mm/frame.h"
 
 #define LAPIC_DEFAULT  0xfee00000ul

@@ -11,7 +11,6 @@
 #include "kernel/guests.h"
 #include "kernel/log.h"
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "lib/parse.h"
-#include "lib/types.h"
 
 #define ROOST_VERSION  "0.1"
 #define SHELL_LINE_MAX 256u

@@ -10,7 +10,6 @@
 #include "lib/log.h"
 #include "lib/printf.h"
 #include "lib/string.h"
-#include "lib/x86.h"
 
 /* Requests that vcpu_prepare() serves itself; all others need the run loop. */
 #define REQ_LOCAL (REQ_EVENT | REQ_TLB_FLUSH | REQ_NMI | REQ_CLOCK)

@@ -5,7 +5,6 @@
 
 #include "kernel/vcpu.h"
 #include "lib/spinlock.h"
-#include "lib/types.h"
 
 #define VM_NAME_MAX  32
 #define VM_MAX_VCPUS 64

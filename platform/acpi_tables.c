@@ -7,7 +7,6 @@
 
 #include "drivers/acpi_tables.h"
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "platform/layout.h"
 #include "platform/pmio.h"
 

@@ -1,8 +1,6 @@
 /* Port and memory-mapped I/O: two sorted tables and the search in them; see bus.h. */
 #include "platform/bus.h"
 
-#include "kernel/vcpu.h"
-#include "lib/error.h"
 #include "platform/lapic.h"
 #include "platform/pci.h"
 

@@ -10,8 +10,6 @@
 #include "platform/cpu_model.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
-#include "lib/x86.h"
 #include "platform/kvm_pv.h"
 
 enum { EAX, EBX, ECX, EDX };

@@ -2,7 +2,6 @@
 #include "platform/cpuid.h"
 
 #include "kernel/vm.h"
-#include "lib/x86.h"
 #include "platform/cpu_model.h"
 #include "platform/lapic.h"
 

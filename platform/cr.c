@@ -2,8 +2,6 @@
 #include "platform/cr.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
-#include "lib/x86.h"
 #include "platform/cpu_model.h"
 #include "platform/lapic.h"
 #include "platform/msr.h"

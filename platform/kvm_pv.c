@@ -6,7 +6,6 @@
  */
 #include "platform/kvm_pv.h"
 
-#include "lib/error.h"
 #include "platform/cpu_model.h"
 #include "platform/lapic.h"
 #include "mm/gmem.h"

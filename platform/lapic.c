@@ -1,7 +1,6 @@
 /* Registers and the acceptance of interrupts; lapic_timer.c has the timer, lapic_ipi.c the ICR. */
 #include "platform/lapic_internal.h"
 
-#include "lib/error.h"
 #include "platform/kvm_pv.h"
 #include "platform/platform.h"
 

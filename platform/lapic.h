@@ -18,7 +18,6 @@
 
 #include "kernel/guest.h"
 #include "kernel/time.h"
-#include "kernel/vcpu.h"
 #include "kernel/vm.h"
 #include "platform/irq.h"
 

@@ -2,7 +2,6 @@
 #include "platform/msr.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
 #include "platform/cpu_model.h"
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"

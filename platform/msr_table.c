@@ -6,8 +6,6 @@
 #include "platform/msr.h"
 
 #include "kernel/vm.h"
-#include "lib/error.h"
-#include "lib/x86.h"
 #include "platform/cpu_model.h"
 #include "platform/cr.h"
 #include "platform/kvm_pv.h"

@@ -1,7 +1,6 @@
 /* PCI configuration and BAR windows; see pci.h. Sections are those of PCI Local Bus 3.0. */
 #include "platform/pci.h"
 
-#include "lib/error.h"
 #include "lib/string.h"
 
 #define PORT_ADDRESS   0xcf8
