@@ -302,22 +302,6 @@ static void read_hpet(struct acpi_info *out, const struct acpi_header *header) {
 	if (!out->hpet && reg.space == ACPI_SPACE_MEMORY) out->hpet = reg.address;
 }
 
-static void read_mcfg(struct acpi_info *out, const struct acpi_header *header) {
-	const struct mcfg_entry *in = (const void *)((const struct acpi_mcfg *)header + 1);
-	size_t count = (header->length - sizeof(struct acpi_mcfg)) / sizeof(*in);
-
-	for (; count && out->nr_ecams < ACPI_MAX_ECAMS; count--, in++) {
-		if (in->first_bus <= in->last_bus && in->base && in->base % MiB(1) == 0 &&
-		    in->base < MEMMAP_LIMIT)
-			out->ecams[out->nr_ecams++] = (struct acpi_ecam){
-				in->base, in->segment, in->first_bus, in->last_bus};
-		else
-			log_warn("ACPI: MCFG range at 0x%lx, buses %u to %u, is left out", in->base,
-				 in->first_bus, in->last_bus);
-	}
-	if (count) log_warn("ACPI: more than %u MCFG ranges", ACPI_MAX_ECAMS);
-}
-
 static void read_spcr(struct acpi_info *out, const struct acpi_header *header) {
 	static const u32 bauds[] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
 	const struct acpi_spcr_table *in = (const struct acpi_spcr_table *)header;
@@ -343,7 +327,6 @@ static void read_table(struct acpi_info *out, hpa_t address) {
 		{"APIC", sizeof(struct acpi_madt), read_madt},
 		{"FACP", FADT_V1_SIZE, read_fadt},
 		{"HPET", sizeof(struct acpi_hpet), read_hpet},
-		{"MCFG", sizeof(struct acpi_mcfg), read_mcfg},
 		{"SPCR", sizeof(struct acpi_spcr_table), read_spcr},
 		{"SSDT", sizeof(struct acpi_header), find_s5},
 	};

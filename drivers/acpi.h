@@ -1,5 +1,5 @@
 /*
- * The host's ACPI tables, as far as Roost needs them (ACPI 6.5, and the HPET, MCFG and SPCR
+ * The host's ACPI tables, as far as Roost needs them (ACPI 6.5, and the HPET and SPCR
  * specifications that it names). AML is not interpreted; of it only _S5_ is looked for.
  */
 #pragma once
@@ -11,7 +11,6 @@ struct boot_info;
 #define ACPI_MAX_CPUS	  256
 #define ACPI_MAX_IOAPICS  16
 #define ACPI_MAX_ISA_IRQS 16
-#define ACPI_MAX_ECAMS	  8
 
 /* Address spaces of a generic address structure (ACPI 6.5 5.2.3.2) that Roost can use. */
 enum acpi_space { ACPI_SPACE_MEMORY = 0, ACPI_SPACE_IO = 1 };
@@ -36,13 +35,6 @@ struct acpi_ioapic {
 struct acpi_irq {
 	u32 gsi;
 	bool active_low, level;
-};
-
-/* PCI Express configuration space: 1 MiB a bus from base (which belongs to bus 0). */
-struct acpi_ecam {
-	hpa_t base;
-	u16 segment;
-	u8 first_bus, last_bus;
 };
 
 struct acpi_spcr {
@@ -71,8 +63,6 @@ struct acpi_info {
 	u8 s5_type_a, s5_type_b; /* SLP_TYP of power-off for PM1a and PM1b control, 0 to 7 */
 
 	hpa_t hpet; /* registers; 0: none */
-	u32 nr_ecams;
-	struct acpi_ecam ecams[ACPI_MAX_ECAMS];
 	struct acpi_spcr spcr;
 };
 

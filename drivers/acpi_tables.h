@@ -138,18 +138,6 @@ struct acpi_hpet {
 	u8 attributes;
 } __packed;
 
-struct acpi_mcfg {
-	struct acpi_header header;
-	u64 reserved;
-} __packed;
-
-struct mcfg_entry {
-	u64 base;
-	u16 segment;
-	u8 first_bus, last_bus;
-	u32 reserved;
-} __packed;
-
 struct acpi_spcr_table {
 	struct acpi_header header;
 	u8 interface, reserved0[3];
@@ -187,10 +175,8 @@ _Static_assert(offsetof(struct acpi_fadt, pm1a_event) == 56 && FADT_V1_SIZE == 1
 		       offsetof(struct acpi_fadt, x_pm1a_event) == 148 &&
 		       sizeof(struct acpi_fadt) == 244,
 	       "FADT");
-_Static_assert(sizeof(struct acpi_hpet) == 56 && sizeof(struct acpi_mcfg) == 44 &&
-		       sizeof(struct mcfg_entry) == 16 &&
-		       offsetof(struct acpi_spcr_table, baud) == 58,
-	       "HPET, MCFG, SPCR");
+_Static_assert(sizeof(struct acpi_hpet) == 56 && offsetof(struct acpi_spcr_table, baud) == 58,
+	       "HPET, SPCR");
 
 /* The sum of all bytes: 0 for a table that is not corrupt. */
 static inline u8 acpi_sum(const void *data, size_t length) {

@@ -1,5 +1,5 @@
 // sources: drivers/acpi.c tests/acpi_fixture.c
-/* ACPI tables: FADT, power-off values of the DSDT, HPET, MCFG, SPCR, and all of them damaged. */
+/* ACPI tables: FADT, power-off values of the DSDT, HPET, SPCR, and all of them damaged. */
 #include <string.h>
 
 #include "lib/error.h"
@@ -170,7 +170,7 @@ static void test_dsdt_damaged(void **state) {
 	assert_true(acpi_logged("no DSDT at"));
 }
 
-/* ---- HPET, MCFG, SPCR ---- */
+/* ---- HPET, SPCR ---- */
 
 static void test_hpet(void **state) {
 	struct acpi_hpet hpet = {.base = {ACPI_SPACE_MEMORY, 64, 0, 0, 0xfed00000}};
@@ -190,37 +190,6 @@ static void test_hpet(void **state) {
 	acpi_add_struct("HPET", 1, &hpet, sizeof(hpet) - 1);
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.hpet, 0);
-}
-
-static void test_mcfg(void **state) {
-	struct {
-		u64 reserved;
-		struct mcfg_entry entry[12];
-	} __packed body = {.entry = {
-				   {0xb0000000, 0, 0, 255, 0},
-				   {0, 1, 0, 255, 0},
-				   {0xc0000000, 2, 9, 8, 0},
-				   {0xc0001000, 3, 0, 1, 0},
-				   {~0xffffful, 4, 0, 1, 0},
-				   {0xd0000000, 5, 3, 3, 0},
-			   }};
-
-	(void)state;
-	acpi_add_table("MCFG", 1, &body, 8 + 6 * 16 + 7); /* a torn entry at the end is none */
-	assert_int_equal(acpi_parse_listed(), 0);
-	assert_int_equal(acpi_nr_logged, 4);
-	assert_int_equal(acpi_info.nr_ecams, 2);
-	assert_int_equal(acpi_info.ecams[0].base, 0xb0000000);
-	assert_int_equal(acpi_info.ecams[0].last_bus, 255);
-	assert_int_equal(acpi_info.ecams[1].segment, 5);
-	assert_int_equal(acpi_info.ecams[1].first_bus, 3);
-
-	acpi_nr_listed = 0;
-	for (u32 i = 0; i < 12; i++)
-		body.entry[i] = (struct mcfg_entry){GiB(4) * (i + 1), (u16)i, 0, 255, 0};
-	acpi_add_table("MCFG", 1, &body, sizeof(body));
-	assert_int_equal(acpi_parse_listed(), 0);
-	assert_int_equal(acpi_info.nr_ecams, ACPI_MAX_ECAMS);
 }
 
 static struct acpi_spcr_table make_spcr(void) {
@@ -331,7 +300,6 @@ int main(void) {
 		ACPI_TEST(test_s5_in_ssdt_and_x_dsdt),
 		ACPI_TEST(test_dsdt_damaged),
 		ACPI_TEST(test_hpet),
-		ACPI_TEST(test_mcfg),
 		ACPI_TEST(test_spcr),
 		ACPI_TEST(test_spcr_unusable),
 		ACPI_TEST(test_any_byte_may_be_wrong),
