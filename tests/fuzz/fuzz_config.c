@@ -12,6 +12,7 @@
 #include "boot/bootinfo.h"
 #include "kernel/cmdline.h"
 #include "kernel/config.h"
+#include "kernel/cpu.h"
 #include "lib/log.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
@@ -26,6 +27,7 @@ static struct boot_info boot = {
 		},
 };
 static struct config config;
+u32 nr_cpus = 8;
 
 void log_msg(enum log_level level, const char *fmt, ...) {
 	(void)level;

@@ -86,8 +86,8 @@ INTEL_GOALS = {
 INTEL_OPERATIONS = [(name, what.replace("VMMCALL", "VMCALL").replace("nested page fault", "EPT violation"),
                      *INTEL_GOALS[name]) for name, what, _, _ in OPERATIONS if name in INTEL_GOALS]
 INTEL_TWO_LEVELS = [
-    ("vmresume", "VMRESUME until L2 runs", None, 1300),
-    ("l2-vmcall", "VMCALL of L2 until L1 runs", None, 900),
+    ("vmresume", "VMRESUME until L2 runs", None, 1500),
+    ("l2-vmcall", "VMCALL of L2 until L1 runs", None, 1000),
     ("vmread", "VMREAD", None, 250),
     ("vmwrite", "VMWRITE", None, 250),
 ]
@@ -155,7 +155,12 @@ def operations(target):
                                              options=machine.COUNTED))
     figures = [operations_on(bochs.Bochs(OUT / f"operations-{model}", cpu=model, limit=INTEL_LIMIT))
                for model in INTEL_MODELS]
-    if figures[0] != figures[1]:
+    # The tick of the preemption timer may fall on an operation more or less: one instruction of
+    # the mean of 1000.
+    same = figures[0].keys() == figures[1].keys() and all(
+        a == b or (a is not None and b is not None and abs(a - b) <= 1)
+        for a, b in zip(figures[0].values(), figures[1].values()))
+    if not same:
         sys.exit(f"bench: {' and '.join(INTEL_MODELS)} differ: {figures}")
     return figures[0]
 
