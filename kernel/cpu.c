@@ -1,7 +1,4 @@
-/*
- * The physical CPU: features, area, descriptor tables, control registers. Every CPU gets the same
- * control-register bits, from cpu_features.
- */
+/* The physical CPU. Every one gets the same control-register bits, from cpu_features. */
 #include "kernel/cpu.h"
 
 #include "kernel/space.h"

@@ -1,10 +1,8 @@
 /*
- * What a vCPU keeps in the CPU between exits and gives up only to another vCPU: x87 and vector
- * state, XCR0, debug registers, TSC_AUX. The only file of Roost with vector instructions.
- *
- * Order (law T-F1): the image is saved and restored with XCR0 at the host's maximum, so that no
- * component the guest has switched off for the moment is lost; the guest's own XCR0 is loaded last
- * and saved first. Interrupts are off from the first step to the last.
+ * The only file of Roost with vector instructions. Order (law T-F1): the image is saved and
+ * restored with XCR0 at the host's maximum, so that no component the guest has switched off for the
+ * moment is lost; the guest's own XCR0 is loaded last and saved first. Interrupts are off from the
+ * first step to the last.
  */
 #include "kernel/fpu.h"
 

@@ -1,7 +1,4 @@
-/*
- * Starting the other processors, one at a time, each step with a time limit (SDM 3A 9.4.4), and
- * inter-processor interrupts.
- */
+/* Starting the other processors, one at a time, with time limits (SDM 3A 9.4.4), and their IPIs. */
 #include "kernel/smp.h"
 
 #include "drivers/acpi.h"

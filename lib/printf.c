@@ -1,7 +1,6 @@
 /*
- * Formatted output into a buffer. One pass over the format; a conversion is first parsed into a
- * struct spec, then written through put(), which counts everything and stores what fits. Unit tests
- * of other files use the C library's; test_printf.c includes this file under other names.
+ * Formatted output. Unit tests of other files use the C library's; test_printf.c includes this file
+ * under other names.
  */
 #include "lib/printf.h"
 

@@ -1,7 +1,6 @@
 /*
- * Memory and string functions. Copying and filling use the string instructions: no vector register
- * may be touched, and quadwords first keeps the number of iterations low. Unit tests of other files
- * use the C library's; test_string.c includes this file under other names.
+ * Copying and filling use the string instructions: no vector register may be touched. Unit tests of
+ * other files use the C library's; test_string.c includes this file under other names.
  */
 #include "lib/string.h"
 

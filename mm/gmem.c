@@ -1,6 +1,4 @@
 /*
- * Guest physical memory.
- *
  *   slot    what was asked for: [gpa, gpa + size) is RAM
  *   run     up to 512 adjoining blocks of one order; at most 18 orders on the way up to the largest
  *           alignment and 18 down again, so few runs describe any slot

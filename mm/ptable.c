@@ -104,10 +104,9 @@ static bool is_valid_attrs(const struct pt_format *f, u32 attrs) {
 }
 
 /*
- * The logs of unlinked tables. An unlinked table must not be written, so it cannot be on a list of
- * its own; pages of 511 entries and a link list them. Room for every table there is gets reserved
- * when the table is made, with a page more because each log may end in a page half used: unlinking
- * can then not fail. An entry is the table's address and level.
+ * The logs of unlinked tables, which must not be written: pages of 511 entries, address and level,
+ * and a link list them. Room for every table is reserved when it is made, with a page more because
+ * each log may end in a page half used: unlinking can then not fail.
  */
 #define LOG_ENTRIES (ENTRIES - 1)
 
@@ -266,9 +265,8 @@ bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out) {
 }
 
 /*
- * Replaces the leaf in *slot by a table of leaves of the next level that say the same. Only
- * accessed and dirty bits can change meanwhile; then the table, which nobody has seen, is filled
- * once more.
+ * Replaces the leaf in *slot by a table of leaves of the next level that say the same; filled once
+ * more when accessed or dirty bits change meanwhile.
  */
 static int split(struct ptable *pt, entry_t *slot, unsigned level) {
 	const struct pt_format *f = pt->format;

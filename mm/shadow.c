@@ -1,8 +1,6 @@
 /*
- * Shadow tables. See mm/shadow.h for what they are, docs/memory.md for a drawing.
- *
- * A page belongs to one place in one root, so its entries are found by gpa2 alone. It has 512
- * entries also where table 12 has another shape: levels that table 12 lacks, and pages that take a
+ * Shadow tables (mm/shadow.h; docs/memory.md has a drawing). A page belongs to one place in one
+ * root, so its entries are found by gpa2 alone. Levels that table 12 lacks, and pages that take a
  * large page of L1's apart, have no table 12 behind them, and follow the entry above them.
  *
  * A page that goes is unlinked by one store; all below it goes along, unchanged. It is dead until

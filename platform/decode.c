@@ -1,6 +1,4 @@
-/*
- * The decoder's code: prefixes, opcode maps, ModRM and SIB, displacement and immediates, in the
- * order in which they stand (APM 3 1.1). The tables say what each opcode has.
+/* The decoder: the parts of an instruction in their order (APM 3 1.1), by the tables' attributes.
  */
 #include "platform/decode.h"
 

@@ -1,7 +1,4 @@
-/*
- * Reader of x86 ELF executables. The headers of both classes have the same fields in the same
- * order, but for the width of addresses and for what follows from it.
- */
+/* The headers of both ELF classes differ in the width of addresses, and what follows from it. */
 #include "platform/elf.h"
 
 #include "platform/load.h"

@@ -1,6 +1,4 @@
-/*
- * Registers, addresses and memory operands of an emulated instruction: effective address, segment
- * checks (APM 2 4.5 to 4.12), translation, and then the bytes, from RAM or from the bus.
+/* Registers and memory operands: address, segment checks (APM 2 4.5 to 4.12), translation, bytes.
  */
 #include "platform/emulate_internal.h"
 

@@ -1,7 +1,4 @@
-/*
- * What each instruction form does with its memory operand, one function a form, and the tables by
- * which emul_find() gets from opcode to function.
- */
+/* What each form of an instruction does with its memory operand, and the tables of emul_find(). */
 #include "platform/emulate_internal.h"
 
 static unsigned op_size(const struct emul *e) { return e->insn.op_size; }

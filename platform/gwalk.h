@@ -1,13 +1,10 @@
 /*
  * The guest's own page tables: from a guest linear address to a guest physical one, as the
- * processor's table walker would, with every right checked and accessed and dirty bits set.
+ * processor's table walker would, with every right checked and accessed and dirty bits set. Of an
+ * L2 all addresses are translated to L1's: what gwalk_translate() returns is always the VM's.
  *
- * While the vCPU runs an L2, the addresses of entries, and the one that is found, are translated
- * from L2-physical to L1-physical: what gwalk_translate() returns is always an address of the VM's.
- *
- * Tables are read where they lie, entry by entry, each entry once. An entry that is not in guest
- * RAM reads as all ones, as unclaimed physical memory does. Nothing is cached between calls.
- * Protection keys are not applied: PKRU is guest vector state that Roost does not read.
+ * Each entry is read once, where it lies; outside of RAM it reads as all ones. Protection keys are
+ * not applied: PKRU is guest vector state that Roost does not read.
  */
 #pragma once
 

@@ -1,6 +1,4 @@
-/*
- * Starts the preparation of a guest: chooses the loader by the image's bytes, writes what every
- * guest gets (ACPI tables, BIOS data area), and applies the initial state to a vCPU.
+/* What every guest gets (ACPI tables, BIOS data area), the choice of the loader, the first state.
  */
 #include "platform/load.h"
 

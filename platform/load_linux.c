@@ -1,9 +1,6 @@
 /*
- * Linux x86 boot protocol, 2.12 and later, 64-bit entry (Linux: Documentation/x86/boot.rst).
- *
- * A bzImage is a sector of setup header, some sectors of real-mode code that is not used here, and
- * the protected-mode part, which is loaded in one piece and entered 0x200 bytes from its start.
- * What the kernel needs to be told lies in low memory:
+ * Linux x86 boot protocol, 2.12 and later, 64-bit entry (Linux: Documentation/x86/boot.rst): the
+ * protected-mode part of a bzImage is loaded in one piece, and entered 0x200 bytes from its start.
  *
  *   0x0500  GDT with the two segments that the protocol names
  *   0x7000  boot_params ("zero page")

@@ -1,13 +1,8 @@
 /*
- * Multiboot 1 (Multiboot Specification 0.6.96), as a boot loader: reads the header, loads the image
- * by its address fields or as ELF32 or ELF64, places modules and information, and enters it in
- * 32-bit protected mode.
- *
- * An ELF64 image without address fields is an extension: it is loaded by its program headers and
- * entered in 32-bit mode too, so its entry point must lie below 4 GiB.
- *
- * Modules follow the image, each at a page's start. The information goes to INFO_ADDRESS in low
- * memory unless some of the image is in low memory; then it follows the last module.
+ * Multiboot 1 (Multiboot Specification 0.6.96), as a boot loader. ELF64 without address fields is
+ * an extension: it is entered in 32-bit mode too, so its entry point must lie below 4 GiB. Modules
+ * follow the image. The information goes to INFO_ADDRESS in low memory unless some of the image is
+ * there; then it follows the last module.
  */
 #include "platform/load.h"
 

@@ -1,15 +1,10 @@
 /*
- * The way into the guest and out of it (APM 2 15.5).
- *
- * void svm_enter(struct vcpu *vcpu, bool shadow)
+ * void svm_enter(struct vcpu *vcpu, bool shadow): into the guest and out of it (APM 2 15.5).
  *
  * Called with GIF 0, RFLAGS.IF 1 and the guest's VMLOAD state loaded. Enters, and after each exit
- * calls svm_exit(), which returns the address of the VMCB to enter with, or 0 to leave. On that
- * short way only the general registers change hands: VMRUN itself switches RAX, RSP, RIP, RFLAGS,
- * segments and control registers; FS, GS, TR, LDTR and the syscall MSRs stay the guest's, and so do
- * x87 and vectors.
- *
- * With `shadow` the first entry comes right behind an STI (quirks.h).
+ * calls svm_exit(), which returns the address of the VMCB to enter with, or 0 to leave. Only the
+ * general registers change hands here: VMRUN switches RAX, RSP, RIP, RFLAGS, segments and control
+ * registers; all else stays the guest's. With `shadow` an STI comes right before (quirks.h).
  */
 #include "kernel/guest_regs.h"
 

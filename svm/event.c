@@ -1,7 +1,4 @@
-/*
- * Events into the guest (APM 2 15.20, 15.21): injection, windows, NMI masking, and events whose
- * delivery an exit interrupted.
- */
+/* Events into the guest (APM 2 15.20, 15.21), and those whose delivery an exit interrupted. */
 #include "svm/svm.h"
 
 #include "kernel/smp.h"
@@ -106,9 +103,8 @@ enum outcome svm_exit_vintr(struct vcpu *vcpu) {
 }
 
 /*
- * NMIs are masked until IRET has completed, but the intercept comes before it executes. When
- * another NMI waits, one single step takes the guest over the IRET; the #DB after it is Roost's
- * own.
+ * NMIs are masked until IRET has completed, but the intercept comes before it. When another NMI
+ * waits, one single step takes the guest over the IRET; the #DB after it is Roost's own.
  */
 static void step_over_iret(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
@@ -131,8 +127,7 @@ enum outcome svm_exit_iret(struct vcpu *vcpu) {
 
 /*
  * A blocked NMI waits for STGI; for IRET, whose intercept is on or has come; or for the end of a
- * shadow or of another event's delivery. Neither is seen by a window for interrupts, which asks for
- * IF.
+ * shadow or of another event's delivery, which no window for interrupts sees.
  */
 void svm_nmi_window(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);

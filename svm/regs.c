@@ -1,6 +1,4 @@
-/*
- * The guest's registers in the VMCB by their neutral names, and what else RESET and INIT change.
- */
+/* The guest's registers in the VMCB by their neutral names, and what RESET and INIT change. */
 #include "svm/svm.h"
 
 #include "kernel/vm.h"

@@ -1,7 +1,4 @@
-/*
- * The SVM back end: detection, per-CPU start, creation of vCPUs, and the run function around
- * entry.S.
- */
+/* The SVM back end: detection, per-CPU start, creation of vCPUs, the run around entry.S. */
 #include "svm/svm.h"
 
 #include "kernel/panic.h"

@@ -1,9 +1,8 @@
 /*
- * ASIDs and TLB flushes (APM 2 15.16), and the ledger of flushes.
- *
- * An ASID belongs to a CPU. A vCPU keeps its ASID while it stays on its CPU and that CPU has not
- * started a new generation; a flush of one vCPU is a new ASID, or TLB_CONTROL 3 where the CPU can
- * flush by ASID. When the ASIDs of a CPU have run out, everything is flushed and all start anew.
+ * ASIDs and TLB flushes (APM 2 15.16). An ASID belongs to a CPU. A vCPU keeps its ASID while it
+ * stays on its CPU and that CPU has not started a new generation; a flush of one vCPU is a new
+ * ASID, or TLB_CONTROL 3 where the CPU can flush by ASID. When the ASIDs of a CPU have run out,
+ * everything is flushed and all start anew.
  */
 #include "svm/svm.h"
 
