@@ -1,6 +1,7 @@
 """Roost's console over the real serial line: every command with its errors, and bad input."""
 
 import re
+import socket
 import time
 
 import bochs
@@ -325,6 +326,47 @@ def scrollback(t):
         script(Console(t, talk))
     finally:
         box.kill()
+
+
+@test("console/slow-line", limit=240, needs=LINUX)
+def slow_line(t):
+    """A guest writes to a line that nobody reads: it goes on all the same, and where bytes are missing
+    the line says how many."""
+    box = machine.linux_guest(t.dir / "machine", memory=256 << 20, words="on-idle=shell")
+    path = t.dir / "serial"
+    child = machine.start(box.argv(f"unix:{path},server=on,wait=off"), cwd=box.workdir)
+    line = socket.socket(socket.AF_UNIX)
+    text = bytearray()
+    try:
+        while line.connect_ex(str(path)):
+            t.check(t.deadline.left() > 1, "the serial line is not there")
+            time.sleep(0.1)
+
+        def read_to(pattern):
+            seen = 0
+            while not (found := re.compile(pattern).search(text, seen)):
+                seen = max(0, len(text) - 100)
+                line.settimeout(t.deadline.left() - 2)
+                more = line.recv(65536)
+                t.check(more, f"the line has closed behind {text[-200:]!r}")
+                text.extend(more)
+            return found
+
+        read_to(rb"guest# ")
+        line.sendall(b"stty -echo; yes 123456789 | head -c 500000; echo d''one\r")
+        text.clear()
+        time.sleep(60)  # nothing is read meanwhile
+        got = read_to(rb"\r\n\[(\d+) bytes dropped\]\r\n")
+        came, dropped = got.start(), int(got.group(1))
+        t.note(f"{came} bytes came, {dropped} bytes were dropped")
+        t.check(came >= 1 << 17 and dropped, "that is less than waits for the line")
+        text.clear()
+        line.sendall(b"echo al''ive\r")
+        read_to(rb"alive")
+    finally:
+        print(text[-500:])
+        child.kill()
+        child.wait()
 
 
 @on_machines("bad-bytes")
