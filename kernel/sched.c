@@ -71,7 +71,8 @@ static struct cpu *least(u64 mask, const struct cpu *but, size_t counter) {
 	struct cpu *best = NULL, *cpu;
 
 	for_each_cpu(cpu)
-		if (cpu != but && mask >> cpu->id & 1 && (!best || COUNTED(cpu) < COUNTED(best)))
+		if ((!but || cpu != but) && mask >> cpu->id & 1 &&
+		    (!best || COUNTED(cpu) < COUNTED(best)))
 			best = cpu;
 	return best;
 }

@@ -39,9 +39,6 @@ void sched_give_way(struct vcpu *vcpu);
 struct cpu;
 void sched_look(struct cpu *cpu);
 
-/* Makes a CPU go through its loop once, whatever it does. Any CPU, any context but NMI. */
-void sched_look(struct cpu *cpu);
-
 /* The loop of every CPU once start-up is over. */
 __noreturn void sched_loop(void);
 

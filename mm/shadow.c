@@ -643,7 +643,7 @@ int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 	/* All of L1's memory by 4 KiB pages, twice; roots, and the ways to what they are for. */
 	sh->max_pages = (u32)(gm->nr_pages / 256) + config->nr_vcpus * 5 + IDLE_ROOTS * 2;
 	sh->heads_order = frame_order(sh->max_pages * 256ul);
-	sh->pages_size = (sh->max_pages + 1) * sizeof(*sh->pages);
+	sh->pages_size = (sh->max_pages + 1) * sizeof(void *);
 	sh->pages = page_alloc(sh->pages_size);
 	sh->heads = page_alloc(PAGE_SIZE << sh->heads_order);
 	list_init(&sh->free);
@@ -660,7 +660,8 @@ int shadow_create(struct gmem *gm, const struct shadow_config *config) {
 
 void shadow_destroy(struct shadow *sh) {
 	if (!sh) return;
-	for (u32 i = 1; i <= sh->nr_pages; i++) page_free(sh->pages[i], sizeof(*sh->pages[i]));
+	for (u32 i = 1; sh->pages && i <= sh->nr_pages; i++)
+		page_free(sh->pages[i], sizeof(*sh->pages[i]));
 	page_free(sh->pages, sh->pages_size);
 	page_free(sh->heads, PAGE_SIZE << sh->heads_order);
 	page_free(sh, sizeof(*sh));

@@ -108,8 +108,10 @@ def equal_time(t):
         time.sleep(10)
         after = run_times(console)
         check_shares(t, {n: after[n] - before[n] for n in names}, dict.fromkeys(names, 1))
-        latest = console.command("cpu list")
-        t.check(latest.count("4 vCPUs") == 2, f"the vCPUs are not spread evenly: {latest}")
+        # Three and five for a moment are no mistake: they take turns at changing the CPU.
+        lists = [console.command("cpu list") for _ in range(10)]
+        even = sum(text.count("4 vCPUs") == 2 for text in lists)
+        t.check(even >= 5, f"the vCPUs are not spread evenly, {even} times of 10: {lists[-1]}")
     finally:
         box.kill()
 
