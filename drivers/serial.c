@@ -87,17 +87,18 @@ void serial_write(const char *text, size_t len) {
 
 bool serial_busy(void) { return head - tail > BUFFER_SIZE / 4; }
 
-void serial_poll(void (*rx)(u8 byte)) {
+bool serial_poll(void (*rx)(u8 byte)) {
 	u8 bytes[RX_ROUNDS];
 	unsigned n = 0;
 
-	if (!base) return;
+	if (!base) return false;
 	spin_lock(&lock);
 	while (n < RX_ROUNDS && (inb((u16)(base + LSR)) & LSR_DR))
 		bytes[n++] = inb((u16)(base + RBR_THR));
 	push_out();
 	spin_unlock(&lock);
 	for (unsigned i = 0; i < n; i++) rx(bytes[i]);
+	return n == RX_ROUNDS;
 }
 
 void serial_enable_irq(void) {

@@ -16,8 +16,11 @@ void serial_write(const char *text, size_t len);
 /* True when so much is queued that more than a screen or two should wait. */
 bool serial_busy(void);
 
-/* Moves buffered output to the transmitter and received bytes to `rx`. From interrupt or loop. */
-void serial_poll(void (*rx)(u8 byte));
+/*
+ * Moves buffered output to the transmitter and received bytes to `rx`. From interrupt or loop. True
+ * when more may have been received: its interrupt is an edge and does not come for what is left.
+ */
+bool serial_poll(void (*rx)(u8 byte));
 
 /* Interrupt on received data (and on an empty transmitter while output is buffered). */
 void serial_enable_irq(void);

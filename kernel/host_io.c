@@ -43,7 +43,8 @@ static u8 input[INPUT_SIZE];
 static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
 static bool use_keyboard;
-static struct timer poll_timer; /* of what has no interrupt */
+static struct timer poll_timer;	 /* of what has no interrupt */
+static struct timer again_timer; /* for what one look at the serial port has left */
 
 static const struct console serial_console = {"serial", serial_write};
 static const struct console screen_console = {"screen", screen_write};
@@ -92,7 +93,7 @@ void console_forget(struct vm *vm) {
 }
 
 void console_destroy(struct vm *vm) {
-	if (vm->console.scrollback) page_free(vm->console.scrollback, CONSOLE_SCROLLBACK);
+	page_free(vm->console.scrollback, CONSOLE_SCROLLBACK);
 	vm->console.scrollback = NULL;
 }
 
@@ -216,10 +217,12 @@ void host_io_run(void) {
 }
 
 static void on_serial(void) {
-	serial_poll(on_byte);
+	if (serial_poll(on_byte)) timer_arm(&again_timer, time_tsc() + ns_to_tsc(POLL_NS));
 	/* It may be output that the shell waits for. */
 	if (input_head != input_tail) host_io_wake();
 }
+
+static void on_again(struct timer *timer __unused) { on_serial(); }
 
 static void on_keyboard(void) { ps2_poll(on_byte); }
 
@@ -241,6 +244,7 @@ void host_io_init(const struct acpi_info *acpi) {
 	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
 	bool interrupts = true;
 
+	timer_init(&again_timer, on_again, cpus[0]->id);
 	if (serial_present()) {
 		interrupts = irq && route(&acpi->irq[irq], VEC_SERIAL, on_serial);
 		if (interrupts) serial_enable_irq();
