@@ -36,7 +36,6 @@ void sched_sweep(struct vcpu *vcpu);
 void sched_give_way(struct vcpu *vcpu);
 
 /* Makes a CPU go through its loop once, whatever it does. Any CPU, any context but NMI. */
-struct cpu;
 void sched_look(struct cpu *cpu);
 
 /* The loop of every CPU once start-up is over. */

@@ -7,33 +7,14 @@
  */
 #include "svm/svm.h"
 
-#include "kernel/cpu.h"
-#include "kernel/smp.h"
-#include "kernel/vm.h"
+#include "kernel/nested.h"
 #include "lib/x86.h"
-#include "mm/gmem.h"
-#include "mm/shadow.h"
 #include "platform/cpu_model.h"
 #include "platform/gwalk.h"
 
 _Static_assert(ACCESS_WRITE == SHADOW_WRITE && ACCESS_FETCH == SHADOW_FETCH &&
 		       ACCESS_TABLE == SHADOW_TABLE,
 	       "gwalk's accesses are passed on as they are");
-
-static struct shadow *shadow_of(struct vcpu *vcpu) {
-	return atomic_load_explicit(&vcpu->vm->gmem->shadow, memory_order_acquire);
-}
-
-/* The VM's shadow, made when its first L2 asks for it; NULL without memory. */
-static struct shadow *need_shadow(struct vcpu *vcpu) {
-	const struct cpu_model *model = vcpu->vm->cpu_model;
-	struct shadow_config config = {.nr_vcpus = vcpu->vm->nr_vcpus,
-				       .phys_bits = model->phys_bits,
-				       .gbpages = model->has_gbpages};
-
-	if (likely(shadow_of(vcpu))) return shadow_of(vcpu);
-	return shadow_create(vcpu->vm->gmem, &config) ? NULL : shadow_of(vcpu);
-}
 
 /* The format of L1's tables follows the paging mode that L1 itself is in. */
 static enum shadow_role role_of(const struct svm_vcpu *arch) {
@@ -43,15 +24,6 @@ static enum shadow_role role_of(const struct svm_vcpu *arch) {
 	if (l1->efer & X86_EFER_LMA) return nx ? SHADOW_NPT_LONG_NX : SHADOW_NPT_LONG;
 	if (l1->cr4 & X86_CR4_PAE) return nx ? SHADOW_NPT_PAE_NX : SHADOW_NPT_PAE;
 	return l1->cr4 & X86_CR4_PSE ? SHADOW_NPT_32_PSE : SHADOW_NPT_32;
-}
-
-/* Other vCPUs hold what is to be recycled: they leave their L2 for a moment. */
-static void hurry_laggards(const struct vcpu *vcpu, struct shadow *sh) {
-	u64 late = shadow_laggards(sh);
-	const struct vcpu *other;
-
-	for_each_vcpu(other, vcpu->vm)
-		if (late >> other->id & 1) smp_kick(cpus[other->cpu]);
 }
 
 /* ---- what L1 flushes ---- */
@@ -65,7 +37,7 @@ static struct svm_asid *find_asid(struct svm_nested *n, u32 asid) {
 void svm_nested_flush_asid(struct vcpu *vcpu, u32 asid) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
 	struct svm_asid *known = find_asid(n, asid);
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 
 	svm_tlb_flush_l2(vcpu);
 	if (!known) return;
@@ -75,7 +47,7 @@ void svm_nested_flush_asid(struct vcpu *vcpu, u32 asid) {
 
 void svm_nested_flush_all(struct vcpu *vcpu) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 
 	svm_tlb_flush(vcpu);
 	for (u32 i = 0; i < ARRAY_SIZE(n->asids); i++) n->asids[i].asid = 0;
@@ -86,7 +58,7 @@ void svm_nested_flush_all(struct vcpu *vcpu) {
 static void use_asid(struct vcpu *vcpu, u32 asid, u64 ncr3) {
 	struct svm_nested *n = &svm_of(vcpu)->nested;
 	struct svm_asid *known = find_asid(n, asid);
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 
 	if (asid != n->running.asid || ncr3 != n->running.ncr3)
 		svm_tlb_flush_l2(vcpu); /* all of them share the one ASID of VMCB 02 */
@@ -110,11 +82,16 @@ int svm_nested_use_tables(struct vcpu *vcpu, hpa_t *root) {
 		use_asid(vcpu, l1->asid, NO_NCR3);
 		return 0;
 	}
-	struct shadow *sh = need_shadow(vcpu);
-	if (!sh) return E_NOMEM;
+	struct shadow *sh = nested_shadow(vcpu);
+	if (unlikely(!sh)) {
+		bool gbpages = vcpu->vm->cpu_model->has_gbpages;
+
+		sh = nested_make_shadow(vcpu, (struct shadow_config){.gbpages = gbpages});
+		if (!sh) return E_NOMEM;
+	}
 	use_asid(vcpu, l1->asid, l1->ncr3);
 	int err = shadow_use(sh, vcpu->id, role_of(arch), l1->ncr3, root);
-	if (err) hurry_laggards(vcpu, sh);
+	if (err) nested_hurry(vcpu, sh);
 	return err;
 }
 
@@ -122,12 +99,12 @@ int svm_nested_use_tables(struct vcpu *vcpu, hpa_t *root) {
 
 bool svm_nested_tlb_enter(struct vcpu *vcpu) {
 	if (!vcpu->l2 || !svm_nested_paging(&svm_of(vcpu)->nested)) return false;
-	if (shadow_enter(shadow_of(vcpu), vcpu->id)) svm_tlb_flush_l2(vcpu);
+	if (shadow_enter(nested_shadow(vcpu), vcpu->id)) svm_tlb_flush_l2(vcpu);
 	return true;
 }
 
 void svm_nested_left(struct vcpu *vcpu) {
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 
 	if (sh) shadow_exit(sh, vcpu->id);
 }
@@ -147,7 +124,7 @@ enum outcome svm_nested_npf(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = vmcb->exit_info1, gpa2 = vmcb->exit_info2;
 	u32 access = (u32)info & (SHADOW_WRITE | SHADOW_FETCH);
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 	struct shadow_found found;
 
 	if (!svm_nested_paging(&svm_of(vcpu)->nested)) return svm_handle(vcpu, INDEX_NPF);
@@ -159,7 +136,7 @@ enum outcome svm_nested_npf(struct vcpu *vcpu) {
 		vcpu->next_rip = 0;
 		svm_nested_leave(vcpu, EXIT_NPF, info, gpa2, svm_interrupted_event(vcpu));
 		return RESUME;
-	case SHADOW_RETRY: hurry_laggards(vcpu, sh); break;
+	case SHADOW_RETRY: nested_hurry(vcpu, sh); break;
 	case SHADOW_FIXED: break;
 	}
 	if (vmcb->exit_int_info & EVENTINJ_VALID) svm_take_exit_event(vcpu);
@@ -171,10 +148,10 @@ int svm_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 
 	*gpa1 = gpa2;
 	if (!svm_nested_paging(&svm_of(vcpu)->nested)) return 0;
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 	access &= SHADOW_WRITE | SHADOW_FETCH | SHADOW_TABLE;
 	switch (shadow_translate(sh, vcpu->id, gpa2, access, &found)) {
-	case SHADOW_RETRY: hurry_laggards(vcpu, sh); return E_BUSY;
+	case SHADOW_RETRY: nested_hurry(vcpu, sh); return E_BUSY;
 	case SHADOW_REFLECT:
 		/* Kept until svm_l2_fault(): a walk of L2's tables is always a write. */
 		fault->vector = FAULT_NESTED;

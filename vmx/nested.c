@@ -123,8 +123,8 @@ void vmx_nested_destroy(struct vcpu *vcpu) {
 
 	if (vcpu->l2) vmx_switch_level(vcpu);
 	vmx_free_vpid(&arch->other);
-	if (arch->other.vmcs) page_free(arch->other.vmcs, PAGE_SIZE);
-	if (arch->nested.vmcs12) page_free(arch->nested.vmcs12, 2 * PAGE_SIZE);
+	page_free(arch->other.vmcs, PAGE_SIZE);
+	page_free(arch->nested.vmcs12, 2 * PAGE_SIZE);
 }
 
 static void switch_to(struct vcpu *vcpu, bool l2) {

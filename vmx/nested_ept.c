@@ -2,11 +2,7 @@
  * L1's EPT for its L2 (SDM 3C 28.2), by the shadow of mm/shadow.h: which root an entry takes, EPT
  * violations of L2, L2's addresses for the emulator, and the flushes that L1 makes.
  */
-#include "kernel/cpu.h"
-#include "kernel/smp.h"
-#include "kernel/vm.h"
-#include "mm/gmem.h"
-#include "mm/shadow.h"
+#include "kernel/nested.h"
 #include "platform/cpu_model.h"
 #include "platform/gwalk.h"
 #include "vmx/vmx.h"
@@ -22,32 +18,8 @@ _Static_assert(ACCESS_WRITE == SHADOW_WRITE && ACCESS_FETCH == SHADOW_FETCH &&
 		       ACCESS_TABLE == SHADOW_TABLE,
 	       "gwalk's accesses are passed on as they are");
 
-static struct shadow *shadow_of(struct vcpu *vcpu) {
-	return atomic_load_explicit(&vcpu->vm->gmem->shadow, memory_order_acquire);
-}
-
 static u64 offered(struct vcpu *vcpu) {
 	return vcpu->vm->cpu_model->vmx_msrs[VMX_MSR_EPT_VPID - VMX_MSR_FIRST];
-}
-
-/* The VM's shadow, made when its first L2 asks for it; NULL without memory. */
-static struct shadow *need_shadow(struct vcpu *vcpu) {
-	struct shadow_config config = {.nr_vcpus = vcpu->vm->nr_vcpus,
-				       .phys_bits = vcpu->vm->cpu_model->phys_bits,
-				       .gbpages = offered(vcpu) & EPT_CAP_1G,
-				       .exec_only = offered(vcpu) & EPT_CAP_EXEC_ONLY};
-
-	if (likely(shadow_of(vcpu))) return shadow_of(vcpu);
-	return shadow_create(vcpu->vm->gmem, &config) ? NULL : shadow_of(vcpu);
-}
-
-/* Other vCPUs hold what is to be recycled: they leave their L2 for a moment. */
-static void hurry_laggards(const struct vcpu *vcpu, struct shadow *sh) {
-	u64 late = shadow_laggards(sh);
-	const struct vcpu *other;
-
-	for_each_vcpu(other, vcpu->vm)
-		if (late >> other->id & 1) smp_kick(cpus[other->cpu]);
 }
 
 bool vmx_nested_ept(struct vcpu *vcpu) {
@@ -70,7 +42,7 @@ bool vmx_eptp_valid(struct vcpu *vcpu, u64 eptp) {
 }
 
 void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp) {
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 
 	vmx_tlb_flush_level(vcpu, &vmx_of(vcpu)->other, true);
 	if (!sh) return;
@@ -106,11 +78,18 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 		use_vpid(vcpu, NO_EPTP);
 		return 0;
 	}
-	struct shadow *sh = need_shadow(vcpu);
-	if (!sh) return E_NOMEM;
+	struct shadow *sh = nested_shadow(vcpu);
+	if (unlikely(!sh)) {
+		u64 caps = offered(vcpu);
+
+		sh = nested_make_shadow(
+			vcpu, (struct shadow_config){.gbpages = caps & EPT_CAP_1G,
+						     .exec_only = caps & EPT_CAP_EXEC_ONLY});
+		if (!sh) return E_NOMEM;
+	}
 	int err = shadow_use(sh, vcpu->id, ad ? SHADOW_EPT_AD : SHADOW_EPT, wanted, &root);
 	if (err) {
-		hurry_laggards(vcpu, sh);
+		nested_hurry(vcpu, sh);
 		return err;
 	}
 	use_vpid(vcpu, wanted);
@@ -123,12 +102,12 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 void vmx_nested_tlb_enter(struct vcpu *vcpu) {
 	struct vmx_level *level = &vmx_of(vcpu)->level;
 
-	if (vmx_nested_ept(vcpu) && shadow_enter(shadow_of(vcpu), vcpu->id))
+	if (vmx_nested_ept(vcpu) && shadow_enter(nested_shadow(vcpu), vcpu->id))
 		level->flush = level->moved = true;
 }
 
 void vmx_nested_left(struct vcpu *vcpu) {
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 
 	if (sh) shadow_exit(sh, vcpu->id);
 }
@@ -151,7 +130,7 @@ static void reflect(struct vcpu *vcpu, const struct shadow_found *found, u64 inf
 enum outcome vmx_nested_ept_violation(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(qualification));
 	gpa_t gpa2 = vmread(VMCS(guest_pa));
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 	struct shadow_found found;
 	u32 access = 0;
 
@@ -164,7 +143,7 @@ enum outcome vmx_nested_ept_violation(struct vcpu *vcpu) {
 		vmx_resume_delivery(vcpu, info);
 		return vmx_ept_device(vcpu, found.gpa1, info);
 	case SHADOW_REFLECT: reflect(vcpu, &found, info, gpa2, true); return RESUME;
-	case SHADOW_RETRY: hurry_laggards(vcpu, sh); break;
+	case SHADOW_RETRY: nested_hurry(vcpu, sh); break;
 	case SHADOW_FIXED: break;
 	}
 	vmx_resume_delivery(vcpu, info);
@@ -176,10 +155,10 @@ int vmx_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 
 	*gpa1 = gpa2;
 	if (!vmx_nested_ept(vcpu)) return 0;
-	struct shadow *sh = shadow_of(vcpu);
+	struct shadow *sh = nested_shadow(vcpu);
 	access &= SHADOW_WRITE | SHADOW_FETCH | SHADOW_TABLE;
 	switch (shadow_translate(sh, vcpu->id, gpa2, access, &found)) {
-	case SHADOW_RETRY: hurry_laggards(vcpu, sh); return E_BUSY;
+	case SHADOW_RETRY: nested_hurry(vcpu, sh); return E_BUSY;
 	case SHADOW_REFLECT:
 		/* Kept until vmx_l2_fault(), in the form of the qualification's low bits. */
 		fault->vector = FAULT_NESTED;
