@@ -1,10 +1,11 @@
 """Hypervisors as guests, and their guests in turn: Linux' KVM with a small machine monitor."""
 
+import hashlib
 import os
 import re
 
 import machine
-from guests import MODELS, RIG_WORDS, Shell, guest_image, test_guest
+from guests import MODELS, Shell, guest_image, test_guest
 from harness import Failure, test
 from suite_linux import copy_data, files_and_processes, no_complaints, script
 
@@ -22,6 +23,21 @@ def kvm_machine(t, words, cpus=1, initrd=INITRD, memory=L1_MEMORY):
     return machine.linux_guest(t.dir / "machine", initrd=initrd, cpu=machine.MAX, cpus=cpus,
                                cmdline=f"{machine.GUEST_CMDLINE} job=nested {words}",
                                memory=memory, options=["-rtc", "base=utc"])
+
+
+def with_machine(t, make, session):
+    """As Machine.run(): an emulator that dies has shown nothing, and gets one more chance."""
+    for last in (False, True):
+        box = make()
+        try:
+            return session(box)
+        except Failure:
+            died = box.wait(1)
+            if last or died is None or died >= 0:
+                raise
+            t.note(f"the emulator died of signal {-died}; once more")
+        finally:
+            box.kill()
 
 
 def kvm_session(t, box, cpus, npt, qemu):
@@ -50,22 +66,13 @@ def kvm_session(t, box, cpus, npt, qemu):
 def kvm_test(name, npt, cpus, limit, qemu=False):
     @test(f"nested/{name}@max", limit=limit, cores=0, needs=("build/gcc", "build/nested-files"))
     def run(t):
-        """As Machine.run(): an emulator that dies has shown nothing, and gets one more chance."""
         words = f"kvm=npt={npt} l2-cpus={cpus}" + (" l2=qemu" if qemu else "")
         if qemu:
             t.make(f"BUILD={machine.BUILD}", "nested-qemu")
-        for last in (False, True):
-            box = kvm_machine(t, words, cpus, INITRD.with_name("qemu.img") if qemu else INITRD,
-                              L1_MEMORY + (360 << 20 if qemu else 0))
-            try:
-                return kvm_session(t, box, cpus, npt, qemu)
-            except Failure:
-                died = box.wait(1)
-                if last or died is None or died >= 0:
-                    raise
-                t.note(f"the emulator died of signal {-died}; once more")
-            finally:
-                box.kill()
+        with_machine(t, lambda: kvm_machine(t, words, cpus,
+                                            INITRD.with_name("qemu.img") if qemu else INITRD,
+                                            L1_MEMORY + (360 << 20 if qemu else 0)),
+                     lambda box: kvm_session(t, box, cpus, npt, qemu))
 
 
 kvm_test("kvm-npt1", 1, 1, 300)
@@ -73,6 +80,77 @@ kvm_test("kvm-npt1-2-cpu", 1, 2, 300)
 kvm_test("kvm-qemu", 1, 1, 600, qemu=True)
 kvm_test("kvm-npt0", 0, 1, 400)
 kvm_test("kvm-npt0-2-cpu", 0, 2, 600)
+
+
+def sum_of(first):
+    """What `seq FIRST 20000 | sort -n | md5sum` says."""
+    return hashlib.md5("".join(f"{n}\n" for n in range(first, 20001)).encode()).hexdigest()
+
+
+SEVERAL = {"p": (3,), "q": (4,), "a": (1, 2), "b": (1, 2)}  # VM: what its shells are given
+
+
+def several_machine(t):
+    box = machine.Machine(t.dir / "machine", cpu=machine.MAX, cpus=2, memory=1400 << 20,
+                          options=["-rtc", "base=utc"])
+    modules = [box.stage(name, path) for name, path in
+               (("kernel", machine.KERNEL), ("plain", machine.INITRD), ("nested", INITRD))]
+    config = "".join(machine.guest_config(name, kernel="kernel", initrd="plain", memory="128M",
+                                          cmdline=machine.GUEST_CMDLINE) for name in "pq")
+    config += "".join(
+        machine.guest_config(name, kernel="kernel", initrd="nested", memory="400M", cpus=2,
+                             cmdline=f"{machine.GUEST_CMDLINE} job=nested kvm=npt={npt} l2=pair "
+                                     "l2-memory=96")
+        for name, npt in (("a", 1), ("b", 0)))
+    return box.roost("on-idle=poweroff", [*modules, box.stage("roost.conf", config)])
+
+
+def several_session(t, box):
+    """What each VM has said. The plain guests are typed at from Roost's shell, the L2s by
+    tools/nested/job in their L1s. The first guest has the console, and no name in front of its lines,
+    until Roost's shell is asked for."""
+    import pexpect
+
+    log = open(t.log, encoding="utf-8", errors="replace")
+    talk = box.spawn(t.log, t.deadline.left())
+    sh = Shell(t, talk)
+    log.seek(0, os.SEEK_END)
+    for attached in (True, False):
+        name = sh.expect(r"(?:\[(\w+)\] )?To leave, type poweroff", "a plain guest's shell").group(1)
+        if attached:
+            talk.send("\x1d")
+            sh.expect("roost> ", "Roost's shell")
+        name = name or "p"
+        talk.send(f"send {name} seq {SEVERAL[name][0]} 20000 | sort -n | md5sum | sed s/^/sum:/; "
+                  "poweroff\r")
+    talk.expect(pexpect.EOF, timeout=t.deadline.left())
+    t.check(box.wait(30) == 0, "the run did not end cleanly")
+    text = log.read()
+    t.check(not re.search(r"PANIC|\[roost\] (warning|error)|BUG:|WARNING:|Oops", text),
+            "somebody complains")
+    # Lines may be in several parts.
+    said = {name: "".join(re.findall(rf"^\[{name}\] (.*?)\r?$", text, re.MULTILINE)) for name in SEVERAL}
+    said["roost"] = text
+    return said
+
+
+@test("nested/several-hypervisors@max", limit=600, cores=0,
+      needs=("build/gcc", "build/guest-files", "build/nested-files"))
+def several_hypervisors(t):
+    """Two Linux with KVM and two guests each, one of them without nested paging, beside two Linux
+    without, on two processors: all six come to their shell, compute there, and end."""
+    said = with_machine(t, lambda: several_machine(t), lambda box: several_session(t, box))
+    for name, numbers in SEVERAL.items():
+        for n in numbers:
+            l2 = f"L2 {n}" if len(numbers) > 1 else "the shell"
+            lead = f"L2 {n}: " if len(numbers) > 1 else ""
+            t.sub(f"{name}, {l2} computes", f"{lead}sum:{sum_of(n)} " in said[name])
+            if lead:
+                t.sub(f"{name}, {l2} powers off", f"{lead}monitor: the guest has powered off" in said[name])
+        t.sub(f"{name} ends", f"vm {name}: powered off" in said["roost"])
+    for name, paging in (("a", "Y"), ("b", "N")):
+        t.sub(f"{name}: KVM", f"L1: KVM 0 npt {paging}" in said[name])
+        t.sub(f"{name}: its monitors end well", "L1: monitor 0" in said[name])
 
 
 def roost_machine(t, cpu, modules, inner, memory):
