@@ -369,6 +369,12 @@ def slow_line(t):
         child.wait()
 
 
+def paste(c, count):
+    text = "version\r" * count
+    for at in range(0, len(text), 4096):
+        c.talk.send(text[at:at + 4096])
+
+
 @on_machines("bad-bytes")
 def bad_bytes(t, cpu):
     """Bytes that are no commands: control bytes, lines without an end, 64 KiB at once."""
@@ -380,18 +386,19 @@ def bad_bytes(t, cpu):
         c.talk.send("y" * 10000 + "\r")
         c.expect(r"error: a line has at most 255 characters\r\n", "a line of 10,000 characters")
         c.shows("version", "^Roost")
-        paste = "version\r" * 8192
-        for at in range(0, len(paste), 4096):
-            c.talk.send(paste[at:at + 4096])
-        seen = 0
-        while seen < 8192:
-            lines, error = c.answer("a paste of 64 KiB")
-            seen += 1
-            if error or len(lines) != 1:
-                break
-            if seen == 8192:
-                t.note("64 KiB pasted, nothing was lost")
-        t.check(seen == 8192 or cpu != machine.EPYC, f"only {seen} commands of 8192 were answered")
+        # Bochs' line has the speed of a real one, so what is too much for Roost's buffers is lost there.
+        count = 8192 if cpu == machine.EPYC else 1024
+        paste(c, count)
+        for seen in range(count):
+            lines, error = c.answer("a paste")
+            t.check(not error and len(lines) == 1, f"command {seen} of {count}: {error!r} and {lines!r}")
+        t.note(f"{count} commands pasted at once, nothing was lost")
+        if cpu != machine.EPYC:
+            paste(c, 3072)
+            while c.talk.expect([r"\n", pexpect.TIMEOUT], timeout=10) == 0:
+                pass
+            c.talk.send("\x03\r")
+            c.shows("version", "^Roost")
 
     run_with(t, ended_guest(t, cpu), script)
 
