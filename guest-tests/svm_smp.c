@@ -280,7 +280,7 @@ void test_main(void) {
 		*leaf(i) = frames[0][i] | ALL;
 	}
 	check("the other CPU runs an L2", smp_start(1, worker, NULL) && started(0));
-	test_dirty(rounds);
+	test_dirty(cmdline_number("dirty", rounds));
 	test_remap(rounds);
 	test_table_reuse(rounds);
 	test_both(rounds / 4);

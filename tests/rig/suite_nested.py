@@ -7,10 +7,13 @@ import re
 import machine
 from guests import MODELS, Shell, guest_image, test_guest
 from harness import Failure, test
+from suite_console import Console
 from suite_linux import copy_data, files_and_processes, no_complaints, script
 
 INITRD = machine.BUILD / "nested" / "initrd.img"
 L1_MEMORY = 640 << 20
+LONG = bool(os.environ.get("LONG"))
+LONG_ROUNDS = 100_000
 
 
 @test("build/nested-files", limit=120, needs=("build/guest-files",))
@@ -213,11 +216,89 @@ def two_hypervisors(t):
         t.sub(f"hypervisor {i}", re.search(rf"vm test{i}: debug exit 0", text))
 
 
+class DirtyGuest:
+    """guest-tests/svm_dirty.c at work, told what to do and watched from Roost's shell."""
+
+    def __init__(self, t, console):
+        self.console = console
+        self.lines = ""
+        where = console.expect(r"window (\w+) table (\w+) block (\w+)\r?\n", "the guest")
+        self.window, self.table, self.block = (int(x, 16) for x in where.groups())
+        console.talk.send("\x1d")
+        console.begin()
+        console.command("vm dirty test on")
+
+    def do(self, letter, pattern):
+        """The guest's answer, which may come before or after the shell's."""
+        self.console.talk.send(f"send test {letter}\r")
+        lines = ""
+        while True:
+            lines += self.console.expect(r"[^\n]*\n", f"the answer to {letter}").group(0)
+            found = re.search(pattern, lines)
+            if found and re.search(r"^ok\r?$", lines, re.MULTILINE):
+                return found
+
+    def log(self):
+        """The pages written: {address of the first of 64: bits}."""
+        text = self.console.command("vm dirty test get")
+        return {int(a, 16): int(bits, 16)
+                for a, bits in re.findall(r"^(\w{12}) (\w{16})$", text, re.MULTILINE)}
+
+    def round(self, number):
+        """(whether the log was right, whether Roost wrote into L1's table)"""
+        if number % 4 == 0:
+            self.do("c", "cleared")
+            self.log()
+        pages, table, wrong = self.do("wwwf"[number % 4], r"wrote (\w+) table (\d) wrong (\d+)").groups()
+        log = self.log()
+        seen = [log.get(a & ~0x3ffff, 0) >> (a >> 12 & 63) & 1 for a in (self.table, self.block)]
+        strange = [a for a in log if a > DIRTY_END and a != self.window]
+        return (wrong == "0" and log.get(self.window, 0) == int(pages, 16) and
+                seen == [int(table), 1] and not strange), int(table)
+
+
+DIRTY_END = 8 << 20  # of the guest's image, where all is that L1 itself writes
+
+
+@test("nested/dirty-log@max", limit=3600 if LONG else 120, cores=0,
+      needs=("build/gcc", "build/guest-tests"))
+def dirty_log(t):
+    """T-P8: L2 writes, and the log shows just these pages, L1's table when Roost has set a bit there,
+    and the control block."""
+    box = test_guest(t, guest_image("svm_dirty"), cpu=machine.MAX, host_cpus=2)
+    talk = box.spawn(t.log, t.deadline.left())
+    rounds = LONG_ROUNDS if LONG else 300
+    try:
+        guest = DirtyGuest(t, Console(t, talk))
+        right, noted = map(sum, zip(*(guest.round(n) for n in range(rounds))))
+        talk.send("send test q\r")
+        guest.console.expect("RESULT svm_dirty: 1 passed, 0 failed", "the guest's end")
+    finally:
+        box.kill()
+    t.note(f"{rounds} rounds, {noted} with a bit set in L1's table")
+    t.sub("T-P8: rounds of which the log is right", right == rounds, f"{right} of {rounds}")
+    t.sub("T-P8: bits were set in L1's table", noted >= rounds / 8)
+
+
+@test("nested/dirty-bits-long@max", limit=7200, cores=0, needs=("build/gcc", "build/guest-tests"))
+def dirty_bits(t):
+    """T-P4, as in guest/svm_smp, for long: L1 clears dirty bits under a running L2, and each page that
+    changes has its bit."""
+    if not LONG:
+        t.skip("it takes an hour; LONG=1 asks for it")
+    box = test_guest(t, guest_image("svm_smp"), cpu=machine.MAX, cpus=2, memory=96 << 20,
+                     cmdline=f"dirty={LONG_ROUNDS}")
+    _, text = box.run(t.log, t.deadline.left())
+    for line in re.findall(r"^ok (T-P4.*)$", text, re.MULTILINE):
+        t.sub(line, True)
+    t.check(t.result.passed == 2 and "vm test: debug exit 0" in text, "it did not end well")
+
+
 @test("nested/hostile-million@max", limit=5400, needs=("build/gcc", "build/guest-tests"))
 def hostile_million(t):
     """A million rounds of svm_hostile, each ten thousand from a seed of their own. QEMU 7.2 itself
     may die of what an L2 does: that shows nothing, and may be seldom only."""
-    if not os.environ.get("LONG"):
+    if not LONG:
         t.skip("it takes an hour; LONG=1 asks for it")
     for seed in range(1, 101):
         box = test_guest(t, guest_image("svm_hostile"), cpu=machine.MAX, options=machine.COUNTED,
