@@ -1,6 +1,6 @@
 /*
  * The 16550A at COM1, which is also where this test prints: each group works in loopback without
- * printing and reports when it is out of it again.
+ * printing and reports when it is out of it again. With com2 on the command line that at COM2.
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/trap.h"
@@ -8,23 +8,25 @@
 const char test_name[] = "uart";
 
 #define COM1	    0x3f8
-#define RBR	    (COM1 + 0)
-#define IER	    (COM1 + 1)
-#define IIR	    (COM1 + 2)
-#define FCR	    (COM1 + 2)
-#define LCR	    (COM1 + 3)
-#define MCR	    (COM1 + 4)
-#define LSR	    (COM1 + 5)
-#define MSR	    (COM1 + 6)
-#define SCR	    (COM1 + 7)
+#define COM2	    0x2f8
+#define RBR	    ((u16)(base + 0))
+#define IER	    ((u16)(base + 1))
+#define IIR	    ((u16)(base + 2))
+#define FCR	    ((u16)(base + 2))
+#define LCR	    ((u16)(base + 3))
+#define MCR	    ((u16)(base + 4))
+#define LSR	    ((u16)(base + 5))
+#define MSR	    ((u16)(base + 6))
+#define SCR	    ((u16)(base + 7))
 #define MCR_OUT2    0x08
 #define MCR_LOOP    0x10
 #define LSR_DR	    0x01
 #define LSR_OE	    0x02
 #define LSR_IDLE    0x60
 #define VECTOR_BASE 0x40
-#define UART_IRQ    4
 
+static u16 base = COM1;
+static u8 irq = 4;
 static unsigned hits;
 static u8 iirs[16];
 
@@ -32,7 +34,7 @@ static void on_irq(struct regs *r) {
 	(void)r;
 	if (hits < ARRAY_SIZE(iirs)) iirs[hits] = inb(IIR);
 	hits++;
-	pic_eoi(UART_IRQ);
+	pic_eoi(irq);
 }
 
 static void idle(void) { wait_until((inb(LSR) & LSR_IDLE) == LSR_IDLE, 1000000); }
@@ -103,15 +105,15 @@ static void test_fifo(void) {
 	u8 after, overrun, again, kept = 0;
 
 	enter_loop();
-	for (unsigned base = 0; base < 256; base += 16) {
-		for (unsigned i = 0; i < 16; i++) outb(RBR, (u8)(base + i));
+	for (unsigned from = 0; from < 256; from += 16) {
+		for (unsigned i = 0; i < 16; i++) outb(RBR, (u8)(from + i));
 		idle();
 		for (unsigned i = 0; i < 16; i++) {
 			if (!wait_until((inb(LSR) & LSR_DR) != 0, 10000)) {
 				missing++;
 				continue;
 			}
-			if (inb(RBR) != (u8)(base + i)) wrong++;
+			if (inb(RBR) != (u8)(from + i)) wrong++;
 		}
 	}
 	after = inb(LSR) & LSR_DR;
@@ -251,11 +253,15 @@ static void test_out2(void) {
 }
 
 void test_main(void) {
+	if (cmdline_has("com2")) {
+		base = COM2;
+		irq = 3;
+	}
 	lapic_init();
 	lapic_write(LAPIC_LVT_LINT0, 0x700);
-	trap_set_handler(VECTOR_BASE + UART_IRQ, on_irq);
+	trap_set_handler(VECTOR_BASE + irq, on_irq);
 	pic_init(VECTOR_BASE);
-	outb(0x21, (u8) ~(1u << UART_IRQ));
+	outb(0x21, (u8) ~(1u << irq));
 	test_registers();
 	test_fifo();
 	test_wide();

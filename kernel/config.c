@@ -257,6 +257,8 @@ static const struct key keys[] = {
 	 .words = {"4K", "2M", "1G"}},
 	{"populate", set_word, "eager or lazy", FIELD(lazy), .words = {"eager", "lazy"}},
 	{"debug-exit", set_word, "yes or no", FIELD(debug_exit), .words = {"no", "yes"}},
+	{"log", set_word, "none, com2 or debug-port", FIELD(log),
+	 .words = {"none", "com2", "debug-port"}},
 	{"autostart", set_word, "yes or no", FIELD(autostart), .words = {"no", "yes"}},
 	{"nested", set_word, "on or off", FIELD(nested), .words = {"off", "on"}},
 	{"on-crash", set_word, "stop, reset or pause", FIELD(on_crash), .live = true,

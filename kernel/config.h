@@ -21,6 +21,8 @@ enum config_boot { CONFIG_BOOT_AUTO, CONFIG_BOOT_LINUX, CONFIG_BOOT_MULTIBOOT };
 
 enum config_crash { CONFIG_CRASH_STOP, CONFIG_CRASH_RESET, CONFIG_CRASH_PAUSE };
 
+enum config_log { CONFIG_LOG_NONE, CONFIG_LOG_COM2, CONFIG_LOG_DEBUG_PORT };
+
 struct config_module {
 	const struct boot_module *module;
 	const char *args; /* what follows the name; "" when nothing does */
@@ -40,6 +42,7 @@ struct vm_config {
 	u64 pin;       /* CPUs that may run it, a bit each */
 	u8 boot;       /* enum config_boot */
 	u8 on_crash;   /* enum config_crash */
+	u8 log;	       /* enum config_log: what of the VM goes to Roost's log */
 	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
 	bool lazy;     /* map memory when the guest first touches it */
 	bool debug_exit;

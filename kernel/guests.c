@@ -116,6 +116,8 @@ static void uart_sends(void *ctx, u8 byte) { console_output(ctx, byte); }
 
 static void uart_has_room(void *ctx) { console_room(ctx); }
 
+static void log_sends(void *ctx, u8 byte) { console_log(ctx, byte); }
+
 /* ---- making a VM ---- */
 
 static void destroy(struct guest *g) {
@@ -211,7 +213,11 @@ static int build(struct guest *g) {
 		.debug_exit = g->config.debug_exit,
 		.console = {.tx = uart_sends, .room = uart_has_room, .ctx = vm},
 	};
+	const struct uart_backend log = {.tx = log_sends, .ctx = vm};
 	int err = add_memory(g) ?: console_create(vm);
+
+	if (g->config.log == CONFIG_LOG_COM2) options.com2 = log;
+	if (g->config.log == CONFIG_LOG_DEBUG_PORT) options.debug_port = log;
 
 	if (!err) err = build_model(g);
 	options.phys_bits = g->model.phys_bits;

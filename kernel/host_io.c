@@ -116,7 +116,7 @@ void console_attach(struct vm *vm) {
 		/* What it writes meanwhile comes behind. */
 		spin_guard(&vm->console.lock);
 		show_scrollback(&vm->console);
-		vm->console.line_len = 0;
+		vm->console.line.len = 0;
 		atomic_store(&attached, vm);
 	} else {
 		atomic_store(&attached, NULL);
@@ -160,9 +160,25 @@ void console_room(struct vm *vm) {
 	if (vm->console.head != vm->console.tail) feed(vm);
 }
 
+/* True when the line is to be shown now: it has ended, or is full. */
+static bool gather(struct vm_line *line, u8 byte) {
+	if (byte != '\n' && byte != '\r' && line->len < sizeof(line->at))
+		line->at[line->len++] = (char)byte;
+	return byte == '\n' || line->len == sizeof(line->at);
+}
+
+void console_log(struct vm *vm, u8 byte) {
+	struct vm_line *line = &vm->console.log;
+
+	spin_guard(&vm->console.lock);
+	if (!gather(line, byte)) return;
+	log_raw("[%s log] %.*s\n", vm->name, (int)line->len, line->at);
+	line->len = 0;
+}
+
 void console_output(struct vm *vm, u8 byte) {
 	struct vm_console *c = &vm->console;
-	char text[VM_NAME_MAX + sizeof(c->line) + 4], out = (char)byte;
+	char text[VM_NAME_MAX + sizeof(c->line.at) + 4], out = (char)byte;
 
 	/* Two vCPUs may write to the port at once. */
 	spin_guard(&c->lock);
@@ -171,12 +187,11 @@ void console_output(struct vm *vm, u8 byte) {
 		log_show(SHOW_GUEST, &out, 1);
 		return;
 	}
-	if (byte != '\n' && byte != '\r' && c->line_len < sizeof(c->line))
-		c->line[c->line_len++] = out;
-	if (byte != '\n' && c->line_len < sizeof(c->line)) return;
-	int len = snprintf(text, sizeof(text), "[%s] %.*s\n", vm->name, (int)c->line_len, c->line);
+	if (!gather(&c->line, byte)) return;
+	int len =
+		snprintf(text, sizeof(text), "[%s] %.*s\n", vm->name, (int)c->line.len, c->line.at);
 	log_show(SHOW_MESSAGE, text, (size_t)len);
-	c->line_len = 0;
+	c->line.len = 0;
 }
 
 /* ---- input ---- */

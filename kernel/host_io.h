@@ -45,5 +45,8 @@ u32 console_send(struct vm *vm, const char *text, size_t len);
  */
 void console_output(struct vm *vm, u8 byte);
 
+/* A byte that it sent to Roost's log, which keeps whole lines, behind the VM's name. Any CPU. */
+void console_log(struct vm *vm, u8 byte);
+
 /* The VM's UART can take input again. Any CPU. */
 void console_room(struct vm *vm);

@@ -28,14 +28,19 @@ enum vm_end {
 #define CONSOLE_SCROLLBACK 65536u
 #define CONSOLE_INPUT	   4096u
 
+struct vm_line { /* its beginning */
+	u32 len;
+	char at[80];
+};
+
 /* Its serial line (kernel/host_io.c). */
 struct vm_console {
 	struct spinlock lock; /* guards the rest */
 	char *scrollback;     /* the last bytes that it wrote */
 	u64 written;	      /* ever */
-	char line[80];	      /* of what it writes while it is not attached */
-	u32 line_len;
-	u32 head, tail; /* of what waits to be read by it; modulo 2^32 */
+	struct vm_line line;  /* of what it writes while it is not attached */
+	struct vm_line log;   /* of what it writes to Roost's log */
+	u32 head, tail;	      /* of what waits to be read by it; modulo 2^32 */
 	u8 input[CONSOLE_INPUT];
 };
 

@@ -18,6 +18,7 @@ static const struct {
 	{offsetof(struct platform, ioapic), &ioapic_type},
 	{offsetof(struct platform, pit), &pit_type},
 	{offsetof(struct platform, uart), &uart_type},
+	{offsetof(struct platform, uart2), &uart2_type},
 	{offsetof(struct platform, pmio), &pmio_type},
 	{offsetof(struct platform, rtc), &rtc_type},
 	{offsetof(struct platform, pci), &pci_type},
@@ -44,6 +45,7 @@ static int device_setup(struct platform *platform, u32 i) {
 	dev->type = devices[i].type;
 	timer_init(&dev->timer, device_expired, dev->vm->vcpus[0]->cpu);
 	device_reset(platform, i);
+	if (dev->type == &uart2_type && !platform->uart2.backend.tx) return 0;
 	return bus_add(&platform->bus, dev->type->space, dev, dev->type->range,
 		       dev->type->nr_ranges);
 }
@@ -56,6 +58,8 @@ static int setup_devices(struct platform *platform, const struct platform_option
 	for (u32 i = 0; i < platform->vm->nr_vcpus; i++)
 		lapic_setup(&platform->lapics[i], platform->vm->vcpus[i], options->phys_bits);
 	platform->uart.backend = options->console;
+	platform->uart2.backend = options->com2;
+	platform->pmio.debug = options->debug_port;
 	platform->pmio.debug_exit = options->debug_exit;
 	rtc_note_memory(&platform->rtc, low, options->memory - low);
 	platform->bus.pci = &platform->pci;

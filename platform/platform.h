@@ -18,6 +18,8 @@ struct platform_options {
 	unsigned phys_bits;	     /* the guest's physical address width, 36 to 52 */
 	bool debug_exit;	     /* a write to port 0xF4 ends the VM */
 	struct uart_backend console; /* of COM1; tx may be NULL */
+	struct uart_backend com2;    /* tx NULL: there is none; likewise port 0xE9 */
+	struct uart_backend debug_port;
 };
 
 struct platform {
@@ -27,7 +29,7 @@ struct platform {
 	struct pic pic;
 	struct ioapic ioapic;
 	struct pit pit;
-	struct uart uart;
+	struct uart uart, uart2;
 	struct pmio pmio;
 	struct rtc rtc;
 	struct pci pci;

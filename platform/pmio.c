@@ -3,7 +3,7 @@
 
 #include "lib/muldiv.h"
 
-enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed };
+enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed, PORT_DEBUG = 0xe9 };
 
 #define KBD_RESET 0xfe /* pulse output port bit 0, the reset line */
 
@@ -103,6 +103,7 @@ static u64 byte_read(void *dev, u64 port, unsigned size) {
 	case PORT_92: return pmio->port92;
 	case PMIO_RESET: return pmio->reset_control;
 	case PORT_POST: return pmio->post;
+	case PORT_DEBUG: return pmio->debug.tx ? PORT_DEBUG : ~0ul;
 	default: return ~0ul; /* no keyboard controller is there; a delay says nothing */
 	}
 }
@@ -122,6 +123,9 @@ static void byte_write(void *dev, u64 port, unsigned size, u64 value) {
 		break;
 	case PORT_KBD: reset = value == KBD_RESET; break;
 	case PORT_POST: pmio->post = (u8)value; break;
+	case PORT_DEBUG:
+		if (pmio->debug.tx) pmio->debug.tx(pmio->debug.ctx, (u8)value);
+		break;
 	default: break;
 	}
 	if (reset) vm_end(pmio->dev.vm, VM_END_RESET);
@@ -153,7 +157,7 @@ static void reset(void *dev) {
 const struct device_type pmio_type = {
 	.reset = reset,
 	.expired = update,
-	.nr_ranges = 8,
+	.nr_ranges = 9,
 	.range = {{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
 		  {PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, false, NULL},
 		  {PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},
@@ -161,5 +165,6 @@ const struct device_type pmio_type = {
 		  {PORT_92, PORT_92, byte_read, byte_write, false, NULL},
 		  {PORT_POST, PORT_POST, byte_read, byte_write, false, NULL},
 		  {PORT_DELAY, PORT_DELAY, byte_read, byte_write, false, NULL},
+		  {PORT_DEBUG, PORT_DEBUG, byte_read, byte_write, false, NULL},
 		  {PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, byte_read, debug_exit_write, false, NULL}},
 };

@@ -1,12 +1,13 @@
 /*
  * Small port devices of a VM: ACPI power management (PM1 event and control registers, PM timer),
- * the ways to reset a PC, fast A20, the delay port, and the debug-exit port of test rigs.
+ * the ways to reset a PC, fast A20, the delay port, the debug port 0xE9, and the debug-exit port of
+ * test rigs.
  *
  * The machine is in ACPI mode from the start: SCI_EN reads 1 and there is no SMI command port.
  */
 #pragma once
 
-#include "platform/device.h"
+#include "platform/uart.h"
 
 /* PM1 status, enable and control have 16 bits each, the timer 32. */
 enum { PMIO_PM1_EVT = 0x600, PMIO_PM1_CNT = 0x604, PMIO_TIMER = 0x608 };
@@ -20,7 +21,8 @@ struct pmio {
 	u64 base;  /* host TSC at which the PM timer began */
 	u64 carry; /* top-bit changes of the PM timer noted in status so far */
 	u16 status, enable, control;
-	bool debug_exit; /* a write to PMIO_DEBUG_EXIT ends the VM */
+	bool debug_exit;	   /* a write to PMIO_DEBUG_EXIT ends the VM */
+	struct uart_backend debug; /* of port 0xE9; tx is NULL: there is none */
 	_Atomic u8 reset_control;
 	_Atomic u8 port92;
 	_Atomic u8 post; /* what was written to port 0x80 last */

@@ -39,7 +39,8 @@ static void update(struct uart *uart) {
 		     (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
 
 	lock_assert_held(&uart->dev.lock);
-	device_set_line(&uart->dev, UART_COM1_GSI, level);
+	device_set_line(&uart->dev, uart->dev.type == &uart_type ? UART_COM1_GSI : UART_COM2_GSI,
+			level);
 }
 
 /* ---- receiver ---- */
@@ -250,9 +251,10 @@ static void reset(void *dev) {
 	update(uart);
 }
 
-const struct device_type uart_type = {
-	.reset = reset,
-	.expired = rx_timeout,
-	.nr_ranges = 1,
-	.range = {{UART_COM1, UART_COM1 + 7, uart_read, uart_write, true, NULL}},
-};
+#define UART_TYPE(port)                                                             \
+	{                                                                           \
+		.reset = reset, .expired = rx_timeout, .nr_ranges = 1,              \
+		.range = {{(port), (port) + 7, uart_read, uart_write, true, NULL}}, \
+	}
+
+const struct device_type uart_type = UART_TYPE(UART_COM1), uart2_type = UART_TYPE(UART_COM2);

@@ -1,6 +1,7 @@
 /*
- * A 16550A UART of a VM (PC16550D datasheet), COM1 at 0x3f8, ISA IRQ 4. Bytes leave at once: the
- * transmitter is empty whenever the guest looks. Bytes for the guest come through uart_rx().
+ * A 16550A UART of a VM (PC16550D datasheet): COM1 at 0x3f8, ISA IRQ 4; COM2 at 0x2f8, ISA IRQ 3.
+ * Bytes leave at once: the transmitter is empty whenever the guest looks. Bytes for the guest come
+ * through uart_rx().
  */
 #pragma once
 
@@ -8,6 +9,8 @@
 
 #define UART_COM1     0x3f8
 #define UART_COM1_GSI 4
+#define UART_COM2     0x2f8
+#define UART_COM2_GSI 3
 #define UART_FIFO     16
 
 struct uart_backend {
@@ -32,7 +35,7 @@ struct uart {
 	struct uart_backend backend;
 };
 
-extern const struct device_type uart_type;
+extern const struct device_type uart_type, uart2_type;
 
 /* A byte for the guest, from any CPU. False, with nothing changed, when there is no room for it. */
 bool uart_rx(struct uart *uart, u8 byte);

@@ -46,7 +46,7 @@ vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 vga: extension=none
 ata0-master: type=cdrom, path=roost.iso, status=inserted
 boot: cdrom
-com1: enabled=1, mode={serial}
+com{port}: enabled=1, mode={serial}
 log: bochs.log
 panic: action=fatal
 error: action=report
@@ -99,9 +99,11 @@ class Bochs(machine.Machine):
 
     def argv(self, serial="file, dev=serial.txt"):
         """Also writes the configuration that the command names."""
-        config = CONFIG.format(model=self.cpu, cpus=self.cpus, serial=serial, time0=self.time0,
+        config = CONFIG.format(model=self.cpu, cpus=self.cpus, serial=serial, port=self.port, time0=self.time0,
                                # Its AMD processor has SVM but not the MSR that locks it.
                                ignore=int(self.cpu == RYZEN), bios=self.bios, memory=-(-self.memory // machine.MIB))
+        if self.port == 2:
+            config += "com1: enabled=1, mode=file, dev=com1.txt\n"
         (self.workdir / "bochsrc").write_text(config)
         # Debian's Bochs stops in its debugger at the start and each time that it is interrupted.
         (self.workdir / "debugger").write_text("c\n" * 3)

@@ -64,8 +64,11 @@ class Machine:
 
     The modules are staged as links in a directory of their own, which is the emulator's working
     directory: a multiboot module is named by the first word of its string, so neither blanks nor
-    commas of the user's paths may get there.
+    commas of the user's paths may get there. port: the serial port that talks with us, 1 or 2; with 2
+    what comes out of COM1 goes to the file com1.txt.
     """
+
+    port = 1
 
     def __init__(self, workdir, cpu=EPYC, cpus=1, memory=512 * MIB, options=()):
         self.workdir = Path(workdir)
@@ -107,10 +110,11 @@ class Machine:
         return self
 
     def argv(self, serial="stdio"):
+        first = ["-serial", "file:com1.txt"] if self.port == 2 else []
         return [
             "qemu-system-x86_64", "-M", "q35", "-cpu", self.cpu, "-smp", str(self.cpus),
             "-m", str(-(-self.memory // MIB)), *self.boot,
-            "-serial", serial, "-display", "none", "-no-reboot", "-nodefaults", "-vga", "none",
+            *first, "-serial", serial, "-display", "none", "-no-reboot", "-nodefaults", "-vga", "none",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *self.options,
         ]  # fmt: skip
 

@@ -21,7 +21,7 @@ def need_bochs(t):
 
 def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 20, cmdline="",
                name="test", options=(), config=None, extra=(), words=RIG_WORDS,
-               image=None):
+               image=None, port=1):
     """A machine with Roost and one multiboot guest, whose path is given. The processor may be one of
     Bochs', which has no options. extra: (name, content) of further modules; config: text instead of
     the usual roost.conf."""
@@ -34,6 +34,7 @@ def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 
     else:
         box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus, memory=there,
                               options=options)
+    box.port = port
     modules = [box.stage("guest.elf", guest)]
     modules += [box.stage(n, content) for n, content in extra]
     if config is None:

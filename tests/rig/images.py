@@ -58,6 +58,29 @@ def echo():
                  DEBUG_EXIT)                  # 3:
 
 
+def log_ports():
+    """Three lines to COM2, the last one without its end, two to port 0xE9, and at COM1 what both ports
+    read as; then the debug exit."""
+    com2, debug = b"to COM2\r\nagain\n" + b"x" * 100 + b"cut", b"to the port\n\n"
+
+    def out(port, at, size):
+        return (b"\x66\xba" + struct.pack("<H", port) +         # mov $port, %dx
+                b"\xbe" + struct.pack("<I", at) +               # mov $at, %esi
+                b"\xb9" + struct.pack("<I", size) + b"\xf3\x6e")  # mov $size, %ecx; rep outsb
+
+    def show(port, bit):
+        return (b"\x66\xba" + struct.pack("<H", port) +         # mov $port, %dx
+                b"\xec\x3c" + bytes([bit]) +                    # in (%dx), %al; cmp $bit, %al
+                b"\x0f\x94\xc0\x04\x30"                        # sete %al; add $'0', %al
+                b"\x66\xba\xf8\x03\xee")                       # mov $0x3f8, %dx; out %al, (%dx)
+
+    end = b"\xb0\x0a\xee"                                       # mov $'\n', %al; out %al, (%dx)
+    size = len(out(0, 0, 0)) * 2 + len(show(0, 0)) * 2 + len(end) + len(DEBUG_EXIT)
+    text = LOAD_AT + len(MULTIBOOT) + size
+    return elf32(out(0x2f8, text, len(com2)) + out(0xe9, text + len(com2), len(debug)) +
+                 show(0x2fd, 0x60) + show(0xe9, 0xe9) + end + DEBUG_EXIT + com2 + debug)
+
+
 def touch_all(write):
     """A word every 20 KiB of the 4 GiB that 32 bits reach is read, or written above 512 MiB, then the
     debug exit."""

@@ -40,8 +40,9 @@ class Console:
         self.expect(r"batch on\r\nok\r\n", "batch mode")
         return self
 
-    def answer(self, what):
-        """(lines of output, error or None) of a command that was sent."""
+    def answer(self, what, messages=False):
+        """(lines of output, error or None) of a command that was sent; messages: with those of Roost
+        and lines of guests."""
         lines = []
         while True:
             self.expect(r"([^\n]*)\n", what)
@@ -50,7 +51,7 @@ class Console:
                 return lines, None
             if line.startswith("error: "):
                 return lines, line[7:]
-            if line and not line.startswith("["):
+            if line and (messages or not line.startswith("[")):
                 lines.append(line)
 
     def command(self, line):
@@ -300,6 +301,55 @@ def vms(t, cpu):
         c.expect(r"vm one: destroyed", "the end of the VM")
 
     run_with(t, echo_guests(t, cpu, ("one",), memory=160 << 20), script, detach="one: started")
+
+
+@on_machines("second-port")
+def second_port(t, cpu):
+    """Roost's console on COM2 of the machine: all is there, input as well, and nothing on COM1."""
+
+    def script(c):
+        c.shows("version", r"^Roost \d")
+        c.talk.send("send one over here\r")
+        c.expect(r"\[one\] over here\r\n", "the line of a guest")
+        c.talk.send("attach one\r")
+        c.expect("over here", "the scrollback")
+        c.talk.send("typed")
+        c.expect("typed", "the echo of the guest")
+
+    box = test_guest(t, guest_image("hello"), cpu=cpu, port=2, words="on-idle=shell console=com2",
+                     config=machine.guest_config("one", kernel="echo", memory="4M"),
+                     extra=[("echo", images.echo())])
+    run_with(t, box, script, detach="one: started")
+    first = box.workdir / "com1.txt"  # Bochs makes it when the first byte comes
+    said = first.read_text() if first.exists() else ""
+    t.check("roost" not in said.lower(), f"on COM1 there came {said!r}")
+
+
+@on_machines("guest-log")
+def guest_log(t, cpu):
+    """What a guest writes to its second serial port, or to the debug port, comes in the log line by
+    line; where it is not given to the log there is no such port."""
+
+    def script(c):
+        c.talk.send("log\r")
+        lines = c.answer("the log", messages=True)[0]
+        for name, wanted, ports in (("com2", ["to COM2", "again", "x" * 80, "x" * 20 + "cut"], "10"),
+                                    ("port", ["to the port", ""], "01"), ("none", [], "00")):
+            # The last line of the first one has no end, and is not there.
+            got = [x[len(f"[{name} log] "):] for x in lines if x.startswith(f"[{name} log]")]
+            t.sub(f"lines of {name}", got == wanted[:3], f"{got} instead of {wanted[:3]}")
+            c.talk.send(f"attach {name}\r")
+            c.expect(rf"has the console now.*\r\nok\r\n{ports}\s", f"what {name} finds at the ports")
+            c.talk.send(DETACH)
+        c.wrong("vm create x kernel=ports log=com3",
+                "vm x: log cannot be com3; expected none, com2 or debug-port")
+        c.wrong("vm set com2 log=none", "vm com2: log cannot be changed any more")
+
+    config = "".join(machine.guest_config(name, kernel="ports", memory="4M", debug_exit="yes", log=log)
+                     for name, log in (("com2", "com2"), ("port", "debug-port"), ("none", None)))
+    box = test_guest(t, guest_image("hello"), cpu=cpu, config=config, words="on-idle=shell",
+                     extra=[("ports", images.log_ports())])
+    run_with(t, box, script)
 
 
 @test("console/scrollback", limit=150, needs=LINUX)

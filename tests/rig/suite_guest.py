@@ -71,14 +71,14 @@ def counted(want):
     return host_cpus(want) == 1 and want.get("clock") != "host"
 
 
-def run_guest(t, name, cpu, words=""):
+def run_guest(t, name, cpu, words="", config=None):
     want = wishes(name)
     box = test_guest(t, guest_image(name), cpu=cpu, cpus=int(want.get("cpus", 1)),
                      host_cpus=host_cpus(want),
                      options=machine.COUNTED if counted(want) else (),
                      memory=machine.parse_size(want.get("memory", "64M")),
                      cmdline=want.get("cmdline", "").replace(",", " "),
-                     words=f"{RIG_WORDS} {words}".rstrip())
+                     words=f"{RIG_WORDS} {words}".rstrip(), config=config)
     status, text = box.run(t.log, t.deadline.left())
     ended = re.search(r"vm test: debug exit (\d+)", text)
     t.check(status is not None, "the machine did not end in time")
@@ -95,6 +95,16 @@ def guest_test(name, model):
           needs=("build/gcc", "build/guest-tests"))
     def run(t):
         verdict(t, *run_guest(t, name, MODELS[model]))
+
+
+# The same test with the second port, which is there when its output is given to the log.
+COM2 = machine.guest_config("test", kernel="guest.elf", cmdline="com2", memory="64M", debug_exit="yes",
+                            log="com2")
+
+
+@test("guest/uart-com2", limit=90, needs=("build/gcc", "build/guest-tests"))
+def uart_com2(t):
+    verdict(t, *run_guest(t, "uart", machine.EPYC, config=COM2))
 
 
 @test("guest/failure-is-noticed", limit=60, quick=True, needs=("build/gcc", "build/guest-tests"))

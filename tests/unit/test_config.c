@@ -87,6 +87,7 @@ static void test_all_keys(void **state) {
 				   "page-size = 2M\n"
 				   "populate = lazy\n"
 				   "debug-exit = yes\n"
+				   "log = debug-port\n"
 				   "autostart = no\n"
 				   "nested = off\n"
 				   "on-crash = pause\n"
@@ -114,6 +115,7 @@ static void test_all_keys(void **state) {
 	assert_int_equal(vm->leaf_order, 9);
 	assert_true(vm->lazy);
 	assert_true(vm->debug_exit);
+	assert_int_equal(vm->log, CONFIG_LOG_DEBUG_PORT);
 	assert_false(vm->autostart);
 	assert_false(vm->nested);
 	assert_int_equal(vm->on_crash, CONFIG_CRASH_PAUSE);
@@ -263,6 +265,7 @@ static void test_bad_values_cost_their_line_only(void **state) {
 		{"page-size = 4M", "expected 4K, 2M or 1G"},
 		{"populate = yes", "expected eager or lazy"},
 		{"debug-exit = 1", "debug-exit cannot be 1; expected yes or no"},
+		{"log = com1", "log cannot be com1; expected none, com2 or debug-port"},
 		{"autostart = YES", "expected yes or no"},
 		{"nested = yes", "expected on or off"},
 		{"on-crash = halt", "expected stop, reset or pause"},
@@ -278,8 +281,8 @@ static void test_bad_values_cost_their_line_only(void **state) {
 		{"pin = 1,,2", "expected CPUs"},
 		{"pin = all", "expected CPUs"},
 		{"memroy = 1G", "unknown key memroy; expected kernel, initrd, cmdline, modules, "
-				"memory, cpus, boot, page-size, populate, debug-exit, autostart, "
-				"nested, on-crash, weight, cap, pin"},
+				"memory, cpus, boot, page-size, populate, debug-exit, log, "
+				"autostart, nested, on-crash, weight, cap, pin"},
 		{"Cpus = 2", "unknown key Cpus"},
 		{"= 2", "unknown key ;"},
 		{"nonsense", "nonsense is no setting; expected key = value"},

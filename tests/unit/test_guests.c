@@ -229,6 +229,11 @@ void console_output(struct vm *vm, u8 byte) {
 	(void)byte;
 }
 
+void console_log(struct vm *vm, u8 byte) {
+	(void)vm;
+	(void)byte;
+}
+
 void console_room(struct vm *vm) { (void)vm; }
 
 bool uart_rx(struct uart *uart, u8 byte) {
