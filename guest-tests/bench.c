@@ -55,12 +55,7 @@ static void one_cpuid(void) {
 }
 
 static bool hypercall_answers(void) {
-	u64 rax = HYPERCALL_UNKNOWN;
-
-	if (cpu_is_amd())
-		__asm__ volatile(TRY "vmmcall" END_TRY : "+a"(rax) : : TRY_SPOILS, "rbx", "rcx");
-	else
-		__asm__ volatile(TRY "vmcall" END_TRY : "+a"(rax) : : TRY_SPOILS, "rbx", "rcx");
+	(void)hypercall(HYPERCALL_UNKNOWN, 0, 0, 0, 0);
 	return trap_taken().vector == TRAP_NONE;
 }
 

@@ -111,21 +111,11 @@ static void test_bad_addresses(void) {
 	(void)msr_write(MSR_PV_EOI, 0);
 }
 
-static s64 hypercall(u64 nr, u64 a) {
-	u64 rax = nr;
+static s64 call(u64 nr, u64 a) {
+	s64 result = hypercall(nr, a, a, a, a);
 
-	if (cpu_is_amd())
-		__asm__ volatile(TRY "vmmcall" END_TRY
-				 : "+a"(rax)
-				 : "b"(a), "c"(a), "d"(a), "S"(a)
-				 : TRY_SPOILS);
-	else
-		__asm__ volatile(TRY "vmcall" END_TRY
-				 : "+a"(rax)
-				 : "b"(a), "c"(a), "d"(a), "S"(a)
-				 : TRY_SPOILS);
 	check_eq(name_of("hypercall 0x%lx raises nothing", nr), trap_taken().vector, TRAP_NONE);
-	return (s64)rax;
+	return result;
 }
 
 static void test_hypercalls(void) {
@@ -133,8 +123,8 @@ static void test_hypercalls(void) {
 
 	for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++)
 		check_eq(name_of("hypercall 0x%lx does not exist", unknown[i]),
-			 (u64)hypercall(unknown[i], ~0ul), (u64)ENOSYS);
-	check_eq("hypercall 5 (kick) of an absent CPU", (u64)hypercall(5, 0xffffffff), 0);
+			 (u64)call(unknown[i], ~0ul), (u64)ENOSYS);
+	check_eq("hypercall 5 (kick) of an absent CPU", (u64)call(5, 0xffffffff), 0);
 }
 
 /* vmmcall or vmcall in ring 3, then ud2. */

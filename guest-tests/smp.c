@@ -292,19 +292,9 @@ static void test_tsc(void) {
 }
 
 static s64 hypercall_ipi(u64 low, u64 high, u64 min, u64 icr) {
-	u64 rax = HYPERCALL_IPI;
+	s64 result = hypercall(HYPERCALL_IPI, low, high, min, icr);
 
-	if (cpu_is_amd())
-		__asm__ volatile(TRY "vmmcall" END_TRY
-				 : "+a"(rax)
-				 : "b"(low), "c"(high), "d"(min), "S"(icr)
-				 : TRY_SPOILS);
-	else
-		__asm__ volatile(TRY "vmcall" END_TRY
-				 : "+a"(rax)
-				 : "b"(low), "c"(high), "d"(min), "S"(icr)
-				 : TRY_SPOILS);
-	return trap_taken().vector == TRAP_NONE ? (s64)rax : KVM_ENOSYS;
+	return trap_taken().vector == TRAP_NONE ? result : KVM_ENOSYS;
 }
 
 /* T-X4: a base id and bit map that point past every CPU must find nobody, and harm nothing. */

@@ -6,15 +6,13 @@
 #include <string.h>
 
 #include "lib/error.h"
-#include "lib/log.h"
+#include "tests/log_rig.h"
 
 u8 acpi_arena[ACPI_ARENA_SIZE];
 static void *mapping[2048];
 static unsigned nr_mappings;
 struct boot_info acpi_boot;
 struct acpi_info acpi_info;
-static char log_text[65536];
-unsigned acpi_nr_logged;
 
 hpa_t acpi_next_free;
 hpa_t acpi_listed[ACPI_MAX_LISTED];
@@ -30,26 +28,12 @@ const void *phys_peek(hpa_t address, size_t length) {
 	return copy;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...) {
-	size_t used = strlen(log_text);
-	va_list args;
-
-	(void)level;
-	va_start(args, fmt);
-	vsnprintf(log_text + used, sizeof(log_text) - used, fmt, args);
-	va_end(args);
-	acpi_nr_logged++;
-}
-
-bool acpi_logged(const char *text) { return strstr(log_text, text) != NULL; }
-
 int acpi_setup(void **state) {
 	(void)state;
 	memset(acpi_arena, 0, sizeof(acpi_arena));
 	memset(&acpi_boot, 0, sizeof(acpi_boot));
 	memset(&acpi_info, 0xcc, sizeof(acpi_info));
-	log_text[0] = 0;
-	acpi_nr_logged = 0;
+	rig_log_clear();
 	acpi_nr_listed = 0;
 	acpi_next_free = ACPI_ARENA_TABLES;
 	return 0;

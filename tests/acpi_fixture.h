@@ -29,10 +29,6 @@ extern hpa_t acpi_next_free;
 extern hpa_t acpi_listed[ACPI_MAX_LISTED];
 extern u32 acpi_nr_listed;
 
-/* Messages logged since the test began; whether a text was in one. */
-extern unsigned acpi_nr_logged;
-bool acpi_logged(const char *text);
-
 int acpi_setup(void **state);
 int acpi_teardown(void **state);
 

@@ -64,17 +64,6 @@ int rig_teardown(void **state) {
 	return 0;
 }
 
-static u64 rng_state = 88172645463325252ul;
-
-u64 rig_rng64(void) {
-	rng_state ^= rng_state << 13;
-	rng_state ^= rng_state >> 7;
-	rng_state ^= rng_state << 17;
-	return rng_state;
-}
-
-u64 rig_rng(u64 below) { return rig_rng64() % below; }
-
 u64 hw_entry(const struct pt_format *f, hpa_t table, unsigned level, u64 va, unsigned *leaf) {
 	u64 present = f == &pt_format_ept ? 7 : 1;
 

@@ -14,6 +14,7 @@
 
 #include "lib/types.h"
 #include "mm/ptable.h"
+#include "tests/random.h"
 
 #define RWX (PT_READ | PT_WRITE | PT_EXEC)
 #define RW  (PT_READ | PT_WRITE)
@@ -32,10 +33,6 @@ int rig_teardown(void **state);
 /* Makes pt, with pages of the arena. Destroys it, and sees that each page came back. */
 void rig_start(const struct pt_format *format, u8 max_leaf);
 void rig_finish(void);
-
-/* The same numbers in each run: any, and one below a limit. */
-u64 rig_rng64(void);
-u64 rig_rng(u64 below);
 
 /* The entry that translates va, starting at a table of this level, as hardware reads it; 0: none.
  * In *leaf the level at which the walk ended. */

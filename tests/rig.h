@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/fakes.h"
+#include "tests/random.h"
 
 #include "platform/platform.h"
 
@@ -46,16 +47,6 @@ static inline void out(struct vm *vm, u16 port, unsigned size, u32 value) {
 static inline u8 byte_in(struct vm *vm, u16 port) { return (u8)in(vm, port, 1); }
 
 static inline void byte_out(struct vm *vm, u16 port, u8 value) { out(vm, port, 1, value); }
-
-/* The same numbers in every run (Marsaglia's xorshift). */
-static inline u64 rig_random(void) {
-	static u64 state = 88172645463325252ul;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
 
 /* Accesses of all sizes, with values that software has no business to write, to some ports. */
 static inline void rig_storm(struct vm *vm, u16 first, u16 last, u32 rounds) {

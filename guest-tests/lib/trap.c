@@ -153,6 +153,20 @@ u64 msr_write(u32 msr, u64 value) {
 	return trap_taken().vector;
 }
 
+s64 hypercall(u64 nr, u64 a, u64 b, u64 c, u64 d) {
+	if (cpu_is_amd())
+		__asm__ volatile(TRY "vmmcall" END_TRY
+				 : "+a"(nr)
+				 : "b"(a), "c"(b), "d"(c), "S"(d)
+				 : TRY_SPOILS);
+	else
+		__asm__ volatile(TRY "vmcall" END_TRY
+				 : "+a"(nr)
+				 : "b"(a), "c"(b), "d"(c), "S"(d)
+				 : TRY_SPOILS);
+	return (s64)nr;
+}
+
 /*
  * Up to QEMU 8 at least, TCG pushes vector * 16 + 2 for an absent gate in long mode; the manuals
  * say vector * 8 + 2 (APM 2 8.4.1, SDM 3A 6.13).

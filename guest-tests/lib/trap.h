@@ -68,3 +68,6 @@ void trap_load_idt(void);
 /* RDMSR and WRMSR as they end: X86_GP, or TRAP_NONE. */
 u64 msr_read(u32 msr, u64 *value);
 u64 msr_write(u32 msr, u64 value);
+
+/* The processor's hypercall by KVM's calling convention: RAX; trap_taken() says how it ended. */
+s64 hypercall(u64 nr, u64 a, u64 b, u64 c, u64 d);

@@ -1,9 +1,10 @@
-// sources: drivers/acpi.c tests/acpi_fixture.c
+// sources: drivers/acpi.c tests/acpi_fixture.c tests/log_rig.c
 /* ACPI tables: finding them, damaged ones, and the MADT. */
 #include <string.h>
 
 #include "lib/error.h"
 #include "tests/acpi_fixture.h"
+#include "tests/log_rig.h"
 
 /* ---- finding the root ---- */
 
@@ -22,7 +23,7 @@ static void test_rsdp_v1_scanned_in_bios_area(void **state) {
 	struct acpi_rsdp rsdp = acpi_make_rsdp(acpi_put_root(4), 0);
 	memcpy(acpi_arena + 0xfffe0, &rsdp, 20); /* the last place but one */
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
-	assert_int_equal(acpi_nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 	assert_int_equal(acpi_info.nr_cpus, 1);
 	assert_int_equal(acpi_info.cpus[0].apic_id, 7);
 }
@@ -59,7 +60,7 @@ static void test_rsdp_bad_checksum_is_passed_over(void **state) {
 	memcpy(acpi_arena + 0xe0000, &rsdp, 20);
 	acpi_give_rsdp(rsdp, 20);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
-	assert_true(acpi_logged("RSDP is corrupt"));
+	assert_true(rig_logged("RSDP is corrupt"));
 	assert_int_equal(acpi_info.cpus[0].apic_id, 9);
 }
 
@@ -72,7 +73,7 @@ static void test_rsdp_v2_bad_second_part_uses_rsdt(void **state) {
 	rsdp.extended_checksum++;
 	acpi_give_rsdp(rsdp, 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
-	assert_true(acpi_logged("second part"));
+	assert_true(rig_logged("second part"));
 	assert_int_equal(acpi_info.cpus[0].apic_id, 5);
 	/* The same when the loader has copied 20 bytes only. */
 	acpi_give_rsdp(acpi_make_rsdp(acpi_put_root(4), MiB(7)), 20);
@@ -89,8 +90,8 @@ static void test_bad_xsdt_falls_back_to_rsdt(void **state) {
 	acpi_arena[xsdt + 20]++;
 	acpi_give_rsdp(acpi_make_rsdp(acpi_put_root(4), xsdt), 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
-	assert_true(acpi_logged("table XSDT"));
-	assert_true(acpi_logged("wrong checksum"));
+	assert_true(rig_logged("table XSDT"));
+	assert_true(rig_logged("wrong checksum"));
 	assert_int_equal(acpi_info.nr_cpus, 1);
 }
 
@@ -101,13 +102,13 @@ static void test_no_root_table(void **state) {
 	/* A table of another kind is no root. */
 	acpi_give_rsdp(acpi_make_rsdp(acpi_put_table("SSDT", 1, "", 0), 0), 20);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_FORMAT);
-	assert_true(acpi_logged("no RSDT"));
+	assert_true(rig_logged("no RSDT"));
 	/* A root whose length is smaller than its header. */
 	acpi_next_free = MiB(2);
 	acpi_give_rsdp(acpi_make_rsdp(acpi_put_root(4), 0), 20);
 	memset(acpi_arena + MiB(2) + 4, 0, 4);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_FORMAT);
-	assert_true(acpi_logged("impossible length of 0"));
+	assert_true(rig_logged("impossible length of 0"));
 }
 
 static void test_root_with_absurd_count(void **state) {
@@ -118,9 +119,9 @@ static void test_root_with_absurd_count(void **state) {
 	for (u32 i = 0; i < 1000; i++)
 		acpi_listed[acpi_nr_listed++] = i % 3 ? 0 : 0xfffffffffffffff0;
 	assert_int_equal(acpi_parse_listed(), 0);
-	assert_true(acpi_logged("1001 tables listed"));
+	assert_true(rig_logged("1001 tables listed"));
 	assert_int_equal(acpi_info.nr_cpus, 1);
-	assert_true(acpi_nr_logged <= 257);
+	assert_true(rig_nr_logged <= 257);
 }
 
 static void test_root_with_ragged_length(void **state) {
@@ -129,7 +130,7 @@ static void test_root_with_ragged_length(void **state) {
 	(void)state;
 	acpi_give_rsdp(acpi_make_rsdp(0, acpi_put_table("XSDT", 1, body, sizeof(body))), 36);
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), 0);
-	assert_int_equal(acpi_nr_logged, 1); /* one whole entry, of address 0 */
+	assert_int_equal(rig_nr_logged, 1); /* one whole entry, of address 0 */
 }
 
 /* ---- damaged tables ---- */
@@ -143,8 +144,8 @@ static void test_bad_checksum_leaves_table_out(void **state) {
 	acpi_arena[at + 50] ^= 0x40;
 	acpi_add_struct("FACP", 3, &fadt, sizeof(fadt));
 	assert_int_equal(acpi_parse_listed(), 0);
-	assert_true(acpi_logged("table APIC"));
-	assert_true(acpi_logged("wrong checksum"));
+	assert_true(rig_logged("table APIC"));
+	assert_true(rig_logged("wrong checksum"));
 	assert_int_equal(acpi_info.nr_cpus, 0);
 	assert_int_equal(acpi_info.lapic, 0);
 	assert_int_equal(acpi_info.pm_timer.address, 0x608);
@@ -164,11 +165,11 @@ static void test_impossible_table_lengths(void **state) {
 	}
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.nr_cpus, 0);
-	assert_true(acpi_logged("impossible length of 0,"));
-	assert_true(acpi_logged("impossible length of 43,"));
-	assert_true(acpi_logged("impossible length of 4294967295,"));
-	assert_true(acpi_logged("is not mappable"));
-	assert_int_equal(acpi_nr_logged, ARRAY_SIZE(lengths));
+	assert_true(rig_logged("impossible length of 0,"));
+	assert_true(rig_logged("impossible length of 43,"));
+	assert_true(rig_logged("impossible length of 4294967295,"));
+	assert_true(rig_logged("is not mappable"));
+	assert_int_equal(rig_nr_logged, ARRAY_SIZE(lengths));
 }
 
 static void test_garbage_signature_is_not_printed(void **state) {
@@ -178,8 +179,8 @@ static void test_garbage_signature_is_not_printed(void **state) {
 	acpi_give_rsdp(acpi_make_rsdp(at, 0), 20);
 	acpi_arena[at + 4] = 1;
 	assert_int_equal(acpi_parse(&acpi_boot, &acpi_info), E_FORMAT);
-	assert_true(acpi_logged("no RSDT at"));
-	assert_false(acpi_logged("\x1b"));
+	assert_true(rig_logged("no RSDT at"));
+	assert_false(rig_logged("\x1b"));
 }
 
 static void test_unknown_tables_are_passed_over(void **state) {
@@ -187,7 +188,7 @@ static void test_unknown_tables_are_passed_over(void **state) {
 	acpi_add_table("WAET", 1, "abcd", 4);
 	acpi_arena[acpi_add_table("OEM0", 1, "abcd", 4) + 9]++; /* not even its checksum matters */
 	assert_int_equal(acpi_parse_listed(), 0);
-	assert_int_equal(acpi_nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 }
 
 /* ---- MADT ---- */
@@ -215,8 +216,8 @@ static void test_madt_processors(void **state) {
 	assert_int_equal(acpi_info.cpus[1].apic_id, 2);
 	assert_false(acpi_info.cpus[1].enabled);
 	assert_int_equal(acpi_info.cpus[2].apic_id, 0x1234);
-	assert_int_equal(acpi_nr_logged, 1);
-	assert_true(acpi_logged("APIC id 2 is listed twice"));
+	assert_int_equal(rig_nr_logged, 1);
+	assert_true(rig_logged("APIC id 2 is listed twice"));
 }
 
 static void test_madt_interrupts(void **state) {
@@ -249,7 +250,7 @@ static void test_madt_interrupts(void **state) {
 	assert_false(acpi_info.irq[10].active_low);
 	assert_int_equal(acpi_info.irq[3].gsi, 3);
 	assert_int_equal(acpi_info.lapic, 0x1fee00000);
-	assert_int_equal(acpi_nr_logged, 4);
+	assert_int_equal(rig_nr_logged, 4);
 }
 
 static void test_madt_zero_length_entry_ends(void **state) {
@@ -261,8 +262,8 @@ static void test_madt_zero_length_entry_ends(void **state) {
 	acpi_add_madt(entries, sizeof(entries));
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.nr_cpus, 1);
-	assert_int_equal(acpi_nr_logged, 1);
-	assert_true(acpi_logged("entry of impossible length"));
+	assert_int_equal(rig_nr_logged, 1);
+	assert_true(rig_logged("entry of impossible length"));
 }
 
 static void test_madt_entry_past_the_end(void **state) {
@@ -273,13 +274,13 @@ static void test_madt_entry_past_the_end(void **state) {
 	acpi_add_madt(entries, sizeof(entries));
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.nr_cpus, 1);
-	assert_int_equal(acpi_nr_logged, 1);
+	assert_int_equal(rig_nr_logged, 1);
 	/* A single byte where an entry would begin. */
 	acpi_nr_listed = 0;
 	acpi_add_madt(lone, sizeof(lone));
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.nr_cpus, 1);
-	assert_int_equal(acpi_nr_logged, 2);
+	assert_int_equal(rig_nr_logged, 2);
 }
 
 static void test_madt_short_entries(void **state) {
@@ -293,7 +294,7 @@ static void test_madt_short_entries(void **state) {
 	memcpy(entries + at, (u8[]){0, 8, 0, 1, 1, 0, 0, 0}, 8);
 	acpi_add_madt(entries, sizeof(entries));
 	assert_int_equal(acpi_parse_listed(), 0);
-	assert_int_equal(acpi_nr_logged, ARRAY_SIZE(types));
+	assert_int_equal(rig_nr_logged, ARRAY_SIZE(types));
 	assert_int_equal(acpi_info.nr_cpus, 1);
 	assert_int_equal(acpi_info.nr_ioapics, 0);
 	assert_int_equal(acpi_info.lapic, 0xfee00000);
@@ -316,7 +317,7 @@ static void test_madt_absurd_counts(void **state) {
 	assert_int_equal(acpi_info.nr_cpus, ACPI_MAX_CPUS);
 	assert_int_equal(acpi_info.nr_ioapics, ACPI_MAX_IOAPICS);
 	assert_int_equal(acpi_info.cpus[255].apic_id, 255);
-	assert_true(acpi_logged("more than 256 CPUs"));
+	assert_true(rig_logged("more than 256 CPUs"));
 }
 
 static void test_madt_twice(void **state) {
@@ -328,7 +329,7 @@ static void test_madt_twice(void **state) {
 	acpi_add_madt(two, sizeof(two));
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.nr_cpus, 1);
-	assert_true(acpi_logged("second MADT"));
+	assert_true(rig_logged("second MADT"));
 }
 
 /*

@@ -1,9 +1,10 @@
-// sources: drivers/acpi.c tests/acpi_fixture.c
+// sources: drivers/acpi.c tests/acpi_fixture.c tests/log_rig.c
 /* ACPI tables: FADT, power-off values of the DSDT, HPET, SPCR, and all of them damaged. */
 #include <string.h>
 
 #include "lib/error.h"
 #include "tests/acpi_fixture.h"
+#include "tests/log_rig.h"
 
 /* ---- FADT and power-off ---- */
 
@@ -22,7 +23,7 @@ static void test_fadt_revision_1(void **state) {
 	assert_int_equal(acpi_info.smi_command, 0);
 	assert_int_equal(acpi_info.reset.address, 0);
 	assert_true(acpi_info.has_8042);
-	assert_int_equal(acpi_nr_logged, 1); /* there is no DSDT */
+	assert_int_equal(rig_nr_logged, 1); /* there is no DSDT */
 }
 
 static void test_fadt_64_bit_fields(void **state) {
@@ -65,7 +66,7 @@ static void test_fadt_too_short(void **state) {
 	acpi_add_struct("FACP", 1, &fadt, FADT_V1_SIZE - 1);
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_int_equal(acpi_info.pm_timer.address, 0);
-	assert_true(acpi_logged("impossible length of 115"));
+	assert_true(rig_logged("impossible length of 115"));
 }
 
 /* Parses a machine whose DSDT holds these bytes. */
@@ -106,7 +107,7 @@ static void test_s5_values(void **state) {
 	assert_true(acpi_info.has_s5);
 	assert_int_equal(acpi_info.s5_type_a, 7);
 	assert_int_equal(acpi_info.s5_type_b, 4);
-	assert_int_equal(acpi_nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 }
 
 /* Cut at each byte, and with a wrong byte at each place: never a crash, never a wrong value. */
@@ -146,7 +147,7 @@ static void test_s5_in_ssdt_and_x_dsdt(void **state) {
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_true(acpi_info.has_s5);
 	assert_int_equal(acpi_info.s5_type_a, 5);
-	assert_int_equal(acpi_nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 }
 
 static void test_dsdt_damaged(void **state) {
@@ -161,13 +162,13 @@ static void test_dsdt_damaged(void **state) {
 	acpi_add_struct("FACP", 3, &fadt, sizeof(fadt));
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_false(acpi_info.has_s5);
-	assert_true(acpi_logged("table DSDT"));
-	assert_true(acpi_logged("second FADT"));
+	assert_true(rig_logged("table DSDT"));
+	assert_true(rig_logged("second FADT"));
 	acpi_nr_listed = 0;
 	acpi_add_struct("FACP", 3, &fadt, sizeof(fadt));
 	assert_int_equal(acpi_parse_listed(), 0);
 	assert_false(acpi_info.has_s5);
-	assert_true(acpi_logged("no DSDT at"));
+	assert_true(rig_logged("no DSDT at"));
 }
 
 /* ---- HPET, SPCR ---- */
@@ -229,7 +230,7 @@ static void test_spcr(void **state) {
 	spcr.base = (struct acpi_gas){ACPI_SPACE_MEMORY, 32, 0, 3, 0xfe034000};
 	parse_spcr(&spcr);
 	assert_int_equal(acpi_info.spcr.reg.space, ACPI_SPACE_MEMORY);
-	assert_int_equal(acpi_nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 }
 
 static void test_spcr_unusable(void **state) {
@@ -239,17 +240,17 @@ static void test_spcr_unusable(void **state) {
 	spcr.base.address = 0;
 	parse_spcr(&spcr);
 	assert_false(acpi_info.spcr.present);
-	assert_int_equal(acpi_nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 	spcr = make_spcr();
 	spcr.interface = 3; /* an ARM PL011 */
 	parse_spcr(&spcr);
 	assert_false(acpi_info.spcr.present);
-	assert_true(acpi_logged("type 3"));
+	assert_true(rig_logged("type 3"));
 	spcr = make_spcr();
 	spcr.base.space = 2; /* PCI configuration space */
 	parse_spcr(&spcr);
 	assert_false(acpi_info.spcr.present);
-	assert_int_equal(acpi_nr_logged, 2);
+	assert_int_equal(rig_nr_logged, 2);
 }
 
 /* Every byte of a whole set of tables overwritten in turn, checksums made right again. */

@@ -1,4 +1,4 @@
-// sources: kernel/cmdline.c lib/parse.c
+// sources: kernel/cmdline.c lib/parse.c tests/log_rig.c
 /* Roost's command line: each option, its bad values, unknown words and repetitions. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,39 +11,26 @@
 
 #include "boot/bootinfo.h"
 #include "kernel/cmdline.h"
-#include "lib/log.h"
 #include "lib/types.h"
+#include "tests/log_rig.h"
 
 static struct boot_info boot;
 static struct options options;
-static char log_text[8192];
-static unsigned nr_logged;
-
-void log_msg(enum log_level level, const char *fmt, ...) {
-	size_t used = strlen(log_text);
-	va_list args;
-
-	assert_int_equal(level, LOG_WARN);
-	va_start(args, fmt);
-	vsnprintf(log_text + used, sizeof(log_text) - used, fmt, args);
-	va_end(args);
-	nr_logged++;
-}
 
 /* Parses the words; returns the number of complaints. */
 static unsigned parse(const char *words) {
 	memset(&boot, 0, sizeof(boot));
 	memset(&options, 0xcc, sizeof(options));
-	log_text[0] = 0;
-	nr_logged = 0;
+	rig_log_clear();
 	assert_true(strlen(words) < sizeof(boot.cmdline));
 	memcpy(boot.cmdline, words, strlen(words) + 1);
 	options_parse(&boot, &options);
-	return nr_logged;
+	assert_int_equal(rig_log_levels & ~(1u << LOG_WARN), 0);
+	return rig_nr_logged;
 }
 
 static void assert_logged(const char *text) {
-	if (!strstr(log_text, text)) fail_msg("\"%s\" is not in \"%s\"", text, log_text);
+	if (!strstr(rig_log_text, text)) fail_msg("\"%s\" is not in \"%s\"", text, rig_log_text);
 }
 
 static void assert_defaults(void) {
@@ -152,7 +139,7 @@ static void test_bad_values_change_nothing(void **state) {
 			assert_int_equal(parse(bad[i]), 0); /* the blank is no part of it */
 			continue;
 		}
-		if (parse(bad[i]) != 1) fail_msg("%s: %u messages", bad[i], nr_logged);
+		if (parse(bad[i]) != 1) fail_msg("%s: %u messages", bad[i], rig_nr_logged);
 		assert_logged(bad[i]);
 		assert_logged("expected");
 		assert_defaults();
@@ -199,14 +186,14 @@ static void test_file_name_of_qemu(void **state) {
 	memset(&boot, 0, sizeof(boot));
 	strcpy(boot.cmdline, "build/roost.elf cpus=2");
 	boot.cmdline_has_name = true;
-	nr_logged = 0;
+	rig_nr_logged = 0;
 	options_parse(&boot, &options);
-	assert_int_equal(nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 	assert_int_equal(options.max_cpus, 2);
 	/* Without being told so, the first word counts. */
 	boot.cmdline_has_name = false;
 	options_parse(&boot, &options);
-	assert_int_equal(nr_logged, 1);
+	assert_int_equal(rig_nr_logged, 1);
 }
 
 static void test_long_words_are_cut_in_messages(void **state) {
@@ -216,7 +203,7 @@ static void test_long_words_are_cut_in_messages(void **state) {
 	memset(words, 'w', sizeof(words) - 1);
 	words[sizeof(words) - 1] = 0;
 	assert_int_equal(parse(words), 1);
-	assert_true(strlen(log_text) < 250);
+	assert_true(strlen(rig_log_text) < 250);
 }
 
 int main(void) {

@@ -14,6 +14,7 @@
 #include "lib/error.h"
 #include "mm/direct.h"
 #include "mm/frame.h"
+#include "tests/random.h"
 
 #define ARENA_SIZE  MiB(64)
 #define ARENA_PAGES (ARENA_SIZE / PAGE_SIZE)
@@ -44,15 +45,6 @@ static int teardown(void **state) {
 	(void)state;
 	munmap(arena, arena_size + GiB(1));
 	return 0;
-}
-
-static u64 rng_state = 88172645463325252ul;
-
-static u64 rng(u64 below) {
-	rng_state ^= rng_state << 13;
-	rng_state ^= rng_state >> 7;
-	rng_state ^= rng_state << 17;
-	return rng_state % below;
 }
 
 static u64 free_frames(void) {
@@ -158,7 +150,7 @@ static void test_everything_out_and_back(void **state) {
 	frame_stats(&before);
 	memset(owned, 0, sizeof(owned));
 	while (free_frames()) {
-		struct block b = {0, (unsigned)rng(12)};
+		struct block b = {0, (unsigned)rig_below(12)};
 
 		while (frame_alloc(b.order, 0, &b.pfn)) b.order--;
 		assert_int_equal(b.pfn % (1ul << b.order), 0);
@@ -172,7 +164,7 @@ static void test_everything_out_and_back(void **state) {
 	}
 	assert_int_equal(frame_alloc(0, 0, &blocks[n].pfn), E_NOMEM);
 	while (n) {
-		u32 i = (u32)rng(n);
+		u32 i = (u32)rig_below(n);
 
 		assert_int_equal(frame_free(blocks[i].pfn, blocks[i].order, 0), 0);
 		blocks[i] = blocks[--n];
@@ -191,17 +183,17 @@ static void test_random_traffic(void **state) {
 	frame_stats(&before);
 	memset(owned, 0, sizeof(owned));
 	for (u32 round = 0; round < 60000; round++) {
-		bool zero = rng(2);
-		struct block b = {0, (unsigned)rng(7)};
+		bool zero = rig_below(2);
+		struct block b = {0, (unsigned)rig_below(7)};
 
-		if (rng(2) && !frame_alloc(b.order, zero ? FRAME_ZERO : 0, &b.pfn)) {
+		if (rig_below(2) && !frame_alloc(b.order, zero ? FRAME_ZERO : 0, &b.pfn)) {
 			assert_true(!zero || reads_zero(b.pfn, b.order));
 			assert_int_equal(owned[b.pfn], 0);
 			owned[b.pfn] = 1;
 			memset(phys_to_virt(b.pfn << PAGE_SHIFT), 0xff, PAGE_SIZE);
 			blocks[n++] = b;
 		} else if (n) {
-			u32 i = (u32)rng(n);
+			u32 i = (u32)rig_below(n);
 
 			b = blocks[i];
 			owned[b.pfn] = 0;

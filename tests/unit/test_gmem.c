@@ -15,6 +15,7 @@
 #include "mm/direct.h"
 #include "mm/frame.h"
 #include "mm/gmem.h"
+#include "tests/random.h"
 
 #define ARENA_SIZE MiB(160)
 
@@ -69,15 +70,6 @@ static void destroy(void) {
 	assert_int_equal(after.free, before.free);
 	assert_true(after.free_zero >= guest);
 	gmem_destroy(&gm);
-}
-
-static u64 rng_state = 88172645463325252ul;
-
-static u64 rng(u64 below) {
-	rng_state ^= rng_state << 13;
-	rng_state ^= rng_state >> 7;
-	rng_state ^= rng_state << 17;
-	return rng_state % below;
 }
 
 static u64 frames_in_use(void) {
@@ -142,14 +134,14 @@ static void test_against_a_flat_copy(void **state) {
 		memset(is_ram + ram[i].gpa / PAGE_SIZE, 1, ram[i].size / PAGE_SIZE);
 	}
 	for (u32 round = 0; round < 4000; round++) {
-		gpa_t gpa = rng(span - MiB(3));
-		size_t len = rng(16) ? rng(KiB(20)) : rng(MiB(3));
+		gpa_t gpa = rig_below(span - MiB(3));
+		size_t len = rig_below(16) ? rig_below(KiB(20)) : rig_below(MiB(3));
 		bool ok = true;
-		u8 value = (u8)rng(256);
+		u8 value = (u8)rig_below(256);
 
 		for (u64 p = gpa / PAGE_SIZE; len && p <= (gpa + len - 1) / PAGE_SIZE; p++)
 			ok &= is_ram[p];
-		switch (rng(3)) {
+		switch (rig_below(3)) {
 		case 0:
 			for (size_t i = 0; i < len; i++) buf[i] = (u8)(value + i);
 			assert_int_equal(gmem_write(&gm, gpa, buf, len), ok ? 0 : E_FAULT);
@@ -261,7 +253,7 @@ static void fault_all(const struct gmem_config *config, u8 level) {
 	for (gpa_t gpa = MiB(1); gpa < MiB(6); gpa += KiB(68) + 5) {
 		bool was = pt_walk(&gm.pt, gpa, &m);
 
-		assert_int_equal(gmem_fault(&gm, gpa, rng(2), rng(2)), 0);
+		assert_int_equal(gmem_fault(&gm, gpa, rig_below(2), rig_below(2)), 0);
 		assert_true(pt_walk(&gm.pt, gpa, &m));
 		assert_ptr_equal(phys_to_virt(m.pa), gmem_ptr(&gm, gpa, 1));
 		assert_int_equal(m.level, gpa >= MiB(2) ? level : 0);
@@ -390,7 +382,7 @@ static void too_little_memory(gpa_t gpa, u64 size) {
 
 	while (frame_alloc(0, 0, &taken[nr_taken]) == 0) nr_taken++;
 	for (u32 i = nr_taken - 1; i > 0; i--) {
-		u32 other = (u32)rng(i + 1);
+		u32 other = (u32)rig_below(i + 1);
 		pfn_t pfn = taken[i];
 
 		taken[i] = taken[other];

@@ -14,6 +14,7 @@
 #include "mm/direct.h"
 #include "mm/frame.h"
 #include "mm/gmem.h"
+#include "tests/random.h"
 
 #define ARENA_SIZE GiB(4)
 
@@ -50,15 +51,6 @@ static void create(unsigned order, bool lazy) {
 	struct gmem_config config = {.max_leaf_order = order, .lazy = lazy};
 
 	assert_int_equal(gmem_create(&gm, &pt_format_npt, &config), 0);
-}
-
-static u64 rng(u64 below) {
-	static u64 state = 88172645463325252ul;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state % below;
 }
 
 /* The guest writes: faults until it may, as a processor without a TLB. */
@@ -213,7 +205,7 @@ static void test_T_P3_high_pages(void **state) {
 		assert_int_equal(gmem_add_ram(&gm, bases[i], MiB(2)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0); /* nothing has been mapped yet */
 	for (size_t i = 1; i < ARRAY_SIZE(bases); i++) {
-		u64 page = rng(512);
+		u64 page = rig_below(512);
 
 		guest_write(bases[i] + page * PAGE_SIZE);
 		for (size_t k = 0; k < ARRAY_SIZE(bases); k++) {
@@ -253,7 +245,7 @@ static void test_no_memory_for_a_split(void **state) {
 static u64 write_somehow(gpa_t gpa, u64 len) {
 	static u8 buf[KiB(40)];
 
-	switch (rng(6)) {
+	switch (rig_below(6)) {
 	case 0: return gmem_ptr_write(&gm, gpa, 1) ? 1 : 0;
 	case 1: return gmem_write(&gm, gpa, buf, len) ? 0 : len;
 	case 2: return gmem_fill(&gm, gpa, 1, len) ? 0 : len;
@@ -282,13 +274,13 @@ static void test_T_P2_log_is_the_union_of_writes(void **state) {
 		memset(expected, 0, sizeof(expected));
 		assert_int_equal(gmem_log_start(&gm), 0);
 		for (u32 step = 0; step < 4000; step++) {
-			gpa_t gpa = rng(MiB(64));
-			u64 len = write_somehow(gpa, 1 + rng(KiB(40)));
+			gpa_t gpa = rig_below(MiB(64));
+			u64 len = write_somehow(gpa, 1 + rig_below(KiB(40)));
 
 			for (u64 i = 0; i < len; i++) expected[(gpa + i) / PAGE_SIZE] = true;
-			if (rng(100) == 0) {
-				gfn_t gfn = rng(pages / 64) * 64;
-				u64 n = (1 + rng((pages - gfn) / 64)) * 64;
+			if (rig_below(100) == 0) {
+				gfn_t gfn = rig_below(pages / 64) * 64;
+				u64 n = (1 + rig_below((pages - gfn) / 64)) * 64;
 
 				take(gfn, n);
 				for (u64 i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-// sources: boot/memmap.c
+// sources: boot/memmap.c tests/log_rig.c
 /* The map of physical memory: sorted, without overlaps, in whole pages, whatever was added how. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,46 +12,11 @@
 
 #include "boot/memmap.h"
 #include "lib/error.h"
-#include "lib/log.h"
 #include "lib/types.h"
+#include "tests/log_rig.h"
+#include "tests/memmap_rig.h"
 
 static struct memmap memory;
-static char log_text[4096];
-
-void log_msg(enum log_level level, const char *fmt, ...) {
-	size_t used = strlen(log_text);
-	va_list args;
-
-	(void)level;
-	va_start(args, fmt);
-	vsnprintf(log_text + used, sizeof(log_text) - used, fmt, args);
-	va_end(args);
-}
-
-/* The map has to be sorted, page aligned, without overlaps, and neighbours merged. */
-static void assert_sane(const struct memmap *map) {
-	assert_true(map->count <= MEMMAP_MAX);
-	for (u32 i = 0; i < map->count; i++) {
-		const struct mem_range *range = &map->range[i];
-
-		assert_true(range->length > 0);
-		assert_int_equal(range->base % PAGE_SIZE, 0);
-		assert_int_equal(range->length % PAGE_SIZE, 0);
-		assert_true(range_within(range->base, range->length, MEMMAP_LIMIT));
-		if (!i) continue;
-		assert_true(range[-1].base + range[-1].length <= range->base);
-		if (range[-1].base + range[-1].length == range->base)
-			assert_int_not_equal(range[-1].type, range->type);
-	}
-}
-
-static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end,
-			 enum mem_type type) {
-	assert_true(i < map->count);
-	assert_int_equal(map->range[i].base, base);
-	assert_int_equal(map->range[i].base + map->range[i].length, end);
-	assert_int_equal(map->range[i].type, type);
-}
 
 static void test_memmap_sorts_and_merges(void **state) {
 	struct memmap *map = &memory;
@@ -154,7 +119,7 @@ static void test_memmap_overflow_is_conservative(void **state) {
 		assert_int_equal(memmap_add(map, MiB(1) + i * MiB(2), KiB(4), MEM_RESERVED), 0);
 	assert_sane(map);
 	assert_true(map->dropped > 0);
-	assert_non_null(strstr(log_text, "more than 256"));
+	assert_true(rig_logged("more than 256"));
 	for (u64 i = 0; i < 1000; i++)
 		assert_false(memmap_is(map, MiB(1) + i * MiB(2), 1, MEM_USABLE));
 	assert_true(memmap_total(map, MEM_USABLE) >= GiB(2));

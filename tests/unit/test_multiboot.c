@@ -1,4 +1,4 @@
-// sources: boot/multiboot.c boot/memmap.c
+// sources: boot/multiboot.c boot/memmap.c tests/log_rig.c
 /*
  * Boot information: both multiboot formats and the checks on modules, with firmware and loader data
  * in an arena that stands for the first 128 KiB of physical memory.
@@ -17,39 +17,24 @@
 #include "boot/memmap.h"
 #include "boot/multiboot.h"
 #include "lib/error.h"
-#include "lib/log.h"
 #include "lib/types.h"
+#include "tests/log_rig.h"
+#include "tests/memmap_rig.h"
 
 #define ARENA_SIZE KiB(128)
 
 static u8 arena[ARENA_SIZE];
 static struct boot_info info;
-static char log_text[16384];
-static unsigned nr_logged;
 
 const void *phys_peek(hpa_t address, size_t length) {
 	return address && range_within(address, length, ARENA_SIZE) ? arena + address : NULL;
 }
 
-void log_msg(enum log_level level, const char *fmt, ...) {
-	size_t used = strlen(log_text);
-	va_list args;
-
-	(void)level;
-	va_start(args, fmt);
-	vsnprintf(log_text + used, sizeof(log_text) - used, fmt, args);
-	va_end(args);
-	nr_logged++;
-}
-
-static bool logged(const char *text) { return strstr(log_text, text) != NULL; }
-
 static int setup(void **state) {
 	(void)state;
 	memset(arena, 0, sizeof(arena));
 	memset(&info, 0xcc, sizeof(info));
-	log_text[0] = 0;
-	nr_logged = 0;
+	rig_log_clear();
 	return 0;
 }
 
@@ -59,31 +44,6 @@ static void put(hpa_t at, const void *data, size_t length) {
 }
 
 static void put_string(hpa_t at, const char *text) { put(at, text, strlen(text) + 1); }
-
-/* The map has to be sorted, page aligned, without overlaps, and neighbours merged. */
-static void assert_sane(const struct memmap *map) {
-	assert_true(map->count <= MEMMAP_MAX);
-	for (u32 i = 0; i < map->count; i++) {
-		const struct mem_range *range = &map->range[i];
-
-		assert_true(range->length > 0);
-		assert_int_equal(range->base % PAGE_SIZE, 0);
-		assert_int_equal(range->length % PAGE_SIZE, 0);
-		assert_true(range_within(range->base, range->length, MEMMAP_LIMIT));
-		if (!i) continue;
-		assert_true(range[-1].base + range[-1].length <= range->base);
-		if (range[-1].base + range[-1].length == range->base)
-			assert_int_not_equal(range[-1].type, range->type);
-	}
-}
-
-static void assert_range(const struct memmap *map, u32 i, hpa_t base, hpa_t end,
-			 enum mem_type type) {
-	assert_true(i < map->count);
-	assert_int_equal(map->range[i].base, base);
-	assert_int_equal(map->range[i].base + map->range[i].length, end);
-	assert_int_equal(map->range[i].type, type);
-}
 
 /* ---- multiboot 1 ---- */
 
@@ -153,7 +113,7 @@ static void test_mb1_qemu(void **state) {
 	mb1_module(0, MiB(4), MiB(5), "out/vmlinuz console=ttyS0 quiet");
 	mb1_module(1, MiB(5), MiB(6) + 17, "initrd.img");
 	assert_int_equal(mb1_parse(), 0);
-	assert_int_equal(nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 	assert_sane(&info.memory);
 	assert_int_equal(info.memory.count, 5);
 	assert_range(&info.memory, 0, 0, 0x9f000, MEM_USABLE);
@@ -224,14 +184,14 @@ static void test_mb1_hostile_pointers(void **state) {
 	mb1.mods_count = 0xffffffff;
 	mb1.mods_addr = 0xfffffff8;
 	assert_int_equal(mb1_parse(), 0);
-	assert_true(logged("unreadable memory"));
+	assert_true(rig_logged("unreadable memory"));
 	assert_string_equal(info.cmdline, "");
 	assert_int_equal(info.nr_modules, 0);
 	assert_int_equal(info.fb.type, FB_NONE);
 
 	mb1.mmap_addr = 0xfffffff8;
 	assert_int_equal(mb1_parse(), E_NOENT);
-	assert_true(logged("broken at byte 0"));
+	assert_true(rig_logged("broken at byte 0"));
 }
 
 static void test_mb1_memory_map_entry_sizes(void **state) {
@@ -242,7 +202,7 @@ static void test_mb1_memory_map_entry_sizes(void **state) {
 	mb1_qemu("x");
 	put(MMAP_AT + 3 * sizeof(struct mb1_mmap), &size, sizeof(size));
 	assert_int_equal(mb1_parse(), 0);
-	assert_true(logged("broken at byte 72"));
+	assert_true(rig_logged("broken at byte 72"));
 	assert_int_equal(memmap_total(&info.memory, MEM_USABLE), 0x9f000);
 
 	/* A size that leads out of the list ends it, too. */
@@ -257,7 +217,7 @@ static void test_mb1_absurd_memory_map_length(void **state) {
 	mb1_qemu("x");
 	mmap_length = 0xffffffff;
 	assert_int_equal(mb1_parse(), 0);
-	assert_true(logged("cut to"));
+	assert_true(rig_logged("cut to"));
 }
 
 static void test_mb1_unsorted_overlapping_map(void **state) {
@@ -270,7 +230,7 @@ static void test_mb1_unsorted_overlapping_map(void **state) {
 	mb1_range(MiB(60), 1, 77);
 	assert_int_equal(mb1_parse(), 0);
 	assert_sane(&info.memory);
-	assert_true(logged("impossible range"));
+	assert_true(rig_logged("impossible range"));
 	assert_true(memmap_is(&info.memory, MiB(128), MiB(72), MEM_USABLE));
 	assert_true(memmap_is(&info.memory, MiB(127), MiB(1), MEM_RESERVED));
 	assert_true(memmap_is(&info.memory, MiB(50), MiB(1), MEM_BAD));
@@ -301,8 +261,8 @@ static void test_module_overlap_and_bounds(void **state) {
 	assert_int_equal(info.module[5].fault, MODULE_EMPTY);
 	assert_int_equal(info.module[6].fault, MODULE_EMPTY);
 	assert_int_equal(info.module[7].fault, MODULE_OK);
-	assert_true(logged("module first"));
-	assert_true(logged("module second"));
+	assert_true(rig_logged("module first"));
+	assert_true(rig_logged("module second"));
 	assert_null(boot_module_find(&info, "first"));
 	assert_non_null(boot_module_find(&info, "good"));
 }
@@ -320,7 +280,7 @@ static void test_reserve(void **state) {
 	assert_sane(&info.memory);
 	assert_int_equal(info.module[0].fault, MODULE_OK);
 	assert_int_equal(info.module[1].fault, MODULE_OVERLAP);
-	assert_true(logged("overlaps Roost"));
+	assert_true(rig_logged("overlaps Roost"));
 	assert_true(memmap_is(&info.memory, 0, 0x9f000, MEM_ROOST));
 	assert_true(memmap_is(&info.memory, MiB(1), MiB(1), MEM_USABLE));
 	assert_true(memmap_is(&info.memory, MiB(2), MiB(1) + 0x1000, MEM_ROOST));
@@ -347,7 +307,7 @@ static void test_module_names(void **state) {
 	assert_string_equal(info.module[3].args, "a=/b/c  d ");
 	assert_string_equal(info.module[4].name, "a-name-that-is-far-longer-than-");
 	assert_string_equal(info.module[4].args, "x");
-	assert_true(logged("cut to 31"));
+	assert_true(rig_logged("cut to 31"));
 	assert_string_equal(info.module[5].name, "tab");
 	assert_string_equal(info.module[5].args, "here [2J");
 	assert_string_equal(info.module[11].name, "module11");
@@ -360,8 +320,8 @@ static void test_too_many_modules(void **state) {
 	mb1.mods_count = 0xffffffff; /* the rest of the list is zeros: empty modules */
 	assert_int_equal(mb1_parse(), 0);
 	assert_int_equal(info.nr_modules, BOOT_MAX_MODULES);
-	assert_true(logged("64 are supported"));
-	assert_int_equal(nr_logged, 1 + 63); /* and one for each empty module */
+	assert_true(rig_logged("64 are supported"));
+	assert_int_equal(rig_nr_logged, 1 + 63); /* and one for each empty module */
 	assert_int_equal(info.module[0].fault, MODULE_OK);
 	assert_int_equal(info.module[63].fault, MODULE_EMPTY);
 	assert_string_equal(info.module[63].name, "module63");
@@ -381,8 +341,8 @@ static void test_long_strings(void **state) {
 	mb1.mods_count = 3;
 	assert_int_equal(mb1_parse(), 0);
 	assert_int_equal(strlen(info.cmdline), BOOT_CMDLINE_MAX - 1);
-	assert_true(logged("longer than 1023"));
-	assert_true(logged("its string is cut"));
+	assert_true(rig_logged("longer than 1023"));
+	assert_true(rig_logged("its string is cut"));
 	assert_int_equal(strlen(info.module[0].name), BOOT_NAME_MAX - 1);
 	assert_string_equal(info.module[0].args, "");
 	/* The pool is used up: what comes later has no string, but is there. */
@@ -406,7 +366,7 @@ static void test_mb1_framebuffer(void **state) {
 	assert_int_equal(info.fb.type, FB_RGB);
 	assert_int_equal(info.fb.rgb[0], 16);
 	assert_int_equal(info.fb.rgb[5], 8);
-	assert_int_equal(nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 }
 
 static void test_framebuffer_nonsense(void **state) {
@@ -432,7 +392,7 @@ static void test_framebuffer_nonsense(void **state) {
 		memcpy(mb1.rgb, (const u8[]){16, 8, 8, 8, 0, 8}, sizeof(mb1.rgb));
 		assert_int_equal(mb1_parse(), 0);
 		assert_int_equal(info.fb.type, FB_NONE);
-		assert_int_equal(nr_logged, i + 1);
+		assert_int_equal(rig_nr_logged, i + 1);
 	}
 }
 
@@ -512,7 +472,7 @@ static void test_mb2_grub_uefi(void **state) {
 	mb2_tag(MB2_ACPI_OLD, rsdp1, sizeof(rsdp1));
 	mb2_tag(MB2_EFI_MMAP, efi_map, sizeof(efi_map));
 	assert_int_equal(mb2_parse(), 0);
-	assert_int_equal(nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 	assert_string_equal(info.cmdline, "console=com1");
 	assert_string_equal(info.loader, "GRUB 2.06-13");
 	assert_false(info.cmdline_has_name);
@@ -580,7 +540,7 @@ static void test_mb2_efi_memory(void **state) {
 		assert_true(memmap_is(&info.memory, MiB(32 + i), PAGE_SIZE, types[i]));
 	assert_true(memmap_is(&info.memory, 1ul << 40, GiB(64), MEM_USABLE));
 	assert_true(memmap_is(&info.memory, 1ul << 50, MEMMAP_LIMIT - (1ul << 50), MEM_RESERVED));
-	assert_true(logged("impossible range"));
+	assert_true(rig_logged("impossible range"));
 
 	/* With the loader's map beside it, in either order, only what both call usable is. */
 	for (u32 order = 0; order < 2; order++) {
@@ -614,7 +574,7 @@ static void test_mb2_large_machine(void **state) {
 	mb2_tag(MB2_MMAP, data, sizeof(head) + sizeof(entries));
 	assert_int_equal(mb2_parse(), 0);
 	boot_info_reserve(&info, MiB(2), MiB(3));
-	assert_int_equal(nr_logged, 0);
+	assert_int_equal(rig_nr_logged, 0);
 	assert_int_equal(memmap_total(&info.memory, MEM_USABLE),
 			 GiB(2) - MiB(2) + GiB(2) + GiB(1012) + GiB(2048));
 	for (u32 i = 2; i < ARRAY_SIZE(entries); i++)
@@ -656,7 +616,7 @@ static void test_mb2_old_rsdp(void **state) {
 	mb2_tag(MB2_ACPI_NEW, rsdp1, sizeof(rsdp1)); /* too short: not taken */
 	assert_int_equal(mb2_parse(), 0);
 	assert_int_equal(info.rsdp_size, RSDP_V1_SIZE);
-	assert_true(logged("too short"));
+	assert_true(rig_logged("too short"));
 	assert_true(memmap_is(&info.memory, GiB(4), GiB(1), MEM_USABLE));
 }
 
@@ -667,7 +627,7 @@ static void test_mb2_too_many_modules(void **state) {
 	for (u32 i = 0; i < 70; i++) mb2_module_tag((u32)MiB(16 + i), (u32)MiB(17 + i), "m");
 	assert_int_equal(mb2_parse(), 0);
 	assert_int_equal(info.nr_modules, BOOT_MAX_MODULES);
-	assert_int_equal(nr_logged, 6);
+	assert_int_equal(rig_nr_logged, 6);
 	assert_int_equal(info.module[63].end, MiB(80));
 }
 
@@ -692,14 +652,14 @@ static void test_mb2_broken_tags(void **state) {
 		tag.size = size;
 		put(MB2_AT + mb2_end, &tag, sizeof(tag));
 		assert_int_equal(mb2_parse_size(mb2_end + 64), 0);
-		assert_true(logged("broken at byte"));
+		assert_true(rig_logged("broken at byte"));
 		assert_string_equal(info.cmdline, "");
 	}
-	log_text[0] = 0;
+	rig_log_text[0] = 0;
 	tag.size = 0xfffffff9;
 	put(MB2_AT + mb2_end, &tag, sizeof(tag));
 	assert_int_equal(mb2_parse_size(mb2_end + 64), 0);
-	assert_true(logged("broken at byte"));
+	assert_true(rig_logged("broken at byte"));
 }
 
 static void test_mb2_short_payloads(void **state) {
@@ -711,9 +671,9 @@ static void test_mb2_short_payloads(void **state) {
 		mb2_begin();
 		mb2_memory_tag(24);
 		mb2_tag(types[i], "\1\0\0\0\0", 5);
-		nr_logged = 0;
+		rig_nr_logged = 0;
 		assert_int_equal(mb2_parse(), 0);
-		assert_int_equal(nr_logged, 1);
+		assert_int_equal(rig_nr_logged, 1);
 	}
 	assert_int_equal(info.rsdp_size, 0);
 	assert_true(info.efi);
@@ -727,7 +687,7 @@ static void test_mb2_memory_entry_size(void **state) {
 	mb2_begin();
 	mb2_tag(MB2_MMAP, &head, sizeof(head)); /* entries of 0 bytes: not read for ever */
 	assert_int_equal(mb2_parse(), E_NOENT);
-	assert_true(logged("malformed"));
+	assert_true(rig_logged("malformed"));
 }
 
 static void test_mb2_no_end_and_absurd_size(void **state) {
@@ -735,7 +695,7 @@ static void test_mb2_no_end_and_absurd_size(void **state) {
 	mb2_begin();
 	mb2_memory_tag(24);
 	assert_int_equal(mb2_parse_size(0xffffffff), 0);
-	assert_true(logged("cut to"));
+	assert_true(rig_logged("cut to"));
 	assert_int_equal(mb2_parse_size(4), E_NOENT);
 }
 

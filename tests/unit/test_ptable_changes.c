@@ -31,7 +31,7 @@ static void check_old_or_new(void) {
 	for (u32 i = 0; i < WINDOW_PAGES; i++) {
 		u64 page;
 
-		if (stores % 16 && i % 16 != rig_rng(16)) continue;
+		if (stores % 16 && i % 16 != rig_below(16)) continue;
 		page = hw_page(window_va(i));
 		assert_true(page == old_page[i] || page == new_page[i]);
 	}
@@ -79,20 +79,20 @@ static u64 as_page(u64 pa, u32 attrs) {
 }
 
 static u32 random_attrs(void) {
-	return PT_READ | (rig_rng(2) ? PT_WRITE : 0) | (rig_rng(2) ? PT_EXEC : 0) |
-	       (rig_rng(4) ? PT_WB : PT_UC);
+	return PT_READ | (rig_below(2) ? PT_WRITE : 0) | (rig_below(2) ? PT_EXEC : 0) |
+	       (rig_below(4) ? PT_WB : PT_UC);
 }
 
 /* One random operation over random pages of the window, with what it is to lead to in new_page[].
  */
 static void random_operation(void) {
 	static const u32 grain[] = {1, 16, 512, 1024};
-	u32 g = grain[rig_rng(ARRAY_SIZE(grain))];
-	u32 first = (u32)rig_rng(WINDOW_PAGES / g) * g;
-	u32 count = (u32)(1 + rig_rng((WINDOW_PAGES - first) / g)) * g;
+	u32 g = grain[rig_below(ARRAY_SIZE(grain))];
+	u32 first = (u32)rig_below(WINDOW_PAGES / g) * g;
+	u32 count = (u32)(1 + rig_below((WINDOW_PAGES - first) / g)) * g;
 	u32 attrs = random_attrs();
-	u64 pa = GiB(5) - MiB(4) + first * PAGE_SIZE + (rig_rng(4) ? 0 : KiB(4));
-	u64 op = rig_rng(4);
+	u64 pa = GiB(5) - MiB(4) + first * PAGE_SIZE + (rig_below(4) ? 0 : KiB(4));
+	u64 op = rig_below(4);
 	bool empty = true, any = false;
 	int ret = 0;
 
