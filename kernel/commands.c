@@ -249,10 +249,9 @@ static void vm_do(const struct shell_args *args) {
 
 /* The pages written, as the words of the log that are not 0: the first page's address, 64 bits. */
 static int take_log(struct gmem *gm) {
-	const struct gmem_slot *last = &gm->slots[gm->nr_slots - 1];
-	u64 word, written = 0, lines = 0, end = (last->gpa + last->size) >> PAGE_SHIFT;
+	u64 word, written = 0, lines = 0;
 
-	for (u64 gfn = 0; gfn < end; gfn += 64) {
+	for (u64 gfn = 0; gfn < gm->end >> PAGE_SHIFT; gfn += 64) {
 		int err = gmem_log_take(gm, gfn, 64, &word);
 
 		if (err) return err;
@@ -265,9 +264,15 @@ static int take_log(struct gmem *gm) {
 
 static void vm_dirty(const struct shell_args *args) {
 	static int (*const what[])(struct gmem * gm) = {gmem_log_start, take_log, gmem_log_stop};
-	int err = what[args->choice](args->vm->gmem);
+	struct gmem *gm = args->vm->gmem;
+	u64 generation = pt_generation(&gm->pt);
+	bool flushed = true;
 	struct vcpu *vcpu;
 
+	/* Tables that the last `off` has replaced come back when no vCPU can know them any more. */
+	for_each_vcpu(vcpu, args->vm) flushed &= !(atomic_load(&vcpu->requests) & REQ_TLB_FLUSH);
+	if (flushed) pt_reclaim(&gm->pt, generation);
+	int err = what[args->choice](gm);
 	/* What the vCPUs remember of the tables is old (mm/gmem.h). */
 	for_each_vcpu(vcpu, args->vm) vcpu_request(vcpu, REQ_TLB_FLUSH);
 	if (err) shell_error(err == E_BUSY ? "not in this state" : "not enough memory");

@@ -1,7 +1,6 @@
 /*
- *   slot    what was asked for: [gpa, gpa + size) is RAM
  *   run     up to 512 adjoining blocks of one order; at most 18 orders on the way up to the largest
- *           alignment and 18 down again, so few runs describe any slot
+ *           alignment and 18 down again, so few runs describe any range
  *   block   2^order host frames, aligned alike in guest and host memory, so that it can be mapped
  *           by the largest leaves
  *
@@ -142,7 +141,6 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 }
 
 int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config) {
-	if (config->max_leaf_order % 9 || config->max_leaf_order > FRAME_MAX_ORDER) return E_INVAL;
 	memset(gm, 0, sizeof(*gm));
 	gm->config = *config;
 	gm->runs_size = PAGE_SIZE;
@@ -153,13 +151,13 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 	return E_NOMEM;
 }
 
-static void free_run(struct gmem_run *run, bool scrubbed) {
+static void free_run(const struct gmem_run *run) {
 	unsigned order = run->shift - (unsigned)PAGE_SHIFT;
 
 	for (u32 i = 0; i < run->count; i++) {
 		pfn_t pfn = (run->blocks ? run->blocks[i] : run->first) >> PAGE_SHIFT;
 
-		if (!scrubbed) frame_scrub(pfn, order);
+		frame_scrub(pfn, order);
 		(void)frame_free(pfn, order, FRAME_SCRUBBED);
 	}
 	page_free(run->blocks, PAGE_SIZE);
@@ -170,17 +168,9 @@ void gmem_destroy(struct gmem *gm) {
 	shadow_destroy(gm->shadow);
 	page_free((void *)gm->log, gm->log_size);
 	pt_destroy(&gm->pt);
-	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i], false);
+	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i]);
 	page_free(gm->runs, gm->runs_size);
 	memset(gm, 0, sizeof(*gm));
-}
-
-/* The place among the runs where one that begins at gpa goes. */
-static u32 run_index(const struct gmem *gm, gpa_t gpa) {
-	u32 at = gm->nr_runs;
-
-	while (at > 0 && gm->runs[at - 1].gpa > gpa) at--;
-	return at;
 }
 
 /* Makes the array of runs twice as large when it is full. */
@@ -192,41 +182,34 @@ static int grow_runs(struct gmem *gm) {
 	page_free(gm->runs, gm->runs_size);
 	gm->runs = larger;
 	gm->runs_size *= 2;
+	gm->last_run = gm->runs;
 	return 0;
 }
 
-static int new_run(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order) {
-	u32 at = run_index(gm, gpa);
-	int err = grow_runs(gm);
+/* Puts a block behind the last one: into its run, if it fits, else into a new one. */
+static int add_block(struct gmem *gm, gpa_t gpa, hpa_t block, unsigned order) {
+	struct gmem_run *run = &gm->runs[gm->nr_runs - 1];
+	u8 shift = (u8)(PAGE_SHIFT + order);
 
-	if (err) return err;
-	memmove(&gm->runs[at + 1], &gm->runs[at], (gm->nr_runs - at) * sizeof(gm->runs[0]));
-	gm->runs[at] = (struct gmem_run){
-		.gpa = gpa,
-		.size = PAGE_SIZE << order,
-		.first = block,
-		.count = 1,
-		.shift = (u8)(PAGE_SHIFT + order),
-	};
-	gm->nr_runs++;
-	return 0;
-}
+	if (!gm->nr_runs || run->gpa + run->size != gpa || run->shift != shift ||
+	    run->count == GMEM_RUN_BLOCKS) {
+		int err = grow_runs(gm);
 
-/* Puts a block in place: into the run that ends there, if it fits, else into a new one. */
-static int add_block(struct gmem *gm, gpa_t slot, gpa_t gpa, hpa_t block, unsigned order) {
-	u32 at = run_index(gm, gpa);
-
-	if (at == 0) return new_run(gm, gpa, block, order);
-	struct gmem_run *run = &gm->runs[at - 1];
-	if (run->gpa < slot || run->shift != PAGE_SHIFT + order || run->count == GMEM_RUN_BLOCKS)
-		return new_run(gm, gpa, block, order);
+		if (err) return err;
+		gm->runs[gm->nr_runs++] = (struct gmem_run){.gpa = gpa,
+							    .size = 1ul << shift,
+							    .first = block,
+							    .count = 1,
+							    .shift = shift};
+		return 0;
+	}
 	if (!run->blocks) {
 		run->blocks = page_alloc(PAGE_SIZE);
 		if (!run->blocks) return E_NOMEM;
 		run->blocks[0] = run->first;
 	}
 	run->blocks[run->count++] = block;
-	run->size += PAGE_SIZE << order;
+	run->size += 1ul << shift;
 	return 0;
 }
 
@@ -238,90 +221,47 @@ static unsigned best_order(gpa_t gpa, u64 size) {
 	return order;
 }
 
-/* Backs the slot. Once there is no block of an order left, larger ones are not tried again. */
+/* Backs the range. Once there is no block of an order left, larger ones are not tried again. */
 static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 	unsigned limit = FRAME_MAX_ORDER;
-	int err;
 
 	for (u64 done = 0; done < size;) {
 		unsigned order = best_order(gpa + done, size - done);
 		pfn_t pfn;
 
 		if (order > limit) order = limit;
-		err = frame_alloc(order, FRAME_ZERO, &pfn);
+		int err = frame_alloc(order, FRAME_ZERO, &pfn);
 		if (err && order > 0) {
 			limit = order - 1;
 			continue;
 		}
 		if (err) return err;
-		err = add_block(gm, gpa, gpa + done, pfn << PAGE_SHIFT, order);
+		err = add_block(gm, gpa + done, pfn << PAGE_SHIFT, order);
 		if (err) {
 			(void)frame_free(pfn, order, FRAME_SCRUBBED);
 			return err;
 		}
+		if (!gm->config.lazy)
+			err = pt_map(&gm->pt, gpa + done, pfn << PAGE_SHIFT, PAGE_SIZE << order,
+				     GMEM_ATTRS);
+		if (err) return err;
 		done += PAGE_SIZE << order;
 	}
 	return 0;
 }
 
-/* Takes back what add_blocks() and map_slot() did; no vCPU has run meanwhile. */
-static void remove_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
-	u32 first = run_index(gm, gpa), last;
-
-	if (first > 0 && gm->runs[first - 1].gpa == gpa) first--;
-	last = first;
-	for (; last < gm->nr_runs && gm->runs[last].gpa - gpa < size; last++)
-		free_run(&gm->runs[last], true);
-	memmove(&gm->runs[first], &gm->runs[last], (gm->nr_runs - last) * sizeof(gm->runs[0]));
-	gm->nr_runs -= last - first;
-	memset(&gm->runs[gm->nr_runs], 0, (last - first) * sizeof(gm->runs[0]));
-}
-
-static int map_run(struct gmem *gm, const struct gmem_run *run) {
-	u64 block = 1ul << run->shift;
-	int err = 0;
-
-	for (u64 at = 0; !err && at < run->size; at += block)
-		err = pt_map(&gm->pt, run->gpa + at, run_address(run, run->gpa + at), block,
-			     GMEM_ATTRS);
-	return err;
-}
-
-static int map_slot(struct gmem *gm, gpa_t gpa, u64 size) {
-	int err = 0;
-
-	for (u32 i = 0; !err && i < gm->nr_runs; i++)
-		if (gm->runs[i].gpa - gpa < size) err = map_run(gm, &gm->runs[i]);
-	if (err && pt_unmap(&gm->pt, gpa, size) >= 0) pt_reclaim(&gm->pt, pt_generation(&gm->pt));
-	return err;
-}
-
-static int check_slot(const struct gmem *gm, gpa_t gpa, u64 size) {
+int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	struct frame_stats stats;
 
-	if (size == 0 || (gpa | size) & ~PAGE_MASK ||
-	    !range_within(gpa, size, 1ul << gm->pt.format->va_bits))
+	if (size == 0 || (gpa | size) & ~PAGE_MASK || gpa < gm->end ||
+	    !range_within(gpa, size, 1ul << PT_VA_BITS))
 		return E_INVAL;
 	/* Asked first, because all that is there would be scrubbed before the end is reached. */
 	frame_stats(&stats);
-	if (size >> PAGE_SHIFT > stats.free || gm->nr_slots == GMEM_MAX_SLOTS) return E_NOMEM;
-	for (const struct gmem_slot *s = gm->slots; s < gm->slots + gm->nr_slots; s++)
-		if (gpa < s->gpa + s->size && s->gpa < gpa + size) return E_EXIST;
-	return 0;
-}
-
-int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
-	int err = check_slot(gm, gpa, size);
-
-	if (err) return err;
-	err = add_blocks(gm, gpa, size);
-	if (!err && !gm->config.lazy) err = map_slot(gm, gpa, size);
-	if (err) remove_blocks(gm, gpa, size);
-	gm->last_run = gm->runs; /* runs have moved */
-	if (err) return err;
-	gm->slots[gm->nr_slots++] = (struct gmem_slot){gpa, size};
+	if (size >> PAGE_SHIFT > stats.free) return E_NOMEM;
+	gm->end = gpa + size;
 	gm->nr_pages += size >> PAGE_SHIFT;
-	return 0;
+	return add_blocks(gm, gpa, size);
 }
 
 /* Maps the largest leaf around gpa, or a smaller one where a part of that is mapped already. */
@@ -348,7 +288,6 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 		}
 		if (err == E_EXIST && pt_walk(&gm->pt, gpa, &m)) err = 0;
 	} while (err == E_EXIST && level-- > 0);
-	if (err == E_EXIST) return 0; /* mapped and unmapped meanwhile: the guest tries again */
 	need &= ~m.attrs;
 	if (err || !(need & PT_WRITE)) return err ? err : need ? E_FAULT : 0;
 	/* In this order: a page that is writable is in the log, or will be. */

@@ -1,5 +1,5 @@
 /*
- * Guest physical memory: memslots, their backing frames, and the only ways by which Roost reads or
+ * Guest physical memory: RAM, its backing frames, and the only ways by which Roost reads or
  * writes them. Every access is bounded here, once; nothing else turns a gpa into a pointer.
  */
 #pragma once
@@ -7,16 +7,9 @@
 #include "mm/frame.h"
 #include "mm/ptable.h"
 
-#define GMEM_MAX_SLOTS	16
 #define GMEM_RUN_BLOCKS 512 /* so that the list of a run's blocks fits a page */
 
 struct shadow;
-
-/* A range of guest RAM as it was added. */
-struct gmem_slot {
-	gpa_t gpa;
-	u64 size; /* bytes */
-};
 
 /* Adjoining blocks of host memory, all of one order, each aligned to its size on both sides. */
 struct gmem_run {
@@ -35,15 +28,14 @@ struct gmem_config {
 };
 
 /*
- * One VM's guest physical address space; struct vm holds it. Slots and runs change only in
- * gmem_add_ram() and gmem_destroy(), while no vCPU runs; so readers take no lock.
+ * One VM's guest physical address space; struct vm holds it. Runs change only in gmem_add_ram() and
+ * gmem_destroy(), while no vCPU runs; so readers take no lock.
  */
 struct gmem {
 	struct ptable pt; /* the nested page table; has its own lock */
 	struct gmem_config config;
-	struct gmem_slot slots[GMEM_MAX_SLOTS];
 	u64 nr_pages; /* of RAM */
-	u32 nr_slots;
+	gpa_t end;    /* of the highest RAM */
 	u32 nr_runs;
 	struct gmem_run *runs;			 /* sorted by gpa */
 	u64 runs_size;				 /* bytes that are there for them */
@@ -54,7 +46,7 @@ struct gmem {
 	u64 log_size;		       /* bytes */
 };
 
-/* An empty address space. 0; E_INVAL for a leaf order that is none; E_NOMEM. */
+/* An empty address space. 0 or E_NOMEM. */
 int gmem_create(struct gmem *gm, const struct pt_format *format,
 		const struct gmem_config *config) __must_check;
 
@@ -62,16 +54,16 @@ int gmem_create(struct gmem *gm, const struct pt_format *format,
 void gmem_destroy(struct gmem *gm);
 
 /*
- * Adds zeroed RAM at [gpa, gpa + size), in whole pages, while no vCPU runs. 0, or with nothing
- * changed: E_INVAL when not in whole pages, empty or past what the table can address; E_EXIST when
- * it overlaps other RAM; E_NOMEM when memory, or the table of slots, does not suffice.
+ * Adds zeroed RAM at [gpa, gpa + size), above what there is, while no vCPU runs. 0; E_INVAL when it
+ * is not, not in whole pages, empty or past what the table can address; E_NOMEM, after which only
+ * gmem_destroy() is of use.
  */
 int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) __must_check;
 
 /* Maps what the guest touched. 0: enter again; E_FAULT: no RAM or no right; E_NOMEM. Any CPU. */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) __must_check;
 
-/* Between Roost and guest RAM, across pages and slots. E_FAULT, nothing done: a byte is no RAM. */
+/* Between Roost and guest RAM, across pages and runs. E_FAULT, nothing done: a byte is no RAM. */
 int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) __must_check;
 int gmem_write(struct gmem *gm, gpa_t gpa, const void *from, size_t len) __must_check;
 int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) __must_check;

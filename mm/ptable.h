@@ -11,20 +11,17 @@
 
 #include "lib/spinlock.h"
 
-/* Attributes of a mapping: rights, then the memory type in bits 10:8. */
+/* Attributes of a mapping: rights, then the memory type in bits 9:8. */
 #define PT_READ	      0x001u /* must be given */
 #define PT_WRITE      0x002u
 #define PT_EXEC	      0x004u
 #define PT_GLOBAL     0x008u /* host only; ignored elsewhere */
 #define PT_WB	      0x000u /* write-back */
-#define PT_WT	      0x100u
-#define PT_UC	      0x200u /* uncached */
-#define PT_UC_MINUS   0x300u /* uncached, MTRRs may make it WC; on EPT the same as UC */
-#define PT_WC	      0x400u
-#define PT_WP	      0x500u
-#define PT_TYPE_MASK  0x700u
+#define PT_UC	      0x100u /* uncached */
+#define PT_WC	      0x200u /* write-combining */
+#define PT_TYPE_MASK  0x300u
 #define PT_TYPE_SHIFT 8
-#define PT_NR_TYPES   6
+#define PT_NR_TYPES   3
 
 /* The PAT that the formats host and NPT count on, for IA32_PAT: WB WT UC- UC WC WP UC- UC. */
 #define PT_PAT 0x0007050100070406ul
@@ -33,13 +30,12 @@
 #define PT_LEVEL_4K 0
 #define PT_LEVEL_2M 1
 #define PT_LEVEL_1G 2
+#define PT_LEVELS   4
+#define PT_VA_BITS  48
 
 struct pt_format {
-	const char *name;
-	u8 levels;
-	u8 va_bits;
 	u8 max_leaf;	/* highest level that the format has leaves for */
-	bool canonical; /* addresses are sign-extended from va_bits */
+	bool canonical; /* addresses are sign-extended from PT_VA_BITS */
 	bool w_xor_x;	/* nothing may be writable and executable */
 	u64 present;	/* an entry with any of these is in use */
 	u64 table;	/* bits of an entry that points to a table */
@@ -59,23 +55,15 @@ extern const struct pt_format pt_format_host; /* x86-64, 4 levels (APM 2 5.3) */
 extern const struct pt_format pt_format_npt;  /* nested paging (APM 2 15.25) */
 extern const struct pt_format pt_format_ept;  /* SDM 3C 29.3.2 */
 
-/* Tables unlinked up to a generation: pages that list them, chained. */
-struct pt_log {
-	hpa_t pages;	/* 0: none */
-	u32 used;	/* entries in the first page; the others are full */
-	u64 generation; /* at the last unlinking */
-};
+struct pt_unlinked;
 
 struct ptable {
 	const struct pt_format *format;
 	hpa_t root;
 	_Atomic u64 generation;
-	struct spinlock lock; /* guards all changes of the tables and everything below */
-	u8 max_leaf;	      /* highest level at which leaves are made */
-	u32 nr_tables;	      /* linked or waiting for pt_reclaim() */
-	u32 log_pages;	      /* pages for logs: always enough for all tables */
-	hpa_t spare;	      /* those not in use, chained */
-	struct pt_log log[2]; /* what is unlinked now, and what waits for its flush */
+	struct spinlock lock;	      /* guards all changes of the tables and everything below */
+	u8 max_leaf;		      /* highest level at which leaves are made */
+	struct pt_unlinked *unlinked; /* what waits for pt_reclaim() */
 };
 
 /* A translation as pt_walk() finds it. */
@@ -93,19 +81,17 @@ void pt_destroy(struct ptable *pt);
 
 /*
  * Maps [va, va + size) to [pa, pa + size) with the largest leaves that fit. Everything in whole
- * pages, bytes. Returns 0, or with nothing mapped: E_INVAL for bad arguments (alignment, a range
- * that the format cannot address, no PT_READ, writable and executable where the format forbids
- * it); E_EXIST when a part is mapped already; E_NOMEM.
+ * pages, bytes. 0; E_INVAL, nothing mapped, for bad arguments (alignment, a range that the format
+ * cannot address, no PT_READ, writable and executable where the format forbids it); E_EXIST, where
+ * it meets what is mapped already, or E_NOMEM: what comes before that is mapped.
  */
 int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) __must_check;
 
 /*
- * Unmaps what is mapped in the range. 1 when something was: the owner must flush before it uses the
- * frames otherwise; 0. E_INVAL; E_NOMEM, nothing changed, when a large leaf had to be split.
+ * Gives what is mapped in the range other attributes. 1 when something has fewer rights or another
+ * type now, so that the owner must flush; 0. E_INVAL; E_NOMEM, nothing changed, when a large leaf
+ * had to be split.
  */
-int pt_unmap(struct ptable *pt, u64 va, u64 size) __must_check;
-
-/* Gives what is mapped in the range other attributes. Returns as pt_unmap(). */
 int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) __must_check;
 
 /* Replaces whole tables of like, adjoining leaves in the range by larger leaves. 1, 0, E_INVAL. */
@@ -114,11 +100,8 @@ int pt_merge(struct ptable *pt, u64 va, u64 size) __must_check;
 /* Finds the translation of va. Without a lock, by a CPU that has to answer pt_reclaim()'s flush. */
 bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out);
 
-/*
- * Frees the tables unlinked up to generation `flushed`, at which or later every CPU has flushed.
- * Returns their number.
- */
-u32 pt_reclaim(struct ptable *pt, u64 flushed);
+/* Frees what pt_merge() has unlinked if every CPU has flushed at generation `flushed` or later. */
+void pt_reclaim(struct ptable *pt, u64 flushed);
 
 /*
  * Counts the changes after which something stale may be in a TLB. Each vCPU notes it at its last

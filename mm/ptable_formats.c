@@ -10,20 +10,19 @@
 #define X86_PAT	      BIT(7)
 #define X86_PAT_LARGE BIT(12)
 
-/* In the order of PT_WB, PT_WT, PT_UC, PT_UC_MINUS, PT_WC, PT_WP: their indices in PT_PAT. */
+/* In the order of PT_WB, PT_UC, PT_WC: their indices in PT_PAT. */
 #define X86_TYPES(pat) \
-	{ 0, X86_PTE_PWT, X86_PTE_PCD | X86_PTE_PWT, X86_PTE_PCD, (pat), (pat) | X86_PTE_PWT, }
+	{ 0, X86_PTE_PCD | X86_PTE_PWT, (pat) }
 
 /* What the host's tables and nested ones have in common. */
 #define X86_FORMAT                                                                                \
-	.levels = 4, .va_bits = 48, .max_leaf = PT_LEVEL_1G, .present = X86_PTE_P,                \
-	.large = X86_PTE_PS, .write = X86_PTE_W | X86_PTE_D, .no_exec = X86_PTE_NX,               \
+	.max_leaf = PT_LEVEL_1G, .present = X86_PTE_P, .large = X86_PTE_PS,                       \
+	.write = X86_PTE_W | X86_PTE_D, .no_exec = X86_PTE_NX,                                    \
 	.accessed_dirty = X86_PTE_A | X86_PTE_D, .type = X86_TYPES(X86_PAT),                      \
 	.type_large = X86_TYPES(X86_PAT_LARGE), .type_mask = X86_PTE_PWT | X86_PTE_PCD | X86_PAT, \
 	.type_mask_large = X86_PTE_PWT | X86_PTE_PCD | X86_PAT_LARGE
 
 const struct pt_format pt_format_host = {
-	.name = "host",
 	.canonical = true,
 	.w_xor_x = true,
 	.table = X86_PTE_P | X86_PTE_W | X86_PTE_A,
@@ -34,7 +33,6 @@ const struct pt_format pt_format_host = {
 
 /* Every nested access is a user access (APM 2 15.25.5), hence U in all entries. */
 const struct pt_format pt_format_npt = {
-	.name = "npt",
 	.table = X86_PTE_P | X86_PTE_W | X86_PTE_U | X86_PTE_A,
 	.leaf = X86_PTE_P | X86_PTE_U | X86_PTE_A,
 	X86_FORMAT,
@@ -48,14 +46,11 @@ const struct pt_format pt_format_npt = {
 #define EPT_A	    BIT(8)
 #define EPT_D	    BIT(9)
 
-/* Memory types by their numbers in SDM 3A table 12-2; EPT knows no UC-. */
+/* Memory types by their numbers in SDM 3A table 12-2. */
 #define EPT_TYPES \
-	{ EPT_TYPE(6), EPT_TYPE(4), EPT_TYPE(0), EPT_TYPE(0), EPT_TYPE(1), EPT_TYPE(5) }
+	{ EPT_TYPE(6), EPT_TYPE(0), EPT_TYPE(1) }
 
 const struct pt_format pt_format_ept = {
-	.name = "ept",
-	.levels = 4,
-	.va_bits = 48,
 	.max_leaf = PT_LEVEL_1G,
 	.present = EPT_R | EPT_W | EPT_X,
 	.table = EPT_R | EPT_W | EPT_X | EPT_A,

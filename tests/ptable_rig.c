@@ -18,33 +18,31 @@ u32 rig_fail_after;
 struct ptable pt;
 
 /* Page 0 is never given out, so that an entry without an address shows. */
-int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
+void *page_alloc(u64 size) {
 	static u32 next = 1;
 
-	assert_true(order == 0 && flags == FRAME_ZERO);
-	if (rig_fail_after && --rig_fail_after == 0) return E_NOMEM;
+	assert_int_equal(size, PAGE_SIZE);
+	if (rig_fail_after && --rig_fail_after == 0) return NULL;
 	for (u32 i = 0; i < ARENA_PAGES; i++, next++) {
 		u32 at = next % ARENA_PAGES;
 
 		if (at == 0 || used[at]) continue;
 		used[at] = 1;
 		rig_nr_used++;
-		*out = at;
-		memset(phys_to_virt(at * PAGE_SIZE), 0, PAGE_SIZE);
-		return 0;
+		return memset(phys_to_virt(at * PAGE_SIZE), 0, PAGE_SIZE);
 	}
-	return E_NOMEM;
+	return NULL;
 }
 
 /* A freed page looks like a table of nonsense. */
-int frame_free(pfn_t pfn, unsigned order, u32 flags) {
-	assert_true(order == 0 && flags == 0);
-	assert_true(pfn && pfn < ARENA_PAGES);
+void page_free(const void *page, u64 size) {
+	pfn_t pfn = virt_to_phys(page) >> PAGE_SHIFT;
+
+	assert_true(size == PAGE_SIZE && pfn && pfn < ARENA_PAGES);
 	assert_int_equal(used[pfn], 1);
 	used[pfn] = 0;
 	rig_nr_used--;
 	memset(phys_to_virt(pfn * PAGE_SIZE), 0xdb, PAGE_SIZE);
-	return 0;
 }
 
 int rig_setup(void **state) {

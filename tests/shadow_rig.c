@@ -69,12 +69,6 @@ void rig_ram(gpa_t gpa1, unsigned shift) {
 		.shift = (u8)shift,
 	};
 	next_ram += 1ul << shift;
-	if (rig_gm.nr_slots &&
-	    rig_gm.slots[rig_gm.nr_slots - 1].gpa + rig_gm.slots[rig_gm.nr_slots - 1].size == gpa1)
-		rig_gm.slots[rig_gm.nr_slots - 1].size += 1ul << shift;
-	else
-		rig_gm.slots[rig_gm.nr_slots++] = (struct gmem_slot){gpa1, 1ul << shift};
-	assert_true(rig_gm.nr_slots <= GMEM_MAX_SLOTS);
 	rig_gm.nr_runs++;
 	rig_gm.nr_pages += 1ul << (shift - PAGE_SHIFT);
 	rig_gm.last_run = rig_gm.runs = runs;

@@ -285,6 +285,14 @@ def vms(t, cpu):
         c.expect(r"\[one\] !", "the echo")
         c.shows("vm dirty one get", r"\A000000200000 0000000000000001\n1 of 1024 pages written\n\Z")
         c.command("vm dirty one off")
+        alive(c, "one", "off")
+        before = free(c)
+        for _ in range(3):
+            c.command("vm dirty one on")
+            alive(c, "one", "!")
+            c.command("vm dirty one off")
+            alive(c, "one", "off")
+        t.sub("page tables come back", free(c) == before, f"{free(c)} KiB instead of {before} are free")
         # Interactive again, what loses something asks.
         c.talk.send("batch off\r")
         c.expect("roost> ", "the prompt")

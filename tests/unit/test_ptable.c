@@ -18,11 +18,8 @@ static void test_encodings(void **state) {
 		{&pt_format_host, PT_READ, 0x8000000000000021, 0x80000000000000a1},
 		{&pt_format_host, RW, 0x8000000000000063, 0x80000000000000e3},
 		{&pt_format_host, PT_READ | PT_EXEC | PT_GLOBAL, 0x121, 0x1a1},
-		{&pt_format_host, RW | PT_WT, 0x800000000000006b, 0x80000000000000eb},
-		{&pt_format_host, RW | PT_UC_MINUS, 0x8000000000000073, 0x80000000000000f3},
 		{&pt_format_host, RW | PT_UC, 0x800000000000007b, 0x80000000000000fb},
 		{&pt_format_host, RW | PT_WC, 0x80000000000000e3, 0x80000000000010e3},
-		{&pt_format_host, RW | PT_WP, 0x80000000000000eb, 0x80000000000010eb},
 		{&pt_format_npt, PT_READ, 0x8000000000000025, 0x80000000000000a5},
 		{&pt_format_npt, RWX, 0x67, 0xe7},
 		{&pt_format_npt, RWX | PT_GLOBAL, 0x67, 0xe7},
@@ -32,8 +29,6 @@ static void test_encodings(void **state) {
 		{&pt_format_ept, RWX, 0x337, 0x3b7},
 		{&pt_format_ept, RW | PT_UC, 0x303, 0x383},
 		{&pt_format_ept, RW | PT_WC, 0x30b, 0x38b},
-		{&pt_format_ept, RW | PT_WT, 0x323, 0x3a3},
-		{&pt_format_ept, RW | PT_WP, 0x32b, 0x3ab},
 	};
 	unsigned level;
 	u64 upper;
@@ -106,15 +101,15 @@ static void test_bad_arguments(void **state) {
 	assert_int_equal(pt_map(&pt, 0, 0, 4095, RWX), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0, 0, 0, RWX), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0, 0, 4096, PT_WRITE), E_INVAL);
-	assert_int_equal(pt_map(&pt, 0, 0, 4096, RWX | 0x600), E_INVAL);
+	assert_int_equal(pt_map(&pt, 0, 0, 4096, RWX | 0x300), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0, 0, 4096, RWX | 0x1000), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0, 1ul << 52, 4096, RWX), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0, (1ul << 52) - 4096, 8192, RWX), E_INVAL);
 	assert_int_equal(pt_map(&pt, 1ul << 48, 0, 4096, RWX), E_INVAL);
 	assert_int_equal(pt_map(&pt, (1ul << 48) - 4096, 0, 8192, RWX), E_INVAL);
 	assert_int_equal(pt_map(&pt, PAGE_MASK, 0, 8192, RWX), E_INVAL);
-	assert_int_equal(pt_unmap(&pt, 0, 1), E_INVAL);
-	assert_int_equal(pt_unmap(&pt, KiB(8), 0 - KiB(4)), E_INVAL); /* wraps around */
+	assert_int_equal(pt_protect(&pt, 0, 1, RW), E_INVAL);
+	assert_int_equal(pt_protect(&pt, KiB(8), 0 - KiB(4), RW), E_INVAL); /* wraps around */
 	assert_int_equal(pt_protect(&pt, 0, 4096, 0), E_INVAL);
 	assert_int_equal(pt_merge(&pt, 0, 0), E_INVAL);
 	assert_false(pt_walk(&pt, 1ul << 48, &m));
@@ -125,7 +120,7 @@ static void test_bad_arguments(void **state) {
 	assert_int_equal(pt_map(&pt, 1ul << 47, 0, 4096, RW), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0x00007ffffffff000, 0, 8192, RW), E_INVAL);
 	/* From one half to the other, over the hole. */
-	assert_int_equal(pt_unmap(&pt, 0x00007ffffffff000, 0xffff000000002000), E_INVAL);
+	assert_int_equal(pt_protect(&pt, 0x00007ffffffff000, 0xffff000000002000, RW), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0xffff7ffffffff000, 0, 8192, RW), E_INVAL);
 	assert_int_equal(pt_map(&pt, 0xfffffffffffff000, 0, 8192, RW), E_INVAL);
 	assert_false(pt_walk(&pt, 1ul << 47, &m));
@@ -135,8 +130,8 @@ static void test_bad_arguments(void **state) {
 	assert_maps(0xffffffffffffffff, GiB(1) - 1, RW, 2);
 	assert_maps(0xffff800000000fff, 0xfff, RW, 2);
 	assert_int_equal(pt_protect(&pt, 0xffff800000000000, 4096, RWX), E_INVAL);
-	assert_int_equal(pt_unmap(&pt, 0xffffffffffe00000, MiB(2)), 1);
-	assert_nothing_at(0xffffffffffffffff);
+	assert_int_equal(pt_protect(&pt, 0xffffffffffe00000, MiB(2), PT_READ), 1);
+	assert_maps(0xffffffffffffffff, GiB(1) - 1, PT_READ, 1);
 	assert_maps(0xffffffffffdfffff, GiB(1) - MiB(2) - 1, RW, 1);
 	rig_finish();
 }
@@ -145,17 +140,16 @@ static void test_nothing_is_mapped_twice(void **state) {
 	(void)state;
 	rig_start(&pt_format_ept, PT_LEVEL_1G);
 	assert_int_equal(pt_map(&pt, MiB(4), MiB(4), MiB(2), RWX), 0);
-	u32 tables = pt.nr_tables;
-	/* What was mapped before the collision is gone again. */
-	assert_int_equal(pt_map(&pt, MiB(3), MiB(3), MiB(2), RWX), E_EXIST);
-	assert_int_equal(pt_map(&pt, MiB(2), MiB(2), MiB(4), RWX), E_EXIST);
+	u32 pages = rig_nr_used;
 	assert_int_equal(pt_map(&pt, MiB(4) + KiB(4), 0, KiB(4), RWX), E_EXIST);
+	assert_int_equal(pt_map(&pt, MiB(4), MiB(8), MiB(2), RWX), E_EXIST);
 	assert_int_equal(pt_map(&pt, 0, 0, GiB(1), RWX), E_EXIST);
-	assert_nothing_at(MiB(4) - 1);
-	assert_nothing_at(MiB(2));
+	assert_int_equal(rig_nr_used, pages);
+	/* What comes before the collision stays. */
+	assert_int_equal(pt_map(&pt, MiB(3), GiB(1) + MiB(3), MiB(2), RWX), E_EXIST);
+	assert_maps(MiB(4) - 1, GiB(1) + MiB(4) - 1, RWX, 0);
 	assert_maps(MiB(4), MiB(4), RWX, 1);
-	pt_reclaim(&pt, pt_generation(&pt));
-	assert_int_equal(pt.nr_tables, tables);
+	assert_nothing_at(MiB(3) - 1);
 	rig_finish();
 }
 
@@ -165,7 +159,6 @@ static void test_generation_moves_with_what_must_be_flushed(void **state) {
 	assert_int_equal(pt_map(&pt, 0, 0, MiB(4), RWX), 0);
 	assert_int_equal(pt_map(&pt, GiB(1), GiB(1), GiB(1), RWX), 0);
 	assert_int_equal(pt_generation(&pt), 0);
-	assert_int_equal(pt_unmap(&pt, MiB(4), MiB(100)), 0);
 	assert_int_equal(pt_protect(&pt, MiB(4), MiB(100), RW), 0);
 	assert_int_equal(pt_protect(&pt, 0, MiB(4), RWX), 0);
 	assert_int_equal(pt_merge(&pt, 0, GiB(2)), 0);
@@ -174,11 +167,9 @@ static void test_generation_moves_with_what_must_be_flushed(void **state) {
 	assert_int_equal(pt_protect(&pt, 0, MiB(2), PT_READ), 1);
 	assert_true(pt_generation(&pt) > g);
 	g = pt_generation(&pt);
-	assert_int_equal(pt_unmap(&pt, 0, MiB(2)), 1);
-	assert_true(pt_generation(&pt) > g);
-	g = pt_generation(&pt);
 	/* Neither a split nor a right more: what a TLB still has is no more than there is. */
 	assert_int_equal(pt_protect(&pt, GiB(1) + KiB(4), KiB(4), RWX), 0);
+	assert_int_equal(pt_generation(&pt), g);
 	assert_int_equal(pt_protect(&pt, MiB(2), MiB(2), RW), 1);
 	g = pt_generation(&pt);
 	assert_int_equal(pt_protect(&pt, MiB(2), MiB(2), RWX), 0);
@@ -192,77 +183,71 @@ static void test_generation_moves_with_what_must_be_flushed(void **state) {
 	rig_finish();
 }
 
+/* More unlinked tables than one page lists. They stay until the flush, or until all is destroyed.
+ */
 static void test_tables_wait_for_the_flush(void **state) {
 	(void)state;
 	rig_start(&pt_format_npt, PT_LEVEL_2M);
-	assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(64), RWX), 0);
-	u32 tables = pt.nr_tables;
-	u64 g = pt_generation(&pt);
-	assert_int_equal(pt_unmap(&pt, 0, MiB(64)), 1);
-	assert_int_equal(pt.nr_tables, tables);
-	assert_int_equal(pt_reclaim(&pt, g), 0);
-	assert_int_equal(pt.nr_tables, tables);
-	assert_int_equal(pt_reclaim(&pt, pt_generation(&pt)), tables - 1);
-	assert_int_equal(pt.nr_tables, 1);
-	assert_int_equal(pt_reclaim(&pt, pt_generation(&pt)), 0);
+	assert_int_equal(pt_map(&pt, 0, 0, MiB(2) * 1500, RWX), 0);
+	u32 pages = rig_nr_used;
+	for (u32 round = 0; round < 3; round++) {
+		for (u64 i = 0; i < 1500; i++)
+			assert_int_equal(pt_protect(&pt, i * MiB(2), KiB(4), RW), 1);
+		for (u64 i = 0; i < 1500; i++)
+			assert_int_equal(pt_protect(&pt, i * MiB(2), KiB(4), RWX), 0);
+		assert_int_equal(rig_nr_used, pages + 1500);
+		u64 g = pt_generation(&pt);
+		assert_int_equal(pt_merge(&pt, 0, MiB(2) * 1500), 1);
+		pt_reclaim(&pt, g);
+		assert_int_equal(rig_nr_used, pages + 1500 + 3);
+		if (round < 2) {
+			pt_reclaim(&pt, pt_generation(&pt));
+			assert_int_equal(rig_nr_used, pages);
+		}
+	}
 	rig_finish();
 }
 
-/* More unlinked tables than one page of the log lists, then all of it once more. */
-static void test_many_unlinked_tables(void **state) {
-	(void)state;
-	rig_start(&pt_format_npt, PT_LEVEL_2M);
-	for (u32 round = 0; round < 3; round++) {
-		assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(2) * 1500, RWX), 0);
-		for (u64 i = 0; i < 1500; i++)
-			assert_int_equal(pt_unmap(&pt, i * MiB(2), MiB(2)), 1);
-		assert_true(pt.nr_tables > 1500);
-		assert_true(pt_reclaim(&pt, pt_generation(&pt)) > 1500);
-		assert_int_equal(pt.nr_tables, 1);
-	}
-	assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(2) * 600, RWX), 0);
-	for (u64 i = 0; i < 600; i++) assert_int_equal(pt_unmap(&pt, i * MiB(2), MiB(2)), 1);
-	rig_finish(); /* destroying frees what was never reclaimed, too */
-}
-
+/* With some memory, then more, until it is enough: no error leaves a wrong translation. */
 static void test_out_of_memory_anywhere(void **state) {
 	struct pt_mapping m;
+	int err = E_NOMEM;
 	u32 n;
-	int err;
 
 	(void)state;
-	for (n = 1, err = E_NOMEM; err; n++) {
-		rig_fail_after = n;
-		err = pt_init(&pt, &pt_format_npt, PT_LEVEL_1G);
-		assert_int_equal(err, n <= 3 ? E_NOMEM : 0);
-		assert_true(rig_nr_used == 0 || !err);
-	}
-	u32 before = rig_nr_used;
-	for (n = 1, err = E_NOMEM; err; n++) {
+	rig_fail_after = 1;
+	assert_int_equal(pt_init(&pt, &pt_format_npt, PT_LEVEL_1G), E_NOMEM);
+	pt_destroy(&pt); /* harmless */
+	for (n = 1; err; n++) {
+		rig_start(&pt_format_npt, PT_LEVEL_1G);
 		rig_fail_after = n;
 		err = pt_map(&pt, GiB(1) - MiB(3), GiB(7) - MiB(3), GiB(1) + MiB(6), RWX);
 		rig_fail_after = 0;
-		if (!err) break;
-		assert_int_equal(err, E_NOMEM);
+		assert_true(err == 0 || err == E_NOMEM);
 		for (u64 va = GiB(1) - MiB(4); va < GiB(2) + MiB(8); va += KiB(512))
-			assert_nothing_at(va);
-		pt_reclaim(&pt, pt_generation(&pt));
-		assert_int_equal(rig_nr_used, before);
+			if (pt_walk(&pt, va, &m)) assert_int_equal(m.pa, va + GiB(6));
+		if (err) rig_finish();
 	}
-	assert_int_equal(n, 6); /* two level-1 tables beside one level-2, two level-0 */
+	assert_int_equal(n, 7); /* a level-2 table, two level-1, two level-0 */
 	for (n = 1, err = E_NOMEM; err < 0; n++) {
 		rig_fail_after = n;
-		err = pt_unmap(&pt, GiB(1) + KiB(4), MiB(512));
+		err = pt_protect(&pt, GiB(1) + KiB(4), MiB(512), RW);
 		rig_fail_after = 0;
 		if (err < 0)
 			for (u64 va = GiB(1) - MiB(3); va < GiB(2) + MiB(3); va += KiB(4))
 				assert_int_equal(hw_page(va), (va + GiB(6)) | 7);
 	}
 	assert_int_equal(err, 1);
-	assert_true(pt_walk(&pt, GiB(1), &m));
-	assert_nothing_at(GiB(1) + KiB(4));
-	assert_nothing_at(GiB(1) + MiB(512));
+	assert_maps(GiB(1), GiB(7), RWX, 0);
+	assert_maps(GiB(1) + KiB(4), GiB(7) + KiB(4), RW, 0);
+	assert_maps(GiB(1) + MiB(512), GiB(7) + MiB(512), RW, 0);
 	assert_maps(GiB(1) + MiB(512) + KiB(4), GiB(7) + MiB(512) + KiB(4), RWX, 0);
+	/* Without memory to note a table in, it is not merged. */
+	assert_int_equal(pt_protect(&pt, GiB(1), GiB(1), RWX), 0);
+	rig_fail_after = 1;
+	assert_int_equal(pt_merge(&pt, GiB(1), MiB(2)), 0);
+	assert_int_equal(pt_merge(&pt, GiB(1), GiB(1)), 1);
+	assert_maps(GiB(1), GiB(7), RWX, 2);
 	rig_finish();
 }
 
@@ -297,26 +282,33 @@ static void test_dirty_survives_split_and_merge(void **state) {
 static void test_no_false_merge(void **state) {
 	(void)state;
 	rig_start(&pt_format_ept, PT_LEVEL_2M);
-	assert_int_equal(pt_map(&pt, 0, KiB(4), MiB(2), RWX), 0);
-	assert_int_equal(pt_merge(&pt, 0, MiB(2)), 0);
-	assert_int_equal(pt_unmap(&pt, 0, MiB(2)), 1);
-	assert_int_equal(pt_map(&pt, 0, 0, MiB(2), RWX), 0);
-	for (u64 va = 0; va < MiB(2); va += KiB(508)) {
-		va &= PAGE_MASK;
-		assert_int_equal(pt_protect(&pt, va, KiB(4), RW), 1);
-		assert_int_equal(pt_merge(&pt, 0, MiB(2)), 0);
-		assert_int_equal(pt_protect(&pt, va, KiB(4), RWX | PT_UC), 1);
-		assert_int_equal(pt_merge(&pt, 0, MiB(2)), 0);
-		assert_int_equal(pt_unmap(&pt, va, KiB(4)), 1);
-		assert_int_equal(pt_merge(&pt, 0, MiB(2)), 0);
-		assert_int_equal(pt_map(&pt, va, GiB(1), KiB(4), RWX), 0);
-		assert_int_equal(pt_merge(&pt, 0, MiB(2)), 0);
-		assert_int_equal(pt_unmap(&pt, va, KiB(4)), 1);
-		assert_int_equal(pt_map(&pt, va, va, KiB(4), RWX), 0);
+	assert_int_equal(pt_map(&pt, MiB(2), KiB(4), MiB(2), RWX), 0);
+	assert_int_equal(pt_merge(&pt, MiB(2), MiB(2)), 0);
+	for (u64 odd = 0; odd < MiB(2); odd += KiB(508)) {
+		u64 va = MiB(4) + MiB(2) * (odd / KiB(508));
+
+		assert_int_equal(pt_map(&pt, va, 0, MiB(2), RWX), 0);
+		assert_int_equal(pt_protect(&pt, va + odd, KiB(4), RW), 1);
+		assert_int_equal(pt_merge(&pt, va, MiB(2)), 0);
+		assert_int_equal(pt_protect(&pt, va + odd, KiB(4), RWX | PT_UC), 1);
+		assert_int_equal(pt_merge(&pt, va, MiB(2)), 0);
+		assert_int_equal(pt_protect(&pt, va + odd, KiB(4), RWX), 1);
+		assert_int_equal(pt_merge(&pt, va + KiB(4), MiB(2)), 0); /* not the whole of it */
+		assert_int_equal(pt_merge(&pt, va, MiB(2)), 1);
+		assert_maps(va + MiB(1), MiB(1), RWX, 1);
 	}
-	assert_int_equal(pt_merge(&pt, KiB(4), MiB(2)), 0); /* not the whole of it */
-	assert_int_equal(pt_merge(&pt, 0, MiB(2)), 1);
-	assert_maps(MiB(1), MiB(1), RWX, 1);
+	for (u64 odd = 0; odd < MiB(2); odd += KiB(508)) {
+		u64 va = GiB(1) + MiB(2) * (odd / KiB(508));
+
+		/* All but one page, then another frame there. */
+		if (odd) assert_int_equal(pt_map(&pt, va, 0, odd, RWX), 0);
+		assert_int_equal(pt_map(&pt, va + odd + KiB(4), odd + KiB(4), MiB(2) - KiB(4) - odd,
+					RWX),
+				 0);
+		assert_int_equal(pt_merge(&pt, va, MiB(2)), 0);
+		assert_int_equal(pt_map(&pt, va + odd, GiB(1), KiB(4), RWX), 0);
+		assert_int_equal(pt_merge(&pt, va, MiB(2)), 0);
+	}
 	rig_finish();
 }
 
@@ -342,7 +334,6 @@ static void test_wide_addresses(void **state) {
 		assert_int_equal(pt_map(&pt, va, pa, KiB(4), RWX), 0);
 		assert_maps(va + 123, pa + 123, RWX, 0);
 		assert_nothing_at(va ^ 1ul << (12 + rig_below(36)));
-		assert_int_equal(pt_unmap(&pt, va, KiB(4)), 1);
 		rig_finish();
 	}
 }
@@ -355,7 +346,6 @@ int main(void) {
 		TEST(test_nothing_is_mapped_twice),
 		TEST(test_generation_moves_with_what_must_be_flushed),
 		TEST(test_tables_wait_for_the_flush),
-		TEST(test_many_unlinked_tables),
 		TEST(test_out_of_memory_anywhere),
 		TEST(test_dirty_survives_split_and_merge),
 		TEST(test_no_false_merge),
