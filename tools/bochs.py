@@ -24,6 +24,7 @@ SKYLAKE = "corei7_skylake_x"
 ICELAKE = "corei7_icelake_u"
 HASWELL = "corei7_haswell_4770"
 RYZEN = "ryzen"  # AMD, with SVM
+TIME0 = 1704067200  # of the clock when the machine starts
 MODELS = (SKYLAKE, ICELAKE, HASWELL, RYZEN)
 MEMORY = 256 * machine.MIB  # its BIOS touches all, so more takes longer to start
 
@@ -69,8 +70,7 @@ class Bochs(machine.Machine):
 
     bios, before = BIOS, ""
 
-    def __init__(self, workdir, cpu=SKYLAKE, cpus=1, memory=MEMORY, limit=600,
-                 time0=1704067200):
+    def __init__(self, workdir, cpu=SKYLAKE, cpus=1, memory=MEMORY, limit=600, time0=TIME0):
         super().__init__(workdir, cpu=cpu, cpus=cpus, memory=memory)
         self.limit = limit
         self.time0 = time0

@@ -447,7 +447,6 @@ static const struct {
 } operations[] = {
 	{"nothing", 1, {0x90}},
 	{"l2-cpuid", 5, {0x66, 0x31, 0xc0, 0x0f, 0xa2}},
-	{"l2-vmmcall", 3, {0x0f, 0x01, 0xd9}},
 	{"l2-port", 2, {0xe4, 0x21}}, /* the PIC is KVM's */
 	{"l2-monitor", 2, {0xe4, 0x71}},
 };
