@@ -87,10 +87,8 @@ static int pending_vector(struct vcpu *vcpu) {
 
 /* After PPR may have sunk. Most often nothing waits at all. */
 static void look_again(struct lapic *lapic) {
-	u64 any = load_relaxed(&lapic->irr[0]) | load_relaxed(&lapic->irr[1]) |
-		  load_relaxed(&lapic->irr[2]) | load_relaxed(&lapic->irr[3]);
-
-	if (any && pending_vector(lapic->vcpu) >= 0) vcpu_request(lapic->vcpu, REQ_EVENT);
+	if (lapic_has_new(lapic) && pending_vector(lapic->vcpu) >= 0)
+		vcpu_request(lapic->vcpu, REQ_EVENT);
 }
 
 bool extint_pending(struct vcpu *vcpu) {
@@ -114,7 +112,11 @@ static __noinline int taken_back(struct vcpu *vcpu, int (*then)(struct vcpu *vcp
 }
 
 int irq_next(struct vcpu *vcpu) {
-	if (unlikely(vcpu->lapic->lent)) return taken_back(vcpu, irq_next);
+	if (unlikely(vcpu->lapic->lent)) {
+		/* What is lent stays there while an L2 comes and goes. */
+		if (lapic_idle(vcpu->lapic) && !extint_pending(vcpu)) return -1;
+		return taken_back(vcpu, irq_next);
+	}
 	if (unlikely(extint_pending(vcpu))) return pic_peek(&vcpu->vm->platform->pic);
 	return pending_vector(vcpu);
 }

@@ -101,6 +101,16 @@ static inline void lapic_own(struct lapic *lapic) {
 		lapic->tpr = (u8)lapic->vapic[LAPIC_VTPR];
 }
 
+/* Anything new for a processor that has been lent the rest; or anything at all: nobody waits. */
+static inline bool lapic_has_new(const struct lapic *lapic) {
+	u64 any = 0;
+
+	for (u32 i = 0; i < 4; i++)
+		any |= atomic_load_explicit(&lapic->irr[i], memory_order_relaxed);
+	return any;
+}
+bool lapic_idle(const struct lapic *lapic);
+
 /* What the processor has to know beside the page (SDM 3C 24.4.2, 24.6.8). */
 struct lapic_lent {
 	u16 status;    /* highest vector that waits, and the highest in service above it */

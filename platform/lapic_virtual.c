@@ -25,6 +25,13 @@ static void set_vectors(struct lapic *lapic, u32 reg, u32 i, u64 value) {
 	at[AT(1)] = (u32)(value >> 32);
 }
 
+bool lapic_idle(const struct lapic *lapic) {
+	u32 any = 0;
+
+	for (u32 i = 0; i < 8; i++) any |= lapic->vapic[AT(REG_IRR + i)];
+	return !any && !lapic_has_new(lapic);
+}
+
 void lapic_take_back(struct lapic *lapic) {
 	lapic->tpr = (u8)lapic->vapic[LAPIC_VTPR];
 	lapic->lent = false;

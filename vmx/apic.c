@@ -13,6 +13,7 @@
 static void lend_all(struct vcpu *vcpu) {
 	struct lapic_lent *lent = &vmx_of(vcpu)->lent, before = *lent;
 
+	if (vcpu->lapic->lent && !lapic_has_new(vcpu->lapic)) return;
 	if (vcpu->lapic->lent) lent->status = (u16)vmread(VMCS(guest_interrupt_status));
 	lapic_lend(vcpu, lent);
 	vmwrite(VMCS(guest_interrupt_status), lent->status);
@@ -20,7 +21,6 @@ static void lend_all(struct vcpu *vcpu) {
 	for (unsigned i = 0; i < 4; i++)
 		if (before.levels[i] != lent->levels[i])
 			vmwrite(VMCS_AT(eoi_exits, i), lent->levels[i]);
-	if (irq_by_processor(vcpu)) vmx_interrupt_window(vcpu, false);
 }
 
 void vmx_lend_apic(struct vcpu *vcpu) {
@@ -35,6 +35,7 @@ void vmx_lend_apic(struct vcpu *vcpu) {
 	arch->delivers = vcpu->lend = lapic->delivers;
 	if (arch->delivers) {
 		lend_all(vcpu);
+		if (irq_by_processor(vcpu)) vmx_interrupt_window(vcpu, false);
 		return;
 	}
 	u8 threshold = lapic_threshold(lapic);

@@ -284,11 +284,11 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	u64 reserved = vcpu->vm->cpu_model->cr4_reserved;
 
-	arch->level.cr0_owned = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_WP |
-				X86_CR0_AM | X86_CR0_PG;
-	arch->level.cr4_owned = ~(reserved | X86_CR4_MCE | vmx_config.cr4_fixed);
-	vmwrite(VMCS(cr0_mask), ~arch->level.cr0_owned);
-	vmwrite(VMCS(cr4_mask), ~arch->level.cr4_owned);
+	arch->level->cr0_owned = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_WP |
+				 X86_CR0_AM | X86_CR0_PG;
+	arch->level->cr4_owned = ~(reserved | X86_CR4_MCE | vmx_config.cr4_fixed);
+	vmwrite(VMCS(cr0_mask), ~arch->level->cr0_owned);
+	vmwrite(VMCS(cr4_mask), ~arch->level->cr4_owned);
 }
 
 /* The MSRs may be passed only where the processor virtualizes them: they would be the host's. */
@@ -303,7 +303,7 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	const struct vmx_config *c = &vmx_config;
 
-	arch->level.proc = c->proc;
+	arch->level->proc = c->proc;
 	vmwrite(VMCS(pin_controls), c->pin);
 	vmwrite(VMCS(proc_controls), c->proc);
 	vmx_set_x2apic(false);
@@ -321,9 +321,9 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	vmwrite(VMCS(tpr_threshold), 0);
 	for (unsigned i = 0; i < 4 && c->proc2 & PROC2_VID; i++) vmwrite(VMCS_AT(eoi_exits, i), 0);
 	vmwrite(VMCS(link), ~0ul);
-	arch->level.eptp = vcpu->vm->gmem->pt.root | c->ept_flags;
-	vmwrite(VMCS(eptp), arch->level.eptp);
-	if (arch->level.vpid) vmwrite(VMCS(vpid), arch->level.vpid);
+	arch->level->eptp = vcpu->vm->gmem->pt.root | c->ept_flags;
+	vmwrite(VMCS(eptp), arch->level->eptp);
+	if (arch->level->vpid) vmwrite(VMCS(vpid), arch->level->vpid);
 	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
 	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
 	if (c->proc2 & PROC2_PLE) {

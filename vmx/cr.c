@@ -41,7 +41,7 @@ static bool wide(struct vcpu *vcpu) { return vmx_privilege(vcpu) & PRIV_64BIT; }
 
 /* A write that the policy allowed is taken back when PAE paging cannot begin with it. */
 static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, bool lmsw) {
-	const struct vmx_level *level = &vmx_of(vcpu)->level;
+	const struct vmx_level *level = vmx_of(vcpu)->level;
 	u64 cr0 = vmx_reg(vcpu, VREG_CR0), cr4 = vmx_reg(vcpu, VREG_CR4);
 
 	/* L1's bits stay, and it does not want to know of this write. */

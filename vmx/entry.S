@@ -10,9 +10,9 @@
  */
 #include "kernel/guest_regs.h"
 
-/* Of struct vmx_vcpu, asserted in vmx.c. */
-#define ARCH_LAUNCHED 0
-#define ARCH_HOST_RSP 8
+/* Of struct vmx_level, asserted in vmx.c; the pointer to it is the first in struct vmx_vcpu. */
+#define LEVEL_LAUNCHED 0
+#define LEVEL_HOST_RSP 8
 #define FIELD_HOST_RSP 0x6c14
 
 	.section .text.hot, "ax"
@@ -22,20 +22,23 @@ vmx_enter:
 	push_callee_saved
 	pushq %rdi /* the vCPU, at 0(%rsp) after each exit */
 	movq VCPU_ARCH_OFFSET(%rdi), %rax
-	cmpq %rsp, ARCH_HOST_RSP(%rax)
+	movq (%rax), %rax
+	cmpq %rsp, LEVEL_HOST_RSP(%rax)
 	je 1f
-	movq %rsp, ARCH_HOST_RSP(%rax)
+	movq %rsp, LEVEL_HOST_RSP(%rax)
 	movl $FIELD_HOST_RSP, %edx
 	vmwrite %rsp, %rdx
 
-1:	cmpb $0, ARCH_LAUNCHED(%rax)
-	movb $1, ARCH_LAUNCHED(%rax)
+1:	cmpb $0, LEVEL_LAUNCHED(%rax)
+	je 2f
 	movq GPR(0)(%rdi), %rax
 	load_guest_regs
-	je 2f
 	vmresume
 	jmp 3f
-2:	vmlaunch
+2:	movb $1, LEVEL_LAUNCHED(%rax)
+	movq GPR(0)(%rdi), %rax
+	load_guest_regs
+	vmlaunch
 	/* Here only when the CPU refused the instruction (SDM 3C 26.1). */
 3:	movq (%rsp), %rdi
 	call vmx_entry_refused
@@ -51,6 +54,7 @@ vmx_exit_entry:
 	movq (%rsp), %rdi
 	testb %al, %al
 	movq VCPU_ARCH_OFFSET(%rdi), %rax
+	movq (%rax), %rax
 	jnz 1b
 
 4:	addq $8, %rsp

@@ -11,7 +11,7 @@
 
 /* The windows of L1's for its L2 are always open. */
 static void set_window(struct vcpu *vcpu, u64 window, bool open) {
-	struct vmx_level *level = &vmx_of(vcpu)->level;
+	struct vmx_level *level = vmx_of(vcpu)->level;
 	u32 bit = (u32)window, value = open ? level->proc | bit : level->proc & ~bit;
 
 	if (unlikely(vcpu->l2)) value |= (u32)vmx_of(vcpu)->nested.vmcs12->proc_controls & bit;

@@ -88,7 +88,7 @@ static enum outcome exit_task_switch(struct vcpu *vcpu) {
 static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 number) {
 	struct vmx_limits limits = {
 		.caps = vmx_config.caps,
-		.current = vmx_of(vcpu)->level.vmcs_pa,
+		.current = vmx_of(vcpu)->level->vmcs_pa,
 		.debugctl = DEBUGCTL_DEFINED,
 		.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE,
 		.ia32e = true,
@@ -304,12 +304,12 @@ bool vmx_exit(struct vcpu *vcpu) {
 	if (unlikely(vcpu->rflags != arch->saved_rflags)) vmwrite(VMCS(guest_rflags), vcpu->rflags);
 	if (unlikely(arch->rsp_known) && vcpu->gpr[RSP] != arch->saved_rsp)
 		vmwrite(VMCS(guest_rsp), vcpu->gpr[RSP]);
-	if (unlikely(arch->level.flush || vcpu->l2)) vmx_tlb_enter(vcpu);
+	if (unlikely(arch->level->flush || vcpu->l2)) vmx_tlb_enter(vcpu);
 	return true;
 }
 
 bool vmx_entry_refused(struct vcpu *vcpu) {
-	vmx_of(vcpu)->level.launched = 0;
+	vmx_of(vcpu)->level->launched = 0;
 	entry_refused(vcpu, "VM-instruction error", vmread(VMCS(instruction_error)));
 	return false;
 }

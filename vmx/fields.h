@@ -109,5 +109,18 @@ extern const unsigned vmcs_nr_runs;
  */
 const struct vmcs_run *vmcs_run_of(u64 encoding);
 
+/*
+ * By what an encoding is made of, 2 bits, 2 bits and 5 bits: 0 where there is no field, else its
+ * word in struct vmcs_values, less the slot's own number so that an array has one value, and a bit.
+ */
+#define VMCS_SLOT_BITS 0x6c3eul
+#define VMCS_SLOT(e)   (((e) >> 13 & 3) << 7 | ((e) >> 10 & 3) << 5 | ((e) >> 1 & 31))
+extern const u16 vmcs_slots[512];
+
 /* Its value in a copy, or NULL. */
-u64 *vmcs_values_at(struct vmcs_values *values, u64 encoding);
+static inline u64 *vmcs_values_at(struct vmcs_values *values, u64 encoding) {
+	u64 slot = VMCS_SLOT(encoding), start = vmcs_slots[slot];
+
+	if (encoding & ~VMCS_SLOT_BITS || !start) return NULL;
+	return (u64 *)values + (u8)(start + slot);
+}

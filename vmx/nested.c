@@ -40,7 +40,7 @@ static const u16 rare_fields[] = {
 };
 
 /* controls but for the event to inject; checked: guest state but what is checked in 02 as well. */
-static struct vmcs_mask plain, controls, injection, host_state, checked;
+static struct vmcs_mask plain, controls, injection, host_state, checked, any_checked;
 struct vmcs_mask vmx_nested_rare;
 static u16 encodings[VMCS_WORDS];
 
@@ -78,8 +78,9 @@ void vmx_nested_init(void) {
 
 		for (unsigned i = 0; i < run->count; i++)
 			encodings[run->at + i] = (u16)(run->encoding + 2 * i);
-		if (vmcs_kind(run->encoding) != VMCS_INFO)
-			mask_add(kinds[vmcs_kind(run->encoding)], run);
+		if (vmcs_kind(run->encoding) == VMCS_INFO) continue;
+		mask_add(&any_checked, run);
+		mask_add(kinds[vmcs_kind(run->encoding)], run);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(plain_fields); i++)
 		mask_add(&plain, vmcs_run_of(plain_fields[i]));
@@ -87,8 +88,10 @@ void vmx_nested_init(void) {
 		mask_add(&injection, vmcs_run_of(field));
 		mask_drop(&controls, vmcs_run_of(field));
 	}
-	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++)
+	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++) {
 		mask_drop(&checked, vmcs_run_of(plain_fields[i]));
+		mask_drop(&any_checked, vmcs_run_of(plain_fields[i]));
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
 		mask_add(&plain, vmcs_run_of(rare_fields[i]));
 		mask_add(&vmx_nested_rare, vmcs_run_of(rare_fields[i]));
@@ -122,8 +125,8 @@ void vmx_nested_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	if (vcpu->l2) vmx_switch_level(vcpu);
-	vmx_free_vpid(&arch->other);
-	page_free(arch->other.vmcs, PAGE_SIZE);
+	vmx_free_vpid(arch->other);
+	page_free(arch->other->vmcs, PAGE_SIZE);
 	page_free(arch->nested.vmcs12, 2 * PAGE_SIZE);
 }
 
@@ -140,9 +143,9 @@ void vmx_nested_reset(struct vcpu *vcpu) {
 	if (n->vmcs12) vmx_nested_flush_ept(vcpu, NULL);
 	n->vmxon = n->current = NO_VMCS;
 	n->rare_in_02 = n->init_held = n->halted = false;
-	arch->level.cr0_owned |= PAGING_BIT;
+	arch->level->cr0_owned |= PAGING_BIT;
 	vmx_borrow(vcpu);
-	vmwrite(VMCS(cr0_mask), ~arch->level.cr0_owned);
+	vmwrite(VMCS(cr0_mask), ~arch->level->cr0_owned);
 }
 
 static u32 proc2_of(const struct vmcs_values *l1) {
@@ -159,7 +162,7 @@ u64 vmx_nested_tsc_offset(struct vcpu *vcpu) {
 static void update_tsc_offset(struct vcpu *vcpu) {
 	u64 offset = vcpu->tsc_offset + (vcpu->l2 ? vmx_nested_tsc_offset(vcpu) : 0);
 
-	if (vmx_of(vcpu)->level.tsc_offset != offset) vmx_set_tsc_offset(vcpu, vcpu->tsc_offset);
+	if (vmx_of(vcpu)->level->tsc_offset != offset) vmx_set_tsc_offset(vcpu, vcpu->tsc_offset);
 }
 
 void vmx_nested_fetch_rare(struct vcpu *vcpu) {
@@ -247,16 +250,17 @@ static void load_host_segments(const struct vmcs_values *l1, bool wide) {
 	vmwrite(VMCS(guest_idtr_limit), 0xffff);
 }
 
-static void load_host_registers(struct vcpu *vcpu, const struct vmcs_values *l1, bool wide) {
-	u64 efer = vmx_reg(vcpu, VREG_EFER) & ~X86_EFER_LME, kept = X86_CR0_CD | X86_CR0_NW;
+/* L1 is in the mode that it was in: EFER.LMA, and the entry control for it, are right. */
+static void load_host_registers(const struct vmcs_values *l1, bool wide) {
+	u64 kept = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
+	u64 cr0 = (l1->host_cr0 & ~kept) | (vmread(VMCS(cr0_shadow)) & kept);
+	u64 cr4 = wide ? l1->host_cr4 | X86_CR4_PAE : l1->host_cr4;
 
-	if (l1->exit_controls & EXIT_LOAD_EFER)
-		efer = l1->host_efer;
-	else if (wide)
-		efer |= X86_EFER_LME;
-	vmx_set_reg(vcpu, VREG_EFER, efer);
-	vmx_set_reg(vcpu, VREG_CR4, wide ? l1->host_cr4 | X86_CR4_PAE : l1->host_cr4);
-	vmx_set_reg(vcpu, VREG_CR0, (l1->host_cr0 & ~kept) | (vmx_reg(vcpu, VREG_CR0) & kept));
+	if (l1->exit_controls & EXIT_LOAD_EFER) vmwrite(VMCS(guest_efer), l1->host_efer);
+	vmwrite(VMCS(cr4_shadow), cr4);
+	vmwrite(VMCS(guest_cr4), vmx_real_cr4(cr4));
+	vmwrite(VMCS(cr0_shadow), cr0);
+	vmwrite(VMCS(guest_cr0), vmx_real_cr0(cr0));
 	vmwrite(VMCS(guest_cr3), l1->host_cr3);
 	vmwrite(VMCS(guest_sysenter_cs), l1->host_sysenter_cs);
 	vmwrite(VMCS(guest_sysenter_esp), l1->host_sysenter_esp);
@@ -272,7 +276,7 @@ static void load_host(struct vcpu *vcpu, bool nmi_blocked) {
 	const struct vmcs_values *l1 = arch->nested.vmcs12;
 	bool wide = l1->exit_controls & EXIT_HOST_64;
 
-	load_host_registers(vcpu, l1, wide);
+	load_host_registers(l1, wide);
 	load_host_segments(l1, wide);
 	vcpu->rip = l1->host_rip;
 	vcpu->gpr[RSP] = l1->host_rsp;
@@ -300,8 +304,8 @@ static void store_l2(struct vcpu *vcpu) {
 	l1->guest_rip = vcpu->rip;
 	l1->guest_rsp = vcpu->gpr[RSP];
 	l1->guest_rflags = vcpu->rflags;
-	l1->guest_cr0 = vmx_reg(vcpu, VREG_CR0);
-	l1->guest_cr4 = vmx_reg(vcpu, VREG_CR4);
+	l1->guest_cr0 = vmx_cr0(arch);
+	l1->guest_cr4 = vmx_cr4(arch);
 	l1->guest_cr3 = vmread(VMCS(guest_cr3));
 	l1->guest_shadow = vmread(VMCS(guest_shadow));
 	l1->guest_pending_db = vmread(VMCS(guest_pending_db));
@@ -381,19 +385,19 @@ static void merge_controls(struct vcpu *vcpu) {
 	struct vmx_merged merged = {
 		.proc2 = proc2,
 		.exceptions = VMX_EXCEPTIONS | l1->exception_bitmap,
-		.cr0_mask = ~arch->level.cr0_owned | l1->cr0_mask,
-		.cr4_mask = ~arch->level.cr4_owned | l1->cr4_mask,
+		.cr0_mask = ~arch->level->cr0_owned | l1->cr0_mask,
+		.cr4_mask = ~arch->level->cr4_owned | l1->cr4_mask,
 	};
 
-	vmx_set_proc(&arch->level, (u32)(proc | (l1->proc_controls & ~bitmaps)));
+	vmx_set_proc(arch->level, (u32)(proc | (l1->proc_controls & ~bitmaps)));
 	if (merged.proc2 != n->merged.proc2) vmwrite(VMCS(proc2_controls), merged.proc2);
 	if (merged.exceptions != n->merged.exceptions)
 		vmwrite(VMCS(exception_bitmap), merged.exceptions);
 	if (merged.cr0_mask != n->merged.cr0_mask) vmwrite(VMCS(cr0_mask), merged.cr0_mask);
 	if (merged.cr4_mask != n->merged.cr4_mask) vmwrite(VMCS(cr4_mask), merged.cr4_mask);
 	n->merged = merged;
-	arch->level.cr0_l1 = l1->cr0_mask;
-	arch->level.cr4_l1 = l1->cr4_mask;
+	arch->level->cr0_l1 = l1->cr0_mask;
+	arch->level->cr4_l1 = l1->cr4_mask;
 }
 
 static void merge_msr_map(struct vcpu *vcpu) {
@@ -437,11 +441,10 @@ static void load_l2(struct vcpu *vcpu, const struct optional *theirs) {
 	if (mask_meets(&n->dirty, &controls)) merge_controls(vcpu);
 	memset(&n->dirty, 0, sizeof(n->dirty));
 	load_optional(vcpu, theirs);
-	vmwrite(VMCS(guest_cr0),
-		(l1->guest_cr0 | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
+	vmwrite(VMCS(guest_cr0), vmx_real_cr0(l1->guest_cr0));
 	vmwrite(VMCS(cr0_shadow),
 		(l1->guest_cr0 & ~l1->cr0_mask) | (l1->cr0_shadow & l1->cr0_mask));
-	vmwrite(VMCS(guest_cr4), l1->guest_cr4 | vmx_config.cr4_fixed | X86_CR4_MCE);
+	vmwrite(VMCS(guest_cr4), vmx_real_cr4(l1->guest_cr4));
 	vmwrite(VMCS(cr4_shadow),
 		(l1->guest_cr4 & ~l1->cr4_mask) | (l1->cr4_shadow & l1->cr4_mask));
 	vmwrite(VMCS(guest_pending_db), l1->guest_pending_db);
@@ -494,8 +497,8 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 					.dr7 = vmread(VMCS(guest_dr7))};
 
 	switch_to(vcpu, true);
-	if (arch->level.eptp != eptp) {
-		arch->level.eptp = eptp;
+	if (arch->level->eptp != eptp) {
+		arch->level->eptp = eptp;
 		vmwrite(VMCS(eptp), eptp);
 	}
 	load_l2(vcpu, &theirs);
@@ -536,12 +539,12 @@ static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
  */
 static u32 check_entry(struct vcpu *vcpu, struct vmx_rule_broken *broken) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+	struct vmx_limits limits;
+
+	if (likely(!mask_meets(&n->dirty, &any_checked))) return 0;
 	bool control = mask_meets(&n->dirty, &controls), event = mask_meets(&n->dirty, &injection);
 	bool host = control || mask_meets(&n->dirty, &host_state);
 	bool state = control || mask_meets(&n->dirty, &checked);
-	struct vmx_limits limits;
-
-	if (!event && !host && !state) return 0;
 	l1_limits(vcpu, &limits);
 	if ((control || event) && !vmx_check_controls(n->vmcs12, &limits, broken))
 		return broken->error;

@@ -44,7 +44,7 @@ bool vmx_eptp_valid(struct vcpu *vcpu, u64 eptp) {
 void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp) {
 	struct shadow *sh = nested_shadow(vcpu);
 
-	vmx_tlb_flush_level(vcpu, &vmx_of(vcpu)->other, true);
+	vmx_tlb_flush_level(vcpu, vmx_of(vcpu)->other, true);
 	if (!sh) return;
 	if (eptp)
 		shadow_flush(sh, *eptp);
@@ -63,7 +63,7 @@ static void use_vpid(struct vcpu *vcpu, u64 eptp) {
 
 	if (!vpid) vmx_tlb_flush(vcpu);
 	if (vpid != n->ran_vpid || eptp != n->ran_eptp)
-		vmx_tlb_flush_level(vcpu, &arch->other, true);
+		vmx_tlb_flush_level(vcpu, arch->other, true);
 	n->ran_vpid = vpid;
 	n->ran_eptp = eptp;
 }
@@ -73,7 +73,7 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 	u64 wanted = arch->nested.vmcs12->eptp, ad = wanted & EPTP_AD;
 	hpa_t root;
 
-	*eptp = arch->level.eptp;
+	*eptp = arch->level->eptp;
 	if (!vmx_nested_ept(vcpu)) {
 		use_vpid(vcpu, NO_EPTP);
 		return 0;
@@ -100,7 +100,7 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 /* ---- around an entry ---- */
 
 void vmx_nested_tlb_enter(struct vcpu *vcpu) {
-	struct vmx_level *level = &vmx_of(vcpu)->level;
+	struct vmx_level *level = vmx_of(vcpu)->level;
 
 	if (vmx_nested_ept(vcpu) && shadow_enter(nested_shadow(vcpu), vcpu->id))
 		level->flush = level->moved = true;

@@ -124,9 +124,9 @@ static void set_operation(struct vcpu *vcpu, gpa_t vmxon) {
 
 	arch->nested.vmxon = vmxon;
 	arch->nested.current = NO_VMCS;
-	arch->level.cr0_owned =
-		vmxon == NO_VMCS ? arch->level.cr0_owned | paging : arch->level.cr0_owned & ~paging;
-	vmwrite(VMCS(cr0_mask), ~arch->level.cr0_owned);
+	arch->level->cr0_owned = vmxon == NO_VMCS ? arch->level->cr0_owned | paging
+						  : arch->level->cr0_owned & ~paging;
+	vmwrite(VMCS(cr0_mask), ~arch->level->cr0_owned);
 	vmx_set_reg(vcpu, VREG_CR0, cr0);
 }
 
@@ -240,7 +240,8 @@ enum outcome vmx_exit_vmptrst(struct vcpu *vcpu) {
 /* ---- VMREAD and VMWRITE ---- */
 
 /* Where the field is; NULL: there is none, and *outcome says how the instruction ends. */
-static u64 *find_field(struct vcpu *vcpu, u64 encoding, enum outcome *outcome) {
+__attribute__((always_inline)) static inline u64 *find_field(struct vcpu *vcpu, u64 encoding,
+							     enum outcome *outcome) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	bool upper = (encoding & VMCS_HIGH) && vmcs_width((u32)encoding) == VMCS_64;
 	u64 *field = vmcs_values_at(n->vmcs12, upper ? encoding - VMCS_HIGH : encoding);
@@ -333,7 +334,7 @@ static bool invalidate_vpid(struct vcpu *vcpu, u64 type, const u64 *descriptor) 
 	if (type > 3 || vpid >> 16) return false;
 	if (type != INVVPID_ALL && !vpid) return false;
 	if (!type && (u64)((s64)(address << 16) >> 16) != address) return false;
-	vmx_tlb_flush_level(vcpu, &vmx_of(vcpu)->other, true);
+	vmx_tlb_flush_level(vcpu, vmx_of(vcpu)->other, true);
 	return true;
 }
 

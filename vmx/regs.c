@@ -45,8 +45,8 @@ void vmx_put_msrs(struct vmx_vcpu *arch) {
  * The registers as they work in the guest. Where L1 has a bit of its L2's, the shadow is what L2
  * reads; what works is what L1 has put into VMCS 12, if Roost does not leave that to the guest.
  */
-static u64 working_cr0(const struct vmx_vcpu *arch) {
-	const struct vmx_level *level = &arch->level;
+u64 vmx_cr0(const struct vmx_vcpu *arch) {
+	const struct vmx_level *level = arch->level;
 	u64 shadow = vmread(VMCS(cr0_shadow));
 
 	if (unlikely(level->cr0_l1))
@@ -55,8 +55,8 @@ static u64 working_cr0(const struct vmx_vcpu *arch) {
 	return (vmread(VMCS(guest_cr0)) & level->cr0_owned) | (shadow & ~level->cr0_owned);
 }
 
-static u64 working_cr4(const struct vmx_vcpu *arch) {
-	const struct vmx_level *level = &arch->level;
+u64 vmx_cr4(const struct vmx_vcpu *arch) {
+	const struct vmx_level *level = arch->level;
 	u64 shadow = vmread(VMCS(cr4_shadow));
 
 	if (unlikely(level->cr4_l1))
@@ -70,8 +70,8 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 
 	if (msr < NR_GUEST_MSRS) return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
 	switch (reg) {
-	case VREG_CR0: return working_cr0(arch);
-	case VREG_CR4: return working_cr4(arch);
+	case VREG_CR0: return vmx_cr0(arch);
+	case VREG_CR4: return vmx_cr4(arch);
 	case VREG_CR2: return arch->loaded ? read_cr2() : arch->cr2;
 	case VREG_DR6: return arch->loaded ? read_dr6() : arch->dr6;
 	case VREG_TSC_AUX: return fpu_tsc_aux(&arch->fpu);
@@ -91,21 +91,20 @@ static void set_long_mode(bool on) {
 
 /* LMA = LME and PG (SDM 3A 9.8.5). CD and NW are kept for the guest to see, and have no effect. */
 static void set_cr0(const struct vmx_vcpu *arch, u64 value) {
-	u64 l1 = arch->level.cr0_l1;
+	u64 l1 = arch->level->cr0_l1;
 
 	vmwrite(VMCS(cr0_shadow),
 		unlikely(l1) ? (value & ~l1) | (arch->nested.vmcs12->cr0_shadow & l1) : value);
-	vmwrite(VMCS(guest_cr0),
-		(value | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW));
+	vmwrite(VMCS(guest_cr0), vmx_real_cr0(value));
 	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS(guest_efer)) & X86_EFER_LME));
 }
 
 static void set_cr4(const struct vmx_vcpu *arch, u64 value) {
-	u64 l1 = arch->level.cr4_l1;
+	u64 l1 = arch->level->cr4_l1;
 
 	vmwrite(VMCS(cr4_shadow),
 		unlikely(l1) ? (value & ~l1) | (arch->nested.vmcs12->cr4_shadow & l1) : value);
-	vmwrite(VMCS(guest_cr4), value | vmx_config.cr4_fixed | X86_CR4_MCE);
+	vmwrite(VMCS(guest_cr4), vmx_real_cr4(value));
 }
 
 static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
@@ -188,7 +187,7 @@ u32 vmx_privilege(struct vcpu *vcpu) {
 }
 
 void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
-	struct vmx_level *level = &vmx_of(vcpu)->level;
+	struct vmx_level *level = vmx_of(vcpu)->level;
 
 	vmx_borrow(vcpu);
 	if (unlikely(vcpu->l2)) offset += vmx_nested_tsc_offset(vcpu);
@@ -205,8 +204,8 @@ void vmx_vcpu_reset(struct vcpu *vcpu, bool init) {
 	fpu_clear_debug(&arch->fpu);
 	arch->event = false;
 	vcpu->lend = arch->vapic;
-	arch->level.proc = vmx_config.proc;
-	vmwrite(VMCS(proc_controls), arch->level.proc);
+	arch->level->proc = vmx_config.proc;
+	vmwrite(VMCS(proc_controls), arch->level->proc);
 	vmwrite(VMCS(entry_event), 0);
 	vmwrite(VMCS(guest_shadow), 0);
 	vmwrite(VMCS(guest_activity), 0);

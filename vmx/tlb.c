@@ -63,8 +63,8 @@ void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2) {
 void vmx_tlb_flush(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
-	vmx_tlb_flush_level(vcpu, &arch->level, vcpu->l2);
-	if (arch->other.vmcs) vmx_tlb_flush_level(vcpu, &arch->other, !vcpu->l2);
+	vmx_tlb_flush_level(vcpu, arch->level, vcpu->l2);
+	if (arch->other->vmcs) vmx_tlb_flush_level(vcpu, arch->other, !vcpu->l2);
 }
 
 void vmx_tlb_enter(struct vcpu *vcpu) {
@@ -73,15 +73,15 @@ void vmx_tlb_enter(struct vcpu *vcpu) {
 	u64 generation = pt_generation(pt);
 
 	if (unlikely(vcpu->l2)) vmx_nested_tlb_enter(vcpu);
-	if (!arch->level.flush && arch->level.flushed_generation == generation) return;
+	if (!arch->level->flush && arch->level->flushed_generation == generation) return;
 #ifdef ROOST_DEBUG
-	if (!arch->level.flush)
+	if (!arch->level->flush)
 		panic("vCPU %u entered with nested page tables changed and not flushed", vcpu->id);
 #endif
-	if (arch->level.moved || arch->level.flushed_generation != generation)
-		invept(arch->level.eptp);
+	if (arch->level->moved || arch->level->flushed_generation != generation)
+		invept(arch->level->eptp);
 	/* Without VPIDs every entry and exit does this. */
-	if (arch->level.vpid) invvpid(arch->level.vpid);
-	arch->level.flush = arch->level.moved = false;
-	arch->level.flushed_generation = generation;
+	if (arch->level->vpid) invvpid(arch->level->vpid);
+	arch->level->flush = arch->level->moved = false;
+	arch->level->flushed_generation = generation;
 }

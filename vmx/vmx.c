@@ -21,8 +21,9 @@
 #define FEATURE_CONTROL_VMX    BIT(2)
 
 _Static_assert(offsetof(struct vcpu, arch) == 160 && offsetof(struct vcpu, gpr) == 0 &&
-		       offsetof(struct vmx_vcpu, level.launched) == 0 &&
-		       offsetof(struct vmx_vcpu, level.host_rsp) == 8,
+		       offsetof(struct vmx_vcpu, level) == 0 &&
+		       offsetof(struct vmx_level, launched) == 0 &&
+		       offsetof(struct vmx_level, host_rsp) == 8,
 	       "entry.S knows these");
 
 /* EPT with the leaves that this CPU has. */
@@ -98,7 +99,7 @@ static void make_current(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
 	vmx->current = vcpu;
-	if (vcpu) vmptrld(vmx_of(vcpu)->level.vmcs_pa);
+	if (vcpu) vmptrld(vmx_of(vcpu)->level->vmcs_pa);
 }
 
 static void clear(struct vmx_level *level) {
@@ -109,8 +110,8 @@ static void clear(struct vmx_level *level) {
 static void make_clear(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
-	clear(&vmx_of(vcpu)->level);
-	if (vmx_of(vcpu)->other.vmcs) clear(&vmx_of(vcpu)->other);
+	clear(vmx_of(vcpu)->level);
+	if (vmx_of(vcpu)->other->vmcs) clear(vmx_of(vcpu)->other);
 	if (vmx->current == vcpu) vmx->current = NULL;
 }
 
@@ -130,21 +131,21 @@ void vmx_give_back_slow(struct vmcs_loan loan) {
 
 void vmx_switch_level(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	struct vmx_level left = arch->level;
+	struct vmx_level *left = arch->level, *level = arch->other;
 
-	arch->level = arch->other;
+	arch->level = level;
 	arch->other = left;
 	if (!arch->loaded) return;
-	vmptrld(arch->level.vmcs_pa);
-	if (!arch->level.host_ready) {
+	vmptrld(level->vmcs_pa);
+	if (unlikely(!level->host_ready)) {
 		vmx_setup_host(this_cpu());
-		arch->level.host_ready = true;
-		arch->level.host_rsp = 0;
-		arch->level.moved = arch->level.flush = true;
+		level->host_ready = true;
+		level->host_rsp = 0;
+		level->moved = level->flush = true;
 	}
-	if (arch->level.host_rsp == left.host_rsp) return;
-	arch->level.host_rsp = left.host_rsp;
-	vmwrite(VMCS(host_rsp), left.host_rsp);
+	if (likely(level->host_rsp == left->host_rsp)) return;
+	level->host_rsp = left->host_rsp;
+	vmwrite(VMCS(host_rsp), left->host_rsp);
 }
 
 /* ---- vCPUs ---- */
@@ -155,15 +156,15 @@ void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	if (!arch) return;
 	vmx_nested_destroy(vcpu);
 	fpu_destroy(&arch->fpu);
-	vmx_free_vpid(&arch->level);
-	page_free(arch->level.vmcs, PAGE_SIZE);
+	vmx_free_vpid(arch->level);
+	page_free(arch->level->vmcs, PAGE_SIZE);
 	page_free(arch->vapic, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
 	vcpu->arch = NULL;
 }
 
 int vmx_new_vmcs(struct vcpu *vcpu) {
-	struct vmx_level *level = &vmx_of(vcpu)->level;
+	struct vmx_level *level = vmx_of(vcpu)->level;
 
 	level->vmcs = page_alloc(PAGE_SIZE);
 	if (!level->vmcs || vmx_new_vpid(level)) return E_NOMEM;
@@ -180,6 +181,8 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
 
 	if (!arch) return E_NOMEM;
 	vcpu->arch = arch;
+	arch->level = &arch->levels[0];
+	arch->other = &arch->levels[1];
 	bool shadow = vmx_config.proc & PROC_TPR_SHADOW;
 	if (shadow) arch->vapic = page_alloc(PAGE_SIZE);
 	if (!arch->vapic == !shadow && !fpu_create(&arch->fpu) && !vmx_new_vmcs(vcpu) &&
@@ -194,11 +197,11 @@ void vmx_load(struct vcpu *vcpu) {
 
 	make_current(vcpu);
 	vmx_setup_host(this_cpu());
-	arch->level.host_rsp = 0;
-	arch->level.host_ready = true;
-	arch->other.host_ready = false;
+	arch->level->host_rsp = 0;
+	arch->level->host_ready = true;
+	arch->other->host_ready = false;
 	/* What this CPU remembers of an earlier stay may be stale. */
-	arch->level.moved = arch->level.flush = true;
+	arch->level->moved = arch->level->flush = true;
 	fpu_load(&arch->fpu);
 	vmx_load_msrs(arch);
 	arch->loaded = true;

@@ -60,8 +60,9 @@ struct vmx_level {
 
 /* The back end's part of a vCPU: vcpu->arch. */
 struct vmx_vcpu {
-	struct vmx_level level; /* first: the one that the vCPU's registers are in */
-	struct vmx_level other; /* of a guest that is offered VMX */
+	struct vmx_level *level; /* first: the one that the vCPU's registers are in */
+	struct vmx_level *other; /* of a guest that is offered VMX */
+	struct vmx_level levels[2];
 
 	/* Of the exit that is being handled: what the VMCS holds. */
 	u64 saved_rip, saved_rflags;
@@ -131,6 +132,13 @@ static inline u32 vmx_tick(void) {
 			    ~0u);
 }
 
+/* What the processor has in CR0 and CR4 for a guest that is to have this. */
+static inline u64 vmx_real_cr0(u64 value) {
+	return (value | vmx_config.cr0_fixed | X86_CR0_ET) & ~(X86_CR0_CD | X86_CR0_NW);
+}
+
+static inline u64 vmx_real_cr4(u64 value) { return value | vmx_config.cr4_fixed | X86_CR4_MCE; }
+
 /* entry.S: enters and handles exits until vmx_exit() says false. Interrupts are off. */
 void vmx_enter(struct vcpu *vcpu);
 void vmx_exit_entry(void); /* where the CPU goes on after an exit */
@@ -167,6 +175,8 @@ enum outcome vmx_exit_nmi_window(struct vcpu *vcpu);
 enum outcome vmx_exit_exception(struct vcpu *vcpu);
 
 /* regs.c */
+u64 vmx_cr0(const struct vmx_vcpu *arch); /* as it works in the guest; VMCS current */
+u64 vmx_cr4(const struct vmx_vcpu *arch);
 void vmx_load_msrs(struct vmx_vcpu *arch);
 void vmx_put_msrs(struct vmx_vcpu *arch);
 

@@ -138,6 +138,15 @@ static void what_is_lent_comes_back(void **state) {
 	assert_int_equal(top(IRR), 0);
 	lapic_eoi(vcpu);
 	assert_int_equal(lapic_in_service(vcpu->lapic), 0);
+
+	/* Unless there is nothing; a vector on the page or beside it is something. */
+	assert_int_equal(irq_accept(vcpu), 0x55);
+	lend(vcpu);
+	assert_int_equal(irq_next(vcpu), -1);
+	assert_true(vcpu->lapic->lent);
+	post(vcpu, 0x20, false);
+	assert_int_equal(irq_next(vcpu), -1); /* of a lower class than what is in service */
+	assert_false(vcpu->lapic->lent);
 	rig_destroy(vm);
 }
 

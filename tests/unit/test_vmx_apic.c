@@ -86,8 +86,10 @@ static int setup(void **state) {
 	memset(&next, 0, sizeof(next));
 	vcpu.arch = &arch;
 	vcpu.lapic = &lapic;
+	arch.level = &arch.levels[0];
 	arch.vapic = page;
 	lapic.delivers = true;
+	atomic_store(&lapic.irr[1], 1);
 	by_processor = true;
 	vmx_config.proc2 = PROC2_VID;
 	threshold = 0;
@@ -133,6 +135,10 @@ static void test_status_and_levels(void **state) {
 	next.levels[1] = 0;
 	lend();
 	assert_int_equal(fields[VMCS_eoi_exits + 2], 0);
+	/* Nothing is new: the processor has all of it. */
+	atomic_store(&lapic.irr[1], 0);
+	lend();
+	assert_int_equal(writes, 0);
 	/* A PIC's interrupt waits in a window. */
 	by_processor = false;
 	windows_closed = 0;

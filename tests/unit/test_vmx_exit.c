@@ -204,7 +204,7 @@ u32 vmx_privilege(struct vcpu *v) {
 }
 
 void vmx_tlb_enter(struct vcpu *v) {
-	vmx_of(v)->level.flush = false;
+	vmx_of(v)->level->flush = false;
 	flushes++;
 }
 
@@ -267,6 +267,8 @@ static int setup(void **state) {
 	apic.vapic = arch.vapic = vapic;
 	vcpu.lapic = &apic;
 	vcpu.exit_counts = counts;
+	arch.level = &arch.levels[0];
+	arch.other = &arch.levels[1];
 	arch.loaded = true;
 	ram_there = true;
 	stopped = mmio = halts = flushes = tlb_flushes = logged = 0;
@@ -293,6 +295,7 @@ static void check_cheap(u32 reason) {
 	/* The same while an interrupt has come for a virtual APIC: one VMREAD more. */
 	setup(NULL);
 	vcpu.lend = apic.lent = apic.delivers = arch.delivers = true;
+	atomic_store(&apic.irr[1], 1);
 	vcpu_request_self(&vcpu, REQ_EVENT);
 	assert_true(leave(reason));
 	assert_in_range(reads, 1, MAX_READS + 1);

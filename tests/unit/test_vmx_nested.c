@@ -34,7 +34,7 @@ u64 vmread(struct vmcs_field field) { return vmcs[at_02][field.encoding]; }
 void vmwrite(struct vmcs_field field, u64 value) { vmcs[at_02][field.encoding] = value; }
 
 void vmx_switch_level(struct vcpu *v) {
-	struct vmx_level left = vmx_of(v)->level;
+	struct vmx_level *left = vmx_of(v)->level;
 
 	vmx_of(v)->level = vmx_of(v)->other;
 	vmx_of(v)->other = left;
@@ -61,11 +61,14 @@ u64 vmx_reg(struct vcpu *v, enum vreg reg) {
 				 : vmread(VMCS(guest_efer));
 }
 
-void vmx_set_reg(struct vcpu *v, enum vreg reg, u64 value) {
-	(void)v;
-	if (reg == VREG_CR0) vmwrite(VMCS(guest_cr0), value);
-	if (reg == VREG_CR4) vmwrite(VMCS(guest_cr4), value);
-	if (reg == VREG_EFER) vmwrite(VMCS(guest_efer), value);
+u64 vmx_cr0(const struct vmx_vcpu *a) {
+	(void)a;
+	return vmread(VMCS(guest_cr0));
+}
+
+u64 vmx_cr4(const struct vmx_vcpu *a) {
+	(void)a;
+	return vmread(VMCS(guest_cr4));
 }
 
 void vmx_write_back(struct vcpu *v) {
@@ -188,11 +191,13 @@ static int setup(void **state) {
 	vm.cpu_model = &model;
 	vcpu.vm = &vm;
 	vcpu.arch = &arch;
+	arch.level = &arch.levels[0];
+	arch.other = &arch.levels[1];
 	arch.loaded = true;
 	arch.nested.vmcs12 = calloc(1, sizeof(struct vmcs_values));
 	arch.nested.current = 0x5000;
-	arch.level.cr0_owned = arch.other.cr0_owned = 0xff;
-	arch.level.cr4_owned = arch.other.cr4_owned = 0xfff;
+	arch.level->cr0_owned = arch.other->cr0_owned = 0xff;
+	arch.level->cr4_owned = arch.other->cr4_owned = 0xfff;
 	vmx_config.proc = (u32)(PROC_HLT | PROC_ALL_IO | PROC_MSR_BITMAP | PROC_TPR_SHADOW |
 				PROC_SECONDARY | PROC_TSC_OFFSET);
 	vmx_config.proc2 =

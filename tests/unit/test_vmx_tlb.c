@@ -73,14 +73,16 @@ static void make(unsigned i) {
 	v[i].vcpu.id = i;
 	v[i].vcpu.vm = &vms[i % VMS];
 	v[i].vcpu.arch = &v[i].arch;
+	v[i].arch.level = &v[i].arch.levels[0];
+	v[i].arch.other = &v[i].arch.levels[1];
 	v[i].vcpu.fetch = v[i].vcpu.fetches[0] = v[i].vcpu.fetches[1] = &v[i].fetch;
-	v[i].arch.level.eptp = eptp_of(i % VMS);
+	v[i].arch.level->eptp = eptp_of(i % VMS);
 	v[i].life = ++lives;
-	assert_int_equal(vmx_new_vpid(&v[i].arch.level), 0);
+	assert_int_equal(vmx_new_vpid(v[i].arch.level), 0);
 }
 
 /* As vmx_load() on a CPU where it was not. */
-static void load(unsigned i) { v[i].arch.level.moved = v[i].arch.level.flush = true; }
+static void load(unsigned i) { v[i].arch.level->moved = v[i].arch.level->flush = true; }
 
 static void set_caps(u64 caps) {
 	vmx_config.caps.msr[VMX_MSR_EPT_VPID - VMX_MSR_FIRST] = caps;
@@ -108,14 +110,14 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
 	(void)state;
-	for (unsigned i = 0; i < VCPUS; i++) vmx_free_vpid(&v[i].arch.level);
+	for (unsigned i = 0; i < VCPUS; i++) vmx_free_vpid(v[i].arch.level);
 	return 0;
 }
 
 /* Enters: what the TLB still has for it must be right; then it fills. */
 static void enter(unsigned i) {
 	u64 generation = pt_generation(&gmems[i % VMS].pt);
-	u16 vpid = v[i].arch.level.vpid;
+	u16 vpid = v[i].arch.level->vpid;
 
 	vmx_tlb_enter(&v[i].vcpu);
 	if (combined[cpu][vpid].life) {
@@ -161,7 +163,7 @@ static void test_without_vpids(void **state) {
 	teardown(NULL);
 	vmx_config.proc2 = 0;
 	make(0);
-	assert_int_equal(v[0].arch.level.vpid, 0);
+	assert_int_equal(v[0].arch.level->vpid, 0);
 	load(0);
 	vmx_tlb_enter(&v[0].vcpu);
 	assert_int_equal(invs[0], 0);
@@ -209,7 +211,7 @@ static void random_life(u64 caps) {
 			for (unsigned k = 0; k < VCPUS; k++) load(k);
 			break;
 		case 3: /* another vCPU comes after it, with its VPID */
-			vmx_free_vpid(&v[i].arch.level);
+			vmx_free_vpid(v[i].arch.level);
 			make(i);
 			load(i);
 			break;
