@@ -6,7 +6,7 @@ BENCH_GUESTS := $(addprefix $(BENCH_OUT)/,floor.elf floor_vmx.elf crowd.elf)
 BENCH_CFLAGS := -std=gnu17 -O2 $(WARNINGS) -I.
 
 .PHONY: bench-files
-bench-files: $(BENCH_OUT)/exitcount.so $(BENCH_OUT)/initrd.img $(BENCH_GUESTS) guest-tests guest
+bench-files: $(BENCH_OUT)/exitcount.so $(BENCH_OUT)/initrd.img $(BENCH_OUT)/l1.img $(BENCH_GUESTS) guest-tests guest
 
 $(BENCH_OUT)/exitcount.so: tools/bench/exitcount.c tools/bench/bench.mk
 	@mkdir -p $(@D)

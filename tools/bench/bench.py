@@ -3,9 +3,9 @@
 
 For each, a table of single operations, as a guest sees them, and one of the same in a guest that is a
 hypervisor; on the AMD machine also one of a whole Debian guest, counted from outside by the plugin,
-and one of several guests. They stand beside Linux KVM on the same machine and beside the goals. The
-figures are deterministic. --check holds them against those kept in docs/benchmarks.md, --keep writes
-them there.
+one of guests of guests, and one of several guests. They stand beside Linux KVM on the same machine and
+beside the goals. The figures are deterministic. --check holds them against those kept in
+docs/benchmarks.md, --keep writes them there.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import bochs  # noqa: E402
+import levels  # noqa: E402
 import machine  # noqa: E402
 import several  # noqa: E402
 
@@ -105,6 +106,8 @@ INTEL_MODELS = (bochs.HASWELL, bochs.SKYLAKE)
 # a share of it.
 WHOLE = [
     ("linux-init", "instructions from the first of the guest to init", "instructions", 1_693e6, None),
+    ("linux-init-exits", "exits in that time", "exits", None, None),
+    ("linux-init-host", "instructions of Roost in that time", "instructions", None, None),
     ("linux-entries", "VM entries from start to power-off", "entries", 22_065, 15_000),
     ("linux-exit", "instructions of Roost per exit", "instructions", 2_105, 300),
     ("linux-share", "instructions of Roost per 1000 of the guest", "per mille", 32, 4),
@@ -287,6 +290,8 @@ def linux_roost():
     count = {key: value - idle.get(key, 0) for key, value in count.items()}
     guest = count["total"] - count["first_total"] - count["host"]
     figures["linux-init"] = marks[MARK_INIT]["total"] - count["first_total"]
+    figures["linux-init-exits"] = marks[MARK_INIT]["entries"]
+    figures["linux-init-host"] = marks[MARK_INIT]["host"]
     figures["linux-entries"] = count["entries"]
     figures["linux-exit"] = round(count["host"] / max(1, count["entries"] - 1), 1)
     figures["linux-share"] = round(1000 * count["host"] / guest, 2)
@@ -338,6 +343,20 @@ def report_whole(whole, direct):
     print()
 
 
+def report_levels(figures, whole):
+    """Linux as L2 beside the same as L1, and Roost as L1."""
+    beside = {"linux-l2-init": "linux-init", "linux-l2-init-exits": "linux-init-exits",
+              "linux-l2-init-host": "linux-init-host", "linux-l2-exec": "linux-exec",
+              "linux-l2-touch": "linux-touch"}
+    rows = [("guests of guests", "Roost", "one level", "KVM")]
+    rows += [(what, show(figures[name]), show(whole.get(beside.get(name))), show(kvm))
+             for name, what, kvm, _ in levels.LINUX]
+    rows += [(what, show(figures[name]), show(whole.get(name.removeprefix("roost-l2-"))), "-")
+             for name, what in levels.ROOST]
+    table(rows)
+    print()
+
+
 def report_several(figures):
     print("Several guests on one CPU, instructions of Roost and guests")
     rows = [("figure", "Roost", "goal")]
@@ -373,6 +392,7 @@ def keep(target, figures):
              f"| compiler | {compiler_version()} | | | |", f"| kernel | {kernel_version()} | | | |"]
     known = {n: (kvm, goal) for n, _, _, kvm, goal in WHOLE}
     known.update({n: (kvm, goal) for n, _, kvm, goal in target.operations + target.two_levels})
+    known.update({n: (kvm, goal) for n, _, kvm, goal in levels.LINUX})
     known.update({n: (None, goal) for n, _, goal in several.FIGURES})
     operation_names = {o[0] for o in target.operations + target.two_levels}
     for name, value in figures.items():
@@ -426,6 +446,10 @@ def measure(target):
         whole["image"] = image_size()
         report_whole(whole, direct)
         figures.update({w[0]: whole[w[0]] for w in WHOLE if whole.get(w[0]) is not None})
+        deep = levels.Levels(OUT, lambda name: plugin(name, entry_point()), run, read_count, GUEST)
+        deep = {**deep.linux(CMDLINE, LINUX_MEMORY), **deep.roost()}
+        report_levels(deep, figures)
+        figures.update(deep)
         crowd = several.Several(OUT, lambda name: plugin(name, entry_point()), run, read_count)
         figures.update(crowd.measure())
         report_several(figures)

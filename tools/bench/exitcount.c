@@ -3,8 +3,9 @@
  * entries into its guest, and the instructions that it executes between an exit and the next entry.
  *
  * The hypervisor is whoever executes the first VMRUN of the machine, and any other within NEAR
- * bytes of it; a VMRUN elsewhere is its guest's own and does not count. One CPU only. Counting is
- * by translated block, so a figure taken in the middle of one is high by a few instructions.
+ * bytes of it; a VMRUN elsewhere is its guest's own, and is counted as such only. One CPU only.
+ * Counting is by translated block, so a figure taken in the middle of one is high by a few
+ * instructions.
  *
  * A program anywhere in the machine takes a reading by executing the long no-operation
  * `nopl MARK(%rax,%rax)` whose displacement is 0x6d6b0000 + a small number: it costs no exit.
@@ -57,7 +58,7 @@ EXPORT int qemu_plugin_install(plugin_id, const void *info, int argc, char **arg
 EXPORT int qemu_plugin_version = 1;
 
 struct reading {
-	uint64_t total, entries, host;
+	uint64_t total, entries, host, nested;
 	unsigned mark;
 };
 
@@ -65,6 +66,7 @@ static uint64_t total;	  /* instructions of the whole machine */
 static uint64_t scrub;	  /* of these, filling of memory by the hypervisor */
 static uint64_t vmrun_at; /* the hypervisor's VMRUN, 0 before the first */
 static uint64_t entries;
+static uint64_t nested;	      /* VMRUNs of guests */
 static uint64_t first_total;  /* total at the first entry */
 static uint64_t before_first; /* the same without scrubbing */
 static uint64_t start_total;  /* total when first= was reached */
@@ -90,6 +92,7 @@ static void on_vmrun(unsigned cpu, void *data) {
 		first_total = total;
 		before_first = total - scrub;
 	}
+	if (!is_near(at)) nested++;
 	if (!is_near(at) || in_guest) return;
 	if (entries++) {
 		cost = (total - exit_total) - (scrub - exit_scrub);
@@ -118,7 +121,7 @@ static void on_mark(unsigned cpu, void *data) {
 	(void)cpu;
 	if (nr_readings < MAX_MARKS)
 		readings[nr_readings++] =
-			(struct reading){total, entries, host, (unsigned)(uintptr_t)data};
+			(struct reading){total, entries, host, nested, (unsigned)(uintptr_t)data};
 }
 
 static void on_first(unsigned cpu, void *data) {
@@ -212,8 +215,9 @@ static void report(plugin_id id, void *data) {
 		scrub, entries, before_first, host);
 	fprintf(out, "first_total %lu\nstart_total %lu\n", first_total, start_total);
 	for (unsigned i = 0; i < nr_readings; i++)
-		fprintf(out, "mark %u total %lu entries %lu host %lu\n", readings[i].mark,
-			readings[i].total, readings[i].entries, readings[i].host);
+		fprintf(out, "mark %u total %lu entries %lu host %lu nested %lu\n",
+			readings[i].mark, readings[i].total, readings[i].entries, readings[i].host,
+			readings[i].nested);
 	print_commonest(out);
 	fclose(out);
 }

@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/bench/mark.h"
+
 #define MAX_CPUS  8
 #define LOW_END	  0x9fc00u  /* of low memory; the ACPI tables are behind it */
 #define KERNEL_AT 0x100000u /* where a bzImage wants its protected-mode part */
@@ -430,6 +432,7 @@ static _Noreturn void boot(char **words) {
 	start_input();
 	printf("monitor: %u vCPUs\n", nr);
 	fflush(stdout);
+	MARK_NOP(MARK_L2);
 	for (unsigned i = 1; i < nr; i++)
 		if (pthread_create(&thread, NULL, run_vcpu, (void *)(uintptr_t)i)) fail("thread");
 	run_vcpu(NULL);

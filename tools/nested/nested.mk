@@ -17,3 +17,13 @@ $(NESTED_OUT)/initrd.img: $(NESTED_OUT)/monitor tools/nested/pack.sh tools/neste
 # The same with Debian's QEMU as a second monitor.
 $(NESTED_OUT)/qemu.img: $(NESTED_OUT)/monitor tools/nested/pack.sh tools/nested/job $(GUEST_FILES)
 	CACHE=$(BUILD)/cache tools/nested/pack.sh $@ $(GUEST_FILES) "$$(command -v qemu-system-x86_64)"
+
+# An L1 whose L2 has these workloads: in a third archive, which takes the place of that initrd.
+$(BENCH_OUT)/l1.img: $(NESTED_OUT)/initrd.img $(BENCH_OUT)/initrd.img
+	rm -rf $(BENCH_OUT)/l1-root
+	mkdir -p $(BENCH_OUT)/l1-root/nested
+	cp $(BENCH_OUT)/initrd.img $(BENCH_OUT)/l1-root/nested/initrd.img
+	find $(BENCH_OUT)/l1-root -exec touch -h -d @0 {} +
+	(cd $(BENCH_OUT)/l1-root && echo nested/initrd.img | \
+		cpio --quiet --reproducible --owner=0:0 -o -H newc) > $@.tmp
+	cat $< $@.tmp > $@
