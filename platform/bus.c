@@ -2,7 +2,6 @@
 #include "platform/bus.h"
 
 #include "platform/lapic.h"
-#include "platform/pci.h"
 
 /* All ones in size bytes, 1 to 8. */
 static u64 ones(unsigned size) { return ~0ul >> (64 - 8 * size); }
@@ -85,15 +84,13 @@ static __noinline void write_bytes(struct bus *bus, u16 port, unsigned size, u32
 
 u32 bus_io_read(struct bus *bus, u16 port, unsigned size) {
 	const struct bus_range *range = find_io(bus, port);
-	u64 value;
+	u64 value = ~0ul;
 
 	if (unlikely(!valid_size(size, 4))) return ~0u;
 	if (unlikely(size > 1 && range && range->bytes))
 		value = read_bytes(bus, port, size);
 	else if (likely(range))
 		value = range->read(range->dev, port, size);
-	else
-		value = pci_bar_read(bus->pci, BUS_IO, port, size);
 	return (u32)(value & ones(size));
 }
 
@@ -106,21 +103,16 @@ void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
 		write_bytes(bus, port, size, value);
 	else if (likely(range))
 		range->write(range->dev, port, size, value);
-	else
-		pci_bar_write(bus->pci, BUS_IO, port, size, value);
 }
 
 u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) {
-	u64 value;
+	u64 value = ~0ul;
 
-	if (unlikely(!valid_size(size, 8))) return ~0ul;
+	if (unlikely(!valid_size(size, 8))) return value;
 	if (lapic_claims(vcpu, gpa))
 		return lapic_mmio_read(vcpu, (u32)(gpa & ~PAGE_MASK), size) & ones(size);
 	const struct bus_range *range = search(&bus->table[BUS_MMIO], gpa);
-	if (likely(range))
-		value = range->read(range->dev, gpa - range->first, size);
-	else
-		value = pci_bar_read(bus->pci, BUS_MMIO, gpa, size);
+	if (likely(range)) value = range->read(range->dev, gpa - range->first, size);
 	return value & ones(size);
 }
 
@@ -132,8 +124,8 @@ void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size
 		return;
 	}
 	const struct bus_range *range = search(&bus->table[BUS_MMIO], gpa);
-	if (likely(range))
-		range->write(range->dev, gpa - range->first, size, value);
-	else
-		pci_bar_write(bus->pci, BUS_MMIO, gpa, size, value);
+	if (likely(range)) range->write(range->dev, gpa - range->first, size, value);
 }
+
+void bus_ignore_write(void *dev __unused, u64 at __unused, unsigned size __unused,
+		      u64 value __unused) {}

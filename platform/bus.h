@@ -1,7 +1,7 @@
 /*
  * Port and memory-mapped I/O of one VM: non-overlapping ranges, added before the vCPUs run, found
  * by binary search. What moves while the guest runs stands beside the tables: each vCPU's local
- * APIC page, and the windows of PCI BARs.
+ * APIC page.
  */
 #pragma once
 
@@ -9,7 +9,6 @@
 
 struct vcpu;
 struct vm;
-struct pci;
 
 enum bus_space { BUS_IO, BUS_MMIO };
 
@@ -21,6 +20,7 @@ enum bus_space { BUS_IO, BUS_MMIO };
  */
 typedef u64 (*bus_read_fn)(void *dev, u64 at, unsigned size);
 typedef void (*bus_write_fn)(void *dev, u64 at, unsigned size, u64 value);
+void bus_ignore_write(void *dev, u64 at, unsigned size, u64 value);
 
 struct bus_range {
 	u64 first, last; /* ports or guest physical addresses, both inclusive */
@@ -41,7 +41,6 @@ struct bus {
 	/* Where a port's range most likely is, by port_hint(): saves the search. */
 	u8 io_hint[256];
 	struct bus_table table[2]; /* by enum bus_space */
-	struct pci *pci;	   /* NULL: no BAR windows */
 };
 
 /* Stops at the first error. E_NOMEM: table full; E_EXIST: overlap; E_INVAL: no range, no handler.

@@ -8,7 +8,7 @@
 	Package () { slot, 2, 0, c }, \
 	Package () { slot, 3, 0, d }
 
-/* Pin p of device d drives GSI 16 + (d + p) % 4: LAYOUT_PCI_GSI() of platform/layout.h. */
+/* Pin p of device d drives GSI 16 + (d + p) % 4. */
 #define PCI_FOUR_SLOTS(s0, s1, s2, s3) \
 	PCI_IRQS (s0, 16, 17, 18, 19), \
 	PCI_IRQS (s1, 17, 18, 19, 16), \

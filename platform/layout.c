@@ -23,7 +23,7 @@ u32 layout_map(u64 memory, struct guest_range out[LAYOUT_MAX_MAP]) {
 	add_range(&out[count++], LAYOUT_EBDA, LAYOUT_VGA, GUEST_RESERVED);
 	add_range(&out[count++], LAYOUT_ACPI, LAYOUT_ACPI_END, GUEST_RESERVED);
 	add_range(&out[count++], LAYOUT_HIGH_LOAD, low_end, GUEST_RAM);
-	add_range(&out[count++], LAYOUT_PCI_HOLE_END, LAYOUT_ABOVE_4G, GUEST_RESERVED);
+	add_range(&out[count++], LAYOUT_IOAPIC, LAYOUT_ABOVE_4G, GUEST_RESERVED);
 	if (memory > low_end)
 		add_range(&out[count++], LAYOUT_ABOVE_4G, LAYOUT_ABOVE_4G + (memory - low_end),
 			  GUEST_RAM);

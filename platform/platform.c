@@ -62,9 +62,8 @@ static int setup_devices(struct platform *platform, const struct platform_option
 	platform->pmio.debug = options->debug_port;
 	platform->pmio.debug_exit = options->debug_exit;
 	rtc_note_memory(&platform->rtc, low, options->memory - low);
-	platform->bus.pci = &platform->pci;
 	for (u32 i = 0; i < ARRAY_SIZE(devices) && !error; i++) error = device_setup(platform, i);
-	return error ?: pci_add_host_bridge(&platform->pci);
+	return error;
 }
 
 static void release(struct vm *vm) {

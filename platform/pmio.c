@@ -90,9 +90,6 @@ static u64 timer_read(void *dev, u64 port, unsigned size __unused) {
 	return (u32)timer_now(dev) >> (port & 3) * 8;
 }
 
-static void ignore_write(void *dev __unused, u64 port __unused, unsigned size __unused,
-			 u64 value __unused) {}
-
 /* ---- registers of a byte: resets, delays ---- */
 
 static u64 byte_read(void *dev, u64 port, unsigned size) {
@@ -159,7 +156,7 @@ const struct device_type pmio_type = {
 	.expired = update,
 	.nr_ranges = 9,
 	.range = {{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
-		  {PMIO_TIMER, PMIO_TIMER + 3, timer_read, ignore_write, false, NULL},
+		  {PMIO_TIMER, PMIO_TIMER + 3, timer_read, bus_ignore_write, false, NULL},
 		  {PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},
 		  {PORT_KBD, PORT_KBD, byte_read, byte_write, false, NULL},
 		  {PORT_92, PORT_92, byte_read, byte_write, false, NULL},

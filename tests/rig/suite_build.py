@@ -17,9 +17,6 @@ MAX_FILE_LINES = 800
 VECTOR_STATE = r"f?xsave\w*|f?xrstor\w*|fxrstor\w*|fn?init|ldmxcsr|stmxcsr|emms|fnclex|fild\w*"
 VECTOR_OWNERS = r"^(fpu_\w+|svm_load|svm_put)$"
 
-# Parts of a whole that is tested as one, whose callers come with later features: merging pages, and
-# devices on PCI.
-UNUSED_YET = {"pt_merge", "pci_add", "shadow_forget", "shadow_forget_all"}
 
 
 def digest(path):
@@ -130,7 +127,7 @@ def no_unused_code(t):
         # Called in its own file, and inlined there every time.
         if len(re.findall(rf"\b{name}\(", (machine.ROOT / source).read_text())) > 1:
             continue
-        if section.split(".")[2] not in UNUSED_YET and not re.search(r"\.(str|cst)\d", section):
+        if not re.search(r"\.(str|cst)\d", section):
             t.sub(f"{owner} {section}", False)
     t.sub("unused sections", True)
 
