@@ -75,68 +75,13 @@ static u16 take_prefixes(struct cursor *c, enum cpu_mode mode, struct insn *insn
 	}
 }
 
-/* An attribute for an opcode behind VEX, EVEX or XOP in the given map (APM 3 1.1.3). */
-static u16 vector_attr(const struct insn *insn) {
-	/* The maps that each encoding has, a bit each. */
-	static const u32 maps[] = {[ENC_VEX] = 0x00e, [ENC_EVEX] = 0x06e, [ENC_XOP] = 0x700};
-	u16 attr = decode_map_0f[insn->opcode] & (A_MODRM | A_IMM8);
-
-	if (!(maps[insn->encoding] >> insn->map & 1)) return A_UNDEF;
-	if (insn->map == MAP_XOPA) return A_MODRM | A_IMMZ;
-	if (insn->map != MAP_0F)
-		return insn->map == MAP_0F3A || insn->map == MAP_XOP8 ? A_MODRM | A_IMM8 : A_MODRM;
-	if (insn->encoding == ENC_EVEX && insn->opcode >= 0x78 && insn->opcode <= 0x7b)
-		return A_MODRM;
-	return attr || insn->opcode == 0x77 ? attr : A_UNDEF;
-}
-
-/*
- * The rest of a VEX (C4, C5), EVEX (62) or XOP (8F) prefix and the opcode behind it. R, X and B are
- * stored inverted; outside 64-bit mode they mean nothing.
- */
-static u16 take_vector(struct cursor *c, enum cpu_mode mode, struct insn *insn) {
-	/* What the pp field of VEX, EVEX and XOP stands for. */
-	static const u8 pp_prefix[4] = {0, PFX_OPSIZE, PFX_REP, PFX_REPNE};
-	u8 first, last;
-
-	if (insn->rex || insn->prefixes & ~PFX_ADDRSIZE) return A_UNDEF;
-	insn->encoding = insn->opcode == 0x62 ? ENC_EVEX : insn->opcode == 0x8f ? ENC_XOP : ENC_VEX;
-	if (!has(c, insn->opcode == 0xc5 ? 2 : insn->opcode == 0x62 ? 4 : 3)) return A_UNDEF;
-	first = take_byte(c);
-	if (insn->opcode == 0xc5) {
-		insn->map = MAP_0F;
-		insn->rex = first & 0x80 ? 0 : REX_R;
-		last = first & 0x7f;
-	} else {
-		last = take_byte(c);
-		insn->map = first & (insn->encoding == ENC_EVEX ? 0x07 : 0x1f);
-		insn->rex = (u8)(((u32)(first ^ 0xff) >> 5) | (last >> 4 & REX_W));
-	}
-	if (insn->encoding == ENC_EVEX) c->at++;
-	if (mode != MODE_64) insn->rex &= REX_W;
-	insn->prefixes |= pp_prefix[last & 3];
-	insn->opcode = take_byte(c);
-	return vector_attr(insn);
-}
-
-/* True when an escape of the one-byte map is a vector prefix here, not LES, LDS, BOUND or POP. */
-static bool starts_vector(u8 opcode, u8 next, enum cpu_mode mode) {
-	if (opcode == 0x8f) return (next & 0x1f) >= MAP_XOP8;
-	return mode == MODE_64 || next >= 0xc0;
-}
-
-/* Goes on from an escape of the one-byte map to the opcode proper; its attribute. */
-static u16 take_opcode(struct cursor *c, enum cpu_mode mode, struct insn *insn, u16 attr) {
-	if (insn->opcode != 0x0f) {
-		bool vector = has(c, 1) && starts_vector(insn->opcode, c->bytes[c->at], mode);
-
-		return vector ? take_vector(c, mode, insn) : attr;
-	}
+/* Goes on from 0F to the opcode proper; its attribute. */
+static u16 take_opcode(struct cursor *c, struct insn *insn) {
 	insn->map = MAP_0F;
 	insn->opcode = take_byte(c);
 	if (insn->opcode == 0x78 && insn->prefixes & (PFX_OPSIZE | PFX_REPNE))
 		return A_MODRM | A_IMM16; /* EXTRQ, INSERTQ: two bytes, taken as one */
-	attr = decode_map_0f[insn->opcode];
+	u16 attr = decode_map_0f[insn->opcode];
 	if (likely(!(attr & A_ESCAPE))) return attr;
 	insn->map = insn->opcode == 0x38 ? MAP_0F38 : MAP_0F3A;
 	insn->opcode = take_byte(c);
@@ -193,7 +138,7 @@ static void take_modrm(struct cursor *c, enum cpu_mode mode, struct insn *insn, 
 	if (size) insn->disp = (s32)take(c, size);
 }
 
-/* Bytes of the first immediate; XOP's one is 4 bytes whatever the operand size. */
+/* Bytes of the first immediate. */
 static unsigned immediate_size(const struct insn *insn, u16 kind) {
 	switch (kind) {
 	case A_IMM8: return 1;
@@ -201,7 +146,7 @@ static unsigned immediate_size(const struct insn *insn, u16 kind) {
 	case A_IMM16_8: return 2;
 	case A_IMMV: return insn->op_size;
 	case A_MOFFS: return insn->addr_size;
-	default: return insn->op_size == 2 && insn->encoding == ENC_LEGACY ? 2 : 4;
+	default: return insn->op_size == 2 ? 2 : 4;
 	}
 }
 
@@ -240,7 +185,7 @@ int decode(const u8 *bytes, unsigned len, enum cpu_mode mode, struct insn *out) 
 
 	*out = (struct insn){.seg = REG_NONE, .base = REG_NONE, .index = REG_NONE};
 	u16 attr = take_prefixes(&c, mode, out);
-	if (unlikely(attr & A_ESCAPE)) attr = take_opcode(&c, mode, out, attr);
+	if (unlikely(attr & A_ESCAPE)) attr = take_opcode(&c, out);
 	if (unlikely(attr & A_UNDEF || (attr & A_NO64 && mode == MODE_64)) && !c.wanted)
 		return E_NOSUPP;
 	out->attr = attr & INSN_MODRM;

@@ -1,6 +1,7 @@
 /*
  * The x86 instruction decoder: the length and the parts of every instruction of the one-byte and 0F
- * maps, and of VEX, EVEX and XOP encodings. It has no state.
+ * maps. It has no state. VEX, EVEX and XOP encodings it takes for what they are outside of 64-bit
+ * mode (LES, LDS, BOUND, POP with a wrong ModRM), or for none: nothing here could execute them.
  *
  * Where the vendors differ it follows AMD: a near branch with an operand-size prefix in 64-bit mode
  * has a 16-bit displacement (APM 3, "Jcc").
@@ -14,20 +15,7 @@
 /* What the code segment says: 16-bit (real, virtual-8086 and 16-bit protected mode), 32, 64. */
 enum cpu_mode { MODE_16, MODE_32, MODE_64 };
 
-/* Opcode maps, by the numbers that VEX, EVEX and XOP give them. */
-enum opcode_map {
-	MAP_1BYTE = 0,
-	MAP_0F = 1,
-	MAP_0F38 = 2,
-	MAP_0F3A = 3,
-	MAP_EVEX5 = 5,
-	MAP_EVEX6 = 6,
-	MAP_XOP8 = 8,
-	MAP_XOP9 = 9,
-	MAP_XOPA = 10,
-};
-
-enum insn_encoding { ENC_LEGACY, ENC_VEX, ENC_EVEX, ENC_XOP };
+enum opcode_map { MAP_1BYTE, MAP_0F, MAP_0F38, MAP_0F3A };
 
 /* Bits of insn.prefixes. Of REP and REPNE at most one is set: the last that was there. */
 #define PFX_OPSIZE   0x01u /* 66 */
@@ -36,7 +24,7 @@ enum insn_encoding { ENC_LEGACY, ENC_VEX, ENC_EVEX, ENC_XOP };
 #define PFX_REPNE    0x08u /* F2 */
 #define PFX_REP	     0x10u /* F3 */
 
-/* Bits of insn.rex; VEX, EVEX and XOP prefixes fill them as a REX prefix would. */
+/* Bits of insn.rex. */
 #define REX_B	    0x01u
 #define REX_X	    0x02u
 #define REX_R	    0x04u
@@ -56,9 +44,8 @@ struct insn {
 	u16 imm2;  /* second immediate: selector of a far pointer, level of ENTER, SSE4a */
 	u16 attr;  /* INSN_MODRM */
 	u8 length; /* in bytes, 1 to 15 */
-	u8 encoding;  /* enum insn_encoding */
-	u8 map;	      /* enum opcode_map */
-	u8 opcode;    /* last opcode byte */
+	u8 map;	   /* enum opcode_map */
+	u8 opcode; /* last opcode byte */
 	u8 prefixes;  /* PFX_ */
 	u8 rex;	      /* REX_ */
 	u8 seg;	      /* segment override as enum seg, else REG_NONE */

@@ -35,8 +35,8 @@
 #define PF  A_PREFIX
 #define RX  A_REX /* outside of 64-bit mode INC and DEC */
 #define ES  A_ESCAPE
-#define ME  (A_MODRM | A_ESCAPE)	 /* BOUND or EVEX; LES, LDS or VEX */
-#define POP (A_MODRM | A_D64 | A_ESCAPE) /* POP or XOP */
+#define N6R (A_NO64 | A_MODRM) /* BOUND, LES, LDS; in 64-bit mode EVEX and VEX */
+#define POP (A_MODRM | A_D64)
 #define UD  A_UNDEF
 
 /* PUSH, CALL and JMP in FF default to 64 bits: decode() knows. */
@@ -47,13 +47,13 @@ const u16 decode_map_1byte[256] = {
 	Mb,  M,	  Mb,  M,   Ib,	 Iz,  PF,  AJ,	Mb,  M,	  Mb,  M,   Ib, Iz, PF, AJ,  /* 30 */
 	RX,  RX,  RX,  RX,  RX,	 RX,  RX,  RX,	RX,  RX,  RX,  RX,  RX, RX, RX, RX,  /* 40 */
 	D,   D,	  D,   D,   D,	 D,   D,   D,	D,   D,	  D,   D,   D,	D,  D,	D,   /* 50 */
-	N6,  N6,  ME,  M,   PF,	 PF,  PF,  PF,	Jz,  MIz, J8,  MI8, b,	0,  b,	0,   /* 60 */
+	N6,  N6,  N6R, M,   PF,	 PF,  PF,  PF,	Jz,  MIz, J8,  MI8, b,	0,  b,	0,   /* 60 */
 	J8,  J8,  J8,  J8,  J8,	 J8,  J8,  J8,	J8,  J8,  J8,  J8,  J8, J8, J8, J8,  /* 70 */
 	MIb, MIz, N6M, MI8, Mb,	 M,   Mb,  M,	Mb,  M,	  Mb,  M,   M,	M,  M,	POP, /* 80 */
 	0,   0,	  0,   0,   0,	 0,   0,   0,	0,   0,	  FAR, 0,   D,	D,  0,	0,   /* 90 */
 	Ob,  O,	  Ob,  O,   b,	 0,   b,   0,	Ib,  Iz,  b,   0,   b,	0,  b,	0,   /* A0 */
 	Ib,  Ib,  Ib,  Ib,  Ib,	 Ib,  Ib,  Ib,	Iv,  Iv,  Iv,  Iv,  Iv, Iv, Iv, Iv,  /* B0 */
-	MIb, MI8, RET, D,   ME,	 ME,  MIb, MIz, ENT, D,	  I16, 0,   0,	I8, N6, 0,   /* C0 */
+	MIb, MI8, RET, D,   N6R, N6R, MIb, MIz, ENT, D,	  I16, 0,   0,	I8, N6, 0,   /* C0 */
 	Mb,  M,	  Mb,  M,   N6I, N6I, N6,  b,	M,   M,	  M,   M,   M,	M,  M,	M,   /* D0 */
 	J8,  J8,  J8,  J8,  Ib,	 I8,  Ib,  I8,	Jz,  Jz,  FAR, J8,  b,	0,  b,	0,   /* E0 */
 	PF,  0,	  PF,  PF,  0,	 0,   G3b, G3,	0,   0,	  0,   0,   0,	0,  Mb, M,   /* F0 */

@@ -16,7 +16,7 @@
 #define A_D64	  0x0100u /* in 64-bit mode the operand size is 64 unless prefixed to 16 */
 #define A_NO64	  0x0200u /* undefined in 64-bit mode */
 #define A_PREFIX  0x0400u /* not an opcode but a legacy prefix */
-#define A_ESCAPE  0x0800u /* 0F, or may start a VEX, EVEX or XOP prefix */
+#define A_ESCAPE  0x0800u /* 0F, or 0F38 or 0F3A behind it */
 #define A_GROUP3  0x1000u /* has the immediate for ModRM.reg 0 and 1 only: TEST */
 #define A_UNDEF	  0x2000u /* no such opcode */
 #define A_REGS	  0x4000u /* MOV CR/DR: ModRM names registers whatever mod is; native size */

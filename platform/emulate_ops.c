@@ -318,8 +318,7 @@ static const emul_fn ops_0f[256] = {
 };
 
 emul_fn emul_find(const struct insn *insn) {
-	if (insn->encoding != ENC_LEGACY || (insn->attr & INSN_MODRM && insn->mod == 3))
-		return NULL;
+	if (insn->attr & INSN_MODRM && insn->mod == 3) return NULL;
 	if (likely(insn->map == MAP_1BYTE)) return ops_1byte[insn->opcode];
 	if (insn->map == MAP_0F) return ops_0f[insn->opcode];
 	if (insn->map == MAP_0F38 && (insn->opcode & 0xfe) == 0xf0) return movbe;

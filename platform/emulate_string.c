@@ -181,8 +181,7 @@ enum outcome emulate_string_io(struct vcpu *vcpu, u16 port, unsigned size, bool 
 
 	if (err) return emul_finish(&e, err);
 	/* Another vCPU may have changed the code since the processor looked at it. */
-	if (e.insn.map != MAP_1BYTE || e.insn.encoding != ENC_LEGACY ||
-	    (e.insn.opcode & 0xfe) != (in ? 0x6c : 0x6e))
+	if (e.insn.map != MAP_1BYTE || (e.insn.opcode & 0xfe) != (in ? 0x6c : 0x6e))
 		return emul_finish(&e, E_NOSUPP);
 	struct string_op s = string_op(&e, &forms[in ? 0 : 1]);
 	s.port = port;

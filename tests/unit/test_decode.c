@@ -93,15 +93,6 @@ __asm__(".section .data.rel.ro\n"
 	"%ecx\n"
 	"I pmulld (%eax), %xmm1\n I palignr $3, (%eax), %xmm1\n I pblendw $3, %xmm1, %xmm2\n"
 	"I roundsd $3, (%eax), %xmm1\n I aesenc (%eax), %xmm1\n I pclmulqdq $3, (%eax), %xmm1\n"
-	"I vaddps (%eax), %ymm1, %ymm2\n I vzeroupper\n I vpshufb (%eax), %xmm1, %xmm2\n"
-	"I vpshufd $3, (%eax), %ymm1\n I vperm2f128 $3, (%eax), %ymm1, %ymm2\n I vmovdqu %ymm1, "
-	"0x99(%eax)\n"
-	"I andnl (%eax), %ecx, %edx\n I rorxl $3, (%eax), %ecx\n I vcmpps $3, (%eax), %ymm1, "
-	"%ymm2\n"
-	"I vaddps (%eax), %zmm1, %zmm2\n I vpternlogd $3, 0x40(%eax), %zmm1, %zmm2{%k1}\n"
-	"I vpermb %zmm1, %zmm2, %zmm3\n I kmovw %k1, %k2\n I kortestw %k1, %k2\n"
-	"I vfrczps (%eax), %xmm1\n I vprotb $3, (%eax), %xmm1\n I bextr $0x12345, (%eax), %ecx\n"
-	"I vphaddbw %xmm1, %xmm2\n"
 	"I fs movl (%eax), %ecx\n I lock addl $1, %gs:(%eax)\n"
 	".endm\n"
 
@@ -145,10 +136,7 @@ __asm__(".section .data.rel.ro\n"
 	"I wrgsbase %r9\n"
 	"I lock cmpxchgq %r8, %gs:(%r9)\n I addl $1, %fs:0\n I crc32q (%rax), %rcx\n I popcntq "
 	"(%rax), %r9\n"
-	"I bswapq %r9\n I vaddps (%r8,%r9,4), %ymm10, %ymm12\n I vpextrq $1, %xmm1, (%r10)\n"
-	"I vmovdqu64 %zmm30, 0x1000(%r8)\n"
-	"I vpgatherdd %xmm1, (%rax,%xmm2,4), %xmm3\n I bextr $0x12345, (%rax), %r9\n I llwpcb "
-	"%rax\n"
+	"I bswapq %r9\n I pextrq $1, %xmm1, (%r10)\n"
 	"I xbegin . + 100\n I xabort $3\n I invpcid (%rax), %rcx\n I invept (%rax), %rcx\n"
 	"I xsave64 (%rax)\n I fxrstor64 (%rax)\n I shlq $3, (%rax)\n I vmread %rax, (%rcx)\n"
 	".section .data.rel.ro\n samples_end:\n"
@@ -549,25 +537,6 @@ static const struct expect expected[] = {
 	 0xffffffffffff8000,
 	 N,
 	 PFX_OPSIZE},
-	/* VEX two and three bytes: vaddps (%r8), %ymm1, %ymm2 */
-	{MODE_64, {0xc4, 0xc1, 0x74, 0x58, 0x10}, 5, 1, 0x58, 4, 8, 0, 2, R8, R8, N, 0, 0, 0, N, 0},
-	{MODE_64,
-	 {0xc5, 0x7d, 0x6f, 0x00},
-	 4,
-	 1,
-	 0x6f,
-	 2,
-	 8,
-	 0,
-	 8,
-	 RAX,
-	 RAX,
-	 N,
-	 0,
-	 0,
-	 0,
-	 N,
-	 PFX_OPSIZE},
 };
 #undef N
 
@@ -625,13 +594,9 @@ static void no_such_opcode(void **state) {
 		{MODE_16, {0x0f, 0x25, 0}},
 		{MODE_64, {0x0f, 0x39}},
 		{MODE_64, {0x0f, 0xa7, 0xc0}},
-		{MODE_64, {0x48, 0xc5, 0xf8, 0x77}},	/* REX before VEX */
-		{MODE_64, {0x66, 0xc5, 0xf8, 0x77}},	/* 66 before VEX */
-		{MODE_64, {0xf0, 0xc5, 0xf8, 0x77}},	/* LOCK before VEX */
-		{MODE_64, {0xc4, 0xe0, 0x78, 0x58, 0}}, /* map 0 */
-		{MODE_64, {0xc4, 0xe4, 0x78, 0x58, 0}}, /* map 4 */
-		{MODE_64, {0xc5, 0xf8, 0x80, 0}},	/* Jcc behind VEX */
-		{MODE_64, {0x8f, 0xeb, 0x78, 0x10, 0}}, /* XOP map 11 */
+		{MODE_64, {0xc5, 0xf8, 0x77}},			 /* VZEROUPPER */
+		{MODE_64, {0xc4, 0xc1, 0x74, 0x58, 0x10}},	 /* VADDPS */
+		{MODE_64, {0x62, 0xf1, 0x74, 0x48, 0x58, 0x10}}, /* with EVEX */
 	};
 
 	(void)state;
