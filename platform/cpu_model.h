@@ -106,21 +106,16 @@ struct cpu_model_host {
 
 struct cpu_model_config {
 	u32 nr_vcpus;	/* 1 to VM_MAX_VCPUS */
-	u64 tsc_khz;	/* the guest's TSC */
+	u64 tsc_khz;	/* the guest's TSC: not 0, 32 bits */
 	bool dedicated; /* no vCPU shares its CPU: the guest need not yield while it spins */
 	bool nested;	/* the guest may use the host's kind of virtualization itself */
 };
 
-/*
- * Fills the record. 0; E_INVAL when the configuration is out of range; E_NOSUPP when the host lacks
- * what every guest is promised (long mode, PAE, FXSAVE); E_NOMEM when the leaves do not fit, or
- * E_FORMAT when the result contradicts itself (both mean a host no CPU of today looks like).
+/* Fills the record. 0; E_NOSUPP when the host lacks what every guest is promised (long mode,
+ * PAE...).
  */
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *host,
 		    const struct cpu_model_config *config) __must_check;
-
-/* Checks order, indices and bounds of the leaves. 0 or E_FORMAT. */
-int cpu_model_check(const struct cpu_model *model) __must_check;
 
 /* Among the entries of one leaf, from its first: the one for a sub-leaf. */
 const struct cpuid_leaf *cpu_model_subleaf(const struct cpu_model *model,

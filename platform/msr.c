@@ -88,13 +88,3 @@ enum outcome msr_write_exit(struct vcpu *vcpu) {
 	if (unlikely(msr_write(vcpu, (u32)vcpu->gpr[RCX], value))) return inject_gp(vcpu, 0);
 	return ADVANCE;
 }
-
-u32 msr_table_check(const struct msr_range *table, u32 len) {
-	for (u32 i = 0; i < len; i++) {
-		if (table[i].first > table[i].last || !table[i].read ||
-		    table[i].vendor > MSR_XSAVES)
-			return i + 1;
-		if (i && table[i - 1].last >= table[i].first) return i + 1;
-	}
-	return 0;
-}

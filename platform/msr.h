@@ -67,8 +67,5 @@ struct msr_range {
 extern const struct msr_range msr_table[];
 extern const u32 msr_table_len;
 
-/* Ranges must ascend, be apart and be readable. 0, or the 1-based index of the first wrong one. */
-u32 msr_table_check(const struct msr_range *table, u32 len);
-
 /* Moves the guest's TSC by delta (modulo 2^64), and TSC_ADJUST and the deadline timer with it. */
 void msr_move_tsc(struct vcpu *vcpu, u64 delta);

@@ -45,8 +45,6 @@ u32 nr_cpus = 2;
 struct cpu_features cpu_features = {.amd = true, .phys_bits = 40};
 void (*sched_vm_ended)(struct vm *vm);
 const u8 demo_image[1], demo_image_end[1];
-const struct msr_range msr_table[1];
-const u32 msr_table_len = 1;
 
 static bool refused(void) { return fail_at && !--fail_at; }
 
@@ -175,12 +173,6 @@ void msr_reset(struct vcpu *vcpu) { (void)vcpu; }
 void msr_firmware_mtrrs(struct vcpu *vcpu, u64 ram_end) {
 	(void)vcpu;
 	(void)ram_end;
-}
-
-u32 msr_table_check(const struct msr_range *table, u32 count) {
-	(void)table;
-	(void)count;
-	return 0;
 }
 
 void vcpu_reset(struct vcpu *vcpu, bool init) {

@@ -177,27 +177,38 @@ static void absent(u32 msr) {
 
 /* ---- the table ---- */
 
+/* Ranges must ascend, be apart and be readable. 0, or the 1-based index of the first wrong one. */
+static u32 check_table(const struct msr_range *table, u32 len) {
+	for (u32 i = 0; i < len; i++) {
+		if (table[i].first > table[i].last || !table[i].read ||
+		    table[i].vendor > MSR_XSAVES)
+			return i + 1;
+		if (i && table[i - 1].last >= table[i].first) return i + 1;
+	}
+	return 0;
+}
+
 static void test_T_G1_table_is_sorted(void **state) {
 	static struct msr_range copy[128];
 	u32 len = msr_table_len;
 
 	(void)state;
-	assert_int_equal(msr_table_check(msr_table, len), 0);
+	assert_int_equal(check_table(msr_table, len), 0);
 	assert_true(len > 3 && len < ARRAY_SIZE(copy));
 	for (u32 i = 0; i + 1 < len; i++) { /* any two neighbours exchanged are noticed */
 		memcpy(copy, msr_table, len * sizeof(copy[0]));
 		copy[i] = msr_table[i + 1];
 		copy[i + 1] = msr_table[i];
-		assert_int_equal(msr_table_check(copy, len), i + 2);
+		assert_int_equal(check_table(copy, len), i + 2);
 		copy[i] = copy[i + 1] = msr_table[i];
-		assert_int_equal(msr_table_check(copy, len), i + 2); /* a duplicate */
+		assert_int_equal(check_table(copy, len), i + 2); /* a duplicate */
 	}
 	memcpy(copy, msr_table, len * sizeof(copy[0]));
 	copy[2].read = NULL;
-	assert_int_equal(msr_table_check(copy, len), 3);
+	assert_int_equal(check_table(copy, len), 3);
 	copy[2] = msr_table[2];
 	copy[2].last = copy[2].first - 1;
-	assert_int_equal(msr_table_check(copy, len), 3);
+	assert_int_equal(check_table(copy, len), 3);
 }
 
 static bool in_table(u32 msr) {
