@@ -93,32 +93,25 @@ static const struct acpi_header *map_table(hpa_t address, const char *name, size
 /* ---- MADT ---- */
 
 static void add_cpu(struct acpi_info *out, u32 apic_id, u32 flags) {
-	if (!(flags & (MADT_CPU_ENABLED | MADT_CPU_CAPABLE))) return; /* an empty socket */
+	if (!(flags & MADT_CPU_ENABLED)) return; /* an empty socket, perhaps one to be filled */
 	for (u32 i = 0; i < out->nr_cpus; i++) {
-		if (out->cpus[i].apic_id == apic_id) {
+		if (out->apic_ids[i] == apic_id) {
 			log_warn("ACPI: APIC id %u is listed twice", apic_id);
 			return;
 		}
 	}
 	if (out->nr_cpus < ACPI_MAX_CPUS)
-		out->cpus[out->nr_cpus++] = (struct acpi_cpu){apic_id, flags & MADT_CPU_ENABLED};
+		out->apic_ids[out->nr_cpus++] = apic_id;
 	else
 		log_warn("ACPI: more than %u CPUs, APIC id %u is left out", ACPI_MAX_CPUS, apic_id);
 }
 
 static void add_ioapic(struct acpi_info *out, const struct madt_ioapic *in) {
-	for (u32 i = 0; i < out->nr_ioapics; i++) {
-		if (out->ioapics[i].gsi_base == in->gsi_base ||
-		    out->ioapics[i].address == in->address) {
-			log_warn("ACPI: IOAPIC %u is listed twice", in->id);
-			return;
-		}
-	}
 	if (!in->address || out->nr_ioapics == ACPI_MAX_IOAPICS) {
 		log_warn("ACPI: IOAPIC %u at 0x%x is left out", in->id, in->address);
 		return;
 	}
-	out->ioapics[out->nr_ioapics++] = (struct acpi_ioapic){in->id, in->gsi_base, in->address};
+	out->ioapics[out->nr_ioapics++] = (struct acpi_ioapic){in->gsi_base, in->address};
 }
 
 static void set_irq(struct acpi_info *out, const struct madt_override *in) {
@@ -198,23 +191,20 @@ static void read_madt(struct acpi_info *out, const struct acpi_header *header) {
 
 /* ---- FADT and power-off ---- */
 
-/* A register from its generic address; address 0 when it is none that Roost can use. */
-static struct acpi_reg reg_of(const struct acpi_gas *gas) {
-	if ((gas->space == ACPI_SPACE_IO && gas->address <= 0xffff) ||
-	    (gas->space == ACPI_SPACE_MEMORY && gas->address < MEMMAP_LIMIT))
-		return (struct acpi_reg){gas->address, (enum acpi_space)gas->space};
+/* The I/O port of a register; 0, with a warning, when it is something else. */
+static u16 port_of(const struct acpi_gas *gas) {
+	if (gas->space == ACPI_SPACE_IO && gas->address <= 0xffff) return (u16)gas->address;
 	if (gas->address)
 		log_warn("ACPI: register 0x%lx in address space %u cannot be used", gas->address,
 			 gas->space);
-	return (struct acpi_reg){0, ACPI_SPACE_MEMORY};
+	return 0;
 }
 
 /* The 64-bit field where it says something, else the old port number. */
-static struct acpi_reg fadt_reg(const struct acpi_gas *gas, u32 port) {
-	struct acpi_gas old = {.space = ACPI_SPACE_IO, .address = port};
-	struct acpi_reg reg = reg_of(gas);
+static u16 fadt_port(const struct acpi_gas *gas, u32 old) {
+	u16 port = port_of(gas);
 
-	return reg.address ? reg : reg_of(&old);
+	return port || old > 0xffff ? port : (u16)old;
 }
 
 /* One integer of an AML package (ACPI 6.5 20.2.3); false when it is something else. */
@@ -268,7 +258,7 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header) {
 	const struct acpi_header *dsdt;
 	struct acpi_fadt fadt;
 
-	if (out->pm1a_control.address) {
+	if (out->pm1a_control) {
 		log_warn("ACPI: a second FADT is left out");
 		return;
 	}
@@ -276,16 +266,16 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header) {
 	memset(&fadt, 0, sizeof(fadt));
 	memcpy(&fadt, header, min_u64(header->length, sizeof(fadt)));
 
-	out->pm_timer = fadt_reg(&fadt.x_pm_timer, fadt.pm_timer);
-	out->pm1a_control = fadt_reg(&fadt.x_pm1a_control, fadt.pm1a_control);
-	out->pm1b_control = fadt_reg(&fadt.x_pm1b_control, fadt.pm1b_control);
-	out->smi_command = fadt.smi_command <= 0xffff ? fadt.smi_command : 0;
+	out->pm_timer = fadt_port(&fadt.x_pm_timer, fadt.pm_timer);
+	out->pm1a_control = fadt_port(&fadt.x_pm1a_control, fadt.pm1a_control);
+	out->pm1b_control = fadt_port(&fadt.x_pm1b_control, fadt.pm1b_control);
+	out->smi_command = fadt.smi_command <= 0xffff ? (u16)fadt.smi_command : 0;
 	out->acpi_enable = fadt.acpi_enable;
 	/* Machines of the first revision's age always have an 8042. */
 	out->has_8042 = header->revision < 2 || fadt.boot_arch & FADT_ARCH_8042;
 	out->no_vga = header->revision >= 2 && fadt.boot_arch & FADT_ARCH_NO_VGA;
 	if (fadt.flags & FADT_HAS_RESET) {
-		out->reset = reg_of(&fadt.reset);
+		out->reset = port_of(&fadt.reset);
 		out->reset_value = fadt.reset_value;
 	}
 	dsdt = map_table(fadt.x_dsdt ? fadt.x_dsdt : fadt.dsdt, "DSDT", sizeof(*dsdt));
@@ -295,18 +285,16 @@ static void read_fadt(struct acpi_info *out, const struct acpi_header *header) {
 /* ---- small tables ---- */
 
 static void read_hpet(struct acpi_info *out, const struct acpi_header *header) {
-	const struct acpi_hpet *hpet = (const struct acpi_hpet *)header;
-	struct acpi_reg reg = reg_of(&hpet->base);
+	const struct acpi_gas *base = &((const struct acpi_hpet *)header)->base;
 
 	/* The first one is the one that has legacy replacement; more may follow. */
-	if (!out->hpet && reg.space == ACPI_SPACE_MEMORY) out->hpet = reg.address;
+	if (!out->hpet && base->space == ACPI_SPACE_MEMORY && base->address < MEMMAP_LIMIT)
+		out->hpet = base->address;
 }
 
 static void read_spcr(struct acpi_info *out, const struct acpi_header *header) {
 	static const u32 bauds[] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
 	const struct acpi_spcr_table *in = (const struct acpi_spcr_table *)header;
-	struct acpi_reg reg = reg_of(&in->base);
-	u32 baud = in->baud < ARRAY_SIZE(bauds) ? bauds[in->baud] : 0;
 
 	if (in->interface != SPCR_16550 && in->interface != SPCR_16450 &&
 	    in->interface != SPCR_16550_GAS) {
@@ -314,8 +302,8 @@ static void read_spcr(struct acpi_info *out, const struct acpi_header *header) {
 			 in->interface);
 		return;
 	}
-	if (reg.address) /* else the firmware says that redirection is off */
-		out->spcr = (struct acpi_spcr){true, reg, baud};
+	out->spcr_port = port_of(&in->base); /* 0 also says that redirection is off */
+	out->spcr_baud = in->baud < ARRAY_SIZE(bauds) ? bauds[in->baud] : 0;
 }
 
 static void read_table(struct acpi_info *out, hpa_t address) {

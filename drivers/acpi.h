@@ -12,22 +12,8 @@ struct boot_info;
 #define ACPI_MAX_IOAPICS  16
 #define ACPI_MAX_ISA_IRQS 16
 
-/* Address spaces of a generic address structure (ACPI 6.5 5.2.3.2) that Roost can use. */
-enum acpi_space { ACPI_SPACE_MEMORY = 0, ACPI_SPACE_IO = 1 };
-
-/* A register. address 0: not there. In ACPI_SPACE_IO the address is at most 0xffff. */
-struct acpi_reg {
-	u64 address;
-	enum acpi_space space;
-};
-
-struct acpi_cpu {
-	u32 apic_id;
-	bool enabled; /* may be started; else it could be added while running */
-};
-
 struct acpi_ioapic {
-	u32 id, gsi_base;
+	u32 gsi_base;
 	hpa_t address;
 };
 
@@ -37,15 +23,9 @@ struct acpi_irq {
 	bool active_low, level;
 };
 
-struct acpi_spcr {
-	bool present; /* a 16550 or 16450 compatible port */
-	struct acpi_reg reg;
-	u32 baud; /* 0: as the firmware has set it */
-};
-
 struct acpi_info {
 	u32 nr_cpus;
-	struct acpi_cpu cpus[ACPI_MAX_CPUS]; /* each APIC id once, in the firmware's order */
+	u32 apic_ids[ACPI_MAX_CPUS]; /* each once, in the firmware's order */
 	u32 nr_ioapics;
 	struct acpi_ioapic ioapics[ACPI_MAX_IOAPICS];
 	struct acpi_irq irq[ACPI_MAX_ISA_IRQS];
@@ -53,17 +33,17 @@ struct acpi_info {
 	bool has_8042; /* the keyboard controller, which can reset the machine as well */
 	bool no_vga;   /* IAPC_BOOT_ARCH: VGA must not be touched */
 
-	struct acpi_reg pm_timer;
-	struct acpi_reg pm1a_control, pm1b_control;
-	u32 smi_command; /* port; 0: the machine is in ACPI mode always */
-	u8 acpi_enable;	 /* to be written there to get into ACPI mode */
-	struct acpi_reg reset;
+	/* I/O ports; 0: there is no such register. */
+	u16 pm_timer, pm1a_control, pm1b_control, reset;
 	u8 reset_value;
+	u16 smi_command; /* 0: the machine is in ACPI mode always */
+	u8 acpi_enable;	 /* to be written there to get into ACPI mode */
 	bool has_s5;
 	u8 s5_type_a, s5_type_b; /* SLP_TYP of power-off for PM1a and PM1b control, 0 to 7 */
 
-	hpa_t hpet; /* registers; 0: none */
-	struct acpi_spcr spcr;
+	hpa_t hpet;    /* registers; 0: none */
+	u16 spcr_port; /* of a serial console; 0: none */
+	u32 spcr_baud; /* 0: as the firmware has set it */
 };
 
 /*

@@ -25,7 +25,9 @@ struct acpi_header {
 	u32 oem_revision, creator, creator_revision;
 } __packed;
 
-/* Generic address structure, 5.2.3.2. */
+/* Generic address structure, 5.2.3.2, and of its address spaces those that Roost can use. */
+enum acpi_space { ACPI_SPACE_MEMORY = 0, ACPI_SPACE_IO = 1 };
+
 struct acpi_gas {
 	u8 space, width, offset, access;
 	u64 address;
@@ -45,7 +47,6 @@ struct acpi_madt {
 
 #define MADT_HAS_8259	 0x1u
 #define MADT_CPU_ENABLED 0x1u
-#define MADT_CPU_CAPABLE 0x2u
 #define MADT_POLARITY	 0x3u
 #define MADT_ACTIVE_LOW	 0x3u
 #define MADT_TRIGGER	 0xcu

@@ -56,8 +56,8 @@ static bool find_hpet(const struct acpi_info *acpi, struct reference *ref) {
 }
 
 static bool find_pm(const struct acpi_info *acpi, struct reference *ref) {
-	if (!acpi->pm_timer.address || acpi->pm_timer.space != ACPI_SPACE_IO) return false;
-	pm_port = (u16)acpi->pm_timer.address;
+	if (!acpi->pm_timer) return false;
+	pm_port = acpi->pm_timer;
 	*ref = (struct reference){"ACPI PM timer", PM_TIMER_HZ, 0xffffff, read_pm, false};
 	return true;
 }

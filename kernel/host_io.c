@@ -54,14 +54,13 @@ static void add_console(const struct console *console) {
 }
 
 void host_consoles_early(const struct acpi_info *acpi, const struct options *options) {
-	const struct acpi_spcr *spcr = &acpi->spcr;
 	u32 baud = options->console_baud;
 
 	port = options->console_port;
 	if (!options->console_serial) return;
-	if (!port && spcr->present && spcr->reg.space == ACPI_SPACE_IO) {
-		port = (u16)spcr->reg.address;
-		baud = spcr->baud;
+	if (!port && acpi->spcr_port) {
+		port = acpi->spcr_port;
+		baud = acpi->spcr_baud;
 	}
 	if (!port) port = COM1;
 	if (serial_init(port, baud) == 0)

@@ -27,26 +27,18 @@ void power_debug_exit(u32 value) {
 	if (exit_port) outl(exit_port, value);
 }
 
-static bool io_reg(const struct acpi_reg *reg) {
-	return reg->address && reg->space == ACPI_SPACE_IO;
-}
-
 /* The sleep registers only work in ACPI mode. */
 static void enter_acpi_mode(void) {
 	u64 limit = rdtsc() + ACPI_ENABLE_MS * tsc_khz;
 
-	if (!acpi->smi_command || !acpi->acpi_enable ||
-	    (inw((u16)acpi->pm1a_control.address) & PM1_SCI_EN))
+	if (!acpi->smi_command || !acpi->acpi_enable || (inw(acpi->pm1a_control) & PM1_SCI_EN))
 		return;
-	outb((u16)acpi->smi_command, acpi->acpi_enable);
-	while (!(inw((u16)acpi->pm1a_control.address) & PM1_SCI_EN) && rdtsc() < limit) cpu_pause();
+	outb(acpi->smi_command, acpi->acpi_enable);
+	while (!(inw(acpi->pm1a_control) & PM1_SCI_EN) && rdtsc() < limit) cpu_pause();
 }
 
-static void sleep(const struct acpi_reg *reg, u8 type) {
-	u16 port = (u16)reg->address;
-
-	if (io_reg(reg))
-		outw(port, (u16)((inw(port) & ~PM1_SLP_TYP(7)) | PM1_SLP_TYP(type) | PM1_SLP_EN));
+static void sleep(u16 port, u8 type) {
+	if (port) outw(port, (u16)((inw(port) & ~PM1_SLP_TYP(7)) | PM1_SLP_TYP(type) | PM1_SLP_EN));
 }
 
 static void __noreturn halt(void) {
@@ -56,10 +48,10 @@ static void __noreturn halt(void) {
 
 void power_off(void) {
 	serial_drain();
-	if (acpi->has_s5 && io_reg(&acpi->pm1a_control)) {
+	if (acpi->has_s5 && acpi->pm1a_control) {
 		enter_acpi_mode();
-		sleep(&acpi->pm1a_control, acpi->s5_type_a);
-		sleep(&acpi->pm1b_control, acpi->s5_type_b);
+		sleep(acpi->pm1a_control, acpi->s5_type_a);
+		sleep(acpi->pm1b_control, acpi->s5_type_b);
 		time_delay_us(SETTLE_US);
 	}
 	log_error("this machine does not power off by ACPI: switch it off by hand");
@@ -73,8 +65,8 @@ void power_reboot(void) {
 	} __packed no_idt = {0, 0};
 
 	serial_drain();
-	if (io_reg(&acpi->reset)) {
-		outb((u16)acpi->reset.address, acpi->reset_value);
+	if (acpi->reset) {
+		outb(acpi->reset, acpi->reset_value);
 		time_delay_us(SETTLE_US);
 	}
 	outb(RESET_CF9, 0x02);

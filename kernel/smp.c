@@ -77,10 +77,9 @@ static bool start_one(struct cpu *cpu, hpa_t page) {
 	return false;
 }
 
-/* Enabled, not this one, and an id that IPIs can name. */
-static bool can_start(const struct acpi_cpu *cpu) {
-	return cpu->enabled && cpu->apic_id != cpus[0]->apic_id &&
-	       (lapic_is_x2apic() || cpu->apic_id <= XAPIC_ID_MAX);
+/* Not this one, and an id that IPIs can name. */
+static bool can_start(u32 apic_id) {
+	return apic_id != cpus[0]->apic_id && (lapic_is_x2apic() || apic_id <= XAPIC_ID_MAX);
 }
 
 static void add_boot_cpu(void) {
@@ -107,8 +106,8 @@ void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus) {
 	for (u32 i = 0; i < acpi->nr_cpus && nr_cpus < max_cpus && nr_cpus < MAX_CPUS; i++) {
 		struct cpu *cpu;
 
-		if (!can_start(&acpi->cpus[i])) continue;
-		cpu = cpu_area_create(slot++, nr_cpus, acpi->cpus[i].apic_id);
+		if (!can_start(acpi->apic_ids[i])) continue;
+		cpu = cpu_area_create(slot++, nr_cpus, acpi->apic_ids[i]);
 		if (!cpu) {
 			log_warn("no memory for more than %u CPUs", nr_cpus);
 			break;
