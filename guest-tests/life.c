@@ -3,7 +3,8 @@
  * line: resets=N resets N times, each time in another way that a PC has, and counts in CMOS RAM,
  * which outlives them. spin=MS counts on all CPUs for so long. flood=timer, flood=ipi, flood=uart
  * and flood=pause keep Roost busy for ever. answer=N sleeps N times for 5 ms and says how late it
- * woke. Without any, each is tried for a moment.
+ * woke. gaps says at each line that it gets for how long it had no CPU since the last one, at most.
+ * Without any, each is tried for a moment.
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/smp.h"
@@ -169,13 +170,26 @@ static void flood_pause(void) {
 	for (;;) cpu_pause();
 }
 
+/* Nor does this. */
+static void tell_gaps(void) {
+	for (u64 worst = 0, last = rdtsc(), now;; last = now) {
+		now = rdtsc();
+		if (now - last > worst) worst = now - last;
+		if (!(inb(COM1 + 5) & 1) || inb(COM1) != '\r') continue;
+		print("# gap %lu us\n", worst / us_to_tsc(1));
+		worst = 0;
+		now = rdtsc();
+	}
+}
+
 static const struct {
 	const char *word;
 	void (*run)(void);
 } floods[] = {{"flood=timer", flood_timer},
 	      {"flood=ipi", flood_ipi},
 	      {"flood=uart", flood_uart},
-	      {"flood=pause", flood_pause}};
+	      {"flood=pause", flood_pause},
+	      {"gaps", tell_gaps}};
 
 void test_main(void) {
 	u64 resets = cmdline_number("resets", 0), ms = cmdline_number("spin", 0);

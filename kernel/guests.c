@@ -45,6 +45,8 @@
 #define MAX_GUESTS    CONFIG_MAX_VMS
 #define QUIET_POLL_NS 1000000ul
 #define RESET_MAX_NS  1000000000ul /* the longest wait of a guest that resets itself */
+#define CLEAR_NS      500000ul	   /* of clearing memory at a stretch */
+#define CLEAR_STEP    MiB(1)
 
 /* What is to follow the end: what the end itself says, or what was asked for since. */
 enum next { NEXT_AUTO, NEXT_START, NEXT_OFF };
@@ -57,9 +59,8 @@ struct guest {
 	struct timer work; /* on CPU 0: the next step after vCPUs have left */
 	struct quiet quiet;
 	enum next next;
-	bool demo;	/* the image inside Roost instead of a module */
-	bool restarted; /* memory must be cleared before it is loaded again */
-	bool live;	/* from its start until ended() has switched it off */
+	bool demo; /* the image inside Roost instead of a module */
+	bool live; /* from its start until ended() has switched it off */
 	bool dying;
 	u64 started, start_ticks; /* when its start was done, how long it took */
 	struct config *own;	  /* with the text, of one that was made at the console */
@@ -72,6 +73,7 @@ static const struct boot_info *boot;
 static enum on_idle on_idle;
 static bool any_crash;
 static void ended(struct timer *work);
+static void restart(struct timer *work);
 static struct config config;
 
 struct vm *guests_get(u32 index) {
@@ -94,6 +96,7 @@ enum guest_state guests_state(struct vm *vm) {
 
 	if (g->dying) return GUEST_DYING;
 	if (!g->live && vm->end == VM_END_CRASH) return GUEST_CRASHED;
+	if (g->live && g->work.fn == restart) return GUEST_STARTING;
 	if (g->live && vm->end != VM_END_NONE) return GUEST_STOPPING;
 	return (enum guest_state)state;
 }
@@ -302,13 +305,21 @@ static void fill_spec(const struct guest *g, struct load_spec *spec, struct load
 	}
 }
 
-static int clear_memory(struct guest *g) {
-	struct guest_range ram[LAYOUT_MAX_RAM];
-	u32 n = layout_ram(g->config.memory, ram);
+/*
+ * Clears some of its memory. False: there is more, and g->work will come when the others on this
+ * CPU have had as much time.
+ */
+static bool clear(struct guest *g) {
+	u64 begin = time_tsc(), now;
+	bool done;
 
-	for (u32 i = 0; i < n; i++)
-		if (gmem_fill(&g->gmem, ram[i].base, 0, ram[i].size)) return E_FAULT;
-	return 0;
+	do {
+		done = gmem_clear(&g->gmem, CLEAR_STEP);
+		now = time_tsc();
+	} while (!done && now - begin < ns_to_tsc(CLEAR_NS));
+	g->start_ticks += now - begin;
+	if (!done) timer_arm(&g->work, 2 * now - begin);
+	return done;
 }
 
 static void reset_vcpus(struct vm *vm) {
@@ -337,9 +348,8 @@ static int start(struct guest *g, struct guest_error *error) {
 	u64 begin = time_tsc();
 
 	fill_spec(g, &spec, modules);
-	if (g->restarted && clear_memory(g))
-		return fail(error, E_FAULT, "vm %s: its memory cannot be cleared", vm->name);
-	g->restarted = true;
+	while (!gmem_clear(&g->gmem, ~0ul)) continue;
+	g->gmem.clean = false;
 	platform_reset(vm);
 	reset_vcpus(vm);
 	int err = load_guest(vm, g->config.memory, &spec, &state, &why);
@@ -347,9 +357,10 @@ static int start(struct guest *g, struct guest_error *error) {
 	boot_state_apply(vm->vcpus[0], &state);
 	vm->end = VM_END_NONE;
 	vm->stop_reason[0] = 0;
+	g->work.fn = ended;
 	g->next = NEXT_AUTO;
 	g->started = time_tsc();
-	g->start_ticks = g->started - begin;
+	g->start_ticks += g->started - begin;
 	if (!g->live) nr_live++;
 	g->live = true;
 	atomic_store(&vm->active, vm->nr_vcpus);
@@ -443,6 +454,7 @@ static void reap(struct timer *work) {
 		timer_arm(work, time_tsc() + ns_to_tsc(QUIET_POLL_NS));
 		return;
 	}
+	if (!clear(g)) return;
 	while (guests[at] != g) at++;
 	nr_guests--;
 	for (; at < nr_guests; at++) guests[at] = guests[at + 1];
@@ -477,9 +489,10 @@ static void restart(struct timer *work) {
 	struct guest *g = container_of(work, struct guest, work);
 	struct guest_error error;
 
-	work->fn = ended;
 	if (g->dying || g->next == NEXT_OFF) {
 		off(g);
+	} else if (!clear(g)) {
+		return;
 	} else if (start(g, &error)) {
 		log_error("%s", error.text);
 		any_crash = true;
@@ -507,12 +520,26 @@ static void ended(struct timer *work) {
 	timer_arm(work, g->next == NEXT_START ? 0
 					      : g->started + min_u64(4 * g->start_ticks,
 								     ns_to_tsc(RESET_MAX_NS)));
+	g->start_ticks = 0;
+}
+
+/* From the console: at once, if there is little to clear. */
+static int begin(struct guest *g, struct guest_error *error) {
+	g->start_ticks = 0;
+	g->work.fn = restart;
+	if (clear(g)) return start(g, error);
+	g->vm.end = VM_END_RESET;
+	atomic_store(&g->vm.state, VM_STOPPED);
+	g->next = NEXT_AUTO;
+	g->live = true;
+	nr_live++;
+	return 0;
 }
 
 /* ---- what can be asked for ---- */
 
-const char *const guest_states[] = {"created",	"running", "paused", "stopped",
-				    "stopping", "crashed", "dying"};
+const char *const guest_states[] = {"created",	"running",  "paused",  "stopped",
+				    "stopping", "starting", "crashed", "dying"};
 
 static const struct {
 	const char *done;
@@ -523,10 +550,10 @@ static const struct {
 	[GUEST_PAUSE] = {"paused", BIT(VM_RUNNING)},
 	[GUEST_RESUME] = {"resumed", BIT(VM_PAUSED)},
 	[GUEST_RESET] = {"reset", BIT(VM_RUNNING) | BIT(VM_PAUSED) | BIT(GUEST_STOPPING) |
-					  BIT(GUEST_CRASHED)},
+					  BIT(GUEST_STARTING) | BIT(GUEST_CRASHED)},
 	[GUEST_SHUTDOWN] = {"shut down", BIT(VM_RUNNING) | BIT(VM_PAUSED)},
 	[GUEST_STOP] = {"stopped", BIT(VM_RUNNING) | BIT(VM_PAUSED) | BIT(GUEST_STOPPING) |
-					   BIT(GUEST_CRASHED)},
+					   BIT(GUEST_STARTING) | BIT(GUEST_CRASHED)},
 	[GUEST_DESTROY] = {"destroyed", BIT(GUEST_DYING) - 1},
 };
 
@@ -568,7 +595,7 @@ int guests_do(struct vm *vm, enum guest_op op, struct guest_error *error) {
 	struct guest *g = guest_of(vm);
 	bool can = ops[op].states >> guests_state(vm) & 1;
 
-	if (can && !g->live && (op == GUEST_START || op == GUEST_RESET)) return start(g, error);
+	if (can && !g->live && (op == GUEST_START || op == GUEST_RESET)) return begin(g, error);
 	if (can && carry_out(g, op)) return 0;
 	return fail(error, E_BUSY, "vm %s is %s and cannot be %s", vm->name,
 		    guest_states[guests_state(vm)], ops[op].done);

@@ -39,7 +39,7 @@ bool guests_any(void);
 struct vm *guests_find(struct text name);
 
 /* The first four are enum vm_state; guest_states[] names all. */
-enum guest_state { GUEST_STOPPING = VM_STOPPED + 1, GUEST_CRASHED, GUEST_DYING };
+enum guest_state { GUEST_STOPPING = VM_STOPPED + 1, GUEST_STARTING, GUEST_CRASHED, GUEST_DYING };
 
 enum guest_state guests_state(struct vm *vm);
 extern const char *const guest_states[];
@@ -54,10 +54,11 @@ int guests_create(struct text name, struct text words, struct guest_error *error
 int guests_set(struct vm *vm, struct text words, struct guest_error *error) __must_check;
 
 /*
- * start: also after the VM has ended; its memory is cleared. pause: its clocks go on. reset: from
- * outside, also of a VM that has crashed. shutdown: presses the power button; what the guest makes
- * of it is its own affair. stop: switches it off; it keeps its memory. destroy: it is gone, and all
- * its memory free, when guests_find() does not find it any more.
+ * start: also after the VM has ended; its memory is cleared, which takes a while when it is much.
+ * pause: its clocks go on. reset: from outside, also of a VM that has crashed. shutdown: presses
+ * the power button; what the guest makes of it is its own affair. stop: switches it off; it keeps
+ * its memory. destroy: it is gone, and all its memory free, when guests_find() does not find it any
+ * more.
  */
 enum guest_op {
 	GUEST_START,

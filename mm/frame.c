@@ -46,10 +46,6 @@ static _Atomic u64 zero_frames; /* free ones with ZERO; not guarded by the lock 
 
 static struct list *links(pfn_t pfn) { return phys_to_virt(pfn << PAGE_SHIFT); }
 
-void frame_scrub(pfn_t pfn, unsigned order) {
-	memset(phys_to_virt(pfn << PAGE_SHIFT), 0, PAGE_SIZE << order);
-}
-
 /* The range with the highest start that is not above pfn, or NULL. */
 static struct range *range_below(pfn_t pfn) {
 	u32 lo = 0, hi = nr_ranges;
@@ -203,17 +199,28 @@ static int take_block(unsigned order, bool want_zero, pfn_t *out, u8 **meta) {
 	return E_NOMEM;
 }
 
-/* Settles the ZERO bits of a block that has just been allocated, and scrubs it where needed. */
-static void prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero) {
-	u64 known = 0;
+/* How many of so many frames are known to be zero, eight at a time: there may be 2^18. */
+static u64 count_zero(const u8 *meta, u64 nr) {
+	const u64 ones = 0x0101010101010101;
+	u64 known = 0, bits;
 
-	for (u64 i = 0; i < 1ul << order; i++) {
-		if (meta[i] & META_ZERO)
-			known++;
-		else if (want_zero)
-			memset(phys_to_virt((pfn + i) << PAGE_SHIFT), 0, PAGE_SIZE);
+	for (; nr >= 8; nr -= 8, meta += 8) {
+		memcpy(&bits, meta, sizeof(bits));
+		known += (bits / META_ZERO & ones) * ones >> 56;
 	}
+	while (nr--) known += *meta++ / META_ZERO;
+	return known;
+}
+
+/* Settles the ZERO bits of a block that has just been allocated. True: all of it is zero. */
+static bool prepare(pfn_t pfn, unsigned order, const u8 *meta, bool want_zero) {
+	u64 nr = 1ul << order, known = count_zero(meta, nr);
+
+	for (u64 i = 0; want_zero && known < nr && i < nr; i++)
+		if (!(meta[i] & META_ZERO))
+			memset(phys_to_virt((pfn + i) << PAGE_SHIFT), 0, PAGE_SIZE);
 	if (known) atomic_fetch_sub_explicit(&zero_frames, known, memory_order_relaxed);
+	return known == nr;
 }
 
 int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
@@ -221,8 +228,8 @@ int frame_alloc(unsigned order, u32 flags, pfn_t *out) {
 
 	if (order > FRAME_MAX_ORDER) return E_INVAL;
 	int err = take_block(order, flags & FRAME_ZERO, out, &meta);
-	if (!err) prepare(*out, order, meta, flags & FRAME_ZERO);
-	return err;
+	if (err) return err;
+	return !prepare(*out, order, meta, flags & FRAME_ZERO) && flags & FRAME_ASK;
 }
 
 int frame_free(pfn_t pfn, unsigned order, u32 flags) {

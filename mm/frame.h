@@ -11,6 +11,7 @@
 #define FRAME_MAX_RANGES 256 /* pieces of memory that frame_add() takes */
 
 #define FRAME_ZERO	 1u /* frame_alloc(): the block reads as zeros */
+#define FRAME_ASK	 2u /* frame_alloc(): returns 1 when it may not */
 #define FRAME_SCRUBBED	 1u /* frame_free(): the caller has set the block to zeros */
 
 struct frame_stats {
@@ -32,7 +33,7 @@ void frame_init(void);
  */
 int frame_add(hpa_t base, u64 length) __must_check;
 
-/* A block of 2^order frames; flags is 0 or FRAME_ZERO. 0; E_NOMEM; E_INVAL: order is too high. */
+/* A block of 2^order frames; 0; E_NOMEM; E_INVAL: order is too high. */
 int frame_alloc(unsigned order, u32 flags, pfn_t *out) __must_check;
 
 /*
@@ -42,9 +43,6 @@ int frame_alloc(unsigned order, u32 flags, pfn_t *out) __must_check;
 int frame_free(pfn_t pfn, unsigned order, u32 flags);
 
 void frame_stats(struct frame_stats *stats);
-
-/* Sets 2^order frames to zeros. */
-void frame_scrub(pfn_t pfn, unsigned order);
 
 /* Order of the smallest block that holds size bytes; FRAME_MAX_ORDER for more than that. */
 static inline unsigned frame_order(u64 size) {

@@ -143,6 +143,7 @@ int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
 int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gmem_config *config) {
 	memset(gm, 0, sizeof(*gm));
 	gm->config = *config;
+	gm->clean = true;
 	gm->runs_size = PAGE_SIZE;
 	gm->runs = page_alloc(gm->runs_size);
 	gm->last_run = gm->runs;
@@ -151,14 +152,29 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 	return E_NOMEM;
 }
 
-static void free_run(const struct gmem_run *run) {
+bool gmem_clear(struct gmem *gm, u64 most) {
+	u64 at = gm->cleared;
+
+	for (u32 i = 0; !gm->clean && i < gm->nr_runs; at -= gm->runs[i++].size) {
+		const struct gmem_run *run = &gm->runs[i];
+
+		if (at >= run->size) continue;
+		most = min_u64(most, run->size - at);
+		gm->cleared += most;
+		return gmem_fill(gm, run->gpa + at, 0, most) > 0; /* never: it is RAM */
+	}
+	gm->cleared = 0;
+	gm->clean = true;
+	return true;
+}
+
+static void free_run(const struct gmem_run *run, bool clean) {
 	unsigned order = run->shift - (unsigned)PAGE_SHIFT;
 
 	for (u32 i = 0; i < run->count; i++) {
 		pfn_t pfn = (run->blocks ? run->blocks[i] : run->first) >> PAGE_SHIFT;
 
-		frame_scrub(pfn, order);
-		(void)frame_free(pfn, order, FRAME_SCRUBBED);
+		(void)frame_free(pfn, order, clean ? FRAME_SCRUBBED : 0);
 	}
 	page_free(run->blocks, PAGE_SIZE);
 }
@@ -168,7 +184,7 @@ void gmem_destroy(struct gmem *gm) {
 	shadow_destroy(gm->shadow);
 	page_free((void *)gm->log, gm->log_size);
 	pt_destroy(&gm->pt);
-	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i]);
+	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i], gm->clean);
 	page_free(gm->runs, gm->runs_size);
 	memset(gm, 0, sizeof(*gm));
 }
@@ -230,15 +246,16 @@ static int add_blocks(struct gmem *gm, gpa_t gpa, u64 size) {
 		pfn_t pfn;
 
 		if (order > limit) order = limit;
-		int err = frame_alloc(order, FRAME_ZERO, &pfn);
-		if (err && order > 0) {
+		int err = frame_alloc(order, FRAME_ASK, &pfn);
+		if (err < 0 && order > 0) {
 			limit = order - 1;
 			continue;
 		}
-		if (err) return err;
+		if (err < 0) return err;
+		if (err) gm->clean = false;
 		err = add_block(gm, gpa + done, pfn << PAGE_SHIFT, order);
 		if (err) {
-			(void)frame_free(pfn, order, FRAME_SCRUBBED);
+			(void)frame_free(pfn, order, 0);
 			return err;
 		}
 		if (!gm->config.lazy)
@@ -256,7 +273,7 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	if (size == 0 || (gpa | size) & ~PAGE_MASK || gpa < gm->end ||
 	    !range_within(gpa, size, 1ul << PT_VA_BITS))
 		return E_INVAL;
-	/* Asked first, because all that is there would be scrubbed before the end is reached. */
+	/* Asked first, or all that is there would be taken from the others for a moment. */
 	frame_stats(&stats);
 	if (size >> PAGE_SHIFT > stats.free) return E_NOMEM;
 	gm->end = gpa + size;

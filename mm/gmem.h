@@ -36,6 +36,8 @@ struct gmem {
 	struct gmem_config config;
 	u64 nr_pages; /* of RAM */
 	gpa_t end;    /* of the highest RAM */
+	u64 cleared;  /* bytes from the first run on, by gmem_clear() */
+	bool clean;   /* all RAM is known to be zero; false as soon as somebody writes there */
 	u32 nr_runs;
 	struct gmem_run *runs;			 /* sorted by gpa */
 	u64 runs_size;				 /* bytes that are there for them */
@@ -50,15 +52,24 @@ struct gmem {
 int gmem_create(struct gmem *gm, const struct pt_format *format,
 		const struct gmem_config *config) __must_check;
 
-/* Gives all frames back, those of the guest scrubbed. Harmless twice. No vCPU may run any more. */
+/*
+ * Gives all frames back, those of the guest as zero when they are known to be: gmem_clear() comes
+ * before. Harmless twice. No vCPU may run any more.
+ */
 void gmem_destroy(struct gmem *gm);
 
 /*
- * Adds zeroed RAM at [gpa, gpa + size), above what there is, while no vCPU runs. 0; E_INVAL when it
+ * Adds RAM at [gpa, gpa + size), above what there is, while no vCPU runs. 0; E_INVAL when it
  * is not, not in whole pages, empty or past what the table can address; E_NOMEM, after which only
  * gmem_destroy() is of use.
  */
 int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) __must_check;
+
+/*
+ * Sets the next so many bytes of RAM to zero, while no vCPU runs. True: all is, and from now on it
+ * is counted as such, until gm->clean is made false.
+ */
+bool gmem_clear(struct gmem *gm, u64 most);
 
 /* Maps what the guest touched. 0: enter again; E_FAULT: no RAM or no right; E_NOMEM. Any CPU. */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) __must_check;

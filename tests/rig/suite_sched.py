@@ -8,6 +8,7 @@ import random
 import re
 import time
 
+import images
 import machine
 from guests import MODELS, RIG_WORDS, guest_image, test_guest
 from harness import test
@@ -162,6 +163,47 @@ def memory_runs_out(t):
     t.check(ended and refused, "all ran, or none")
     t.check(sorted(refused + ended) == sorted(names), "some neither ran nor were refused")
     t.check(status == 35, f"the emulator ended with status {status}")
+
+
+@test("sched/large-vm", limit=400, needs=NEEDS)
+def large_vm(t):
+    """A VM of 4 GiB is made, started, reset and destroyed beside one on the same CPU, which is never
+    held up for more than 1.5 ms, and the console answers all the time."""
+    size = 4 << 30
+    available = int(re.search(r"MemAvailable: +(\d+)", open("/proc/meminfo").read()).group(1)) << 10
+    if available < size + (2 << 30):
+        t.skip("this computer has too little memory free")
+    box = test_guest(t, LIFE, memory=size + (32 << 20), config=vm("k", "gaps"), words="on-idle=shell",
+                     extra=[("halt", images.dead_halt())], options=machine.COUNTED)
+    talk = box.spawn(t.log, t.deadline.left())
+
+    def gap():
+        talk.send("send k x\r")
+        return int(console.expect(r"# gap (\d+) us\r\n", "the longest gap").group(1))
+
+    try:
+        console = Console(t, talk).begin(detach="vm k: started")
+        gap()
+        for line, states in (("vm create big kernel=halt memory=4G", {"created"}),
+                             ("vm start big", {"starting", "running"}),
+                             ("vm reset big", {"stopping", "starting", "running"}),
+                             ("vm destroy big", {"dying", None})):
+            console.command(line)
+            seen, state = set(), ""
+            while state not in ("created", "running", None):
+                found = re.search(r"^big +(\w+) ", console.command("vm list"), re.MULTILINE)
+                state = found and found.group(1)
+                if state == "dying" and state not in seen:
+                    console.wrong("vm start big", "'big' is being destroyed")
+                    console.wrong("vm create big kernel=halt memory=4M", "there is a VM big already")
+                seen.add(state)
+            t.check(seen <= states and (len(states) == 1 or seen & {"starting", "dying"}),
+                    f"`{line}`: {seen} have been seen")
+            longest = gap()
+            t.note(f"{line}: {longest} us")
+            t.sub(line, longest <= 1500, f"held up for {longest} us")
+    finally:
+        box.kill()
 
 
 @test("sched/crash-is-kept", limit=60, quick=True, needs=NEEDS)

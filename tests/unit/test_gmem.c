@@ -53,11 +53,19 @@ static void create(const struct gmem_config *config) {
 	assert_int_equal(gmem_create(&gm, &pt_format_npt, config), 0);
 }
 
+/* In parts that fit neither runs nor blocks. */
+static void clear(void) {
+	while (!gmem_clear(&gm, MiB(3) + KiB(4))) continue;
+	assert_true(gm.clean);
+}
+
 /* Everything is back, the guest's part known to be zero and so in fact. */
 static void destroy(void) {
 	u64 guest = gm.nr_pages;
 	struct frame_stats after;
 
+	gm.clean = false;
+	clear();
 	gmem_destroy(&gm);
 	frame_stats(&after);
 	assert_int_equal(after.free, before.free);
@@ -78,12 +86,14 @@ static bool all_bytes(const u8 *mem, u64 len, u8 value) {
 	return true;
 }
 
-static void test_fresh_memory_is_zero(void **state) {
+static void test_cleared_memory_is_zero(void **state) {
 	static u8 buf[MiB(1)];
 
 	(void)state;
 	create(&eager_2m);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(20)), 0);
+	assert_false(gm.clean);
+	clear();
 	for (gpa_t gpa = 0; gpa < MiB(20); gpa += sizeof(buf)) {
 		memset(buf, 1, sizeof(buf));
 		assert_int_equal(gmem_read(&gm, gpa, buf, sizeof(buf)), 0);
@@ -112,6 +122,23 @@ static void test_no_secret_survives(void **state) {
 	assert_true(n > 45);
 }
 
+/* Frames that come back uncleared are not taken for zero, those that come back cleared are. */
+static void test_what_is_known_to_be_zero(void **state) {
+	(void)state;
+	create(&eager_2m);
+	assert_int_equal(gmem_add_ram(&gm, 0, MiB(64)), 0);
+	assert_int_equal(gmem_fill(&gm, 0, 0x5e, MiB(64)), 0);
+	gmem_destroy(&gm);
+	create(&eager_2m);
+	assert_int_equal(gmem_add_ram(&gm, 0, MiB(64)), 0);
+	assert_false(gm.clean);
+	destroy();
+	create(&eager_2m);
+	assert_int_equal(gmem_add_ram(&gm, 0, MiB(64)), 0);
+	assert_true(gm.clean);
+	destroy();
+}
+
 /* Random reads and writes against a flat copy; the RAM has holes. */
 static void test_against_a_flat_copy(void **state) {
 	static const struct {
@@ -128,6 +155,7 @@ static void test_against_a_flat_copy(void **state) {
 		assert_int_equal(gmem_add_ram(&gm, ram[i].gpa, ram[i].size), 0);
 		memset(is_ram + ram[i].gpa / PAGE_SIZE, 1, ram[i].size / PAGE_SIZE);
 	}
+	clear();
 	for (u32 round = 0; round < 4000; round++) {
 		gpa_t gpa = rig_below(span - MiB(3));
 		size_t len = rig_below(16) ? rig_below(KiB(20)) : rig_below(MiB(3));
@@ -169,6 +197,7 @@ static void test_edges_of_access(void **state) {
 	assert_null(gmem_ptr(&gm, 0, 1));
 	assert_int_equal(gmem_read(&gm, 0, buf, 1), E_FAULT);
 	assert_int_equal(gmem_add_ram(&gm, MiB(2), MiB(2)), 0);
+	clear();
 	assert_int_equal(gmem_read(&gm, MiB(2), buf, 0), 0);
 	assert_int_equal(gmem_read(&gm, MiB(2) - 1, buf, 1), E_FAULT);
 	assert_int_equal(gmem_read(&gm, MiB(2) - 1, buf, 2), E_FAULT);
@@ -416,6 +445,7 @@ static void test_high_addresses(void **state) {
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(4)), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bases); i++)
 		assert_int_equal(gmem_add_ram(&gm, bases[i], MiB(4)), 0);
+	clear();
 	for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
 		memset(buf, (int)i + 1, sizeof(buf));
 		assert_int_equal(gmem_write(&gm, bases[i] + MiB(2) - 4096, buf, 8192), 0);
@@ -499,8 +529,9 @@ static void test_tables_from_the_frame_allocator(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		TEST(test_fresh_memory_is_zero),
+		TEST(test_cleared_memory_is_zero),
 		TEST(test_no_secret_survives),
+		TEST(test_what_is_known_to_be_zero),
 		TEST(test_against_a_flat_copy),
 		TEST(test_edges_of_access),
 		TEST(test_bad_ranges),

@@ -35,7 +35,8 @@ static int fail_at;    /* the so-manieth allocation from now fails; 0: none */
 static int load_result;
 static unsigned loads, resets, clears, buttons, idles, attaches, forgotten;
 static u32 exit_value;
-static u64 load_ticks;
+static u64 load_ticks, clear_ticks;
+static unsigned clear_steps; /* that the memory takes to be cleared */
 static bool quiet, quiet_asked;
 static char last_cmdline[64];
 
@@ -79,6 +80,7 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 	(void)c;
 	if (make_part()) return E_NOMEM;
 	gm->nr_runs = 1;
+	gm->clean = true;
 	return 0;
 }
 
@@ -94,13 +96,12 @@ void gmem_destroy(struct gmem *gm) {
 	gm->nr_runs = 0;
 }
 
-int gmem_fill(struct gmem *gm, gpa_t gpa, u8 value, size_t len) {
-	assert_int_equal(value, 0);
-	(void)gm;
-	(void)gpa;
-	(void)len;
-	clears++;
-	return 0;
+bool gmem_clear(struct gmem *gm, u64 most) {
+	(void)most;
+	clears += !gm->clean;
+	gm->clean = gm->clean || !clear_steps || !--clear_steps;
+	fake_advance(clear_ticks);
+	return gm->clean;
 }
 
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *machine,
@@ -306,6 +307,12 @@ static void bring(enum guest_state to) {
 		settle();
 	} else if (to == GUEST_DYING) {
 		assert_int_equal(request(GUEST_DESTROY), 0);
+	} else if (to == GUEST_STARTING) {
+		assert_int_equal(request(GUEST_STOP), 0);
+		settle();
+		clear_steps = 3;
+		clear_ticks = ns_to_tsc(600000);
+		assert_int_equal(request(GUEST_START), 0);
 	} else {
 		assert_int_equal(request(GUEST_STOP), 0);
 		if (to != GUEST_STOPPING) settle();
@@ -336,6 +343,8 @@ static int setup(void **unused) {
 	boot.module[0].end = KiB(100);
 	load_result = fail_at = 0;
 	load_ticks = 10;
+	clear_steps = 0;
+	clear_ticks = 0;
 	quiet = true;
 	quiet_asked = false;
 	guests_init(&boot, &options);
@@ -361,8 +370,8 @@ static void test_each_request_in_each_state(void **unused) {
 	static const char *const after[] = {
 		[VM_CREATED] = "R.....-",     [VM_RUNNING] = ".P.RRS-",
 		[VM_PAUSED] = "..RRPS-",      [VM_STOPPED] = "R.....-",
-		[GUEST_STOPPING] = "R..R.S-", [GUEST_CRASHED] = "R..R.S-",
-		[GUEST_DYING] = ".......",
+		[GUEST_STOPPING] = "R..R.S-", [GUEST_STARTING] = "...R.S-",
+		[GUEST_CRASHED] = "R..R.S-",  [GUEST_DYING] = ".......",
 	};
 	static const char letters[] = "CRPS?X";
 
@@ -470,7 +479,7 @@ static void test_resets_in_a_row_leave_time_to_others(void **unused) {
 		leave();
 		load_ticks = 0;
 		fake_advance_ns(cases[i].wait_ns - 1000);
-		assert_int_equal(state(), GUEST_STOPPING);
+		assert_int_equal(state(), GUEST_STARTING);
 		fake_advance_ns(2000);
 		assert_int_equal(state(), VM_RUNNING);
 		/* Who has run for long does not wait. */
@@ -500,6 +509,40 @@ static void test_stop_and_destroy_while_it_waits_to_start_again(void **unused) {
 			assert_null(find("a"));
 		bury_all();
 	}
+}
+
+/*
+ * Clearing much memory is done in parts of 0.5 ms, after each of which the others have as much
+ * time: from the console, at a reset, and when it is destroyed.
+ */
+static void test_memory_is_cleared_in_parts(void **unused) {
+	(void)unused;
+	bring(GUEST_STARTING);
+	assert_int_equal(loads, 1);
+	fake_advance_ns(500000);
+	assert_int_equal(clear_steps, 2);
+	fake_advance_ns(200000); /* and the second part takes 0.6 ms of its own */
+	assert_int_equal(clear_steps, 1);
+	assert_int_equal(state(), GUEST_STARTING);
+	fake_advance_ns(2000000);
+	assert_int_equal(state(), VM_RUNNING);
+	assert_int_equal(loads, 2);
+
+	clear_steps = 2;
+	vm_end(find("a"), VM_END_RESET);
+	leave();
+	fake_advance_ns(20000000);
+	assert_int_equal(clear_steps, 0);
+	assert_int_equal(state(), VM_RUNNING);
+
+	clear_steps = 2;
+	assert_int_equal(request(GUEST_DESTROY), 0);
+	leave();
+	fake_advance_ns(100000);
+	assert_int_equal(clear_steps, 1);
+	assert_int_equal(state(), GUEST_DYING);
+	fake_advance_ns(1300000);
+	assert_null(find("a"));
 }
 
 static void test_crash(void **unused) {
@@ -672,6 +715,7 @@ int main(void) {
 		TEST(test_guest_resets_itself),
 		TEST(test_resets_in_a_row_leave_time_to_others),
 		TEST(test_stop_and_destroy_while_it_waits_to_start_again),
+		TEST(test_memory_is_cleared_in_parts),
 		TEST(test_crash),
 		TEST(test_mistakes_refuse_the_vm),
 		TEST(test_out_of_memory),
