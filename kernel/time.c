@@ -154,9 +154,12 @@ void timer_cancel(struct timer *timer) {
 }
 
 void timer_move(struct timer *timer, u32 cpu) {
-	u64 deadline = timer->deadline;
+	struct cpu *from = cpus[timer->cpu];
 
-	timer_cancel(timer);
+	spin_lock(&from->timer_lock);
+	u64 deadline = timer->deadline;
+	if (timer->queued) unlink_timer(from, timer);
+	spin_unlock(&from->timer_lock);
 	timer->cpu = cpu;
 	if (deadline != TIMER_NEVER) timer_arm(timer, deadline);
 }

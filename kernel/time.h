@@ -49,7 +49,7 @@ void timer_arm(struct timer *timer, u64 deadline_tsc);
  */
 void timer_cancel(struct timer *timer);
 
-/* Armed or not, to another CPU's queue. From the CPU in whose queue it is. */
+/* Armed or not, to another CPU's queue. Nobody else arms, cancels or moves it meanwhile. */
 void timer_move(struct timer *timer, u32 cpu);
 
 /* Measures the TSC's and the LAPIC timer's frequency; the boot processor, once. */

@@ -5,10 +5,14 @@
 #include "mm/gmem.h"
 #include "platform/gwalk.h"
 #include "platform/lapic_internal.h"
+#include "platform/platform.h"
 
 void guest_vcpu_off(struct vcpu *vcpu) { lapic_timer_stop(vcpu->lapic); }
 
-void guest_vcpu_move(struct vcpu *vcpu, u32 cpu) { timer_move(&vcpu->lapic->timer.host, cpu); }
+void guest_vcpu_move(struct vcpu *vcpu, u32 cpu) {
+	timer_move(&vcpu->lapic->timer.host, cpu);
+	if (!vcpu->id) platform_move(vcpu->vm, cpu);
+}
 
 u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max) {
 	struct segment cs;

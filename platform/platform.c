@@ -89,6 +89,15 @@ int platform_create(struct vm *vm, const struct platform_options *options) {
 	return error;
 }
 
+void platform_move(struct vm *vm, u32 cpu) {
+	for (u32 i = 0; i < ARRAY_SIZE(devices); i++) {
+		struct device *dev = (void *)((u8 *)vm->platform + devices[i].at);
+
+		spin_guard(&dev->lock);
+		timer_move(&dev->timer, cpu);
+	}
+}
+
 void platform_reset(struct vm *vm) {
 	struct platform *platform = vm->platform;
 

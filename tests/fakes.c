@@ -73,6 +73,8 @@ weak void timer_cancel(struct timer *timer) {
 	timer->deadline = TIMER_NEVER;
 }
 
+void timer_move(struct timer *timer, u32 cpu) { timer->cpu = cpu; }
+
 weak void timer_arm(struct timer *timer, u64 deadline_tsc) {
 	struct timer **at = &fake_queue;
 

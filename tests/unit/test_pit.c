@@ -352,6 +352,22 @@ static void tiny_periods_are_bounded(void **state) {
 	rig_destroy(vm);
 }
 
+/* vCPU 0 goes to another CPU: so do the timers, those that run and those that do not. */
+static void timers_move(void **state) {
+	struct vm *vm = rig_create(1);
+
+	(void)state;
+	program(vm, 0, 2, 11932);
+	edges(vm);
+	platform_move(vm, 5);
+	assert_int_equal(vm->platform->pit.dev.timer.cpu, 5);
+	assert_int_equal(vm->platform->uart.dev.timer.cpu, 5);
+	assert_int_equal(vm->platform->rtc.dev.timer.cpu, 5);
+	fake_advance_ns(11000000);
+	assert_int_equal(edges(vm), 1);
+	rig_destroy(vm);
+}
+
 static void hostile_values(void **state) {
 	struct vm *vm = rig_create(1);
 
@@ -376,6 +392,7 @@ int main(void) {
 		cmocka_unit_test(irq0_is_periodic_without_drift),
 		cmocka_unit_test(irq0_once_in_mode_0),
 		cmocka_unit_test(tiny_periods_are_bounded),
+		cmocka_unit_test(timers_move),
 		cmocka_unit_test(hostile_values),
 	};
 
