@@ -111,6 +111,11 @@ static void move(struct cpu *cpu, struct vcpu *vcpu, struct cpu *to) {
 
 /* ---- the queue ---- */
 
+static void count_ready(struct cpu *cpu, struct vcpu *vcpu, u32 more) {
+	atomic_fetch_add(&cpu->nr_ready, more);
+	atomic_fetch_add(&vcpu->vm->nr_ready, more);
+}
+
 static void enqueue(struct cpu *cpu, struct vcpu *vcpu) {
 	struct vcpu **at = &cpu->queue;
 
@@ -118,7 +123,7 @@ static void enqueue(struct cpu *cpu, struct vcpu *vcpu) {
 	vcpu->sched.next = *at;
 	*at = vcpu;
 	vcpu->sched.waits = true;
-	atomic_fetch_add(&cpu->nr_ready, 1);
+	count_ready(cpu, vcpu, 1);
 }
 
 static void dequeue(struct cpu *cpu, struct vcpu *vcpu) {
@@ -127,7 +132,7 @@ static void dequeue(struct cpu *cpu, struct vcpu *vcpu) {
 	while (*at != vcpu) at = &(*at)->sched.next;
 	*at = vcpu->sched.next;
 	vcpu->sched.waits = false;
-	atomic_fetch_sub(&cpu->nr_ready, 1);
+	count_ready(cpu, vcpu, -1u);
 }
 
 /* Takes a vCPU of a stopped VM off this CPU for good. */
@@ -249,7 +254,8 @@ static void charge(struct cpu *cpu, struct vcpu *vcpu, u64 ticks) {
 	u64 now = atomic_load(&cpu->virtual);
 
 	vcpu->sched.run_ticks += ticks;
-	vcpu->sched.virtual += ticks * SCHED_WEIGHT / vm->weight;
+	/* The weight is the VM's: those of its vCPUs that want to run share it. */
+	vcpu->sched.virtual += ticks * SCHED_WEIGHT * atomic_load(&vm->nr_ready) / vm->weight;
 	u64 first = vcpu->sched.virtual;
 	if (cpu->queue && before(cpu->queue->sched.virtual, first))
 		first = cpu->queue->sched.virtual;
@@ -328,12 +334,12 @@ static void run(struct cpu *cpu, struct vcpu *vcpu, u64 most) {
 	}
 	if (vcpu->sched.wake_tsc) count_latency(&vcpu->sched, begin);
 	cpu->running = vcpu;
-	atomic_fetch_add(&cpu->nr_ready, 1);
+	count_ready(cpu, vcpu, 1);
 	vcpu_run(vcpu, &cpu->resched);
-	atomic_fetch_sub(&cpu->nr_ready, 1);
 	cpu->running = NULL;
 	if (slice != ~0ul) timer_cancel(&cpu->slice);
 	charge(cpu, vcpu, time_tsc() - begin);
+	count_ready(cpu, vcpu, -1u);
 	settle(cpu, vcpu);
 }
 

@@ -62,6 +62,7 @@ struct vm {
 	u64 boot_tsc; /* host TSC when the VM was started or reset */
 
 	/* For the scheduler. weight is never 0; cap: percent of a CPU, 0: none; pin: CPUs. */
+	_Atomic u32 nr_ready; /* vCPUs that run or wait for a CPU */
 	u32 weight, cap;
 	_Atomic u64 pin;
 	u64 period_start, used; /* of the cap; guarded by lock */
