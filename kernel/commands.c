@@ -273,7 +273,8 @@ static void vm_dirty(const struct shell_args *args) {
 	for_each_vcpu(vcpu, args->vm) flushed &= !(atomic_load(&vcpu->requests) & REQ_TLB_FLUSH);
 	if (flushed) pt_reclaim(&gm->pt, generation);
 	int err = what[args->choice](gm);
-	/* What the vCPUs remember of the tables is old (mm/gmem.h). */
+	/* What the vCPUs remember of the tables is old (mm/gmem.h): the answer comes behind that.
+	 */
 	for_each_vcpu(vcpu, args->vm) vcpu_request(vcpu, REQ_TLB_FLUSH);
 	if (err) shell_error(err == E_BUSY ? "not in this state" : "not enough memory");
 }
@@ -298,7 +299,7 @@ const struct command commands[] = {
 	{"version", "", "of Roost, and what runs the guests", version, 0, 0},
 	{"vm create", "NAME TEXT", "a VM, from key=value words as in roost.conf", vm_do, 0, 0},
 	{"vm destroy", "VM", "give all its memory back", vm_do, COMMAND_ASKS, GUEST_DESTROY},
-	{"vm dirty", "VM on|get|off", "which pages are written", vm_dirty, 0, 0},
+	{"vm dirty", "VM on|get|off", "which pages are written", vm_dirty, COMMAND_SETTLES, 0},
 	{"vm list", "", "the VMs and their states", vm_list, 0, 0},
 	{"vm pause", "VM", "its vCPUs stand still, its clocks go on", vm_do, 0, GUEST_PAUSE},
 	{"vm reset", "VM", "as its reset button does", vm_do, COMMAND_ASKS, GUEST_RESET},

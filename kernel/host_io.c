@@ -44,7 +44,7 @@ static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
 static bool use_keyboard;
 static struct timer poll_timer;	 /* of what has no interrupt */
-static struct timer again_timer; /* for what one look at the serial port has left */
+static struct timer again_timer; /* for what one look has left */
 
 static const struct console serial_console = {"serial", serial_write};
 static const struct console screen_console = {"screen", screen_write};
@@ -220,11 +220,14 @@ void host_io_run(void) {
 
 	if (atomic_load_explicit(&shell_on, memory_order_acquire) != me) return;
 	shell_continue();
-	while (shell_cpu() == me && (atomic_load(&attached) || !serial_busy()) && next_byte(&byte))
+	while (shell_cpu() == me && !shell_waits() && (atomic_load(&attached) || !serial_busy()) &&
+	       next_byte(&byte))
 		if (!console_input(byte)) shell_input(byte);
 	if (shell_cpu() != me) {
 		atomic_store(&shell_on, shell_cpu());
 		host_io_wake();
+	} else if (shell_waits()) {
+		timer_arm(&again_timer, time_tsc() + ns_to_tsc(POLL_NS));
 	} else if (!atomic_load(&attached)) {
 		shell_prompt();
 	}
@@ -236,7 +239,10 @@ static void on_serial(void) {
 	if (input_head != input_tail) host_io_wake();
 }
 
-static void on_again(struct timer *timer __unused) { on_serial(); }
+static void on_again(struct timer *timer __unused) {
+	on_serial();
+	host_io_wake();
+}
 
 static void on_keyboard(void) { ps2_poll(on_byte); }
 

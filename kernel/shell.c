@@ -39,7 +39,9 @@ static bool asking; /* the line is the answer whether to run `asked` */
 static struct line asked;
 static struct vm *next_owner; /* of the console, after the command */
 
-static const struct command *waiting; /* to be run by another CPU */
+static const struct command *waiting; /* to be run by another CPU, or for all to settle */
+static struct quiet quiet;
+static bool settling;
 static struct shell_args args;
 
 static void show(const char *text, size_t len) { log_show(SHOW_SHELL, text, len); }
@@ -191,7 +193,13 @@ u32 shell_cpu(void) { return waiting && (waiting->flags & COMMAND_ON_VCPU) ? arg
 
 void shell_continue(void) {
 	if (!waiting || shell_cpu() != this_cpu()->id) return;
-	waiting->run(&args);
+	if (!settling) {
+		waiting->run(&args);
+		settling = waiting->flags & COMMAND_SETTLES;
+		if (settling) sched_quiet_begin(&quiet);
+	}
+	if (settling && !sched_quiet_over(&quiet)) return;
+	settling = false;
 	finish();
 	waiting = NULL;
 }

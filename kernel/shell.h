@@ -21,6 +21,7 @@ struct shell_args {
 };
 
 #define COMMAND_ASKS	1u /* while guests are there, but in batch mode */
+#define COMMAND_SETTLES 4u /* answers when every CPU has left its guest once, or looked at it */
 #define COMMAND_ON_VCPU 2u /* runs on the vCPU's CPU, which is not in the guest meanwhile */
 
 /*

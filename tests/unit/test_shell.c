@@ -34,6 +34,17 @@ static u32 nr_vms;
 static const struct vm *dying;
 static bool live;	 /* of them runs */
 static struct vm *owner; /* of the console */
+static bool quiet_begun, quiet_over;
+
+void sched_quiet_begin(struct quiet *quiet) {
+	(void)quiet;
+	quiet_begun = true;
+}
+
+bool sched_quiet_over(const struct quiet *quiet) {
+	(void)quiet;
+	return quiet_over;
+}
 
 struct cpu *this_cpu(void) {
 	return &host;
@@ -105,6 +116,7 @@ const struct command commands[] = {
 	{"dump", "VM ADDRESS LENGTH", "", record, 0, 0},
 	{"echo", "TEXT", "", record, 0, 0},
 	{"help", "[COMMAND]", "", record, 0, 0},
+	{"log", "", "", record, COMMAND_SETTLES, 0},
 	{"off", "", "", record, COMMAND_ASKS, 0},
 	{"regs", "VM VCPU", "", record, COMMAND_ON_VCPU, 0},
 	{"say", "", "", say, 0, 7},
@@ -380,6 +392,27 @@ static void test_other_cpu(void **state) {
 	assert_int_equal(runs, 2);
 }
 
+/* It has run, but is not answered before every CPU has let go of what it had in its hands. */
+static void test_answer_when_all_have_settled(void **state) {
+	(void)state;
+	type("batch on\r");
+	quiet_begun = quiet_over = false;
+	size_t begin = row;
+	type("log\r");
+	assert_int_equal(runs, 1);
+	assert_true(quiet_begun && shell_waits());
+	shell_continue();
+	assert_true(shell_waits());
+	assert_int_equal(row, begin);
+	quiet_over = true;
+	shell_continue();
+	assert_int_equal(runs, 1);
+	assert_false(shell_waits());
+	assert_int_equal(row, begin + 1);
+	assert_string_equal(shown(1), "ok");
+	type("batch off\r");
+}
+
 static void test_long_line(void **state) {
 	(void)state;
 	type("echo ");
@@ -437,6 +470,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_dangerous, setup),
 		cmocka_unit_test_setup(test_batch, setup),
 		cmocka_unit_test_setup(test_other_cpu, setup),
+		cmocka_unit_test_setup(test_answer_when_all_have_settled, setup),
 		cmocka_unit_test_setup(test_long_line, setup),
 		cmocka_unit_test_setup(test_any_bytes, setup),
 	};
