@@ -264,6 +264,7 @@ def vms(t, cpu):
             state(c, "new", "stopped")
             c.wrong("vm stop new", "vm new is stopped and cannot be stopped")
             c.command("vm start new")
+            state(c, "new", "running")
             alive(c, "new", "fifth")
             alive(c, "one", "here")
             c.command("vm destroy new")

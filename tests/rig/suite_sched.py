@@ -94,7 +94,7 @@ def run_times(console):
     return times
 
 
-@test("sched/equal-time-on-two-cpus", limit=120, needs=NEEDS)
+@test("sched/equal-time-on-two-cpus", limit=120, cores=0, needs=NEEDS)
 def equal_time(t):
     """The same on two CPUs, which follow this computer's clock: by the time that Roost has given
     to each within 10 s."""
