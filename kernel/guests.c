@@ -414,6 +414,7 @@ static void report_end(struct vm *vm) {
 	/* A guest can reset itself for ever. */
 	static struct log_limit resets = {0, 64};
 
+	console_flush(vm);
 	switch (vm->end) {
 	case VM_END_POWEROFF: log_info("vm %s: powered off", vm->name); break;
 	case VM_END_DEBUG_EXIT:

@@ -31,7 +31,9 @@
 #define VEC_SERIAL   VEC_DEVICE0
 #define VEC_KEYBOARD (VEC_DEVICE0 + 1)
 #define INPUT_SIZE   4096u
-#define DETACH	     0x1d     /* Ctrl-] */
+#define DETACH	     0x1d /* Ctrl-] */
+#define SHOW_NS	     1000000u
+#define SHOW_MOST    128u
 #define POLL_NS	     1000000u /* 16 bytes each time: above the speed of 115200 baud */
 
 static struct vm *_Atomic attached;
@@ -44,6 +46,7 @@ static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
 static bool use_keyboard;
 static struct timer poll_timer;	 /* of what has no interrupt */
+static struct timer show_timer;	 /* for what the attached guest wrote */
 static struct timer again_timer; /* for what one look has left */
 
 static const struct console serial_console = {"serial", serial_write};
@@ -96,29 +99,53 @@ void console_destroy(struct vm *vm) {
 	vm->console.scrollback = NULL;
 }
 
-/* The oldest line that is whole, and all behind it. */
-static void show_scrollback(const struct vm_console *c) {
-	u64 at = c->written > CONSOLE_SCROLLBACK ? c->written - CONSOLE_SCROLLBACK : 0;
-
-	while (at && at < c->written && c->scrollback[at++ % CONSOLE_SCROLLBACK] != '\n') continue;
-	while (at < c->written) {
-		u64 begin = at % CONSOLE_SCROLLBACK;
-		u64 len = min_u64(c->written - at, CONSOLE_SCROLLBACK - begin);
+/* Shows what has not been shown yet. c->lock is held. */
+static void catch_up(struct vm_console *c) {
+	while (c->shown < c->written) {
+		u64 begin = c->shown % CONSOLE_SCROLLBACK;
+		u64 len = min_u64(c->written - c->shown, CONSOLE_SCROLLBACK - begin);
 
 		log_show(SHOW_GUEST, &c->scrollback[begin], len);
-		at += len;
+		c->shown += len;
 	}
 }
 
+/* The oldest line that is whole, and all behind it. */
+static void show_scrollback(struct vm_console *c) {
+	u64 at = c->written > CONSOLE_SCROLLBACK ? c->written - CONSOLE_SCROLLBACK : 0;
+
+	while (at && at < c->written && c->scrollback[at++ % CONSOLE_SCROLLBACK] != '\n') continue;
+	c->shown = at;
+	catch_up(c);
+}
+
+void console_flush(struct vm *vm) {
+	spin_guard(&vm->console.lock);
+	if (vm == atomic_load(&attached)) catch_up(&vm->console);
+	vm->console.timed = false;
+}
+
+static void on_show(struct timer *timer __unused) {
+	struct vm *vm = atomic_load(&attached);
+
+	if (vm) console_flush(vm);
+}
+
 void console_attach(struct vm *vm) {
+	struct vm *old = atomic_load(&attached);
+
+	if (old) {
+		spin_guard(&old->console.lock);
+		catch_up(&old->console);
+		atomic_store(&attached, NULL);
+	}
 	if (vm) {
 		/* What it writes meanwhile comes behind. */
 		spin_guard(&vm->console.lock);
 		show_scrollback(&vm->console);
 		vm->console.line.len = 0;
+		vm->console.timed = false;
 		atomic_store(&attached, vm);
-	} else {
-		atomic_store(&attached, NULL);
 	}
 	host_io_wake();
 }
@@ -175,15 +202,28 @@ void console_log(struct vm *vm, u8 byte) {
 	line->len = 0;
 }
 
+/*
+ * Of the attached guest: by lines, pieces of a long one, or what has come until a timer looks.
+ * Consoles take some 50 instructions a byte when they are given many, and 600 for a single one.
+ */
+static void show_later(struct vm_console *c, u8 byte) {
+	if (byte == '\n' || c->written - c->shown >= SHOW_MOST) {
+		catch_up(c);
+	} else if (!c->timed) {
+		c->timed = true;
+		timer_arm(&show_timer, time_tsc() + ns_to_tsc(SHOW_NS));
+	}
+}
+
 void console_output(struct vm *vm, u8 byte) {
 	struct vm_console *c = &vm->console;
-	char text[VM_NAME_MAX + sizeof(c->line.at) + 4], out = (char)byte;
+	char text[VM_NAME_MAX + sizeof(c->line.at) + 4];
 
 	/* Two vCPUs may write to the port at once. */
 	spin_guard(&c->lock);
-	c->scrollback[c->written++ % CONSOLE_SCROLLBACK] = out;
+	c->scrollback[c->written++ % CONSOLE_SCROLLBACK] = (char)byte;
 	if (vm == atomic_load(&attached)) {
-		log_show(SHOW_GUEST, &out, 1);
+		show_later(c, byte);
 		return;
 	}
 	if (!gather(&c->line, byte)) return;
@@ -264,6 +304,7 @@ void host_io_init(const struct acpi_info *acpi) {
 	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
 	bool interrupts = true;
 
+	timer_init(&show_timer, on_show, cpus[0]->id);
 	timer_init(&again_timer, on_again, cpus[0]->id);
 	if (serial_present()) {
 		interrupts = irq && route(&acpi->irq[irq], VEC_SERIAL, on_serial);

@@ -40,10 +40,13 @@ void console_attach(struct vm *vm);
 u32 console_send(struct vm *vm, const char *text, size_t len);
 
 /*
- * A byte that a guest's UART sent. The attached VM's go out as they are; lines of others are
- * gathered and shown whole, behind the VM's name. Any CPU.
+ * A byte that a guest's UART sent. The attached VM's go out as they are, within a millisecond;
+ * lines of others are gathered and shown whole, behind the VM's name. Any CPU.
  */
 void console_output(struct vm *vm, u8 byte);
+
+/* What the attached VM has written goes out now. */
+void console_flush(struct vm *vm);
 
 /* A byte that it sent to Roost's log, which keeps whole lines, behind the VM's name. Any CPU. */
 void console_log(struct vm *vm, u8 byte);

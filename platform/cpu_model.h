@@ -22,8 +22,9 @@ enum cpuid_live {
 #define CPUID_SUBLEAVES BIT(0) /* the answer depends on ECX: look for the sub-leaf */
 #define CPUID_REST	BIT(1) /* the last of such a leaf: answers every higher sub-leaf too */
 
-struct cpuid_leaf {
-	u32 leaf, subleaf;
+struct cpuid_leaf { /* of a power of two: found by a shift at each CPUID */
+	_Alignas(32) u32 leaf;
+	u32 subleaf;
 	u32 eax, ebx, ecx, edx;
 	u8 flags; /* CPUID_SUBLEAVES, CPUID_REST */
 	u8 live;  /* enum cpuid_live */
