@@ -18,6 +18,7 @@ static size_t argument;	  /* of a control sequence: its last number */
 static enum { TEXT, ESCAPE, SEQUENCE } state;
 static struct spinlock lock;
 static bool unlocked; /* a panic: who holds the lock may have been stopped */
+static bool later;    /* screen_refresh() draws */
 
 static size_t cursor(void) { return y * columns + min_u64(x, columns - 1); }
 
@@ -118,6 +119,7 @@ void screen_init(size_t width, size_t height, void (*draw)(size_t column, size_t
 	rows = min_u64(height, SCREEN_ROWS_MAX);
 	blank(0, rows * columns);
 	draw_cell = draw;
+	later = false;
 	refresh();
 }
 
@@ -127,5 +129,12 @@ void screen_write(const char *text, size_t len) {
 	spin_guard_if(!unlocked, &lock);
 	if (!draw_cell) return;
 	for (size_t i = 0; i < len; i++) take((u8)text[i]);
+	if (!later || unlocked) refresh();
+}
+
+void screen_refresh(void) {
+	spin_guard_if(!unlocked, &lock);
+	if (!draw_cell) return;
+	later = true;
 	refresh();
 }

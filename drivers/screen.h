@@ -26,6 +26,12 @@ void screen_init(size_t columns, size_t rows, void (*draw)(size_t column, size_t
  */
 void screen_write(const char *text, size_t len);
 
+/*
+ * Draws what has changed. Until the first call, and in a panic, each write does: to draw every line
+ * that scrolls by takes longer than anybody can read it.
+ */
+void screen_refresh(void);
+
 /* From now on output takes no lock; for panic(). */
 void screen_panic_mode(void);
 

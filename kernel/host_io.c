@@ -34,6 +34,7 @@
 #define DETACH	     0x1d /* Ctrl-] */
 #define SHOW_NS	     1000000u
 #define SHOW_MOST    128u
+#define DRAW_NS	     16000000u
 #define POLL_NS	     1000000u /* 16 bytes each time: above the speed of 115200 baud */
 
 static struct vm *_Atomic attached;
@@ -46,11 +47,24 @@ static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
 static bool use_keyboard;
 static struct timer poll_timer;	 /* of what has no interrupt */
+static struct timer draw_timer;	 /* for what is to be seen on the screen */
+static _Atomic bool draw_soon;	 /* it is armed */
 static struct timer show_timer;	 /* for what the attached guest wrote */
 static struct timer again_timer; /* for what one look has left */
 
 static const struct console serial_console = {"serial", serial_write};
-static const struct console screen_console = {"screen", screen_write};
+static void write_screen(const char *text, size_t len) {
+	screen_write(text, len);
+	if (draw_timer.fn && !atomic_exchange(&draw_soon, true))
+		timer_arm(&draw_timer, time_tsc() + ns_to_tsc(DRAW_NS));
+}
+
+static void on_draw(struct timer *timer __unused) {
+	atomic_store(&draw_soon, false);
+	screen_refresh();
+}
+
+static const struct console screen_console = {"screen", write_screen};
 
 static void add_console(const struct console *console) {
 	if (log_add_console(console)) log_warn("no room for the %s console", console->name);
@@ -304,6 +318,7 @@ void host_io_init(const struct acpi_info *acpi) {
 	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
 	bool interrupts = true;
 
+	timer_init(&draw_timer, on_draw, cpus[0]->id);
 	timer_init(&show_timer, on_show, cpus[0]->id);
 	timer_init(&again_timer, on_again, cpus[0]->id);
 	if (serial_present()) {

@@ -2,6 +2,7 @@
 #include "kernel/power.h"
 
 #include "drivers/acpi.h"
+#include "drivers/screen.h"
 #include "drivers/serial.h"
 #include "kernel/time.h"
 #include "lib/log.h"
@@ -43,6 +44,7 @@ static void sleep(u16 port, u8 type) {
 
 static void __noreturn halt(void) {
 	serial_drain();
+	screen_refresh();
 	for (;;) __asm__ volatile("cli; hlt");
 }
 

@@ -254,9 +254,28 @@ static void test_no_frame_buffer(void **state) {
 	assert_int_equal(fb_init(&fb), E_NOMEM);
 }
 
+/* From the first refresh on, that draws, and what has scrolled by meanwhile never is. */
+static void test_drawn_later(void **state) {
+	(void)state;
+	screen_refresh();
+	drawn = 0;
+	say("one");
+	assert_int_equal(drawn, 0);
+	assert_row(0, "_");
+	for (int i = 0; i < 1000; i++) say("a line\n");
+	screen_refresh();
+	assert_row(0, "a line");
+	assert_row(ROWS - 1, "_");
+	assert_true(drawn <= ROWS * COLUMNS);
+	drawn = 0;
+	screen_refresh();
+	assert_int_equal(drawn, 0);
+}
+
 /* The last test: there is no way back from a panic. */
 static void test_panic_output_needs_no_lock(void **state) {
 	(void)state;
+	screen_refresh();
 	screen_panic_mode();
 	say("PANIC");
 	assert_row(0, "PANIC_");
@@ -275,6 +294,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_hostile_sequences, setup),
 		cmocka_unit_test_setup(test_depths, setup),
 		cmocka_unit_test(test_no_frame_buffer),
+		cmocka_unit_test_setup(test_drawn_later, setup),
 		cmocka_unit_test_setup(test_panic_output_needs_no_lock, setup),
 	};
 
