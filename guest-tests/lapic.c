@@ -3,13 +3,15 @@
  * in x2APIC mode (SDM 3A chapter 11, APM 2 chapter 16).
  */
 #include "guest-tests/lib/apic.h"
+#include "guest-tests/lib/page.h"
 #include "guest-tests/lib/trap.h"
 
 const char test_name[] = "lapic";
 
-#define LOW_VECTOR  0x51
-#define HIGH_VECTOR 0x71
-#define MAX_LOG	    16
+#define LOW_VECTOR    0x51
+#define HIGH_VECTOR   0x71
+#define NO_EOI_VECTOR 0x61 /* its handler leaves that to the test */
+#define MAX_LOG	      16
 
 static u8 order[MAX_LOG];
 static unsigned hits;
@@ -25,6 +27,11 @@ static void on_vector(struct regs *r) {
 	irr_seen = lapic_bit(LAPIC_IRR, vector);
 	ppr_seen = lapic_read(LAPIC_PPR);
 	lapic_eoi();
+}
+
+static void on_no_eoi(struct regs *r) {
+	(void)r;
+	hits++;
 }
 
 static unsigned nmis;
@@ -393,6 +400,68 @@ static void test_mode_switch(void) {
 	check_eq("x2APIC EOI in xAPIC mode: #GP", msr_write(0x80b, 0), X86_GP);
 }
 
+#define OTHER_BASE 0xfee10000ul
+#define TABLE_VA   (TEST_VA + MiB(2))
+
+static void test_moved(void) {
+	u64 base = rdmsr(X86_MSR_APIC_BASE);
+	volatile u32 *here = (volatile u32 *)LAPIC_BASE, *there = (volatile u32 *)OTHER_BASE;
+
+	wrmsr(X86_MSR_APIC_BASE, (base & 0xfff) | OTHER_BASE);
+	mmio_write32(there + LAPIC_TPR / 4, 0x30);
+	check_eq("moved: TPR at the new place", mmio_read32(there + LAPIC_TPR / 4), 0x30);
+	mmio_write32(here + LAPIC_TPR / 4, 0x70);
+	check_eq("moved: nothing at the old one", mmio_read32(here + LAPIC_TPR / 4), ~0u);
+	check_eq("moved: it takes no writes", mmio_read32(there + LAPIC_TPR / 4), 0x30);
+	mmio_write32(there + LAPIC_TPR / 4, 0);
+	hits = 0;
+	mmio_write32(there + LAPIC_ICR / 4, ICR_SELF | NO_EOI_VECTOR);
+	window();
+	check_eq("moved: self IPI", hits, 1);
+	mmio_write32(there + LAPIC_EOI / 4, 0);
+	wrmsr(X86_MSR_APIC_BASE, base);
+	check_eq("moved back: TPR", lapic_read(LAPIC_TPR), 0);
+	check("moved back: nothing is in service", !lapic_bit(LAPIC_ISR, NO_EOI_VECTOR));
+	check_eq("moved back: nothing there", mmio_read32(there + LAPIC_TPR / 4), ~0u);
+	test_self_ipi("moved back");
+}
+
+/* Code, page tables and operands of all sizes where the registers are. */
+static void test_odd_accesses(void) {
+	u64 value = LAPIC_BASE;
+
+	__asm__ volatile(TRY "jmp *%0" END_TRY : : "r"(value) : TRY_SPOILS);
+	check_eq("code in the registers: #UD", trap_taken().vector, X86_UD);
+	*page_entry(TABLE_VA, 2) = LAPIC_BASE | PTE_PRESENT | PTE_WRITE;
+	__asm__ volatile(TRY "mov 0x123(%1), %%al\n\tmovzx %%al, %0" END_TRY
+			 : "=a"(value)
+			 : "r"(TABLE_VA)
+			 : TRY_SPOILS);
+	check_eq("a page table in the registers: #PF", trap_taken().vector, X86_PF);
+	*page_entry(TABLE_VA, 2) = 0;
+	check_eq("ID: its bytes are read", *(volatile u8 *)(LAPIC_BASE + LAPIC_SVR),
+		 lapic_read(LAPIC_SVR) & 0xff);
+	check_eq("8 bytes are no access", *(volatile u64 *)(LAPIC_BASE + LAPIC_SVR), 0);
+	mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_ID), 0x7f000000);
+	check_eq("the id is read-only", lapic_id(), 0);
+	mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_VERSION), 0);
+	check_ne("the version is read-only", lapic_read(LAPIC_VERSION), 0);
+	mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_ISR), ~0u);
+	check_eq("ISR is read-only", lapic_read(LAPIC_ISR), 0);
+	__asm__ volatile("orl %1, %0"
+			 : "+m"(*(volatile u32 *)(LAPIC_BASE + LAPIC_TPR))
+			 : "r"(0x35)
+			 : "cc");
+	__asm__ volatile("lock; addl %1, %0"
+			 : "+m"(*(volatile u32 *)(LAPIC_BASE + LAPIC_TPR))
+			 : "r"(0x11)
+			 : "cc");
+	check_eq("read, change and write", lapic_read(LAPIC_TPR), 0x46);
+	lapic_write(LAPIC_TPR, 0);
+	lapic_write(LAPIC_ESR, 0); /* of registers that are not there */
+	lapic_write(LAPIC_ESR, 0);
+}
+
 static void test_x2apic(void) {
 	u32 id = lapic_id();
 	u64 value;
@@ -453,6 +522,7 @@ void test_main(void) {
 	trap_set_handler(LOW_VECTOR - 1, on_vector);
 	trap_set_handler(LOW_VECTOR, on_vector);
 	trap_set_handler(HIGH_VECTOR, on_vector);
+	trap_set_handler(NO_EOI_VECTOR, on_no_eoi);
 	test_registers();
 	test_xapic_registers();
 	lapic_init();
@@ -468,6 +538,12 @@ void test_main(void) {
 	test_divide();
 	test_deadline("xAPIC");
 	test_mode_switch();
+	if (under_roost()) {
+		test_moved();
+		test_odd_accesses();
+	} else {
+		skip("the page of the registers elsewhere, and odd accesses", "machines differ");
+	}
 	if (lapic_has_x2apic())
 		test_x2apic();
 	else

@@ -334,6 +334,35 @@ static void to_x2apic(void *arg) {
 	lapic_enter_x2apic();
 }
 
+static u32 beyond;
+
+/* xAPIC's registers, from a CPU that has none there. */
+static void reach_for_xapic(void *arg) {
+	(void)arg;
+	mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_TPR), 0xf0);
+	beyond = mmio_read32((volatile void *)(LAPIC_BASE + LAPIC_TPR));
+}
+
+/* The boot CPU is in xAPIC mode, the others are not. */
+static void test_mixed_modes(void) {
+	lapic_write(LAPIC_TPR, 0x20);
+	smp_start(1, reach_for_xapic, NULL);
+	check("mixed modes: CPU 1 does its work", smp_wait(1, 1000000));
+	check_eq("mixed modes: no xAPIC answers a CPU in x2APIC mode", beyond, 0xffffffff);
+	check_eq("mixed modes: TPR of the boot CPU stays", lapic_read(LAPIC_TPR), 0x20);
+	lapic_write(LAPIC_TPR, 0);
+	check_eq("mixed modes: the boot CPU writes its TPR", lapic_read(LAPIC_TPR), 0);
+	smp_start(1, reach_for_xapic, NULL);
+	smp_wait(1, 1000000);
+	check_eq("mixed modes: and none of its writes is seen elsewhere", beyond, 0xffffffff);
+	for (u32 i = 0; i < nr; i++) {
+		lapic_send(cpus[i].apic_id, VECTOR_COUNT);
+		expect_mask(name_of("mixed modes: physical to CPU %u", i), BIT(i));
+	}
+	lapic_send(0, ICR_SELF | VECTOR_COUNT);
+	expect_mask("mixed modes: shorthand self", 1);
+}
+
 static void test_x2apic(void) {
 	if (!lapic_has_x2apic()) {
 		skip("x2APIC IPIs", "not offered");
@@ -343,6 +372,7 @@ static void test_x2apic(void) {
 		smp_start(i, to_x2apic, NULL);
 		smp_wait(i, 1000000);
 	}
+	test_mixed_modes();
 	lapic_enter_x2apic();
 	for (u32 i = 0; i < nr; i++) {
 		u32 id = cpus[i].apic_id;

@@ -4,6 +4,7 @@
  *
  * vm: machine=intel
  */
+#include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/page.h"
 #include "guest-tests/lib/trap.h"
 #include "guest-tests/lib/vmx.h"
@@ -559,6 +560,27 @@ static void test_refused(void) {
 	check_eq("VMCLEAR keeps the state", vmx_l2_run(), REASON_VMCALL);
 }
 
+/* L1 leaves its local APIC to L2, with EPT and without: it must not meet the page of L1's. */
+static void code_apic(void) {
+	u32 version = mmio_read32((volatile void *)(LAPIC_BASE + LAPIC_VERSION));
+
+	mmio_write32((volatile void *)(LAPIC_BASE + LAPIC_TPR), 0x50);
+	vmx_l2_exit((u64)version << 32 | mmio_read32((volatile void *)(LAPIC_BASE + LAPIC_TPR)));
+}
+
+static void test_apic_of_l1(bool ept) {
+	const char *how = ept ? "with EPT" : "without EPT";
+	u32 version = lapic_read(LAPIC_VERSION); /* and L1 has used the page */
+
+	lapic_write(LAPIC_TPR, 0x20);
+	vmx_l2_new(code_apic);
+	if (ept) vmx_l2_use_ept(ept_new());
+	check_eq(name_of("L2, %s, in L1's local APIC", how), vmx_l2_result(),
+		 (u64)version << 32 | 0x50);
+	check_eq(name_of("L2, %s: L1 sees what it wrote", how), lapic_read(LAPIC_TPR), 0x50);
+	lapic_write(LAPIC_TPR, 0);
+}
+
 static void test_tsc_offset(void) {
 	static const struct exiting rdtsc_insn = {"RDTSC", "\x0f\x31", 2, 16, 0, 0, 0, false};
 
@@ -590,4 +612,7 @@ void test_main(void) {
 	}
 	test_refused();
 	test_tsc_offset();
+	lapic_init();
+	test_apic_of_l1(false);
+	if (vmx_can(VMX_MSR_PROC2, PROC2_EPT)) test_apic_of_l1(true);
 }

@@ -245,7 +245,6 @@ void lapic_init_reset(struct vcpu *vcpu) {
 	}
 	lapic->isr_words = 0;
 	lapic->tpr = 0;
-	if (lapic->vapic) lapic_show_tpr(lapic);
 	lapic->icr = 0;
 	lapic->esr = 0;
 	atomic_store(&lapic->errors, 0);
@@ -254,7 +253,7 @@ void lapic_init_reset(struct vcpu *vcpu) {
 	store_relaxed(&lapic->dfr, ~0u);
 	store_relaxed(&lapic->ldr,
 		      load_relaxed(&lapic->mode) == LAPIC_X2APIC ? x2apic_ldr(lapic) : 0);
-	if (lapic->delivers) lapic_show(lapic, ~0ul);
+	lapic_choose(lapic);
 }
 
 /* Takes over a checked IA32_APIC_BASE. */
@@ -264,8 +263,6 @@ static void apply_base(struct lapic *lapic, u64 value) {
 	if (value & LAPIC_BASE_ENABLE)
 		mode = value & LAPIC_BASE_X2APIC ? LAPIC_X2APIC : LAPIC_XAPIC;
 	lapic_own(lapic);
-	if (lapic->vapic) lapic_show_tpr(lapic);
-	lapic->delivers = lapic->can_deliver && mode == LAPIC_X2APIC;
 	lapic->base = value;
 	lapic->page = mode == LAPIC_XAPIC ? value & ~lapic->base_reserved & PAGE_MASK : ~0ul;
 	store_relaxed(&lapic->mode, mode);
@@ -290,6 +287,7 @@ void lapic_reset(struct vcpu *vcpu) {
 		store_relaxed(&lapic->lvt[LVT_LINT0], DELIVER_EXTINT << 8);
 		store_relaxed(&lapic->lvt[LVT_LINT1], DELIVER_NMI << 8);
 	}
+	lapic_choose(lapic);
 }
 
 int lapic_set_base(struct vcpu *vcpu, u64 value) {
@@ -302,14 +300,15 @@ int lapic_set_base(struct vcpu *vcpu, u64 value) {
 	if (old == LAPIC_DISABLED && x2apic) return E_INVAL;
 	if (old == LAPIC_X2APIC && enable && !x2apic) return E_INVAL;
 	apply_base(lapic, value);
-	if (load_relaxed(&lapic->mode) == old) return 0;
-	if (x2apic) {
-		lapic->icr &= 0xffffffff;
-		store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
-	} else {
-		lapic_init_reset(vcpu);
+	if (load_relaxed(&lapic->mode) != old) {
+		if (x2apic) {
+			lapic->icr &= 0xffffffff;
+			store_relaxed(&lapic->ldr, x2apic_ldr(lapic));
+		} else {
+			lapic_init_reset(vcpu);
+		}
 	}
-	if (lapic->delivers) lapic_show(lapic, ~0ul);
+	lapic_choose(lapic);
 	if (extint_pending(vcpu)) vcpu_request(vcpu, REQ_EVENT);
 	return 0;
 }
@@ -362,9 +361,11 @@ static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value) {
 }
 
 static void write_svr(struct lapic *lapic, u32 value) {
+	lapic_own(lapic);
 	store_relaxed(&lapic->svr, value & SVR_WRITABLE);
-	if (value & SVR_ENABLE) return;
-	for (u32 i = 0; i < NR_LVTS; i++) write_lvt(lapic, i, load_relaxed(&lapic->lvt[i]));
+	for (u32 i = 0; i < NR_LVTS && !(value & SVR_ENABLE); i++)
+		write_lvt(lapic, i, load_relaxed(&lapic->lvt[i]));
+	lapic_choose(lapic);
 }
 
 /* value has more than 32 bits for x2APIC's ICR only. */
@@ -391,7 +392,7 @@ static void write_register(struct lapic *lapic, u32 reg, u64 value) {
 	case REG_SELF_IPI: lapic_icr_command(lapic, low | BIT(18)); break;
 	default: break; /* read only */
 	}
-	if (lapic->delivers) lapic_show(lapic, reg == REG_SVR ? ~0ul : BIT(reg));
+	if (lapic->delivers) lapic_show(lapic, BIT(reg));
 }
 
 /* ---- xAPIC page ---- */
@@ -413,7 +414,10 @@ void lapic_mmio_write(struct vcpu *vcpu, u32 offset, unsigned size, u64 value) {
 
 	if (size != 4 || offset & 15) return;
 	kvm_pv_eoi_sync(vcpu);
-	if (reg == REG_ICR) value = (value & 0xccfff) | (lapic->icr & ~0xfffffffful);
+	if (reg == REG_ICR) {
+		lapic_fetch_icr(lapic);
+		value = (value & ICR_WRITABLE) | (lapic->icr & ~0xfffffffful);
+	}
 	if (knows(reg, X_WRITE))
 		write_register(lapic, reg, value);
 	else

@@ -58,11 +58,12 @@ struct lapic {
 	u32 isr_words; /* bit n: isr[n] is not 0 */
 	u32 tpr;
 	struct vcpu *vcpu;
-	u32 *vapic;	  /* the processor's virtual-APIC page; NULL: it has none */
-	bool lent;	  /* what is said above is there */
-	bool delivers;	  /* ISR and IRR too: the processor delivers interrupts by itself, */
-	bool can_deliver; /* which it does in x2APIC mode alone */
-	gpa_t page;	  /* of the register page; ~0 while there is none */
+	u32 *vapic;	/* the processor's virtual-APIC page; NULL: it has none */
+	bool lent;	/* what is said above is there */
+	u8 delivers;	/* the mode, while ISR and IRR are there too: the processor delivers */
+	bool moved;	/* delivers or page may have changed; for who has set vapic to clear */
+	u8 can_deliver; /* in which modes it could: bits by enum lapic_mode */
+	gpa_t page;	/* of the register page; ~0 while there is none */
 
 	/* Written by the vCPU's own CPU, read by senders. */
 	_Atomic u32 mode; /* enum lapic_mode */
@@ -119,9 +120,10 @@ struct lapic_lent {
 
 /*
  * The processor has a virtual APIC for this vCPU from now on, on this zeroed page: it has TPR
- * there, and when it can deliver interrupts, all registers in x2APIC mode. On the vCPU's own CPU.
+ * there, and in the modes in which it can deliver interrupts, all registers, while software enables
+ * the local APIC: the processor would deliver without that. On the vCPU's own CPU.
  */
-void lapic_set_virtual(struct vcpu *vcpu, void *page, bool can_deliver);
+void lapic_set_virtual(struct vcpu *vcpu, void *page, u8 can_deliver);
 
 /* lent: as the last call left it; but status as the processor has it now, if lapic->lent. */
 void lapic_lend(struct vcpu *vcpu, struct lapic_lent *lent);

@@ -15,6 +15,8 @@
 #define SVR_FOCUS_OFF	      BIT32(9)
 #define SVR_NO_EOI_BROADCAST  BIT32(12)
 
+#define ICR_WRITABLE	      0xccfffu /* of its lower half, in xAPIC mode */
+
 #define ESR_SEND_ILLEGAL      BIT32(5)
 #define ESR_RECEIVE_ILLEGAL   BIT32(6)
 #define ESR_ILLEGAL_REGISTER  BIT32(7)
@@ -62,8 +64,17 @@ u32 lapic_register(struct lapic *lapic, u32 reg);
 /* lapic_virtual.c: TPR goes to the virtual-APIC page, with a look at what that changes. */
 void lapic_show_tpr(struct lapic *lapic);
 
+/*
+ * Does the processor deliver? After a change of the mode, or of whether software has enabled the
+ * local APIC; not lent.
+ */
+void lapic_choose(struct lapic *lapic);
+
 /* And these registers read on the virtual-APIC page as they do here. */
 void lapic_show(struct lapic *lapic, u64 regs);
+
+/* The ICR as the guest left it there: in xAPIC mode not all of its writes exit (SDM 3C 29.4.3). */
+void lapic_fetch_icr(struct lapic *lapic);
 
 /* The end of a level-triggered interrupt: whoever still holds the line asks again. */
 void lapic_eoi_level(struct lapic *lapic, u8 vector);

@@ -6,10 +6,10 @@
 
 #define AT(reg) ((reg)*4u) /* in words: a register every 16 bytes */
 
-/* What is on the page for RDMSR alone; the rest is lent, and the timer's count is not there. */
+/* What is on the page to be read alone; the rest is lent, and the timer's count is not there. */
 #define SHOWN                                                                        \
 	(BIT(REG_ID) | BIT(REG_VERSION) | GENMASK(REG_SVR, REG_LDR) | BIT(REG_ESR) | \
-	 BIT(REG_ICR) | GENMASK(REG_TIMER_INITIAL, REG_LVT) | BIT(REG_TIMER_DIVIDE))
+	 GENMASK(REG_TIMER_INITIAL, REG_ICR) | BIT(REG_TIMER_DIVIDE))
 
 /* 64 of the 256 vectors of ISR, TMR or IRR. */
 static u64 vectors(const struct lapic *lapic, u32 reg, u32 i) {
@@ -34,6 +34,7 @@ bool lapic_idle(const struct lapic *lapic) {
 
 void lapic_take_back(struct lapic *lapic) {
 	lapic->tpr = (u8)lapic->vapic[LAPIC_VTPR];
+	lapic_fetch_icr(lapic);
 	lapic->lent = false;
 	vcpu_request_self(lapic->vcpu, REQ_EVENT);
 	lapic->isr_words = 0;
@@ -48,13 +49,20 @@ void lapic_take_back(struct lapic *lapic) {
 	}
 }
 
-void lapic_set_virtual(struct vcpu *vcpu, void *page, bool can_deliver) {
+void lapic_set_virtual(struct vcpu *vcpu, void *page, u8 can_deliver) {
 	struct lapic *lapic = vcpu->lapic;
 
 	lapic->vapic = page;
-	lapic_show_tpr(lapic);
 	lapic->can_deliver = can_deliver;
-	lapic->delivers = can_deliver && lapic->mode == LAPIC_X2APIC;
+	lapic_choose(lapic);
+}
+
+void lapic_choose(struct lapic *lapic) {
+	u32 mode = load_relaxed(&lapic->mode);
+
+	lapic->delivers = lapic_enabled(lapic) && lapic->can_deliver & BIT32(mode) ? (u8)mode : 0;
+	lapic->moved = true;
+	if (lapic->vapic) lapic_show_tpr(lapic);
 	if (lapic->delivers) lapic_show(lapic, ~0ul);
 }
 
@@ -62,6 +70,13 @@ void lapic_show_tpr(struct lapic *lapic) {
 	lapic->vapic[LAPIC_VTPR] = lapic->tpr;
 	lapic->vcpu->lend = true;
 	vcpu_request_self(lapic->vcpu, REQ_EVENT);
+}
+
+void lapic_fetch_icr(struct lapic *lapic) {
+	const u32 *at = lapic->vapic;
+
+	if (lapic->delivers != LAPIC_XAPIC) return;
+	lapic->icr = (u64)at[AT(REG_ICR_HIGH)] << 32 | (at[AT(REG_ICR)] & ICR_WRITABLE);
 }
 
 /* The ICR is one register of 64 bits in x2APIC mode. */
@@ -111,8 +126,10 @@ u8 lapic_threshold(struct lapic *lapic) {
 void lapic_virtual_eoi(struct vcpu *vcpu, u8 vector) { lapic_eoi_level(vcpu->lapic, vector); }
 
 void lapic_virtual_write(struct vcpu *vcpu, u32 offset) {
-	u32 value = vcpu->lapic->vapic[offset / 4 % 1024];
+	u32 value = vcpu->lapic->vapic[AT(offset >> 4 & 0xff)];
 
-	if (lapic_msr_write(vcpu, MSR_X2APIC_FIRST + (offset >> 4 & 0xff), value))
+	if (vcpu->lapic->delivers == LAPIC_XAPIC)
+		lapic_mmio_write(vcpu, offset & 0xff0, 4, value);
+	else if (lapic_msr_write(vcpu, MSR_X2APIC_FIRST + (offset >> 4 & 0xff), value))
 		inject_gp(vcpu, 0);
 }

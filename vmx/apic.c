@@ -5,10 +5,72 @@
  * With a TPR shadow alone, the guest moves CR8 without an exit unless something waits for a lower
  * priority. With virtual-interrupt delivery the processor delivers what waits in IRR as soon as the
  * guest can take it, and ends it, without an exit.
+ *
+ * Of a guest in xAPIC mode, the processor sees accesses to the APIC-access page and takes them to
+ * the virtual-APIC page, or exits (29.4). EPT leads to it, which a VM's vCPUs share. To one whose
+ * registers are elsewhere or nowhere it is memory: all ones, as where no device answers, and read
+ * only, so that a write is an EPT violation, and then one of all vCPUs.
  */
 #include "kernel/vm.h"
+#include "lib/string.h"
+#include "mm/gmem.h"
+#include "platform/emulate.h"
 #include "platform/lapic.h"
 #include "vmx/vmx.h"
+
+#define ACCESS_KIND(info) ((info) >> 12 & 0xf) /* of the qualification (table 27-6) */
+#define KIND_WRITE	  1u
+#define KIND_PHYSICAL	  8u /* this bit: of no linear address, but a table of the guest's */
+
+#define APIC_PAGE_READ	  (PT_READ | PT_WB)
+
+hpa_t vmx_apic_access;
+
+int vmx_apic_init(void) {
+	void *page = page_alloc(PAGE_SIZE);
+
+	if (!page) return E_NOMEM;
+	memset(page, 0xff, PAGE_SIZE);
+	vmx_apic_access = virt_to_phys(page);
+	return 0;
+}
+
+/* The vCPU's APIC may be in another mode or place than before. */
+static __noinline void move_apic(struct vcpu *vcpu) {
+	struct lapic *lapic = vcpu->lapic;
+	struct ptable *pt = &vcpu->vm->gmem->pt;
+	bool usual = lapic->page == LAPIC_BASE_RESET;
+	struct vcpu *other;
+
+	lapic->moved = false;
+	vmx_set_apic_mode(lapic->delivers, usual);
+	spin_lock(&vcpu->vm->lock);
+	vmx_of(vcpu)->usual_apic = usual;
+	bool flush = !usual && pt_protect(pt, LAPIC_BASE_RESET, PAGE_SIZE, APIC_PAGE_READ) > 0;
+	spin_unlock(&vcpu->vm->lock);
+	if (!flush) return;
+	vmx_tlb_flush(vcpu);
+	/* The others may write there until they do the same. */
+	for_each_vcpu(other, vcpu->vm)
+		if (other != vcpu) vcpu_request(other, REQ_TLB_FLUSH);
+}
+
+bool vmx_map_apic(struct vcpu *vcpu, gpa_t gpa, u64 info) {
+	struct ptable *pt = &vcpu->vm->gmem->pt;
+	u32 attrs = APIC_PAGE_READ | PT_WRITE;
+	struct vcpu *other;
+
+	if ((gpa & PAGE_MASK) != LAPIC_BASE_RESET || info & EPT_QUAL_FETCH ||
+	    !(vmx_config.proc2 & PROC2_APIC_ACCESS))
+		return false;
+	spin_guard(&vcpu->vm->lock);
+	for_each_vcpu(other, vcpu->vm)
+		if (!vmx_of(other)->usual_apic) attrs = APIC_PAGE_READ;
+	if (info & EPT_QUAL_WRITE && !(attrs & PT_WRITE)) return false;
+	int err = pt_map(pt, LAPIC_BASE_RESET, vmx_apic_access, PAGE_SIZE, attrs);
+	if (err == E_EXIST) err = pt_protect(pt, LAPIC_BASE_RESET, PAGE_SIZE, attrs);
+	return err >= 0;
+}
 
 static void lend_all(struct vcpu *vcpu) {
 	struct lapic_lent *lent = &vmx_of(vcpu)->lent, before = *lent;
@@ -23,17 +85,25 @@ static void lend_all(struct vcpu *vcpu) {
 			vmwrite(VMCS_AT(eoi_exits, i), lent->levels[i]);
 }
 
+/* In which the processor can deliver interrupts. */
+static u8 modes(void) {
+	u32 proc2 = vmx_config.proc2;
+
+	if (!(proc2 & PROC2_VID)) return 0;
+	return (u8)((proc2 & PROC2_APIC_ACCESS ? BIT(LAPIC_XAPIC) : 0) |
+		    (proc2 & PROC2_X2APIC ? BIT(LAPIC_X2APIC) : 0));
+}
+
 void vmx_lend_apic(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	struct lapic *lapic = vcpu->lapic;
 
 	/* An L2's VMCS has nothing of this; L1's interrupts end it as any exit does. */
 	if (vcpu->l2) return;
-	if (unlikely(!lapic->vapic))
-		lapic_set_virtual(vcpu, arch->vapic, vmx_config.proc2 & PROC2_VID);
-	if (unlikely(arch->delivers != lapic->delivers)) vmx_set_x2apic(lapic->delivers);
-	arch->delivers = vcpu->lend = lapic->delivers;
-	if (arch->delivers) {
+	if (unlikely(!lapic->vapic)) lapic_set_virtual(vcpu, arch->vapic, modes());
+	if (unlikely(lapic->moved)) move_apic(vcpu);
+	vcpu->lend = lapic->delivers;
+	if (lapic->delivers) {
 		lend_all(vcpu);
 		if (irq_by_processor(vcpu)) vmx_interrupt_window(vcpu, false);
 		return;
@@ -60,4 +130,14 @@ enum outcome vmx_exit_eoi(struct vcpu *vcpu) {
 enum outcome vmx_exit_apic_write(struct vcpu *vcpu) {
 	lapic_virtual_write(vcpu, (u32)vmread(VMCS(qualification)) & 0xfff);
 	return RESUME;
+}
+
+/* An access that the processor does not virtualize, or one of an L2 without EPT of L1's. */
+enum outcome vmx_exit_apic_access(struct vcpu *vcpu) {
+	u64 info = vmread(VMCS(qualification)), kind = ACCESS_KIND(info);
+
+	vmx_take_exit_event(vcpu);
+	vmx_need_rsp(vcpu);
+	return emulate_mmio(vcpu, LAPIC_BASE_RESET | (info & ~PAGE_MASK), kind == KIND_WRITE,
+			    kind & KIND_PHYSICAL);
 }

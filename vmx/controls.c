@@ -45,6 +45,7 @@ static const struct control {
 	{VMX_PROC, PROC_MONITOR, "MONITOR exiting", NULL},
 	{VMX_PROC, PROC_SECONDARY, "secondary controls", NULL},
 	{VMX_PROC, PROC_TPR_SHADOW, "a TPR shadow", "tpr-shadow"},
+	{VMX_PROC2, PROC2_APIC_ACCESS, "virtualized APIC accesses", "apic-access"},
 	{VMX_PROC2, PROC2_X2APIC, "virtual x2APIC mode", "x2apic"},
 	{VMX_PROC2, PROC2_APIC_REGS, "virtual APIC registers", "apic-registers"},
 	{VMX_PROC2, PROC2_VID, "virtual-interrupt delivery", "virtual-interrupts"},
@@ -170,10 +171,10 @@ static void drop_lonely(struct vmx_config *c) {
 	/* A VPID whose entries cannot be flushed. */
 	if (!(vpid_caps & VPID_CAP_INVVPID) || !(vpid_caps & (VPID_CAP_ONE | VPID_CAP_ALL)))
 		c->proc2 &= (u32)~PROC2_VPID;
-	/* Interrupts are delivered to guests in x2APIC mode alone; the page of xAPIC is emulated.
-	 */
-	if (!(c->proc & PROC_TPR_SHADOW) || !(c->proc2 & PROC2_VID) || !(c->proc2 & PROC2_X2APIC))
-		c->proc2 &= (u32)~VIRTUAL_X2APIC;
+	/* Registers that the guest cannot reach, or no interrupts by them. */
+	if (!(c->proc & PROC_TPR_SHADOW) || !(c->proc2 & PROC2_VID) ||
+	    !(c->proc2 & (PROC2_X2APIC | PROC2_APIC_ACCESS)))
+		c->proc2 &= (u32) ~(VIRTUAL_X2APIC | PROC2_APIC_ACCESS);
 	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
 	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
@@ -292,11 +293,14 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 }
 
 /* The MSRs may be passed only where the processor virtualizes them: they would be the host's. */
-void vmx_set_x2apic(bool on) {
+void vmx_set_apic_mode(u8 delivers, bool usual_page) {
 	u64 proc2 = vmx_config.proc2;
 
-	vmwrite(VMCS(proc2_controls), on ? proc2 : proc2 & ~VIRTUAL_X2APIC);
-	vmwrite(VMCS(msr_bitmap), msr_bitmaps[on]);
+	if (!delivers) proc2 &= ~(PROC2_APIC_REGS | PROC2_VID);
+	if (delivers != LAPIC_X2APIC) proc2 &= ~PROC2_X2APIC;
+	if (!usual_page) proc2 &= ~PROC2_APIC_ACCESS;
+	vmwrite(VMCS(proc2_controls), proc2);
+	vmwrite(VMCS(msr_bitmap), msr_bitmaps[delivers == LAPIC_X2APIC]);
 }
 
 void vmx_setup_controls(struct vcpu *vcpu) {
@@ -306,7 +310,7 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	arch->level->proc = c->proc;
 	vmwrite(VMCS(pin_controls), c->pin);
 	vmwrite(VMCS(proc_controls), c->proc);
-	vmx_set_x2apic(false);
+	vmx_set_apic_mode(LAPIC_DISABLED, false);
 	vmwrite(VMCS(exit_controls), c->exit);
 	vmwrite(VMCS(entry_controls), c->entry);
 	vmwrite(VMCS(exception_bitmap), VMX_EXCEPTIONS);
@@ -318,6 +322,7 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	vmwrite(VMCS(entry_msr_loads), 0);
 	vmwrite(VMCS(entry_event), 0);
 	if (c->proc & PROC_TPR_SHADOW) vmwrite(VMCS(virtual_apic), virt_to_phys(arch->vapic));
+	if (c->proc2 & PROC2_APIC_ACCESS) vmwrite(VMCS(apic_access), vmx_apic_access);
 	vmwrite(VMCS(tpr_threshold), 0);
 	for (unsigned i = 0; i < 4 && c->proc2 & PROC2_VID; i++) vmwrite(VMCS_AT(eoi_exits, i), 0);
 	vmwrite(VMCS(link), ~0ul);

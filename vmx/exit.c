@@ -67,7 +67,8 @@ static enum outcome exit_ept_violation(struct vcpu *vcpu) {
 	gpa_t gpa = vmread(VMCS(guest_pa));
 
 	vmx_resume_delivery(vcpu, info);
-	if (gmem_fault(vcpu->vm->gmem, gpa, info & EPT_QUAL_WRITE, info & EPT_QUAL_FETCH) == 0)
+	if (gmem_fault(vcpu->vm->gmem, gpa, info & EPT_QUAL_WRITE, info & EPT_QUAL_FETCH) == 0 ||
+	    vmx_map_apic(vcpu, gpa, info))
 		return RESUME;
 	return vmx_ept_device(vcpu, gpa, info);
 }
@@ -212,7 +213,7 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[40] = {"PAUSE", exit_pause},
 	[41] = {"machine check", exit_bad_entry},
 	[REASON_TPR] = {"TPR below threshold", vmx_exit_tpr},
-	[44] = {"APIC access", unasked_stop},
+	[44] = {"APIC access", vmx_exit_apic_access},
 	[REASON_EOI] = {"virtualized EOI", vmx_exit_eoi},
 	[46] = {"GDTR or IDTR", unasked_stop},
 	[47] = {"LDTR or TR", unasked_stop},

@@ -46,7 +46,7 @@ int vmx_probe(const struct options *options) {
 							    : PT_LEVEL_4K;
 	vmx_nested_caps();
 	vmx_nested_init();
-	return vmx_msr_bitmap_init();
+	return vmx_apic_init() ?: vmx_msr_bitmap_init();
 }
 
 /* Firmware opens VMX and locks it, or leaves both to us (SDM 3C 23.7). */

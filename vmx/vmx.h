@@ -72,8 +72,8 @@ struct vmx_vcpu {
 	bool event;		/* VMCS(entry_event) is set for the next entry */
 	bool loaded;		/* between vmx_load() and vmx_put() */
 	u32 *vapic;		/* the processor's virtual APIC; NULL: it has none */
-	bool delivers;		/* interrupts, as the VMCS has it */
-	u8 tpr_threshold;	/* the same */
+	bool usual_apic;	/* its registers are where they are after reset */
+	u8 tpr_threshold;	/* as the VMCS has it */
 	struct lapic_lent lent; /* what the VMCS has of it */
 	u64 cr2;
 	u64 dr6;
@@ -118,9 +118,9 @@ int vmx_check_cpu(u32 cpu) __must_check; /* the same on a further CPU, against v
 int vmx_msr_bitmap_init(void) __must_check;
 /* Adds what of L1's map, NULL for none, lets fewer MSRs pass than Roost; `to` is of ones else. */
 void vmx_msr_bitmap_merge(u8 *to, const u8 *l1);
-void vmx_setup_controls(struct vcpu *vcpu); /* VMCS current */
-void vmx_set_x2apic(bool on);		    /* the same: the processor virtualizes it */
-void vmx_setup_host(struct cpu *cpu);	    /* the same, each time it comes to a CPU */
+void vmx_setup_controls(struct vcpu *vcpu);	      /* VMCS current */
+void vmx_set_apic_mode(u8 delivers, bool usual_page); /* the same; of struct vmx_vcpu */
+void vmx_setup_host(struct cpu *cpu);		      /* the same, each time it comes to a CPU */
 
 /*
  * Ticks of the preemption timer in 1 ms: so long a guest may run at most before Roost looks at its
@@ -154,10 +154,15 @@ extern const struct exit_entry vmx_exits[VMX_NR_EXITS];
 void vmx_need_rsp(struct vcpu *vcpu); /* reads RSP for those who want to know it */
 
 /* apic.c */
+extern hpa_t vmx_apic_access;	      /* the page that stands for the xAPIC's in all EPTs */
+int vmx_apic_init(void) __must_check; /* 0 or E_NOMEM */
 void vmx_lend_apic(struct vcpu *vcpu);
 enum outcome vmx_exit_tpr(struct vcpu *vcpu);
 enum outcome vmx_exit_eoi(struct vcpu *vcpu);
 enum outcome vmx_exit_apic_write(struct vcpu *vcpu);
+enum outcome vmx_exit_apic_access(struct vcpu *vcpu);
+/* An EPT violation where the xAPIC's registers mostly are. True: EPT has been changed. */
+bool vmx_map_apic(struct vcpu *vcpu, gpa_t gpa, u64 info);
 /* An EPT violation is out of the way: what it interrupted goes on. info: its qualification. */
 void vmx_resume_delivery(struct vcpu *vcpu, u64 info);
 /* The rest of an EPT violation at gpa, where L1 has no RAM. */

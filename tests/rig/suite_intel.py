@@ -68,9 +68,13 @@ for each_name in NAMES:
 # cannot do without: its interrupts do not end a guest that was entered with IF clear.
 for each_name in ("exceptions", "hello", "ioapic", "lapic", "paging", "pic", "smp", "timers"):
     guest_test(each_name, "vmx=-all,+preemption-timer", "@none")
-# A TPR shadow alone, as processors without virtual-interrupt delivery have it.
+# A TPR shadow alone, as processors without virtual-interrupt delivery have it; then all but one.
 for each_name in ("ioapic", "lapic", "pic"):
     guest_test(each_name, "vmx=-virtual-interrupts", "@tpr")
+for each_name in ("lapic", "smp", "vmx_run"):
+    guest_test(each_name, "vmx=-apic-access", "@no-apic-access")
+guest_test("lapic", "vmx=-apic-registers", "@no-apic-registers")
+guest_test("lapic", "vmx=-x2apic", "@no-x2apic")
 
 
 @test("intel/vmx-options", limit=LIMIT, needs=("build/gcc", "build/guest-tests"))

@@ -69,17 +69,23 @@ static bool processor_ends(struct vcpu *vcpu) {
 	return true;
 }
 
-static struct vcpu *start(struct vm **vm, bool delivers) {
+#define BOTH_MODES (BIT(LAPIC_XAPIC) | BIT(LAPIC_X2APIC))
+
+/* mode: in which the processor delivers; LAPIC_DISABLED: it has a TPR shadow alone. */
+static struct vcpu *start(struct vm **vm, enum lapic_mode mode) {
 	*vm = rig_create(2);
 	struct vcpu *vcpu = (*vm)->vcpus[0];
 
 	memset(page, 0, sizeof(page));
 	memset(&lent, 0, sizeof(lent));
-	lapic_set_virtual(vcpu, page, delivers);
+	lapic_set_virtual(vcpu, page, mode ? BOTH_MODES : 0);
+	lapic_mmio_write(vcpu, SVR * 16, 4, 0xff);
+	assert_false(irq_by_processor(vcpu)); /* software disables it */
 	lapic_mmio_write(vcpu, SVR * 16, 4, 0x1ff);
 	lapic_mmio_write(vcpu, LINT0 * 16, 4, 0x10000);
-	assert_false(irq_by_processor(vcpu)); /* in xAPIC mode, never */
-	if (delivers) assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
+	assert_int_equal(irq_by_processor(vcpu), mode != LAPIC_DISABLED);
+	if (mode == LAPIC_X2APIC) assert_int_equal(lapic_set_base(vcpu, 0xfee00d00), 0);
+	assert_int_equal(vcpu->lapic->delivers, mode);
 	fake_take_requests(vcpu);
 	return vcpu;
 }
@@ -87,6 +93,7 @@ static struct vcpu *start(struct vm **vm, bool delivers) {
 static u64 msr(struct vcpu *vcpu, u32 n) {
 	u64 value = 0;
 
+	if (vcpu->lapic->mode == LAPIC_XAPIC) return lapic_mmio_read(vcpu, n * 16, 4);
 	assert_int_equal(lapic_msr_read(vcpu, 0x800 + n, &value), 0);
 	return value;
 }
@@ -103,7 +110,7 @@ static void post(struct vcpu *vcpu, u8 vector, bool level) {
 
 static void what_is_lent_comes_back(void **state) {
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, true);
+	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
 	assert_true(irq_by_processor(vcpu));
@@ -153,7 +160,7 @@ static void what_is_lent_comes_back(void **state) {
 /* Everybody who looks at TPR, ISR or IRR has to take it back first. */
 static void all_look_at_their_own(void **state) {
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, true);
+	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
 #define TAKES_BACK(what)                                        \
@@ -175,6 +182,8 @@ static void all_look_at_their_own(void **state) {
 	TAKES_BACK(assert_int_equal(set_msr(vcpu, EOI, 0), 0));
 	TAKES_BACK(lapic_init_reset(vcpu));
 	assert_int_equal(set_msr(vcpu, SVR, 0x1ff), 0);
+	TAKES_BACK(assert_int_equal(set_msr(vcpu, SVR, 0xff), 0));
+	assert_int_equal(set_msr(vcpu, SVR, 0x1ff), 0);
 	TAKES_BACK(assert_int_equal(lapic_set_base(vcpu, 0xfee00100), 0));
 	/* An IPI does not. */
 	assert_int_equal(lapic_set_base(vcpu, 0xfee00900), 0);
@@ -189,7 +198,7 @@ static void all_look_at_their_own(void **state) {
 /* With a TPR shadow alone, nothing but TPR is the processor's. */
 static void tpr_alone(void **state) {
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, false);
+	struct vcpu *vcpu = start(&vm, LAPIC_DISABLED);
 
 	(void)state;
 	assert_false(irq_by_processor(vcpu));
@@ -222,9 +231,9 @@ static void registers_on_the_page(void **state) {
 	static const u8 shown[] = {ID, VERSION, LDR, SVR, ESR, ICR, TIMER, LINT0, COUNT, DIVIDE};
 	static const u64 writes[][2] = {{TIMER, 0x10052}, {DIVIDE, 0xb}, {0x37, 5},
 					{ICR, 5},	  {ESR, 0},	 {ICR, 0x100000441},
-					{COUNT, 77},	  {SVR, 0xfe}};
+					{COUNT, 77},	  {SVR, 0x1fe}};
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, true);
+	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
 	for (unsigned i = 0; i <= ARRAY_SIZE(writes); i++) {
@@ -239,14 +248,15 @@ static void registers_on_the_page(void **state) {
 	assert_int_equal(page[ICR * 4 + 1], 1);
 	assert_int_equal(reg(CURRENT), 0);
 	lapic_init_reset(vcpu);
-	assert_int_equal(reg(SVR), 0xff);
+	assert_int_equal(msr(vcpu, SVR), 0xff);
+	assert_int_equal(vcpu->lapic->delivers, 0);
 	rig_destroy(vm);
 }
 
 /* The end of a level-triggered interrupt is told to the IOAPIC, and the line asks again. */
 static void level_triggered(void **state) {
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, true);
+	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
 	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00000, 4, 0x10 + 2 * 20);
@@ -277,7 +287,7 @@ static void level_triggered(void **state) {
 /* The PIC's interrupt is Roost's to inject, and an L2's interrupts are exits to L1. */
 static void what_the_processor_cannot(void **state) {
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, true);
+	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
 	vcpu->l2 = true;
@@ -294,7 +304,7 @@ static void what_the_processor_cannot(void **state) {
 /* A write that the processor cannot finish: a self IPI of an illegal vector; and any offset. */
 static void writes_that_exit(void **state) {
 	struct vm *vm;
-	struct vcpu *vcpu = start(&vm, true);
+	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
 	for (u32 offset = 0; offset < 0x1000; offset++) {
@@ -314,12 +324,11 @@ static void writes_that_exit(void **state) {
  * Two local APICs get the same at random, one of them lent to the processor between any two steps.
  * The guest must not be able to tell which is which.
  */
-static void random_against_software(void **state) {
+static void at_random(enum lapic_mode mode) {
 	struct vm *vm;
-	struct vcpu *virtual = start(&vm, true), *plain = vm->vcpus[1];
+	struct vcpu *virtual = start(&vm, mode), *plain = vm->vcpus[1];
 	unsigned delivered = 0, exits = 0;
 
-	(void)state;
 	lapic_mmio_write(plain, SVR * 16, 4, 0x1ff);
 	for (unsigned i = 0; i < 20000; i++) {
 		u64 dice = rig_random();
@@ -367,6 +376,68 @@ static void random_against_software(void **state) {
 	rig_destroy(vm);
 }
 
+static void random_against_software(void **state) {
+	(void)state;
+	at_random(LAPIC_X2APIC);
+	at_random(LAPIC_XAPIC);
+}
+
+/*
+ * The page of xAPIC: what the processor has written there without an exit, the other writes, and
+ * what an access that it leaves to the emulator finds.
+ */
+static void xapic_page(void **state) {
+	static const u32 writes[][2] = {{LDR, 0x55ffffff}, {DFR, 0x0fffffff}, {TIMER, 0x10052},
+					{ID, 0x7f000000},  {DIVIDE, 0xff},    {SVR, 0x1fe}};
+	struct vm *vm;
+	struct vcpu *vcpu = start(&vm, LAPIC_XAPIC);
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(writes); i++) {
+		u32 n = writes[i][0];
+
+		lend(vcpu);
+		page[n * 4] = writes[i][1];
+		lapic_virtual_write(vcpu, n * 16);
+		assert_int_equal(reg(n), lapic_mmio_read(vcpu, n * 16, 4));
+	}
+	assert_int_equal(reg(ID), 0);
+	assert_int_equal(reg(LDR), 0x55000000);
+
+	/* The upper half of the ICR is seen when the lower half is written, or read. */
+	lend(vcpu);
+	page[ICR2 * 4] = 0x01000000;
+	page[ICR * 4] = 0xfffff041;
+	assert_int_equal(lapic_mmio_read(vcpu, ICR2 * 16, 4), 0x01000000);
+	lend(vcpu);
+	page[ICR * 4] = 0x4041;
+	lapic_virtual_write(vcpu, ICR * 16);
+	assert_int_equal(irq_next(vm->vcpus[1]), -1); /* software disabled */
+	lapic_mmio_write(vm->vcpus[1], SVR * 16, 4, 0x1ff);
+	lend(vcpu);
+	page[ICR2 * 4] = 0x01000000;
+	page[ICR * 4] = 0x4042;
+	lapic_virtual_write(vcpu, ICR * 16);
+	assert_int_equal(irq_next(vm->vcpus[1]), 0x42);
+	assert_int_equal(reg(ICR), 0x4042);
+
+	/* A self IPI that the processor has made. */
+	lend(vcpu);
+	page[ICR * 4] = 0x40043;
+	flip(IRR, 0x43);
+	assert_int_equal(lapic_mmio_read(vcpu, ICR * 16, 4), 0x40043);
+	assert_int_equal(irq_next(vcpu), 0x43);
+
+	/* Another place, and none; the processor has to be told. */
+	fake_take_requests(vcpu);
+	assert_int_equal(lapic_set_base(vcpu, 0xfee10900), 0);
+	assert_true(fake_take_requests(vcpu) & REQ_EVENT);
+	assert_int_equal(vcpu->lapic->delivers, LAPIC_XAPIC);
+	assert_int_equal(lapic_set_base(vcpu, 0xfee00100), 0);
+	assert_false(irq_by_processor(vcpu));
+	rig_destroy(vm);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_lent_comes_back),
@@ -377,6 +448,7 @@ int main(void) {
 		cmocka_unit_test(what_the_processor_cannot),
 		cmocka_unit_test(writes_that_exit),
 		cmocka_unit_test(random_against_software),
+		cmocka_unit_test(xapic_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

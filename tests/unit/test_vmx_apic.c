@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "kernel/vm.h"
+#include "mm/gmem.h"
+#include "platform/emulate.h"
 #include "platform/lapic.h"
 #include "vmx/vmx.h"
 
@@ -16,7 +18,8 @@
 static u64 fields[0x7000];
 static unsigned writes, modes, windows_closed, ended, written;
 static u32 at;
-static bool mode_x2apic, by_processor;
+static u8 mode_set;
+static bool by_processor, usual_set;
 static struct lapic_lent next;
 static u16 status_before;
 static u8 threshold;
@@ -34,9 +37,10 @@ void vmwrite(struct vmcs_field field, u64 value) {
 	fields[field.encoding] = value;
 }
 
-void vmx_set_x2apic(bool on) {
+void vmx_set_apic_mode(u8 mode, bool usual_page) {
+	usual_set = usual_page;
 	modes++;
-	mode_x2apic = on;
+	mode_set = mode;
 }
 
 void vmx_interrupt_window(struct vcpu *v, bool open) {
@@ -50,7 +54,7 @@ bool irq_by_processor(struct vcpu *v) {
 	return by_processor;
 }
 
-void lapic_set_virtual(struct vcpu *v, void *p, bool can_deliver) {
+void lapic_set_virtual(struct vcpu *v, void *p, u8 can_deliver) {
 	v->lapic->vapic = p;
 	v->lapic->can_deliver = can_deliver;
 }
@@ -77,6 +81,67 @@ void lapic_virtual_write(struct vcpu *v, u32 offset) {
 	at = offset;
 }
 
+/* EPT, of which only the page of the local APIC matters; 0: nothing is mapped. */
+static u32 ept;
+static unsigned flushes, asked;
+u64 direct_base_;
+
+void *page_alloc(u64 size) {
+	static u8 memory[PAGE_SIZE];
+
+	assert_int_equal(size, PAGE_SIZE);
+	return memory;
+}
+
+int pt_map(struct ptable *pt, u64 va, u64 pa, u64 size, u32 attrs) {
+	(void)pt, (void)pa;
+	assert_int_equal(va, 0xfee00000);
+	assert_int_equal(size, PAGE_SIZE);
+	if (ept) return E_EXIST;
+	ept = attrs;
+	return 0;
+}
+
+int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) {
+	bool less = ept & ~attrs;
+
+	(void)pt, (void)va, (void)size;
+	if (ept) ept = attrs;
+	return less;
+}
+
+void vmx_tlb_flush(struct vcpu *v) {
+	(void)v;
+	flushes++;
+}
+
+void vcpu_request(struct vcpu *v, u64 bits) {
+	assert_int_equal(bits, REQ_TLB_FLUSH);
+	asked += 1 + v->id;
+}
+
+void vmx_take_exit_event(struct vcpu *v) { (void)v; }
+
+void vmx_need_rsp(struct vcpu *v) { (void)v; }
+
+static struct {
+	gpa_t gpa;
+	bool write, page_walk;
+} emulated;
+
+enum outcome emulate_mmio(struct vcpu *v, gpa_t gpa, bool write, bool page_walk) {
+	(void)v;
+	emulated.gpa = gpa;
+	emulated.write = write;
+	emulated.page_walk = page_walk;
+	return ADVANCE;
+}
+
+static struct gmem gmem;
+static struct vm vm = {.gmem = &gmem, .nr_vcpus = 2};
+static struct vcpu second;
+static struct vmx_vcpu second_arch;
+
 static int setup(void **state) {
 	(void)state;
 	memset(fields, 0, sizeof(fields));
@@ -84,20 +149,36 @@ static int setup(void **state) {
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(&lapic, 0, sizeof(lapic));
 	memset(&next, 0, sizeof(next));
+	memset(&second_arch, 0, sizeof(second_arch));
 	vcpu.arch = &arch;
 	vcpu.lapic = &lapic;
 	arch.level = &arch.levels[0];
-	arch.vapic = page;
-	lapic.delivers = true;
 	atomic_store(&lapic.irr[1], 1);
+	vcpu.vm = second.vm = &vm;
+	vm.vcpus[0] = &vcpu;
+	vm.vcpus[1] = &second;
+	second.arch = &second_arch;
+	second.id = 1;
+	lapic.page = ~0ul;
+	ept = flushes = asked = 0;
+	arch.vapic = page;
+	lapic.delivers = LAPIC_X2APIC;
 	by_processor = true;
-	vmx_config.proc2 = PROC2_VID;
+	vmx_config.proc2 = PROC2_VID | PROC2_X2APIC;
 	threshold = 0;
 	writes = modes = windows_closed = ended = written = 0;
 	return 0;
 }
 
 static void lend(void) {
+	static u64 page_before;
+	static u8 mode_before;
+
+	lapic.moved = lapic.page != page_before || lapic.delivers != mode_before;
+	if (!vcpu.l2) {
+		page_before = lapic.page;
+		mode_before = lapic.delivers;
+	}
 	writes = 0;
 	vcpu.lend = true;
 	vmx_lend_apic(&vcpu);
@@ -108,11 +189,15 @@ static void test_the_page_is_told_once(void **state) {
 	(void)state;
 	lend();
 	assert_ptr_equal(lapic.vapic, page);
-	assert_true(lapic.can_deliver);
+	assert_int_equal(lapic.can_deliver, BIT(LAPIC_X2APIC));
+	setup(NULL);
+	vmx_config.proc2 = PROC2_VID | PROC2_APIC_ACCESS;
+	lend();
+	assert_int_equal(lapic.can_deliver, BIT(LAPIC_XAPIC));
 	setup(NULL);
 	vmx_config.proc2 = 0;
 	lend();
-	assert_false(lapic.can_deliver);
+	assert_int_equal(lapic.can_deliver, 0);
 }
 
 /* An interrupt costs one VMWRITE; what ends with an exit is written when it changes. */
@@ -148,7 +233,7 @@ static void test_status_and_levels(void **state) {
 
 static void test_threshold(void **state) {
 	(void)state;
-	lapic.delivers = false;
+	lapic.delivers = 0;
 	threshold = 5;
 	lend();
 	assert_int_equal(fields[VMCS_tpr_threshold], 5);
@@ -161,18 +246,18 @@ static void test_threshold(void **state) {
 
 static void test_modes(void **state) {
 	(void)state;
-	lapic.delivers = false;
+	lapic.delivers = 0;
 	lend();
 	assert_int_equal(modes, 0);
-	lapic.delivers = true;
+	lapic.delivers = LAPIC_X2APIC;
 	lend();
 	lend();
 	assert_int_equal(modes, 1);
-	assert_true(mode_x2apic);
-	lapic.delivers = false;
+	assert_int_equal(mode_set, LAPIC_X2APIC);
+	lapic.delivers = 0;
 	lend();
 	assert_int_equal(modes, 2);
-	assert_false(mode_x2apic);
+	assert_int_equal(mode_set, 0);
 }
 
 /* While an L2 runs, the VMCS is not touched. */
@@ -194,6 +279,63 @@ static void test_exits(void **state) {
 	assert_int_equal(at, 0x3f0);
 }
 
+/* EPT leads writers to the page while the APICs of all vCPUs are there, and readers always. */
+static void test_the_page_of_xapic(void **state) {
+	const u32 read = PT_READ | PT_WB, all = read | PT_WRITE;
+
+	(void)state;
+	assert_int_equal(vmx_apic_init(), 0);
+	assert_false(vmx_map_apic(&vcpu, 0xfee00300, EPT_QUAL_READ)); /* vmx=-apic-access */
+	vmx_config.proc2 |= PROC2_APIC_ACCESS;
+	lapic.delivers = LAPIC_XAPIC;
+	lapic.page = 0xfee00000;
+	lend();
+	assert_int_equal(mode_set, LAPIC_XAPIC);
+	assert_true(usual_set);
+	assert_false(vmx_map_apic(&vcpu, 0xfee01000, EPT_QUAL_READ));
+	assert_false(vmx_map_apic(&vcpu, 0xfee00300, EPT_QUAL_FETCH));
+	/* The other one's is elsewhere. */
+	assert_false(vmx_map_apic(&vcpu, 0xfee00300, EPT_QUAL_WRITE));
+	assert_int_equal(ept, 0);
+	assert_true(vmx_map_apic(&vcpu, 0xfee00300, EPT_QUAL_READ));
+	assert_int_equal(ept, read);
+	second_arch.usual_apic = true;
+	assert_true(vmx_map_apic(&second, 0xfee00300, EPT_QUAL_READ | EPT_QUAL_WRITE));
+	assert_int_equal(ept, all);
+	assert_int_equal(flushes + asked, 0);
+
+	lapic.page = 0xfee10000;
+	lend();
+	assert_false(usual_set);
+	assert_int_equal(ept, read);
+	assert_int_equal(flushes, 1);
+	assert_int_equal(asked, 2); /* of the other one alone */
+	assert_false(vmx_map_apic(&second, 0xfee00300, EPT_QUAL_WRITE));
+	lend();
+	lapic.page = ~0ul;
+	lend();
+	assert_int_equal(flushes, 1);
+	lapic.page = 0xfee00000;
+	lend();
+	assert_int_equal(ept, read);
+	assert_true(vmx_map_apic(&vcpu, 0xfee00300, EPT_QUAL_WRITE));
+	assert_int_equal(ept, all);
+}
+
+static void test_accesses_that_exit(void **state) {
+	(void)state;
+	fields[VMCS_qualification] = 0x390;
+	assert_int_equal(vmx_exit_apic_access(&vcpu), ADVANCE);
+	assert_int_equal(emulated.gpa, 0xfee00390);
+	assert_false(emulated.write || emulated.page_walk);
+	fields[VMCS_qualification] = 0x1390;
+	vmx_exit_apic_access(&vcpu);
+	assert_true(emulated.write && !emulated.page_walk);
+	fields[VMCS_qualification] = 0xf000;
+	vmx_exit_apic_access(&vcpu);
+	assert_true(!emulated.write && emulated.page_walk);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_the_page_is_told_once, setup),
@@ -202,6 +344,8 @@ int main(void) {
 		cmocka_unit_test_setup(test_modes, setup),
 		cmocka_unit_test_setup(test_l2, setup),
 		cmocka_unit_test_setup(test_exits, setup),
+		cmocka_unit_test_setup(test_the_page_of_xapic, setup),
+		cmocka_unit_test_setup(test_accesses_that_exit, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
