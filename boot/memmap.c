@@ -11,35 +11,35 @@ static void remove_at(struct memmap *map, u32 at) {
 }
 
 /*
- * Saves one entry of a full map without ever making a page usable: the smallest hole between two
- * reserved ranges becomes reserved, else the smallest usable range is given up.
+ * Saves one entry of a full map without ever making a page usable, by what loses least: the
+ * smallest usable range is given up, or the smallest hole between two reserved ranges becomes
+ * reserved.
  */
 static void make_room(struct memmap *map) {
-	u32 usable = map->count, pair = map->count;
-	u64 least_usable = ~0ul, least_hole = ~0ul;
 	struct mem_range *range = map->range;
+	u64 least = ~0ul;
+	u32 at = 0;
 
 	if (!map->dropped++)
 		log_warn("memory map: more than %u ranges, small ones are not used", MEMMAP_MAX);
 	for (u32 i = 0; i < map->count; i++) {
-		if (range[i].type == MEM_USABLE) {
-			if (range[i].length < least_usable) {
-				least_usable = range[i].length;
-				usable = i;
-			}
-		} else if (i + 1 < map->count && range[i + 1].type != MEM_USABLE &&
-			   range[i + 1].base - range_end(&range[i]) < least_hole) {
-			least_hole = range[i + 1].base - range_end(&range[i]);
-			pair = i;
+		u64 loss = ~0ul;
+
+		if (range[i].type == MEM_USABLE)
+			loss = range[i].length;
+		else if (i + 1 < map->count && range[i + 1].type != MEM_USABLE)
+			loss = range[i + 1].base - range_end(&range[i]);
+		if (loss < least) {
+			least = loss;
+			at = i;
 		}
 	}
-	if (pair == map->count) {
-		remove_at(map, usable);
-		return;
+	if (range[at].type != MEM_USABLE) {
+		range[at + 1].length = range_end(&range[at + 1]) - range[at].base;
+		range[at + 1].base = range[at].base;
+		if (range[at].type != range[at + 1].type) range[at + 1].type = MEM_RESERVED;
 	}
-	range[pair].length = range_end(&range[pair + 1]) - range[pair].base;
-	if (range[pair].type != range[pair + 1].type) range[pair].type = MEM_RESERVED;
-	remove_at(map, pair + 1);
+	remove_at(map, at);
 }
 
 /* The first range that ends past the address; map->count when there is none. */

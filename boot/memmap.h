@@ -36,8 +36,8 @@ struct memmap { /* all 0: empty */
 
 /*
  * Adds [base, base + length), usable memory rounded inward to whole pages, everything else outward,
- * cut off at MEMMAP_LIMIT. When the map is full holes between reserved ranges are closed, then the
- * smallest usable ranges given up: no reserved page becomes usable. 0, or E_RANGE for a usable
+ * cut off at MEMMAP_LIMIT. When the map is full holes between reserved ranges are closed and small
+ * usable ranges given up: no reserved page becomes usable. 0, or E_RANGE for a usable
  * range that wraps around or begins past the limit (not added).
  */
 int memmap_add(struct memmap *map, hpa_t base, u64 length, enum mem_type type);

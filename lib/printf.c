@@ -81,7 +81,7 @@ static const char *parse_spec(const char *fmt, struct spec *spec, va_list *args)
 	} else if (fmt[-1] == '.') {
 		spec->precision = parse_digits(&fmt);
 	}
-	spec->is_long = *fmt == 'l' || *fmt == 'z';
+	spec->is_long = *fmt == 'l';
 	return spec->is_long ? fmt + 1 : fmt;
 }
 
@@ -90,7 +90,6 @@ static bool convert(struct out *out, const struct spec *spec, char conversion, v
 	const char *text;
 	bool negative;
 	u64 value;
-	char c;
 
 	switch (conversion) {
 	case 'd':
@@ -103,11 +102,6 @@ static bool convert(struct out *out, const struct spec *spec, char conversion, v
 		value = spec->is_long ? va_arg(*args, u64) : va_arg(*args, u32);
 		put_number(out, spec, value, conversion == 'x' ? 16 : 10,
 			   spec->alternate && value ? "0x" : "");
-		return true;
-	case 'p': put_number(out, spec, (u64)va_arg(*args, void *), 16, "0x"); return true;
-	case 'c':
-		c = (char)va_arg(*args, int);
-		put_field(out, spec, "", &c, 1);
 		return true;
 	case 's':
 		text = va_arg(*args, const char *);

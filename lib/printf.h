@@ -1,6 +1,6 @@
 /*
- * Formatted output into a buffer: what Roost uses of the C standard's. Conversions: d u x c s p %.
- * Flags: - 0 #. Width. Precision of strings, also as `*`. Lengths: l and z.
+ * Formatted output into a buffer: what Roost uses of the C standard's. Conversions: d u x s %.
+ * Flags: - 0 #. Width. Precision of strings, also as `*`. Length: l.
  */
 #pragma once
 

@@ -203,8 +203,6 @@ static inline void xsetbv(u32 index, u64 v) {
 	__asm__ volatile("xsetbv" : : "c"(index), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
 }
 
-static inline void invlpg(u64 va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
-
 /* Compare-exchange of 1, 2, 4 or 8 bytes at any alignment. False: they were not `old`. */
 static inline bool cmpxchg(void *at, unsigned size, u64 old, u64 value) {
 	bool same;
@@ -227,8 +225,6 @@ static inline bool cmpxchg(void *at, unsigned size, u64 old, u64 value) {
 static inline void cpu_pause(void) { __builtin_ia32_pause(); }
 
 static inline void cpu_cli(void) { __asm__ volatile("cli" : : : "memory"); }
-
-static inline void cpu_sti(void) { __asm__ volatile("sti" : : : "memory"); }
 
 static inline u32 mmio_read32(const volatile void *addr) {
 	u32 v;

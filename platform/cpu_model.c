@@ -315,7 +315,6 @@ static void build_reserved_bits(struct builder *b) {
 	}
 	m->has_rdtscp = has(b, WX1_EDX, WX1_EDX_RDTSCP) || has(b, W7_ECX, W7_ECX_RDPID);
 	m->has_xsaves = has(b, WD1_EAX, WD1_EAX_XSAVES);
-	m->has_pcid = has(b, W1_ECX, W1_ECX_PCID);
 	m->has_gbpages = has(b, WX1_EDX, WX1_EDX_GBPAGES);
 }
 

@@ -86,7 +86,6 @@ struct cpu_model {
 
 	bool has_rdtscp; /* or RDPID: IA32_TSC_AUX is there */
 	bool has_xsaves; /* IA32_XSS is there; it holds 0 only */
-	bool has_pcid;
 	bool has_gbpages;
 	bool has_svm; /* the guest may be a hypervisor */
 	bool has_vmx;

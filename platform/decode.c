@@ -153,14 +153,13 @@ static unsigned immediate_size(const struct insn *insn, u16 kind) {
 static void take_immediates(struct cursor *c, struct insn *insn, u16 attr) {
 	u16 kind = attr & A_IMM;
 	unsigned first = immediate_size(insn, kind);
-	unsigned second = kind == A_FAR ? 2 : kind == A_IMM16_8;
+	unsigned second = kind == A_FAR ? 2 : kind == A_IMM16_8; /* nobody asks what they are */
 
 	if ((attr & A_GROUP3 && (insn->reg & 7) > 1) || !has(c, first + second)) return;
 	insn->imm = take(c, first);
-	if (kind < A_IMM16) return;
 	/* Addresses and the sizes that RET and ENTER have are not signed. */
-	if (first < 8) insn->imm &= (1ul << (8 * first)) - 1;
-	if (second) insn->imm2 = (u16)(take(c, second) & (second == 1 ? 0xff : 0xffff));
+	if (kind >= A_IMM16 && first < 8) insn->imm &= (1ul << (8 * first)) - 1;
+	c->at += second;
 }
 
 /* Operand size by mode, prefixes and the opcode's own rules (APM 3 1.2.2 and 2.5). */

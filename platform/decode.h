@@ -25,11 +25,10 @@ enum opcode_map { MAP_1BYTE, MAP_0F, MAP_0F38, MAP_0F3A };
 #define PFX_REP	     0x10u /* F3 */
 
 /* Bits of insn.rex. */
-#define REX_B	    0x01u
-#define REX_X	    0x02u
-#define REX_R	    0x04u
-#define REX_W	    0x08u
-#define REX_PRESENT 0x40u /* a REX prefix is there, though it may say nothing: SPL, not AH */
+#define REX_B 0x01u
+#define REX_X 0x02u
+#define REX_R 0x04u
+#define REX_W 0x08u
 
 /* Values of insn.base, insn.index and insn.seg beside register numbers. */
 #define REG_NONE 0xffu
@@ -41,7 +40,6 @@ enum opcode_map { MAP_1BYTE, MAP_0F, MAP_0F38, MAP_0F3A };
 struct insn {
 	u64 imm;   /* first immediate, branch displacement (both sign-extended) or moffs address */
 	s32 disp;  /* of the memory operand, sign-extended; 0 when there is none */
-	u16 imm2;  /* second immediate: selector of a far pointer, level of ENTER, SSE4a */
 	u16 attr;  /* INSN_MODRM */
 	u8 length; /* in bytes, 1 to 15 */
 	u8 map;	   /* enum opcode_map */

@@ -40,6 +40,10 @@ static inline struct cpu *this_cpu(void) {
 	return cpu;
 }
 
+static inline void cpu_sti(void) { __asm__ volatile("sti" : : : "memory"); }
+
+static inline void invlpg(u64 va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
+
 /* %s %c %d %u %x %p %%, with l, width, 0 and - as printf knows them. One CPU at a time. */
 void print(const char *format, ...) __format_printf(1, 2);
 void print_char(char c);

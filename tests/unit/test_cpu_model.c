@@ -245,10 +245,8 @@ static void test_reserved_bits_follow_features(void **state) {
 	assert_int_equal(~model.cr4_reserved, 0x350fff);
 	assert_int_equal(model.cr0_reserved, 0xffffffff00000000);
 	assert_int_equal(model.efer_allowed, 0x4d01);
-	assert_false(model.has_pcid);
 	build_on(&fake_intel, 1);
 	assert_int_equal(model.efer_allowed, 0xd01);
-	assert_true(model.has_pcid);
 	assert_int_equal(~model.cr4_reserved & X86_CR4_VMXE, 0);
 	build_on(&all_amd, 1);
 	assert_int_equal(~model.cr4_reserved, 0x770fff);

@@ -570,10 +570,10 @@ static void second_immediates(void **state) {
 	(void)state;
 	assert_int_equal(decode_exactly(enter, sizeof(enter), MODE_64, &insn), 0);
 	assert_int_equal(insn.imm, 0x8010);
-	assert_int_equal(insn.imm2, 0xff);
+	assert_int_equal(insn.length, 4);
 	assert_int_equal(decode_exactly(far_jump, sizeof(far_jump), MODE_32, &insn), 0);
 	assert_int_equal(insn.imm, 0x04030201);
-	assert_int_equal(insn.imm2, 0x8008);
+	assert_int_equal(insn.length, 7);
 	assert_int_equal(decode_exactly(far_jump, sizeof(far_jump), MODE_64, &insn), E_NOSUPP);
 }
 

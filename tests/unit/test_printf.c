@@ -47,7 +47,6 @@ static void test_text(void **state) {
 	same("%s|%10s|%-10s|", "abc", "def", "ghi");
 	same("%.2s|%.0s|%.9s|%5.1s|", "abc", "def", "ghi", "jkl");
 	same("%.*s|%.*s|%.s", 2, "defg", -1, "hij", "k");
-	same("%c%c|%4c|%-4c|", 'a', 'b', 'c', 'd');
 	same("100%%");
 }
 
@@ -80,15 +79,10 @@ static void test_integers(void **state) {
 		s64 v = values[i];
 
 		same("%d %u %x", (int)v, (int)v, (int)v);
-		same("%ld %lu %lx %zu %zx", v, v, v, (size_t)v, (size_t)v);
+		same("%ld %lu %lx", v, v, v);
 		same("%8lx|%-8lx|%08lx|%#lx|%#010lx", v, v, v, v, v);
 		same("%20ld|%-20ld|%020ld|%-020ld", v, v, v, v);
 	}
-}
-
-static void test_pointer(void **state) {
-	(void)state;
-	same("%p|%20p|%-20p|", (void *)0x1234, (void *)0xffff800000000000, (void *)0x7fffffffffff);
 }
 
 static void test_own_choices(void **state) {
@@ -97,8 +91,6 @@ static void test_own_choices(void **state) {
 	(void)state;
 	assert_int_equal(roost_snprintf(got, sizeof(got), "%s", (const char *)NULL), 6);
 	assert_string_equal(got, "(null)");
-	assert_int_equal(roost_snprintf(got, sizeof(got), "%p", NULL), 3);
-	assert_string_equal(got, "0x0");
 	assert_int_equal(roost_snprintf(got, sizeof(got), "a%qb%d", 7), 5);
 	assert_string_equal(got, "a%qb7");
 	assert_int_equal(roost_snprintf(got, sizeof(got), "50%"), 3);
@@ -121,7 +113,6 @@ int main(void) {
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_unterminated_text_with_precision),
 		cmocka_unit_test(test_integers),
-		cmocka_unit_test(test_pointer),
 		cmocka_unit_test(test_own_choices),
 		cmocka_unit_test(test_hostile_width),
 	};
