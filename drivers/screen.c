@@ -17,8 +17,7 @@ static size_t first, end; /* cells that may differ from what is shown, and the o
 static size_t argument;	  /* of a control sequence: its last number */
 static enum { TEXT, ESCAPE, SEQUENCE } state;
 static struct spinlock lock;
-static bool unlocked; /* a panic: who holds the lock may have been stopped */
-static bool later;    /* screen_refresh() draws */
+static bool later; /* screen_refresh() draws */
 
 static size_t cursor(void) { return y * columns + min_u64(x, columns - 1); }
 
@@ -123,17 +122,15 @@ void screen_init(size_t width, size_t height, void (*draw)(size_t column, size_t
 	refresh();
 }
 
-void screen_panic_mode(void) { unlocked = true; }
-
 void screen_write(const char *text, size_t len) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	if (!draw_cell) return;
 	for (size_t i = 0; i < len; i++) take((u8)text[i]);
-	if (!later || unlocked) refresh();
+	if (!later || spin_panic) refresh();
 }
 
 void screen_refresh(void) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	if (!draw_cell) return;
 	later = true;
 	refresh();

@@ -32,9 +32,6 @@ void screen_write(const char *text, size_t len);
  */
 void screen_refresh(void);
 
-/* From now on output takes no lock; for panic(). */
-void screen_panic_mode(void);
-
 /* fb.c: a linear frame buffer. E_NOENT when it is not FB_RGB; E_NOMEM without room. */
 int fb_init(const struct boot_fb *fb) __must_check;
 

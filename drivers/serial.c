@@ -20,7 +20,6 @@ static u32 head, tail; /* written, sent; modulo 2^32 */
 static u32 dropped;    /* bytes, since there was no room */
 static u8 ier;
 static struct spinlock lock;
-static bool unlocked; /* a panic: who holds the lock may have been stopped */
 
 bool serial_present(void) { return base != 0; }
 
@@ -76,10 +75,8 @@ static void push_out(void) {
 	if (ier) set_ier(head != tail ? IER_RX | IER_THRE : IER_RX);
 }
 
-void serial_panic_mode(void) { unlocked = true; }
-
 void serial_write(const char *text, size_t len) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	if (!base) return;
 	for (size_t i = 0; i < len; i++) put((u8)text[i]);
 	push_out();
@@ -109,7 +106,7 @@ void serial_enable_irq(void) {
 void serial_drain(void) {
 	if (!base) return;
 	for (u32 i = 0; i < DRAIN_ROUNDS; i++) {
-		spin_guard_if(!unlocked, &lock);
+		spin_guard_unless_panic(&lock);
 		push_out();
 		if (head == tail && (inb((u16)(base + LSR)) & LSR_IDLE) == LSR_IDLE) return;
 	}

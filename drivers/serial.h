@@ -29,6 +29,3 @@ void serial_enable_irq(void);
 void serial_drain(void);
 
 bool serial_present(void);
-
-/* From now on output takes no lock; for panic(). */
-void serial_panic_mode(void);

@@ -21,9 +21,6 @@ static enum log_level shown = LOG_INFO;
 static enum log_owner owner; /* of the last line */
 static bool open;	     /* it has no end yet */
 static struct spinlock lock;
-static bool unlocked; /* a panic: who holds the lock may have been stopped */
-
-void log_panic_mode(void) { unlocked = true; }
 
 void log_set_level(enum log_level level) { shown = level; }
 
@@ -41,7 +38,7 @@ static void write_lines(const struct console *console, const char *text, size_t 
 }
 
 int log_add_console(const struct console *console) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	if (nr_consoles == MAX_CONSOLES) return E_NOMEM;
 	u64 next = ring_head % LOG_SIZE;
 	if (ring_head >= LOG_SIZE) write_lines(console, &ring[next], LOG_SIZE - next);
@@ -62,13 +59,13 @@ static void show(enum log_owner by, const char *text, size_t len) {
 			write_lines(consoles[i], text, len);
 	}
 	/* The shell shows its prompt again. */
-	if (cut && owner == SHOW_SHELL && !unlocked) host_io_wake();
+	if (cut && owner == SHOW_SHELL && !spin_panic) host_io_wake();
 	owner = by;
 	open = text[len - 1] != '\n';
 }
 
 void log_show(enum log_owner by, const char *text, size_t len) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	show(by, text, len);
 }
 
@@ -78,7 +75,7 @@ bool log_shell_line(void) {
 }
 
 static void log_write(const char *text, size_t len) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	for (size_t i = 0; i < len; i++) ring[ring_head++ % LOG_SIZE] = text[i];
 	show(SHOW_MESSAGE, text, len);
 }
@@ -120,7 +117,7 @@ void log_msg(enum log_level level, const char *fmt, ...) {
 }
 
 bool log_allowed(struct log_limit *limit) {
-	spin_guard_if(!unlocked, &lock);
+	spin_guard_unless_panic(&lock);
 	if (limit->count >= limit->max) return false;
 	limit->count++;
 	return true;

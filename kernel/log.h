@@ -31,6 +31,3 @@ void log_show(enum log_owner owner, const char *text, size_t len);
 
 /* True while the last line on the consoles is the shell's, and not at its end. */
 bool log_shell_line(void);
-
-/* From now on no lock is taken. */
-void log_panic_mode(void);

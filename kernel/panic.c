@@ -5,8 +5,6 @@
 #include "kernel/panic.h"
 
 #include "drivers/lapic.h"
-#include "drivers/screen.h"
-#include "drivers/serial.h"
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/log.h"
@@ -19,6 +17,7 @@ extern const u8 symbol_table[], symbol_table_end[];
 extern const char text_start[], text_end[];
 
 static _Atomic u32 panicking; /* id of the panicking CPU plus one */
+bool spin_panic;
 
 /* The function that holds a code address, and the offset in it; NULL when it is no code. */
 static const char *symbol_name(u64 address, u64 *offset, unsigned *length) {
@@ -100,9 +99,7 @@ static void begin(const struct cpu *cpu) {
 
 	cpu_cli();
 	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1)) halt_cpu();
-	log_panic_mode();
-	screen_panic_mode();
-	serial_panic_mode();
+	spin_panic = true;
 	lapic_nmi_others();
 }
 

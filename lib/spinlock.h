@@ -30,10 +30,12 @@ static inline void spin_release(struct spinlock *const *lock) {
 
 #define SPIN_GUARD __attribute__((cleanup(spin_release), unused)) struct spinlock *const guard_
 
-/* Takes the lock and holds it to the end of the block; what a panic still uses, only if `wanted`.
- */
-#define spin_guard(lock)	    SPIN_GUARD = spin_acquire(lock)
-#define spin_guard_if(wanted, lock) SPIN_GUARD = (wanted) ? spin_acquire(lock) : NULL
+/* Takes the lock and holds it to the end of the block. */
+#define spin_guard(lock) SPIN_GUARD = spin_acquire(lock)
+
+/* The same of what panic() still uses: whoever holds the lock then may have been stopped. */
+extern bool spin_panic;
+#define spin_guard_unless_panic(lock) SPIN_GUARD = spin_panic ? NULL : spin_acquire(lock)
 
 #ifdef ROOST_DEBUG
 void lock_assert_failed(const char *what) __attribute__((noreturn));
