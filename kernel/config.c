@@ -37,7 +37,8 @@ static void __format_printf(3, 4) mistake_at(struct parser *p, u32 line, const c
 	va_start(args, fmt);
 	vsnprintf(message + used, sizeof(message) - used, fmt, args);
 	va_end(args);
-	if (p->config->mistakes == 1) str_copy(p->config->first_mistake, sizeof(message), message);
+	if (p->config->mistakes == 1)
+		snprintf(p->config->first_mistake, sizeof(message), "%s", message);
 	if (p->file) log_warn("%s:%u: %s", p->file, line, message);
 }
 

@@ -258,7 +258,7 @@ static int create(const struct vm_config *c, struct config *own, bool demo,
 		g->config = *c;
 		g->demo = demo;
 		apply(g);
-		str_copy(g->vm.name, sizeof(g->vm.name), c->name);
+		memcpy(g->vm.name, c->name, sizeof(g->vm.name));
 		timer_init(&g->work, ended, 0);
 		err = build(g);
 	}

@@ -2,17 +2,8 @@
  * Copying and filling use the string instructions: no vector register may be touched. Unit tests of
  * other files use the C library's; test_string.c includes this file under other names.
  */
+#define STRING_FUNCTIONS
 #include "lib/string.h"
-
-#if !defined(UNIT_TEST) || defined(STRING_UNDER_TEST)
-
-#ifndef UNIT_TEST
-#undef memcpy
-#undef memmove
-#undef memset
-#undef memcmp
-#undef strlen
-#endif
 
 /* Keeps gcc from turning the loops below into calls of the very functions they are in. */
 #ifndef __clang__
@@ -85,16 +76,4 @@ int strcmp(const char *a, const char *b) {
 		b++;
 	}
 	return (u8)*a - (u8)*b;
-}
-
-#endif
-
-bool str_copy(char *dst, size_t size, const char *src) {
-	size_t len = strnlen(src, size);
-
-	if (size == 0) return src[0] != 0;
-	if (len == size) len = size - 1;
-	memcpy(dst, src, len);
-	dst[len] = 0;
-	return src[len] != 0;
 }

@@ -1,4 +1,4 @@
-/* The C standard's functions, of which the compiler calls the first four on its own; and a copy. */
+/* The C standard's functions, of which the compiler calls the first four on its own. */
 #pragma once
 
 #include "lib/types.h"
@@ -12,11 +12,8 @@ size_t strlen(const char *s);
 size_t strnlen(const char *s, size_t max);
 int strcmp(const char *a, const char *b);
 
-/* Copies src to dst of size bytes, cut so that dst ends in 0. True when something was cut off. */
-bool str_copy(char *dst, size_t size, const char *src);
-
 /* Freestanding, a plain call would never be expanded in place, however small the length. */
-#ifndef UNIT_TEST
+#if !defined(UNIT_TEST) && !defined(STRING_FUNCTIONS)
 #define memcpy(to, from, len)  __builtin_memcpy(to, from, len)
 #define memmove(to, from, len) __builtin_memmove(to, from, len)
 #define memset(to, value, len) __builtin_memset(to, value, len)

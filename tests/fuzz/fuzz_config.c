@@ -1,4 +1,4 @@
-// sources: kernel/config.c kernel/cmdline.c lib/parse.c lib/string.c
+// sources: kernel/config.c kernel/cmdline.c lib/parse.c
 /*
  * roost.conf, and the same bytes as Roost's command line. What comes out must be what the headers
  * say.

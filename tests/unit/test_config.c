@@ -1,4 +1,4 @@
-// sources: kernel/config.c lib/parse.c lib/string.c
+// sources: kernel/config.c lib/parse.c
 /* roost.conf: what it can say, every kind of mistake in it, and what holds without it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-// sources: kernel/guests.c kernel/config.c lib/parse.c lib/string.c platform/layout.c tests/fakes.c
+// sources: kernel/guests.c kernel/config.c lib/parse.c platform/layout.c tests/fakes.c
 /* The life of VMs: every request in every state, resets, crashes, and what destroying gives back.
  */
 #include <stdio.h>
@@ -207,6 +207,8 @@ int console_create(struct vm *vm) {
 	(void)vm;
 	return 0;
 }
+
+void console_flush(struct vm *vm) { (void)vm; }
 
 void console_destroy(struct vm *vm) { (void)vm; }
 

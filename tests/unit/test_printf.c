@@ -13,7 +13,6 @@
 
 #define snprintf  roost_snprintf
 #define vsnprintf roost_vsnprintf
-#define PRINTF_UNDER_TEST
 #include "lib/printf.c"
 #undef snprintf
 #undef vsnprintf

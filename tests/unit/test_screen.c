@@ -1,4 +1,4 @@
-// sources: drivers/screen.c drivers/fb.c lib/string.c
+// sources: drivers/screen.c drivers/fb.c
 /* The text screen, and its characters as pixels of every depth. */
 #include <setjmp.h>
 #include <stdarg.h>

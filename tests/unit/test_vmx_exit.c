@@ -1,5 +1,5 @@
-// sources: vmx/exit.c vmx/event.c vmx/check.c vmx/fields.c vmx/apic.c lib/printf.c
-// sources: lib/string.c
+// sources: vmx/exit.c vmx/event.c vmx/check.c vmx/fields.c vmx/apic.c
+// sources:
 /* The way through an exit on VMX: what it costs in VMREADs and VMWRITEs, and what it leaves. */
 #include <setjmp.h>
 #include <stdarg.h>
