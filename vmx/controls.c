@@ -56,6 +56,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_VPID, "VPID", "vpid"},
 	{VMX_PROC2, PROC2_PLE, "PAUSE-loop exiting", "pause-loop"},
 	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
+	{VMX_PROC2, PROC2_SHADOW_VMCS, "VMCS shadowing", "vmcs-shadowing"},
 	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
 	{VMX_EXIT, EXIT_HOST_64, "a 64-bit host", NULL},
@@ -175,6 +176,9 @@ static void drop_lonely(struct vmx_config *c) {
 	if (!(c->proc & PROC_TPR_SHADOW) || !(c->proc2 & PROC2_VID) ||
 	    !(c->proc2 & (PROC2_X2APIC | PROC2_APIC_ACCESS)))
 		c->proc2 &= (u32) ~(VIRTUAL_X2APIC | PROC2_APIC_ACCESS);
+	/* What exits tell could not be put into the shadow. */
+	if (!(vmx_cap(&c->caps, VMX_MSR_MISC) & MISC_WRITE_ALL))
+		c->proc2 &= (u32)~PROC2_SHADOW_VMCS;
 	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
 	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
@@ -294,12 +298,12 @@ static void setup_cr_masks(struct vcpu *vcpu) {
 
 /* The MSRs may be passed only where the processor virtualizes them: they would be the host's. */
 void vmx_set_apic_mode(u8 delivers, bool usual_page) {
-	u64 proc2 = vmx_config.proc2;
+	u64 shadow = PROC2_SHADOW_VMCS, proc2 = vmx_config.proc2 & ~shadow;
 
 	if (!delivers) proc2 &= ~(PROC2_APIC_REGS | PROC2_VID);
 	if (delivers != LAPIC_X2APIC) proc2 &= ~PROC2_X2APIC;
 	if (!usual_page) proc2 &= ~PROC2_APIC_ACCESS;
-	vmwrite(VMCS(proc2_controls), proc2);
+	vmwrite(VMCS(proc2_controls), proc2 | (vmread(VMCS(proc2_controls)) & shadow));
 	vmwrite(VMCS(msr_bitmap), msr_bitmaps[delivers == LAPIC_X2APIC]);
 }
 
@@ -310,6 +314,7 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	arch->level->proc = c->proc;
 	vmwrite(VMCS(pin_controls), c->pin);
 	vmwrite(VMCS(proc_controls), c->proc);
+	vmwrite(VMCS(proc2_controls), 0);
 	vmx_set_apic_mode(LAPIC_DISABLED, false);
 	vmwrite(VMCS(exit_controls), c->exit);
 	vmwrite(VMCS(entry_controls), c->entry);

@@ -93,6 +93,7 @@ static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 numbe
 		.debugctl = DEBUGCTL_DEFINED,
 		.efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE,
 		.ia32e = true,
+		.link_revision = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC)) | BIT(31),
 		.rtm = true,
 		.vtpr = vmx_of(vcpu)->vapic ? (u8)vmx_of(vcpu)->vapic[0x80 / 4] : 0,
 	};

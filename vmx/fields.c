@@ -4,7 +4,7 @@
  */
 #include "vmx/fields.h"
 
-#define AT(name)		    (u8)(offsetof(struct vmcs_values, name) / sizeof(u64))
+#define AT(name)		    (u8) VMCS_WORD(name)
 #define RUN_ONE(encoding, name)	    {encoding, 1, AT(name), #name},
 #define RUN_MANY(encoding, name, n) {encoding, n, AT(name), #name},
 

@@ -84,6 +84,8 @@ struct vmcs_values {
 #undef VMCS_ONE
 #undef VMCS_MANY
 
+#define VMCS_WORD(name) (offsetof(struct vmcs_values, name) / sizeof(u64))
+
 /* Width and kind of a field are in its encoding (SDM 3C B.1, table 24-17). */
 #define VMCS_HIGH BIT(0) /* the upper half of a field of 64 bits */
 enum vmcs_kind { VMCS_CONTROL, VMCS_INFO, VMCS_GUEST, VMCS_HOST };

@@ -110,8 +110,10 @@ int vmx_nested_create(struct vcpu *vcpu) {
 	n->vmcs12 = (void *)block;
 	n->msr_map = block + PAGE_SIZE;
 	memset(n->msr_map, 0xff, PAGE_SIZE);
+	int err = vmx_shadow_create(vcpu);
+	if (err) return err;
 	vmx_switch_level(vcpu);
-	int err = vmx_new_vmcs(vcpu);
+	err = vmx_new_vmcs(vcpu);
 	if (!err) {
 		vmx_borrow(vcpu);
 		vmwrite(VMCS(msr_bitmap), virt_to_phys(n->msr_map));
@@ -128,6 +130,7 @@ void vmx_nested_destroy(struct vcpu *vcpu) {
 	vmx_free_vpid(arch->other);
 	page_free(arch->other->vmcs, PAGE_SIZE);
 	page_free(arch->nested.vmcs12, 2 * PAGE_SIZE);
+	page_free(arch->nested.shadow, PAGE_SIZE);
 }
 
 static void switch_to(struct vcpu *vcpu, bool l2) {
@@ -145,6 +148,7 @@ void vmx_nested_reset(struct vcpu *vcpu) {
 	n->rare_in_02 = n->init_held = n->halted = false;
 	arch->level->cr0_owned |= PAGING_BIT;
 	vmx_borrow(vcpu);
+	vmx_shadow_use(vcpu, false);
 	vmwrite(VMCS(cr0_mask), ~arch->level->cr0_owned);
 }
 
@@ -364,6 +368,7 @@ void vmx_nested_leave(struct vcpu *vcpu, const struct vmx_exit_to *to) {
 	if (arch->event) vmwrite(VMCS(entry_event), 0);
 	arch->event = vcpu->exception.pending = false;
 	if (vcpu->l2) switch_to(vcpu, false);
+	vmx_shadow_put(vcpu);
 	load_host(vcpu, nmi);
 }
 
@@ -377,10 +382,10 @@ static void merge_controls(struct vcpu *vcpu) {
 	u64 given = PROC2_RDTSCP | PROC2_INVPCID | PROC2_UNRESTRICTED | PROC2_XSAVES;
 	u64 asked = PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED;
 	u64 bitmaps = PROC_IO_BITMAPS | PROC_MSR_BITMAP;
-	/* The processor's virtual APIC is L1's. */
-	u64 apic = PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID;
+	/* The processor's virtual APIC is L1's, and so is the shadow VMCS. */
+	u64 theirs = PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_SHADOW_VMCS;
 	u64 proc = (c->proc & ~PROC_TPR_SHADOW) | PROC_CR8_LOAD | PROC_CR8_STORE;
-	u64 proc2 = (c->proc2 & ~(given | apic)) | (c->proc2 & given & proc2_of(l1)) |
+	u64 proc2 = (c->proc2 & ~(given | theirs)) | (c->proc2 & given & proc2_of(l1)) |
 		    (asked & proc2_of(l1));
 	struct vmx_merged merged = {
 		.proc2 = proc2,
@@ -562,13 +567,11 @@ enum outcome vmx_exit_vmentry(struct vcpu *vcpu) {
 	u64 eptp;
 
 	if (outcome != ADVANCE) return outcome;
-	if (n->current != NO_VMCS) {
-		if (vmread(VMCS(guest_shadow)) & SHADOW_MOV_SS) return vmx_fail(vcpu, ERROR_MOV_SS);
-		if (launch == n->launched)
-			return vmx_fail(vcpu, launch ? ERROR_LAUNCH_NOT_CLEAR
-						     : ERROR_RESUME_NOT_LAUNCHED);
-	}
-	if (n->current == NO_VMCS) return vmx_fail(vcpu, 0);
+	if (n->current == NO_VMCS || n->is_shadow) return vmx_fail(vcpu, 0);
+	if (vmread(VMCS(guest_shadow)) & SHADOW_MOV_SS) return vmx_fail(vcpu, ERROR_MOV_SS);
+	if (launch == n->launched)
+		return vmx_fail(vcpu, launch ? ERROR_LAUNCH_NOT_CLEAR : ERROR_RESUME_NOT_LAUNCHED);
+	vmx_shadow_get(vcpu);
 	u32 failure = check_entry(vcpu, &broken);
 	if (failure == REASON_BAD_STATE) return fail_entry(vcpu, failure, broken.qualification);
 	if (failure) return vmx_fail(vcpu, failure);

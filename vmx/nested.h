@@ -13,6 +13,7 @@ struct event;
 struct fault;
 
 #define NO_VMCS		(~0ul)
+#define SHADOW_VMCS	0x80000000u /* of a revision (SDM 3C 24.2) */
 #define VMCS_WORDS	(sizeof(struct vmcs_values) / sizeof(u64))
 #define DIRTY_WORDS	((VMCS_WORDS + 63) / 64)
 #define VMCS12_REVISION 0x52530001u /* of the format in L1's memory: struct vmcs12_region */
@@ -26,6 +27,10 @@ static inline bool vmcs_mask_has(const struct vmcs_mask *mask, u64 word) {
 	return mask->word[word / 64] >> word % 64 & 1;
 }
 
+static inline void vmcs_mask_set(struct vmcs_mask *mask, u64 word) {
+	mask->word[word / 64] |= BIT(word % 64);
+}
+
 extern struct vmcs_mask vmx_nested_rare; /* what exits leave in VMCS 02 alone */
 
 /* What merge_controls() has written to 02, to spare the same write. */
@@ -37,6 +42,7 @@ struct vmx_merged {
 struct vmx_nested {
 	struct vmcs_values *vmcs12; /* NULL: not offered */
 	u8 *msr_map;		    /* MSR bitmap of 02 */
+	u32 *shadow;		    /* the processor's shadow of VMCS 12; NULL: it has none */
 	gpa_t vmxon;		    /* NO_VMCS: L1 is not in VMX operation */
 	gpa_t current;		    /* of VMCS 12; NO_VMCS: none is current */
 	struct vmcs_mask dirty;	    /* written by L1 since 02 was made of them */
@@ -44,6 +50,7 @@ struct vmx_nested {
 	u64 ran_eptp; /* whose translations the TLB may hold for 02 */
 	u32 ran_vpid;
 	bool launched;	 /* of VMCS 12 */
+	bool is_shadow;	 /* the same: no L2 can be entered with it */
 	bool rare_in_02; /* guest state that is seldom looked at is still in VMCS 02 alone */
 	bool halted;	 /* L2 is in HLT */
 	bool init_held;	 /* INIT has come and waits for VMXOFF or L2 */
@@ -61,7 +68,6 @@ enum vmx_error {
 	ERROR_VMPTRLD_VMXON = 10,
 	ERROR_VMPTRLD_REVISION = 11,
 	ERROR_NO_FIELD = 12,
-	ERROR_READ_ONLY = 13,
 	ERROR_VMXON_AGAIN = 15,
 	ERROR_MOV_SS = 26,
 	ERROR_INVALIDATE = 28,
@@ -95,7 +101,8 @@ u64 vmx_nested_tsc_offset(struct vcpu *vcpu); /* what L1 adds for L2 */
 /* nested_insn.c: the instructions but the entries */
 /* #UD and #GP(0) that all but VMXON have in common; ADVANCE: go on. */
 enum outcome vmx_insn_allowed(struct vcpu *vcpu);
-enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error); /* VMfailInvalid without current */
+/* VMfailInvalid without a current VMCS or an error. */
+enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error);
 enum outcome vmx_exit_vmxon(struct vcpu *vcpu);
 enum outcome vmx_exit_vmxoff(struct vcpu *vcpu);
 enum outcome vmx_exit_vmptr(struct vcpu *vcpu); /* VMCLEAR, VMPTRLD */
@@ -105,6 +112,13 @@ enum outcome vmx_exit_vmwrite(struct vcpu *vcpu);
 enum outcome vmx_exit_invalidate(struct vcpu *vcpu); /* INVEPT, INVVPID */
 /* May CR0 or CR4 have this value? Not all that the CPU model allows may in VMX operation. */
 bool vmx_nested_cr_valid(struct vcpu *vcpu, unsigned cr, u64 value);
+
+/* nested_shadow.c: what of VMCS 12 L1 reaches without an exit; 01 is current */
+int vmx_shadow_init(void);			       /* once; 0 or E_NOMEM */
+int vmx_shadow_create(struct vcpu *vcpu) __must_check; /* the same */
+void vmx_shadow_use(struct vcpu *vcpu, bool on);       /* a VMCS 12 is current */
+void vmx_shadow_put(struct vcpu *vcpu);		       /* VMCS 12 has changed */
+void vmx_shadow_get(struct vcpu *vcpu);		       /* VMCS 12 is to be used */
 
 /* nested_ept.c: L2's EPT, and the flushes that L1 makes */
 bool vmx_nested_ept(struct vcpu *vcpu); /* L1 uses it */

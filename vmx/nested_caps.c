@@ -49,6 +49,7 @@ static void set_words(void) {
 		set(VMX_MSR_TRUE_PIN + w, (may | words[w].ones) << 32 | words[w].true_ones);
 	}
 	u64 may = words[VMX_PROC2].may & vmx_word_cap(&vmx_config.caps, VMX_PROC2) >> 32;
+	may |= PROC2_SHADOW_VMCS; /* Roost carries it out */
 	/* These run in an L2 only when Roost lets its own guests have them. */
 	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID) | vmx_config.proc2;
 	set(VMX_MSR_PROC2, may << 32);
@@ -66,8 +67,8 @@ void vmx_nested_caps(void) {
 	    VMCS12_REVISION | REGION_SIZE | BASIC_WB | BASIC_TRUE |
 		    (vmx_cap(host, VMX_MSR_BASIC) & (BASIC_IO_INFO | BASIC_ANY_ERROR)));
 	set_words();
-	set(VMX_MSR_MISC,
-	    (misc & (TICK_SHIFT | CR3_TARGETS | MISC_LENGTH_0)) | MISC_LMA | MISC_HLT);
+	set(VMX_MSR_MISC, (misc & (TICK_SHIFT | CR3_TARGETS | MISC_LENGTH_0)) | MISC_LMA |
+				  MISC_HLT | MISC_WRITE_ALL);
 	set(VMX_MSR_CR0_FIXED0, X86_CR0_PE | X86_CR0_NE | X86_CR0_PG);
 	set(VMX_MSR_CR0_FIXED0 + 1, UINT32_MAX);
 	set(VMX_MSR_CR4_FIXED0, X86_CR4_VMXE); /* the record knows which bits may be 1 */

@@ -23,6 +23,7 @@ enum rule {
 	CR,	   /* L1's by its masks and controls */
 	IO,	   /* L1's by its bitmaps */
 	MSR,
+	FIELD,
 	HLT,  /* as PROC; no sleep in L1's interrupt window */
 	EPT,  /* Roost's when its own tables are what is missing */
 	FAIL, /* the entry of 02 has failed */
@@ -44,7 +45,11 @@ static const struct {
 	[15] = {PROC, 11}, /* RDPMC */
 	[16] = {PROC, 12}, /* RDTSC */
 	[REASON_VMCALL] = {ALWAYS, 0},
-	[REASON_VMCLEAR... REASON_VMXON] = {ALWAYS, 0},
+	[REASON_VMCLEAR... REASON_VMPTRST] = {ALWAYS, 0},
+	[REASON_VMREAD] = {FIELD, 0},
+	[REASON_VMRESUME] = {ALWAYS, 0},
+	[REASON_VMWRITE] = {FIELD, 0},
+	[REASON_VMXOFF... REASON_VMXON] = {ALWAYS, 0},
 	[REASON_CR] = {CR, 0},
 	[29] = {PROC, 23}, /* debug registers */
 	[REASON_IO] = {IO, 0},
@@ -114,6 +119,19 @@ static bool msr_wanted(struct vcpu *vcpu, const struct vmcs_values *l1, bool wri
 	if (!(l1->proc_controls & PROC_MSR_BITMAP)) return true;
 	if (msr != bit && msr != (bit | 0xc0000000)) return true;
 	return map_bit(vcpu, l1->msr_bitmap + (msr == bit ? 0 : 1024) + (write ? 2048 : 0), bit);
+}
+
+/* VMCS shadowing (SDM 3C 24.10): what passes goes to the VMCS of L1's link pointer. */
+static bool field_wanted(struct vcpu *vcpu, const struct vmcs_values *l1, bool write) {
+	u64 gpr = vmread(VMCS(instruction_info)) >> 28 & 0xf;
+
+	if (!(l1->proc_controls & PROC_SECONDARY) || !(l1->proc2_controls & PROC2_SHADOW_VMCS))
+		return true;
+	if (gpr == RSP) vmx_need_rsp(vcpu);
+	u64 encoding = vcpu->gpr[gpr];
+	if (!(vmx_privilege(vcpu) & PRIV_64BIT)) encoding = (u32)encoding;
+	return encoding >> 15 ||
+	       map_bit(vcpu, write ? l1->vmwrite_bitmap : l1->vmread_bitmap, (u32)encoding);
 }
 
 static bool cr_wanted(struct vcpu *vcpu, const struct vmcs_values *l1) {
@@ -186,6 +204,7 @@ enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 	case EXCEPTION: wants = exception_wanted(l1); break;
 	case CR: wants = cr_wanted(vcpu, l1); break;
 	case IO: wants = io_wanted(vcpu, l1); break;
+	case FIELD: wants = field_wanted(vcpu, l1, index == REASON_VMWRITE); break;
 	case MSR:
 		if (!msr_wanted(vcpu, l1, index == REASON_WRMSR)) return own_msr(vcpu, index);
 		break;

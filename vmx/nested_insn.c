@@ -16,7 +16,6 @@
 #define RFLAGS_CF     BIT(0)
 #define RFLAGS_ZF     BIT(6)
 #define INFO_REGISTER BIT(10) /* of instruction_info: the operand is no memory */
-#define SHADOW_VMCS   BIT(31) /* of a revision: not offered */
 #define INVVPID_ALL   2u
 
 /* A VMCS as it lies in L1's memory (SDM 3C 24.2). */
@@ -40,13 +39,17 @@ static enum outcome fail_invalid(struct vcpu *vcpu) {
 	return ADVANCE;
 }
 
+static enum outcome fail_valid(struct vcpu *vcpu, struct vmcs_values *vmcs, enum vmx_error error) {
+	vmcs->instruction_error = error;
+	vcpu->rflags = (vcpu->rflags & ~STATUS_FLAGS) | RFLAGS_ZF;
+	return ADVANCE;
+}
+
 enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 
-	if (n->current == NO_VMCS) return fail_invalid(vcpu);
-	n->vmcs12->instruction_error = error;
-	vcpu->rflags = (vcpu->rflags & ~STATUS_FLAGS) | RFLAGS_ZF;
-	return ADVANCE;
+	if (n->current == NO_VMCS || !error) return fail_invalid(vcpu);
+	return fail_valid(vcpu, n->vmcs12, error);
 }
 
 /* As vmx_privilege(), but compatibility mode has raised #UD before the exit. */
@@ -157,6 +160,8 @@ static void put_current(struct vcpu *vcpu) {
 	if (n->current == NO_VMCS) return;
 	struct vmcs12_region *region = gmem_ptr_write(vcpu->vm->gmem, n->current, PAGE_SIZE);
 	vmx_nested_fetch_rare(vcpu);
+	vmx_shadow_get(vcpu);
+	vmx_shadow_use(vcpu, false);
 	if (region) {
 		region->launched = n->launched;
 		memcpy(&region->values, n->vmcs12, sizeof(region->values));
@@ -202,7 +207,9 @@ static void take_values(struct vmcs_values *to, const struct vmcs_values *from) 
 static enum outcome load_vmcs(struct vcpu *vcpu, gpa_t gpa) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 
-	if (revision_at(vcpu, gpa) != VMCS12_REVISION)
+	u32 revision = revision_at(vcpu, gpa);
+
+	if ((revision & ~SHADOW_VMCS) != VMCS12_REVISION)
 		return vmx_fail(vcpu, ERROR_VMPTRLD_REVISION);
 	if (gpa == n->current) return succeed(vcpu);
 	const struct vmcs12_region *region = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
@@ -211,7 +218,10 @@ static enum outcome load_vmcs(struct vcpu *vcpu, gpa_t gpa) {
 	take_values(n->vmcs12, &region->values);
 	n->launched = __atomic_load_n(&region->launched, __ATOMIC_RELAXED);
 	n->current = gpa;
+	n->is_shadow = revision & SHADOW_VMCS;
 	memset(&n->dirty, 0xff, sizeof(n->dirty));
+	vmx_shadow_put(vcpu);
+	vmx_shadow_use(vcpu, true);
 	return succeed(vcpu);
 }
 
@@ -239,18 +249,28 @@ enum outcome vmx_exit_vmptrst(struct vcpu *vcpu) {
 
 /* ---- VMREAD and VMWRITE ---- */
 
+/* VMCS 12, or the shadow VMCS that L1 lets its L2 have; NULL: there is none. */
+static inline struct vmcs_values *addressed(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
+
+	if (likely(!vcpu->l2)) return n->current == NO_VMCS ? NULL : n->vmcs12;
+	struct vmcs12_region *region = gmem_ptr_write(vcpu->vm->gmem, n->vmcs12->link, PAGE_SIZE);
+	return region ? &region->values : NULL;
+}
+
 /* Where the field is; NULL: there is none, and *outcome says how the instruction ends. */
-__attribute__((always_inline)) static inline u64 *find_field(struct vcpu *vcpu, u64 encoding,
-							     enum outcome *outcome) {
+__attribute__((always_inline)) static inline u64 *
+find_field(struct vcpu *vcpu, struct vmcs_values *vmcs, u64 encoding, enum outcome *outcome) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	bool upper = (encoding & VMCS_HIGH) && vmcs_width((u32)encoding) == VMCS_64;
-	u64 *field = vmcs_values_at(n->vmcs12, upper ? encoding - VMCS_HIGH : encoding);
+	u64 *field = vmcs_values_at(vmcs, upper ? encoding - VMCS_HIGH : encoding);
 
 	if (unlikely(!field)) {
-		*outcome = vmx_fail(vcpu, ERROR_NO_FIELD);
+		*outcome = fail_valid(vcpu, vmcs, ERROR_NO_FIELD);
 		return NULL;
 	}
-	if (n->rare_in_02 && vmcs_mask_has(&vmx_nested_rare, (u64)(field - (u64 *)n->vmcs12)))
+	if (n->rare_in_02 && vmcs == n->vmcs12 &&
+	    vmcs_mask_has(&vmx_nested_rare, (u64)(field - (u64 *)n->vmcs12)))
 		vmx_nested_fetch_rare(vcpu);
 	return field;
 }
@@ -262,10 +282,11 @@ enum outcome vmx_exit_vmread(struct vcpu *vcpu) {
 	bool is_wide = privilege & PRIV_64BIT;
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
-	if (vmx_of(vcpu)->nested.current == NO_VMCS) return fail_invalid(vcpu);
+	struct vmcs_values *vmcs = addressed(vcpu);
+	if (unlikely(!vmcs)) return fail_invalid(vcpu);
 	u64 encoding = *gpr(vcpu, info >> 28 & 0xf);
 	if (!is_wide) encoding = (u32)encoding;
-	const u64 *field = find_field(vcpu, encoding, &outcome);
+	const u64 *field = find_field(vcpu, vmcs, encoding, &outcome);
 	if (unlikely(!field)) return outcome;
 	u64 value = encoding & VMCS_HIGH ? *field >> 32 : *field;
 	if (!is_wide) value = (u32)value;
@@ -295,7 +316,8 @@ enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 	bool is_wide = privilege & PRIV_64BIT;
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
-	if (n->current == NO_VMCS) return fail_invalid(vcpu);
+	struct vmcs_values *vmcs = addressed(vcpu);
+	if (unlikely(!vmcs)) return fail_invalid(vcpu);
 	if (likely(info & INFO_REGISTER))
 		value = *gpr(vcpu, info >> 3 & 0xf);
 	else
@@ -306,14 +328,17 @@ enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 		encoding = (u32)encoding;
 		value = (u32)value;
 	}
-	u64 *field = find_field(vcpu, encoding, &outcome);
+	u64 *field = find_field(vcpu, vmcs, encoding, &outcome);
 	if (unlikely(!field)) return outcome;
-	if (unlikely(vmcs_kind((u32)encoding) == VMCS_INFO)) return vmx_fail(vcpu, ERROR_READ_ONLY);
 	value = changed_field(*field, encoding, value);
 	if (*field == value) return succeed(vcpu);
 	*field = value;
-	u64 at = (u64)(field - (u64 *)n->vmcs12);
-	n->dirty.word[at / 64] |= BIT(at % 64);
+	if (unlikely(vmcs != n->vmcs12)) return succeed(vcpu);
+	if (unlikely(vmcs_kind((u32)encoding) == VMCS_INFO)) {
+		vmx_shadow_get(vcpu);
+		vmx_shadow_put(vcpu);
+	}
+	vmcs_mask_set(&n->dirty, (u64)(field - (u64 *)n->vmcs12));
 	return succeed(vcpu);
 }
 

@@ -18,6 +18,8 @@ struct vmcs_field {
 
 #ifdef UNIT_TEST
 /* Unit tests play the VMCS. */
+void vmx_vmclear(hpa_t vmcs);
+void vmx_vmptrld(hpa_t vmcs);
 u64 vmread(struct vmcs_field field);
 u64 vmread_any(struct vmcs_field field);
 void vmwrite(struct vmcs_field field, u64 value);
@@ -44,6 +46,14 @@ static inline void vmwrite(struct vmcs_field field, u64 value) {
 			 :
 			 : "r"((u64)field.encoding), "r"(value)
 			 : "cc", "memory");
+}
+
+static inline void vmx_vmclear(hpa_t vmcs) {
+	__asm__ volatile("vmclear %0" : : "m"(vmcs) : "cc", "memory");
+}
+
+static inline void vmx_vmptrld(hpa_t vmcs) {
+	__asm__ volatile("vmptrld %0" : : "m"(vmcs) : "cc", "memory");
 }
 
 /* INVEPT or INVVPID. */
@@ -169,6 +179,7 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define MISC_TICK_SHIFT(misc)  ((misc)&0x1f) /* the tick counts this bit of the TSC */
 #define MISC_CR3_TARGETS(misc) ((misc) >> 16 & 0x1ff)
 #define MISC_ACTIVITIES(misc)  ((misc) >> 6 & 7) /* bit n: state n + 1 */
+#define MISC_WRITE_ALL	       BIT(29)		 /* VMWRITE changes every field */
 #define MISC_LENGTH_0	       BIT(30)
 #define EPT_CAP_EXEC_ONLY      BIT(0)
 #define EPT_CAP_4_LEVELS       BIT(6)

@@ -46,7 +46,7 @@ int vmx_probe(const struct options *options) {
 							    : PT_LEVEL_4K;
 	vmx_nested_caps();
 	vmx_nested_init();
-	return vmx_apic_init() ?: vmx_msr_bitmap_init();
+	return vmx_apic_init() ?: vmx_shadow_init() ?: vmx_msr_bitmap_init();
 }
 
 /* Firmware opens VMX and locks it, or leaves both to us (SDM 3C 23.7). */
@@ -72,10 +72,6 @@ static bool vmxon(hpa_t region) {
 	return !failed;
 }
 
-static void vmclear(hpa_t vmcs) { __asm__ volatile("vmclear %0" : : "m"(vmcs) : "cc", "memory"); }
-
-static void vmptrld(hpa_t vmcs) { __asm__ volatile("vmptrld %0" : : "m"(vmcs) : "cc", "memory"); }
-
 int vmx_cpu_on(struct cpu *cpu) {
 	u32 *region = page_alloc(PAGE_SIZE);
 	struct vmx_cpu *vmx = page_alloc(PAGE_SIZE);
@@ -99,11 +95,11 @@ static void make_current(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
 
 	vmx->current = vcpu;
-	if (vcpu) vmptrld(vmx_of(vcpu)->level->vmcs_pa);
+	if (vcpu) vmx_vmptrld(vmx_of(vcpu)->level->vmcs_pa);
 }
 
 static void clear(struct vmx_level *level) {
-	vmclear(level->vmcs_pa);
+	vmx_vmclear(level->vmcs_pa);
 	level->launched = 0;
 }
 
@@ -112,6 +108,7 @@ static void make_clear(struct vcpu *vcpu) {
 
 	clear(vmx_of(vcpu)->level);
 	if (vmx_of(vcpu)->other->vmcs) clear(vmx_of(vcpu)->other);
+	if (vmx_of(vcpu)->nested.shadow) vmx_vmclear(virt_to_phys(vmx_of(vcpu)->nested.shadow));
 	if (vmx->current == vcpu) vmx->current = NULL;
 }
 
@@ -136,7 +133,7 @@ void vmx_switch_level(struct vcpu *vcpu) {
 	arch->level = level;
 	arch->other = left;
 	if (!arch->loaded) return;
-	vmptrld(level->vmcs_pa);
+	vmx_vmptrld(level->vmcs_pa);
 	if (unlikely(!level->host_ready)) {
 		vmx_setup_host(this_cpu());
 		level->host_ready = true;
@@ -170,7 +167,7 @@ int vmx_new_vmcs(struct vcpu *vcpu) {
 	if (!level->vmcs || vmx_new_vpid(level)) return E_NOMEM;
 	*(u32 *)level->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	level->vmcs_pa = virt_to_phys(level->vmcs);
-	vmclear(level->vmcs_pa);
+	vmx_vmclear(level->vmcs_pa);
 	vmx_borrow(vcpu);
 	vmx_setup_controls(vcpu);
 	return 0;

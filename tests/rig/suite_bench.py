@@ -28,7 +28,7 @@ def kept_figures_test(name, which, limit, *needs):
 
 kept_figures_test("bench/kept-figures", "amd", 1500, "build/nested-files")
 # Two processors there must have the same figures, which shows that they repeat.
-kept_figures_test("intel/bench-kept-figures", "intel", 900)
+kept_figures_test("intel/bench-kept-figures", "intel", 2400, "build/nested-files")
 
 
 @test("bench/deterministic", limit=300, cores=0, needs=("build/bench-files",))

@@ -75,6 +75,9 @@ for each_name in ("lapic", "smp", "vmx_run"):
     guest_test(each_name, "vmx=-apic-access", "@no-apic-access")
 guest_test("lapic", "vmx=-apic-registers", "@no-apic-registers")
 guest_test("lapic", "vmx=-x2apic", "@no-x2apic")
+# Without VMCS shadowing each VMREAD and VMWRITE of a guest exits.
+for each_name in ("vmx_insn", "vmx_run", "vmx_event"):
+    guest_test(each_name, "vmx=-vmcs-shadowing", "@plain")
 
 
 @test("intel/vmx-options", limit=LIMIT, needs=("build/gcc", "build/guest-tests"))
