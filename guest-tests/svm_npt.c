@@ -13,11 +13,12 @@
 
 const char test_name[] = "svm_npt";
 
-#define ALL	      (PTE_PRESENT | PTE_WRITE | PTE_USER)
-#define FINAL	      BIT(32)
-#define WALK	      BIT(33)
-#define ASID_ONLY     3 /* TLB_CONTROL: this ASID's */
-#define FLUSH_BY_ASID BIT(6)
+#define ALL	       (PTE_PRESENT | PTE_WRITE | PTE_USER)
+#define FINAL	       BIT(32)
+#define WALK	       BIT(33)
+#define ASID_ONLY      3 /* TLB_CONTROL: this ASID's */
+#define FLUSH_BY_ASID  BIT(6)
+#define VIRTUAL_VMLOAD BIT(15)
 
 static u64 root; /* the nested tables */
 static volatile u64 *page_a, *page_b;
@@ -407,6 +408,52 @@ static void test_devices(void) {
 	trap_set_handler(X86_UD, NULL);
 }
 
+/* ---- virtual VMLOAD and VMSAVE (APM 2 15.33.1): rAX of L2 is an address of L2's ---- */
+
+extern const char code_vmsave[], code_vmload[];
+__asm__(".pushsection .text\n"
+	"code_vmsave: mov %rdi, %rax\n vmsave\n vmmcall\n"
+	"code_vmload: mov %rdi, %rax\n vmload\n vmmcall\n"
+	".popsection");
+
+static u64 run_virtual(const void *code) {
+	block = l2_new(code);
+	l2_use_npt(block, root);
+	block->lbr_enable = VMSAVE_ENABLE;
+	l2_regs.rdi = (u64)page_a;
+	return l2_run(block);
+}
+
+static void test_virtual_vmload(void) {
+	struct vmcb *there = (struct vmcb *)(u64)page_b;
+	u64 star = rdmsr(X86_MSR_STAR);
+
+	if (!(svm_feature_bits() & VIRTUAL_VMLOAD)) {
+		skip("virtual VMLOAD and VMSAVE", "not offered");
+		return;
+	}
+	wrmsr(X86_MSR_STAR, 0x1234567800000000);
+	memset((void *)(u64)page_a, 0, PAGE_SIZE);
+	memset(there, 0, PAGE_SIZE);
+	*leaf((u64)page_a) = (u64)page_b | ALL;
+	check_eq("virtual VMSAVE: no exit", run_virtual(code_vmsave), EXIT_VMMCALL);
+	check_eq("virtual VMSAVE: through L1's tables", there->star, 0x1234567800000000);
+	check_eq("virtual VMSAVE: nothing where they do not lead", page_a[0x600 / 8], 0);
+	there->star = 0x8765432100000000;
+	check_eq("virtual VMLOAD: no exit", run_virtual(code_vmload), EXIT_VMMCALL);
+	check_eq("virtual VMLOAD: loads", rdmsr(X86_MSR_STAR), 0x8765432100000000);
+	*leaf((u64)page_a) = (u64)page_b | PTE_PRESENT | PTE_USER;
+	check_eq("virtual VMSAVE to a page that is read-only: exit", run_virtual(code_vmsave),
+		 EXIT_NPF);
+	check_eq("virtual VMSAVE to a page that is read-only: EXITINFO1", block->exit_info1,
+		 FINAL | 7);
+	check_eq("virtual VMSAVE to a page that is read-only: EXITINFO2", block->exit_info2,
+		 (u64)page_a);
+	*leaf((u64)page_a) = (u64)page_a | ALL;
+	wrmsr(X86_MSR_STAR, star);
+	page_a[0] = 0xaaaa;
+}
+
 /* ---- tables that make no sense ---- */
 
 static void test_strange_tables(void) {
@@ -455,5 +502,6 @@ void test_main(void) {
 	test_32bit_format();
 	test_pae_format();
 	test_devices();
+	test_virtual_vmload();
 	test_strange_tables();
 }

@@ -10,7 +10,9 @@
 
 const char test_name[] = "svm_vmrun";
 
-#define NRIPS BIT(3)
+#define NRIPS	       BIT(3)
+#define DECODE_ASSISTS BIT(7)
+#define MOV	       BIT(63)
 
 /* ---- state ---- */
 
@@ -129,52 +131,62 @@ static const struct {
 	u8 code;
 	u8 tcg; /* what TCG makes of it: another code, or 0 for none */
 	u64 rax, rcx;
+	u64 operand; /* EXITINFO1 by decode assists; of INVLPG, to be added to RSP */
 } insns[] = {
-	{"MOV from CR0", "\x0f\x20\xc3", 3, 0x00, 0x00, 0, 0},
-	{"MOV from CR3", "\x0f\x20\xdb", 3, 0x03, 0x03, 0, 0},
-	{"MOV from CR4", "\x0f\x20\xe3", 3, 0x04, 0x04, 0, 0},
-	{"MOV from CR8", "\x44\x0f\x20\xc3", 4, 0x08, 0x08, 0, 0},
-	{"MOV to CR0", "\x0f\x22\xc0", 3, 0x10, 0x10, 0, 0},
-	{"MOV to CR3", "\x0f\x22\xd8", 3, 0x13, 0x13, 0, 0},
-	{"MOV to CR4", "\x0f\x22\xe0", 3, 0x14, 0x14, 0, 0},
-	{"MOV to CR8", "\x44\x0f\x22\xc0", 4, 0x18, 0x18, 0, 0},
-	{"MOV from DR0", "\x0f\x21\xc3", 3, 0x20, 0x20, 0, 0},
-	{"MOV from DR7", "\x0f\x21\xfb", 3, 0x27, 0x27, 0, 0},
-	{"MOV to DR3", "\x0f\x23\xd8", 3, 0x33, 0x33, 0, 0},
-	{"MOV to DR6", "\x0f\x23\xf0", 3, 0x36, 0x36, 0, 0},
-	{"UD2", "\x0f\x0b", 0, 0x46, 0x46, 0, 0},
-	{"SIDT", "\x0f\x01\x4c\x24\xf0", 5, 0x66, 0x66, 0, 0},
-	{"SGDT", "\x0f\x01\x44\x24\xf0", 5, 0x67, 0x67, 0, 0},
-	{"SLDT", "\x0f\x00\xc0", 3, 0x68, 0x68, 0, 0},
-	{"STR", "\x0f\x00\xc8", 3, 0x69, 0x69, 0, 0},
-	{"LLDT", "\x0f\x00\xd0", 3, 0x6c, 0x6c, 0, 0},
-	{"RDTSC", "\x0f\x31", 2, 0x6e, 0x6e, 0, 0},
-	{"RDPMC", "\x0f\x33", 2, 0x6f, 0x6f, 0, 0},
-	{"PUSHF", "\x9c", 1, 0x70, 0x70, 0, 0},
-	{"POPF", "\x9d", 1, 0x71, 0x71, 0, 0},
-	{"CPUID", "\x0f\xa2", 2, 0x72, 0x72, 0, 0},
-	{"CPUID with prefixes", "\x66\x2e\x0f\xa2", 4, 0x72, 0x72, 0, 0},
-	{"RSM", "\x0f\xaa", 2, 0x73, 0, 0, 0},
-	{"IRETQ", "\x48\xcf", 2, 0x74, 0x74, 0, 0},
-	{"INT n", "\xcd\x80", 2, 0x75, 0x75, 0, 0},
-	{"INVD", "\x0f\x08", 2, 0x76, 0x89, 0, 0},
-	{"PAUSE", "\xf3\x90", 2, 0x77, 0x77, 0, 0},
-	{"HLT", "\xf4", 1, 0x78, 0x78, 0, 0},
-	{"INVLPG", "\x0f\x01\x3c\x24", 4, 0x79, 0x79, 0, 0},
-	{"INVLPGA", "\x0f\x01\xdf", 3, 0x7a, 0x7a, 0, 0},
-	{"RDMSR", "\x0f\x32", 2, 0x7c, 0x7c, 0, 0xc0000080},
-	{"WRMSR", "\x0f\x30", 2, 0x7c, 0x7c, 0, 0xc0000080},
-	{"VMRUN", "\x0f\x01\xd8", 3, 0x80, 0x80, 0, 0},
-	{"VMMCALL", "\x0f\x01\xd9", 3, 0x81, 0x81, 0, 0},
-	{"VMLOAD", "\x0f\x01\xda", 3, 0x82, 0x82, 0, 0},
-	{"VMSAVE", "\x0f\x01\xdb", 3, 0x83, 0x83, 0, 0},
-	{"STGI", "\x0f\x01\xdc", 3, 0x84, 0x84, 0, 0},
-	{"CLGI", "\x0f\x01\xdd", 3, 0x85, 0x85, 0, 0},
-	{"RDTSCP", "\x0f\x01\xf9", 3, 0x87, 0x6e, 0, 0},
-	{"WBINVD", "\x0f\x09", 2, 0x89, 0x89, 0, 0},
-	{"MONITOR", "\x0f\x01\xc8", 3, 0x8a, 0x8a, 0, 0},
-	{"MWAIT", "\x0f\x01\xc9", 3, 0x8b, 0x8b, 0, 0},
+	{"MOV from CR0", "\x0f\x20\xc3", 3, 0x00, 0x00, 0, 0, MOV | 3},
+	{"MOV from CR3", "\x0f\x20\xdb", 3, 0x03, 0x03, 0, 0, MOV | 3},
+	{"MOV from CR3 to R12", "\x41\x0f\x20\xdc", 4, 0x03, 0x03, 0, 0, MOV | 12},
+	{"SMSW", "\x0f\x01\xe3", 3, 0x00, 0x00, 0, 0, 0},
+	{"MOV from CR4", "\x0f\x20\xe3", 3, 0x04, 0x04, 0, 0, MOV | 3},
+	{"MOV from CR8", "\x44\x0f\x20\xc3", 4, 0x08, 0x08, 0, 0, MOV | 3},
+	{"MOV to CR0", "\x0f\x22\xc0", 3, 0x10, 0x10, 0, 0, MOV},
+	{"CLTS", "\x0f\x06", 2, 0x10, 0x10, 0, 0, 0},
+	{"LMSW", "\x0f\x01\xf3", 3, 0x10, 0x10, 0, 0, 0},
+	{"MOV to CR3", "\x0f\x22\xd8", 3, 0x13, 0x13, 0, 0, MOV},
+	{"MOV from RSI to CR3", "\x0f\x22\xde", 3, 0x13, 0x13, 0, 0, MOV | 6},
+	{"MOV to CR4", "\x0f\x22\xe0", 3, 0x14, 0x14, 0, 0, MOV},
+	{"MOV to CR8", "\x44\x0f\x22\xc0", 4, 0x18, 0x18, 0, 0, MOV},
+	{"MOV from DR0", "\x0f\x21\xc3", 3, 0x20, 0x20, 0, 0, 3},
+	{"MOV from DR7", "\x0f\x21\xfb", 3, 0x27, 0x27, 0, 0, 3},
+	{"MOV to DR3", "\x0f\x23\xd8", 3, 0x33, 0x33, 0, 0, 0},
+	{"MOV to DR6", "\x0f\x23\xf0", 3, 0x36, 0x36, 0, 0, 0},
+	{"UD2", "\x0f\x0b", 0, 0x46, 0x46, 0, 0, 0},
+	{"SIDT", "\x0f\x01\x4c\x24\xf0", 5, 0x66, 0x66, 0, 0, 0},
+	{"SGDT", "\x0f\x01\x44\x24\xf0", 5, 0x67, 0x67, 0, 0, 0},
+	{"SLDT", "\x0f\x00\xc0", 3, 0x68, 0x68, 0, 0, 0},
+	{"STR", "\x0f\x00\xc8", 3, 0x69, 0x69, 0, 0, 0},
+	{"LLDT", "\x0f\x00\xd0", 3, 0x6c, 0x6c, 0, 0, 0},
+	{"RDTSC", "\x0f\x31", 2, 0x6e, 0x6e, 0, 0, 0},
+	{"RDPMC", "\x0f\x33", 2, 0x6f, 0x6f, 0, 0, 0},
+	{"PUSHF", "\x9c", 1, 0x70, 0x70, 0, 0, 0},
+	{"POPF", "\x9d", 1, 0x71, 0x71, 0, 0, 0},
+	{"CPUID", "\x0f\xa2", 2, 0x72, 0x72, 0, 0, 0},
+	{"CPUID with prefixes", "\x66\x2e\x0f\xa2", 4, 0x72, 0x72, 0, 0, 0},
+	{"RSM", "\x0f\xaa", 2, 0x73, 0, 0, 0, 0},
+	{"IRETQ", "\x48\xcf", 2, 0x74, 0x74, 0, 0, 0},
+	{"INT n", "\xcd\x80", 2, 0x75, 0x75, 0, 0, 0x80},
+	{"INVD", "\x0f\x08", 2, 0x76, 0x89, 0, 0, 0},
+	{"PAUSE", "\xf3\x90", 2, 0x77, 0x77, 0, 0, 0},
+	{"HLT", "\xf4", 1, 0x78, 0x78, 0, 0, 0},
+	{"INVLPG", "\x0f\x01\x3c\x24", 4, 0x79, 0x79, 0, 0, 0},
+	{"INVLPG, scaled", "\x0f\x01\x7c\x4c\x10", 5, 0x79, 0x79, 0, 0x1000, 0x2010},
+	{"INVLPGA", "\x0f\x01\xdf", 3, 0x7a, 0x7a, 0, 0, 0},
+	{"RDMSR", "\x0f\x32", 2, 0x7c, 0x7c, 0, 0xc0000080, 0},
+	{"WRMSR", "\x0f\x30", 2, 0x7c, 0x7c, 0, 0xc0000080, 0},
+	{"VMRUN", "\x0f\x01\xd8", 3, 0x80, 0x80, 0, 0, 0},
+	{"VMMCALL", "\x0f\x01\xd9", 3, 0x81, 0x81, 0, 0, 0},
+	{"VMLOAD", "\x0f\x01\xda", 3, 0x82, 0x82, 0, 0, 0},
+	{"VMSAVE", "\x0f\x01\xdb", 3, 0x83, 0x83, 0, 0, 0},
+	{"STGI", "\x0f\x01\xdc", 3, 0x84, 0x84, 0, 0, 0},
+	{"CLGI", "\x0f\x01\xdd", 3, 0x85, 0x85, 0, 0, 0},
+	{"RDTSCP", "\x0f\x01\xf9", 3, 0x87, 0x6e, 0, 0, 0},
+	{"WBINVD", "\x0f\x09", 2, 0x89, 0x89, 0, 0, 0},
+	{"MONITOR", "\x0f\x01\xc8", 3, 0x8a, 0x8a, 0, 0, 0},
+	{"MWAIT", "\x0f\x01\xc9", 3, 0x8b, 0x8b, 0, 0, 0},
 };
+
+/* Control and debug registers, INT n, INVLPG (APM 2 15.8). */
+static bool tells_operand(u8 exit) { return exit < 0x40 || exit == 0x75 || exit == 0x79; }
 
 /* Everything is intercepted: each instruction is seen by its own code, with nRIP behind it. */
 static void test_all_intercepts(void) {
@@ -198,6 +210,10 @@ static void test_all_intercepts(void) {
 		if (svm_feature_bits() & NRIPS)
 			check_eq(name_of("%s: nRIP", insns[i].name), vmcb->next_rip,
 				 insns[i].length ? (u64)code + insns[i].length : 0);
+		if ((svm_feature_bits() & DECODE_ASSISTS) && tells_operand(insns[i].code))
+			check_eq(name_of("%s: EXITINFO1", insns[i].name), vmcb->exit_info1,
+				 insns[i].operand + (insns[i].code == 0x79 ? vmcb->rsp : 0));
+		check_eq(name_of("%s: no instruction bytes", insns[i].name), vmcb->insn_len, 0);
 	}
 }
 

@@ -123,9 +123,9 @@ static const struct features features[] = {
 	/* SYSCALL, no-execute, 1 GiB pages, RDTSCP, long mode */
 	{WX1_EDX, HOST, 0, B(11) | B(20) | B(26) | B(27) | B(29)},
 	{WX8_EBX, HOST_AMD, 0, B(0) | B(2)}, /* CLZERO, FXRSTOR restores error pointers */
-	/* nested paging, next RIP saved, flush by ASID, any address of memory for VMRUN and its
-	 * like */
-	{WXA_EDX, NESTED_AMD, 0, B(0) | B(3) | B(6) | B(28)},
+	/* nested paging, next RIP saved, flush by ASID, decode assists, virtual VMLOAD and VMSAVE,
+	 * any address of memory for VMRUN and its like */
+	{WXA_EDX, NESTED_AMD, 0, B(0) | B(3) | B(6) | B(7) | B(15) | B(28)},
 	/* LFENCE is always serializing, a null selector clears the base */
 	{WX21_EAX, HOST_AMD, 0, B(2) | B(6)},
 };

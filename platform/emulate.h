@@ -33,6 +33,9 @@ int emulate_read_operand(struct vcpu *vcpu, const struct insn *insn, u64 delta, 
 int emulate_write_operand(struct vcpu *vcpu, const struct insn *insn, u64 value, unsigned size,
 			  struct fault *fault) __must_check;
 
+/* The linear address of that operand, whatever its segment and the page tables say of it. */
+gva_t emulate_operand_address(struct vcpu *vcpu, const struct insn *insn);
+
 /*
  * Fetches and decodes the instruction at RIP, which the processor has just fetched as well. 0: *out
  * is valid. Otherwise everything is done, and the handler returns decode_outcome(error): E_FAULT,

@@ -150,6 +150,18 @@ int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct op
 		       ?: emul_translate(e, linear, size, access, op);
 }
 
+gva_t emulate_operand_address(struct vcpu *vcpu, const struct insn *insn) {
+	struct emul e = {.vcpu = vcpu, .insn = *insn};
+	enum seg seg = emul_data_segment(&e);
+	u64 offset = operand_offset(&e, 0);
+	bool wide = vcpu_privilege(vcpu) & PRIV_64BIT;
+	struct segment s;
+
+	if (wide && seg != SEG_FS && seg != SEG_GS) return offset;
+	vcpu_segment(vcpu, seg, &s);
+	return wide ? s.base + offset : (u32)(s.base + offset);
+}
+
 /* The largest access that a bus makes for len bytes: 1, 2, 4 or 8. */
 static unsigned bus_size(unsigned len) { return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1; }
 

@@ -8,7 +8,6 @@
 #include "platform/emulate.h"
 #include "svm/skip.h"
 
-#define INFO_MOV      BIT(63) /* a MOV, and bits 3:0 are the general register */
 #define OPCODE_GROUP7 0x01u
 #define OPCODE_CLTS   0x06u
 #define OPCODE_FROM   0x20u
@@ -73,7 +72,7 @@ enum outcome svm_exit_cr(struct vcpu *vcpu) {
 	unsigned cr = vmcb->exit_code == EXIT_CR0_SEL ? 0 : (unsigned)vmcb->exit_code & 0xf;
 	struct insn insn;
 
-	if (svm_features.decode_assists && svm_features.nrips && (vmcb->exit_info1 & INFO_MOV)) {
+	if (svm_features.decode_assists && svm_features.nrips && (vmcb->exit_info1 & CR_INFO_MOV)) {
 		vcpu->next_rip = vmcb->next_rip;
 		return move(vcpu, cr, write, vmcb->exit_info1 & 0xf);
 	}

@@ -194,6 +194,7 @@ static void store_l2(struct vcpu *vcpu, struct vmcb *to) {
 	to->int_state = vmcb->int_state;
 	to->event_inj = 0;
 	to->next_rip = vcpu->next_rip;
+	to->insn_len = 0; /* no bytes were fetched for L1 */
 	*(svm_nested_paging(n) ? &to->g_pat : &vmcb01->g_pat) = vmcb->g_pat;
 	vmcb01->cr2 = vmcb->cr2;
 	vmcb01->dr6 = vmcb->dr6;

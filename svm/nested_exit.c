@@ -8,13 +8,18 @@
 #include "kernel/vm.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
+#include "platform/emulate.h"
 #include "platform/msr.h"
 #include "svm/intercept.h"
 #include "svm/quirks.h"
 #include "svm/skip.h"
 
+#define OPCODE_MOV    0x20u /* MOV from CR, from DR, to CR, to DR */
+#define OPCODE_MOV_DR 1u
+
 enum rule {
 	ASK,	 /* L1's when it intercepts that, else Roost's as for L1 itself: most exits */
+	OPERAND, /* the same, and L1 is told the operand */
 	OWN,	 /* the machine's own affairs */
 	VINTR,	 /* ASK, but for Roost's window */
 	IRET,	 /* ASK, after Roost has seen it when it waits for the end of an NMI */
@@ -29,6 +34,10 @@ enum rule {
 
 /* An exit code is the number of its intercept bit, from the first of the control area on. */
 static const u8 rules[SVM_NR_EXITS] = {
+	[0 ... EXIT_EXCEPTION - 1] = OPERAND, /* control and debug registers */
+	[EXIT_CR0_SEL] = OPERAND,
+	[EXIT_SWINT] = OPERAND,
+	[EXIT_INVLPG] = OPERAND,
 	[EXIT_EXCEPTION + X86_DB] = DEBUG,
 	[EXIT_EXCEPTION + X86_MC] = OWN,
 	[EXIT_INTR] = OWN,
@@ -107,6 +116,22 @@ static enum outcome reflect(struct vcpu *vcpu) {
 	return RESUME;
 }
 
+/* What EXITINFO1 says of the instruction with decode assists (APM 2 15.8), if need be without them.
+ */
+static __noinline void tell_operand(struct vcpu *vcpu) {
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct insn insn;
+
+	if (svm_features.decode_assists || decode_current(vcpu, &insn)) return;
+	vmcb->exit_info1 = 0;
+	if (vmcb->exit_code == EXIT_INVLPG)
+		vmcb->exit_info1 = emulate_operand_address(vcpu, &insn);
+	else if (vmcb->exit_code == EXIT_SWINT)
+		vmcb->exit_info1 = (u8)insn.imm;
+	else if ((insn.opcode & ~3u) == OPCODE_MOV) /* not CLTS, LMSW, SMSW */
+		vmcb->exit_info1 = insn.rm | (insn.opcode & OPCODE_MOV_DR ? 0 : CR_INFO_MOV);
+}
+
 /* RDMSR of the TSC by L2 itself has both offsets, as RDTSC has. */
 static enum outcome handle_msr(struct vcpu *vcpu, u64 index) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
@@ -128,6 +153,9 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 	svm_nested_left(vcpu);
 	switch (rule) {
 	case ASK: break;
+	case OPERAND:
+		if (wants) tell_operand(vcpu);
+		break;
 	case OWN: return svm_handle(vcpu, index);
 	case VINTR: wants = wants && !n->window; break;
 	case IRET:

@@ -147,8 +147,8 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 enum { EXIT_CR8_READ = 0x008, EXIT_CR0_WRITE = 0x010, EXIT_CR4_WRITE = 0x014 };
 enum { EXIT_CR8_WRITE = 0x018, EXIT_INTR = 0x060, EXIT_NMI, EXIT_SMI, EXIT_INIT, EXIT_VINTR };
 enum { EXIT_CR0_SEL = 0x065, EXIT_RDTSC = 0x06e, EXIT_RDPMC, EXIT_CPUID = 0x072, EXIT_RSM };
-enum { EXIT_IRET = 0x074, EXIT_INVD = 0x076, EXIT_PAUSE, EXIT_HLT, EXIT_INVLPG, EXIT_INVLPGA };
-enum { EXIT_IOIO = 0x07b, EXIT_MSR, EXIT_TASK, EXIT_FERR, EXIT_SHUTDOWN, EXIT_VMRUN };
+enum { EXIT_IRET = 0x074, EXIT_SWINT, EXIT_INVD, EXIT_PAUSE, EXIT_HLT, EXIT_INVLPG };
+enum { EXIT_INVLPGA = 0x07a, EXIT_IOIO, EXIT_MSR, EXIT_TASK, EXIT_FERR, EXIT_SHUTDOWN, EXIT_VMRUN };
 enum { EXIT_VMMCALL = 0x081, EXIT_VMLOAD, EXIT_VMSAVE, EXIT_STGI, EXIT_CLGI, EXIT_SKINIT };
 enum { EXIT_WBINVD = 0x089, EXIT_MONITOR, EXIT_MWAIT, EXIT_XSETBV = 0x08d, EXIT_RDPRU };
 enum { EXIT_NPF = 0x400 };
@@ -161,6 +161,9 @@ enum { EXIT_NPF = 0x400 };
 #define NPF_FETCH     BIT(4)
 #define NPF_FINAL     BIT(32) /* the address that the access itself is for */
 #define NPF_PAGE_WALK BIT(33) /* an entry of the guest's page tables */
+
+/* exit_info1 of MOV to and from CR: bits 3:0 are the general register */
+#define CR_INFO_MOV BIT(63)
 
 /* exit_info1 of EXIT_IOIO */
 #define IOIO_IN	 BIT(0)

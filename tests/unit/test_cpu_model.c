@@ -69,7 +69,8 @@ static void test_svm_is_offered(void **state) {
 	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->eax, 1);
 	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->ebx, 0x8000);
 	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->ecx, 0);
-	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->edx, BIT(0) | BIT(3) | BIT(6) | BIT(28));
+	assert_int_equal(leaf(CPUID_EXT + 0xa, 0)->edx,
+			 BIT(0) | BIT(3) | BIT(6) | BIT(7) | BIT(15) | BIT(28));
 	config.nested = false;
 	assert_int_equal(cpu_model_build(&model, &fake_amd, &config), 0);
 	assert_false(leaf(CPUID_EXT + 1, 0)->ecx & BIT(2));

@@ -74,6 +74,7 @@ TWO_LEVELS = [
     ("stgi", "STGI", 6, 250),
     ("clgi", "CLGI", 6, 250),
     ("linux-l2-cpuid", "CPUID in L2, Linux' KVM as L1", 29929, 8000),
+    ("linux-l2-cr4", "MOV to CR4 in L2, Linux' KVM as L1", None, None),
     ("linux-l2-port", "port read in L2, by L1's kernel", 28959, 7500),
     ("linux-l2-monitor", "port read in L2, by a program of L1", None, None),
 ]
