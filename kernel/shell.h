@@ -38,7 +38,7 @@ struct command {
 extern const struct command commands[];
 extern const u32 nr_commands;
 
-/* Once; the modules are for a command to list. Panics when the table is not sorted. */
+/* Once; the modules are for a command to list. */
 void commands_init(const struct boot_info *boot);
 
 /* One byte of input, on the CPU that has the shell. */

@@ -57,7 +57,8 @@ static u32 digit_value(char c) {
 	return 16;
 }
 
-int text_to_u64(struct text text, u64 *out) {
+/* Decimal, or hexadecimal behind 0x. */
+static int to_u64(struct text text, u64 *out) {
 	bool hex = text.len > 2 && text.at[0] == '0' && (text.at[1] == 'x' || text.at[1] == 'X');
 	u32 base = hex ? 16 : 10;
 	bool overflow = false;
@@ -85,7 +86,7 @@ int text_to_size(struct text text, u64 *out) {
 	for (unsigned i = 0; text.len && units[i]; i++)
 		if ((text.at[text.len - 1] & ~0x20) == units[i]) shift = 10 * (i + 1);
 	if (shift) text.len--;
-	int err = text_to_u64(text, &value);
+	int err = to_u64(text, &value);
 	if (err) return err;
 	if (value > ~0ul >> shift) return E_RANGE;
 	*out = value << shift;
@@ -95,7 +96,7 @@ int text_to_size(struct text text, u64 *out) {
 int text_to_u32(struct text text, u32 min, u32 max, u32 *out) {
 	u64 value;
 
-	if (text_to_u64(text, &value) || value < min || value > max) return E_RANGE;
+	if (to_u64(text, &value) || value < min || value > max) return E_RANGE;
 	*out = (u32)value;
 	return 0;
 }

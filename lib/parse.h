@@ -33,12 +33,10 @@ bool text_next_line(struct text *rest, struct text *line);
 bool text_split(struct text text, char separator, struct text *before, struct text *after);
 
 /*
- * The whole text as a number: decimal, or hexadecimal behind 0x. 0; E_INVAL when it is no number;
- * E_RANGE when it does not fit into 64 bits. *out changes only on success.
+ * The whole text as a number: decimal, or hexadecimal behind 0x, with an optional K, M, G or T
+ * behind it. 0; E_INVAL when it is none; E_RANGE when it does not fit into 64 bits. *out changes
+ * only on success.
  */
-int text_to_u64(struct text text, u64 *out) __must_check;
-
-/* A number with an optional K, M, G or T behind it, small or large: in bytes. As text_to_u64(). */
 int text_to_size(struct text text, u64 *out) __must_check;
 
 /* A number from min to max. 0 or E_RANGE, with *out as it was, for all else. */

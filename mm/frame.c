@@ -21,7 +21,6 @@
 #include "lib/list.h"
 #include "lib/spinlock.h"
 #include "lib/string.h"
-#include "mm/direct.h"
 
 #define META_HEAD 0x20u
 #define META_FREE 0x40u

@@ -9,7 +9,6 @@
 #include "mm/gmem.h"
 
 #include "lib/string.h"
-#include "mm/direct.h"
 #include "mm/shadow.h"
 
 #define GMEM_ATTRS  (PT_READ | PT_WRITE | PT_EXEC | PT_WB)

@@ -5,7 +5,6 @@
 #include "mm/ptable.h"
 
 #include "lib/string.h"
-#include "mm/direct.h"
 #include "mm/frame.h"
 
 #define ENTRIES	  512u

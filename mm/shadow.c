@@ -11,7 +11,6 @@
 
 #include "lib/string.h"
 #include "lib/x86.h"
-#include "mm/direct.h"
 #include "mm/gmem.h"
 
 #define ENTRIES	    512u

@@ -4,7 +4,6 @@
 
 #include "kernel/vm.h"
 #include "lib/printf.h"
-#include "lib/string.h"
 #include "mm/gmem.h"
 #include "platform/acpi_tables.h"
 #include "platform/layout.h"

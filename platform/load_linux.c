@@ -9,7 +9,6 @@
  */
 #include "platform/load.h"
 
-#include "lib/string.h"
 #include "platform/layout.h"
 
 #define GDT_ADDRESS	    0x500ul

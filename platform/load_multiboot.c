@@ -8,7 +8,6 @@
 
 #include "boot/multiboot.h"
 #include "lib/printf.h"
-#include "lib/string.h"
 #include "platform/elf.h"
 #include "platform/layout.h"
 

@@ -72,10 +72,6 @@ static int write_zero_only(struct vcpu *vcpu __unused, u32 msr __unused, u64 val
 	return value ? E_INVAL : 0;
 }
 
-static int write_ignore(struct vcpu *vcpu __unused, u32 msr __unused, u64 value __unused) {
-	return 0;
-}
-
 /* ---- registers that the back end holds ---- */
 
 _Static_assert(VREG_SYSENTER_EIP == VREG_SYSENTER_CS + 2 && VREG_SFMASK == VREG_STAR + 3,
@@ -251,8 +247,8 @@ static int write_vm_cr(struct vcpu *vcpu, u32 msr __unused, u64 value) {
 }
 
 /* Intel: software writes 0 before CPUID to have it reported (SDM 3A 9.11.7.1). AMD: read only. */
-static int write_microcode(struct vcpu *vcpu, u32 msr, u64 value) {
-	return is_amd(vcpu) ? E_INVAL : write_ignore(vcpu, msr, value);
+static int write_microcode(struct vcpu *vcpu, u32 msr __unused, u64 value __unused) {
+	return is_amd(vcpu) ? E_INVAL : 0;
 }
 
 /* ---- the table ---- */

@@ -337,7 +337,9 @@ def shell_is_complete(t):
     source = (machine.ROOT / "kernel" / "commands.c").read_text()
     typed = [line for info, _, lines in blocks(machine.ROOT / "docs" / "console.md")
              if info.startswith("console replay") for line in lines]
-    for name in table_names(t, "kernel/commands.c", r'^\t\{"([a-z ]+)", "', 15):
+    names = table_names(t, "kernel/commands.c", r'^\t\{"([a-z ]+)", "', 15)
+    t.sub("sorted", names == sorted(names), "the table is not")
+    for name in names:
         words = re.search(rf'\{{"{name}", "(.*?)"', source).group(1)
         usage = f"{name} {words}".strip().replace("|", "\\|")
         t.sub(name, f"| `{usage}` |" in text, f"has no line `{usage}` in docs/console.md")
