@@ -42,6 +42,8 @@
 #include "platform/msr.h"
 #include "platform/platform.h"
 
+_Static_assert(CONFIG_MAX_MODULES <= LOAD_MAX_MODULES, "loaders have room for them");
+
 #define MAX_GUESTS    CONFIG_MAX_VMS
 #define QUIET_POLL_NS 1000000ul
 #define RESET_MAX_NS  1000000000ul /* the longest wait of a guest that resets itself */
@@ -340,7 +342,7 @@ static void reset_vcpus(struct vm *vm) {
 }
 
 static int start(struct guest *g, struct guest_error *error) {
-	static struct load_module modules[LOAD_MAX_MODULES];
+	static struct load_module modules[CONFIG_MAX_MODULES];
 	struct vm *vm = &g->vm;
 	struct load_error why = {""};
 	struct boot_state state = {0};

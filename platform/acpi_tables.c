@@ -65,6 +65,7 @@ struct guest_acpi {
 _Static_assert(sizeof(struct facs) == 64, "ACPI 5.1 table 5-37");
 _Static_assert(sizeof(struct fadt) == 268, "ACPI 5.1 table 5-34");
 _Static_assert(LAYOUT_ACPI % 64 == 0, "alignment of the FACS");
+_Static_assert(sizeof(struct guest_acpi) < KiB(32), "leaves half of the space to the DSDT");
 
 #define ADDRESS(table) ((u32)(LAYOUT_ACPI + offsetof(struct guest_acpi, table)))
 #define ADDRESS_DSDT   ((u32)(LAYOUT_ACPI + sizeof(struct guest_acpi)))
@@ -129,8 +130,7 @@ static void seal_table(struct acpi_header *header) {
 	seal(header, header->length, &header->checksum);
 }
 
-int acpi_tables_build(u32 nr_vcpus, const void **out) {
-	if (!nr_vcpus || nr_vcpus > VM_MAX_VCPUS) return E_INVAL;
+u32 acpi_tables_build(u32 nr_vcpus, const void **out) {
 	for (u32 i = 0; i < nr_vcpus; i++)
 		tables.madt.lapic[i] = (struct madt_lapic){ENTRY(MADT_LAPIC, lapic[0]), (u8)i,
 							   (u8)i, MADT_CPU_ENABLED};

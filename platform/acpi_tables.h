@@ -6,5 +6,6 @@
 
 #include "lib/types.h"
 
-/* Fills them for that many vCPUs. Their size, or E_INVAL. *out stays until the next call. */
-int acpi_tables_build(u32 nr_vcpus, const void **out) __must_check;
+/* Fills them for that many vCPUs, at most VM_MAX_VCPUS. Their size. *out stays until the next call.
+ */
+u32 acpi_tables_build(u32 nr_vcpus, const void **out);

@@ -14,18 +14,15 @@
 
 #include "lib/types.h"
 
-#define LAYOUT_EBDA	  0x9fc00ul
-#define LAYOUT_VGA	  0xa0000ul
-#define LAYOUT_ACPI	  0xf0000ul
-#define LAYOUT_ACPI_END	  0x100000ul
-#define LAYOUT_HIGH_LOAD  0x100000ul /* where RAM for images begins */
-#define LAYOUT_PCI_HOLE	  0xc0000000ul
-#define LAYOUT_IOAPIC	  0xfec00000ul
-#define LAYOUT_LAPIC	  0xfee00000ul
-#define LAYOUT_ABOVE_4G	  0x100000000ul
-
-#define LAYOUT_MIN_MEMORY MiB(2) /* a VM with less than this is refused */
-#define LAYOUT_MAX_MEMORY (1ul << 46)
+#define LAYOUT_EBDA	 0x9fc00ul
+#define LAYOUT_VGA	 0xa0000ul
+#define LAYOUT_ACPI	 0xf0000ul
+#define LAYOUT_ACPI_END	 0x100000ul
+#define LAYOUT_HIGH_LOAD 0x100000ul /* where RAM for images begins */
+#define LAYOUT_PCI_HOLE	 0xc0000000ul
+#define LAYOUT_IOAPIC	 0xfec00000ul
+#define LAYOUT_LAPIC	 0xfee00000ul
+#define LAYOUT_ABOVE_4G	 0x100000000ul
 
 enum guest_range_type { GUEST_RAM = 1, GUEST_RESERVED = 2 }; /* values of e820 and multiboot */
 

@@ -96,30 +96,12 @@ static int write_bios_data(const struct load_target *to) {
 }
 
 static int write_acpi(const struct load_target *to) {
-	const u64 dsdt_size = (u64)(dsdt_aml_end - dsdt_aml);
 	const void *tables;
-	int size = acpi_tables_build(to->vm->nr_vcpus, &tables);
+	u32 size = acpi_tables_build(to->vm->nr_vcpus, &tables);
 
-	if (size < 0 || (u32)size + dsdt_size > LAYOUT_ACPI_END - LAYOUT_ACPI)
-		return load_fail(to, E_INVAL, "ACPI tables for %u vCPUs cannot be built",
-				 to->vm->nr_vcpus);
-	return load_write(to, LAYOUT_ACPI, tables, (u32)size)
-		       ?: load_write(to, LAYOUT_ACPI + (u32)size, dsdt_aml, dsdt_size);
-}
-
-static int check_spec(const struct load_target *to) {
-	const struct load_spec *spec = to->spec;
-
-	if (to->memory < LAYOUT_MIN_MEMORY || to->memory > LAYOUT_MAX_MEMORY ||
-	    to->memory % PAGE_SIZE)
-		return load_fail(to, E_INVAL,
-				 "memory of %lu bytes: expected whole 4 KiB pages, at least 2 MiB",
-				 to->memory);
-	if (!spec->kernel.data || !spec->kernel.size) return load_fail(to, E_FORMAT, "it is empty");
-	if (spec->nr_modules > LOAD_MAX_MODULES)
-		return load_fail(to, E_RANGE, "%u modules: expected at most %u", spec->nr_modules,
-				 LOAD_MAX_MODULES);
-	return 0;
+	return load_write(to, LAYOUT_ACPI, tables, size)
+		       ?: load_write(to, LAYOUT_ACPI + size, dsdt_aml,
+				     (u64)(dsdt_aml_end - dsdt_aml));
 }
 
 int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
@@ -131,10 +113,9 @@ int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct b
 	} loaders[] = {{LOAD_LINUX, linux_detect, linux_load},
 		       {LOAD_MULTIBOOT, multiboot_detect, multiboot_load}};
 	const struct load_target to = {vm, memory, layout_low_end(memory), spec, state, err};
-	int rc;
 
 	err->text[0] = '\0';
-	rc = check_spec(&to) ?: write_bios_data(&to) ?: write_acpi(&to);
+	int rc = write_bios_data(&to) ?: write_acpi(&to);
 	if (rc) return rc;
 	for (u32 i = 0; i < ARRAY_SIZE(loaders); i++)
 		if (spec->kind == loaders[i].kind ||

@@ -55,8 +55,8 @@ struct boot_state {
  * anything: ACPI tables, the BIOS data area, the image, its modules. One CPU at a time. 0 and the
  * state of vCPU 0; or, with a sentence in err, E_FORMAT (not an image that can be started, or a
  * corrupt one), E_TRUNC (shorter than it says), E_NOMEM (does not fit), E_NOSUPP (a kind of image
- * that Roost does not start), E_RANGE (addresses outside of RAM, too many modules, long strings),
- * E_EXIST (parts overlap), E_INVAL (memory or vCPUs outside of what layout and ACPI allow).
+ * that Roost does not start), E_RANGE (addresses outside of RAM, modules for Linux, long strings),
+ * E_EXIST (parts overlap).
  */
 int load_guest(struct vm *vm, u64 memory, const struct load_spec *spec, struct boot_state *state,
 	       struct load_error *err) __must_check;

@@ -36,7 +36,7 @@ static u64 number(const u8 *at, unsigned size) {
 static int build(u32 nr_vcpus) {
 	const void *tables = NULL;
 
-	total = acpi_tables_build(nr_vcpus, &tables);
+	total = (int)acpi_tables_build(nr_vcpus, &tables);
 	memory = tables;
 	return total;
 }
@@ -202,12 +202,6 @@ static void test_tables_do_not_overlap(void **state) {
 	}
 }
 
-static void test_number_of_vcpus_is_bounded(void **state) {
-	(void)state;
-	assert_int_equal(build(0), E_INVAL);
-	assert_int_equal(build(65), E_INVAL);
-}
-
 static void test_tables_are_the_same_when_built_again(void **state) {
 	static u8 first[0x4000];
 	int size;
@@ -226,7 +220,6 @@ int main(void) {
 		cmocka_unit_test(test_fixed_table_names_the_devices),
 		cmocka_unit_test(test_processors_are_all_listed),
 		cmocka_unit_test(test_tables_do_not_overlap),
-		cmocka_unit_test(test_number_of_vcpus_is_bounded),
 		cmocka_unit_test(test_tables_are_the_same_when_built_again),
 	};
 

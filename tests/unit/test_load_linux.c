@@ -243,7 +243,7 @@ static void test_memory_map(void **state) {
 }
 
 static void test_memory_is_split_around_the_pci_hole(void **state) {
-	static const u64 sizes[] = {LAYOUT_MIN_MEMORY, GiB(1), GiB(3), GiB(3) + PAGE_SIZE, GiB(64)};
+	static const u64 sizes[] = {MiB(2), GiB(1), GiB(3), GiB(3) + PAGE_SIZE, GiB(64)};
 	struct guest_range ram[LAYOUT_MAX_RAM], map[LAYOUT_MAX_MAP];
 
 	(void)state;
@@ -418,28 +418,17 @@ static void test_truncated_at_every_length(void **state) {
 	fix.spec.kind = LOAD_LINUX;
 	load_fixture_expect(&fix, image, 12, E_TRUNC,
 			    "kernel 'image': 12 bytes long, too short for a Linux setup header");
-	load_fixture_expect(&fix, image, 0, E_FORMAT, "kernel 'image': it is empty");
+	load_fixture_expect(&fix, image, 0, E_TRUNC, "kernel 'image': 0 bytes long");
 }
 
 static void test_unknown_image_and_bad_requests(void **state) {
 	static const struct load_module module = {.blob = {.data = initrd, .size = 1, .name = "m"}};
-	u64 memory = fix.memory;
 
 	(void)state;
 	fix.spec.nr_modules = 1;
 	fix.spec.modules = &module;
 	expect(E_RANGE, "takes an initrd, but no modules");
-	fix.spec.nr_modules = LOAD_MAX_MODULES + 1;
-	expect(E_RANGE, "33 modules: expected at most 32");
 	fix.spec.nr_modules = 0;
-	fix.memory = LAYOUT_MIN_MEMORY - PAGE_SIZE;
-	expect(E_INVAL, "expected whole 4 KiB pages, at least 2 MiB");
-	fix.memory = memory - 1;
-	expect(E_INVAL, "expected whole 4 KiB pages");
-	fix.memory = memory;
-	fix.vm->nr_vcpus = 65;
-	expect(E_INVAL, "ACPI tables for 65 vCPUs");
-	fix.vm->nr_vcpus = 2;
 	set(HDR_MAGIC, 4, 0);
 	expect(E_NOSUPP, "neither a Linux bzImage nor a multiboot image");
 }
