@@ -8,37 +8,29 @@
 
 #define FIELD(name) offsetof(struct vmcb, name)
 
-static u64 *reg_field(struct vmcb *vmcb, enum vreg reg) {
-	static const u16 offsets[NR_VREGS] = {
-		[VREG_CR0] = FIELD(cr0),
-		[VREG_CR2] = FIELD(cr2),
-		[VREG_CR3] = FIELD(cr3),
-		[VREG_CR4] = FIELD(cr4),
-		[VREG_DR6] = FIELD(dr6),
-		[VREG_DR7] = FIELD(dr7),
-		[VREG_GDTR_BASE] = FIELD(gdtr.base),
-		[VREG_IDTR_BASE] = FIELD(idtr.base),
-		[VREG_STAR] = FIELD(star),
-		[VREG_LSTAR] = FIELD(lstar),
-		[VREG_CSTAR] = FIELD(cstar),
-		[VREG_SFMASK] = FIELD(sfmask),
-		[VREG_KERNEL_GS_BASE] = FIELD(kernel_gs_base),
-		[VREG_SYSENTER_CS] = FIELD(sysenter_cs),
-		[VREG_SYSENTER_ESP] = FIELD(sysenter_esp),
-		[VREG_SYSENTER_EIP] = FIELD(sysenter_eip),
-		[VREG_PAT] = FIELD(g_pat),
-		[VREG_DEBUGCTL] = FIELD(debugctl),
-	};
+static const u16 reg_offsets[NR_VREGS] = {
+	[VREG_CR0] = FIELD(cr0),
+	[VREG_CR2] = FIELD(cr2),
+	[VREG_CR3] = FIELD(cr3),
+	[VREG_CR4] = FIELD(cr4),
+	[VREG_DR6] = FIELD(dr6),
+	[VREG_DR7] = FIELD(dr7),
+	[VREG_GDTR_BASE] = FIELD(gdtr.base),
+	[VREG_IDTR_BASE] = FIELD(idtr.base),
+	[VREG_STAR] = FIELD(star),
+	[VREG_LSTAR] = FIELD(lstar),
+	[VREG_CSTAR] = FIELD(cstar),
+	[VREG_SFMASK] = FIELD(sfmask),
+	[VREG_KERNEL_GS_BASE] = FIELD(kernel_gs_base),
+	[VREG_SYSENTER_CS] = FIELD(sysenter_cs),
+	[VREG_SYSENTER_ESP] = FIELD(sysenter_esp),
+	[VREG_SYSENTER_EIP] = FIELD(sysenter_eip),
+	[VREG_PAT] = FIELD(g_pat),
+	[VREG_DEBUGCTL] = FIELD(debugctl),
+};
 
-	return (u64 *)(void *)((u8 *)vmcb + offsets[reg]);
-}
-
-static struct segment *segment_field(struct vmcb *vmcb, enum seg seg) {
-	static const u16 offsets[NR_SEGS] = {FIELD(es), FIELD(cs), FIELD(ss),	FIELD(ds),
+static const u16 segment_offsets[NR_SEGS] = {FIELD(es), FIELD(cs), FIELD(ss),	FIELD(ds),
 					     FIELD(fs), FIELD(gs), FIELD(ldtr), FIELD(tr)};
-
-	return (struct segment *)(void *)((u8 *)vmcb + offsets[seg]);
-}
 
 /*
  * What VMLOAD and VMSAVE move (APM 3 VMSAVE): while the guest's run loop is on, the CPU holds
@@ -50,11 +42,19 @@ static bool segment_in_vmsave_state(enum seg seg) {
 	return seg == SEG_FS || seg == SEG_GS || seg == SEG_LDTR || seg == SEG_TR;
 }
 
-/* Where the register is; up to date. */
-static u64 *find_reg(struct svm_vcpu *arch, enum vreg reg) {
-	if (!in_vmsave_state(reg)) return reg_field(arch->vmcb, reg);
+/* Where the field is; up to date. */
+static inline void *find(struct svm_vcpu *arch, u16 offset, bool vmsave_state) {
+	if (!vmsave_state) return (u8 *)arch->vmcb + offset;
 	if (arch->entered) svm_vmsave(arch->vmcb01_pa);
-	return reg_field(arch->vmcb01, reg);
+	return (u8 *)arch->vmcb01 + offset;
+}
+
+static u64 *find_reg(struct svm_vcpu *arch, enum vreg reg) {
+	return find(arch, reg_offsets[reg], in_vmsave_state(reg));
+}
+
+static struct segment *find_segment(struct svm_vcpu *arch, enum seg seg) {
+	return find(arch, segment_offsets[seg], segment_in_vmsave_state(seg));
 }
 
 u64 svm_reg(struct vcpu *vcpu, enum vreg reg) {
@@ -95,7 +95,7 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 		return;
 	case VREG_CR0:
 	case VREG_CR4:
-		*reg_field(vmcb, reg) = value;
+		*find_reg(arch, reg) = value;
 		svm_update_efer(arch);
 		return;
 	case VREG_GDTR_LIMIT: vmcb->gdtr.limit = (u32)value; return;
@@ -106,13 +106,6 @@ void svm_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
 	}
 	*find_reg(arch, reg) = value;
 	if (arch->entered && in_vmsave_state(reg)) svm_vmload(arch->vmcb01_pa);
-}
-
-/* Where the segment is; up to date. */
-static struct segment *find_segment(struct svm_vcpu *arch, enum seg seg) {
-	if (!segment_in_vmsave_state(seg)) return segment_field(arch->vmcb, seg);
-	if (arch->entered) svm_vmsave(arch->vmcb01_pa);
-	return segment_field(arch->vmcb01, seg);
 }
 
 void svm_segment(struct vcpu *vcpu, enum seg seg, struct segment *out) {
