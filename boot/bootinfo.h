@@ -1,7 +1,4 @@
-/*
- * What the boot loader and the firmware said, whatever the boot protocol was. All of it is a copy:
- * nothing here points into memory that the loader left behind, but for physical addresses.
- */
+/* What boot loader and firmware said: all of it a copy, but for physical addresses. */
 #pragma once
 
 #include "boot/memmap.h"
@@ -59,10 +56,7 @@ struct boot_info {
 	char text[BOOT_TEXT_MAX];
 };
 
-/*
- * Readable memory at a physical address, or NULL. Everything that reads firmware or loader data
- * goes through it. Supplied by boot/peek.c in the image and by each unit test.
- */
+/* Readable memory, or NULL: the only way to what firmware and boot loader have left. */
 const void *phys_peek(hpa_t address, size_t length);
 
 /*

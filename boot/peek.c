@@ -1,7 +1,4 @@
-/*
- * Reading physical memory during start-up through the direct map, of which boot/head.S's tables
- * hold the first 4 GiB. What firmware keeps above is mapped here, as far as one table reaches.
- */
+/* The direct map at start-up: boot/head.S maps 4 GiB; what firmware keeps above is mapped here. */
 #include "boot/bootinfo.h"
 #include "boot/layout.h"
 #include "kernel/cpu.h"

@@ -221,10 +221,7 @@ static bool aml_integer(const u8 **at, const u8 *end, u8 *low_byte) {
 	return true;
 }
 
-/*
- * Reads the package that follows the name: PackageOp, a length of 1 to 4 bytes, the number of
- * elements, SLP_TYPa, SLP_TYPb (ACPI 6.5 7.4.2, 20.2.5.4).
- */
+/* The package behind the name: PackageOp, length, count, SLP_TYPa, SLP_TYPb (ACPI 6.5 7.4.2). */
 static bool s5_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b) {
 	/* Bits 7:6 of the length's first byte say how many more bytes it has. */
 	if (end - at < 3 || *at != AML_PACKAGE || end - at <= 2 + (at[1] >> 6)) return false;

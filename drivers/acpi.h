@@ -1,7 +1,4 @@
-/*
- * The host's ACPI tables, as far as Roost needs them (ACPI 6.5, and the HPET and SPCR
- * specifications that it names). AML is not interpreted; of it only _S5_ is looked for.
- */
+/* The host's ACPI tables (ACPI 6.5), as far as Roost needs them. Of AML only _S5_ is looked for. */
 #pragma once
 
 #include "lib/types.h"

@@ -1,7 +1,4 @@
-/*
- * The PS/2 keyboard (IBM PS/2 Hardware Interface Technical Reference, "Keyboard and Auxiliary
- * Device Controller" and "Keyboards"). The controller translates to scan code set 1.
- */
+/* The PS/2 keyboard (IBM PS/2 Hardware Interface Technical Reference), in scan code set 1. */
 #include "drivers/ps2.h"
 
 #include "lib/x86.h"

@@ -1,7 +1,4 @@
-/*
- * A text screen: what a terminal would show of the text written to it, kept in memory. A driver
- * (fb.c, vga.c) shows the cells that have changed; video memory is never read.
- */
+/* A text screen in memory, whose changed cells a driver shows (fb.c, vga.c); none are read back. */
 #pragma once
 
 #include "lib/types.h"

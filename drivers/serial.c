@@ -1,7 +1,4 @@
-/*
- * The host's serial port (NS16550A datasheet). Output is buffered, so that neither a slow line nor
- * a missing reader can hold up a guest; the transmitter's interrupt keeps it going.
- */
+/* The host's serial port (NS16550A). Output is buffered: no slow reader holds up a guest. */
 #include "drivers/serial.h"
 
 #include "lib/ns16550.h"

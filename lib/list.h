@@ -1,7 +1,4 @@
-/*
- * Circular doubly linked lists, the links inside of the members. A head that points at itself is
- * the empty list. The owner of a list says which lock guards it.
- */
+/* Circular doubly linked lists, the links inside of the members; an empty head points at itself. */
 #pragma once
 
 #include "lib/types.h"

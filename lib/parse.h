@@ -1,7 +1,4 @@
-/*
- * Reading numbers and words out of text that may be hostile and need not end in 0: a text is a
- * pointer and a length, and nothing past its end is looked at.
- */
+/* Reading numbers and words out of text that may be hostile and need not end in 0. */
 #pragma once
 
 #include "lib/types.h"

@@ -1,7 +1,4 @@
-/*
- * Formatted output. Unit tests of other files use the C library's; test_printf.c includes this file
- * under other names.
- */
+/* Formatted output. Unit tests use the C library's; test_printf.c includes this file. */
 #include "lib/printf.h"
 
 #include "lib/string.h"

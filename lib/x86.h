@@ -1,7 +1,4 @@
-/*
- * The bits of the machine's registers and page tables, for assembly too, and its instructions as C
- * functions.
- */
+/* Bits of the machine's registers and page tables, for assembly too; its instructions for C. */
 #pragma once
 
 #ifdef __ASSEMBLER__

@@ -1,7 +1,4 @@
-/*
- * The direct map: all physical memory at a constant offset, writable and never executable. In unit
- * tests an arena of the test plays physical memory: address 0 is at direct_base_.
- */
+/* All physical memory, writable and never executable; in unit tests an arena of the test. */
 #pragma once
 
 #include "lib/types.h"

@@ -27,10 +27,7 @@ struct gmem_config {
 	bool lazy;		 /* map when the guest first touches; else all at once */
 };
 
-/*
- * One VM's guest physical address space; struct vm holds it. Runs change only in gmem_add_ram() and
- * gmem_destroy(), while no vCPU runs; so readers take no lock.
- */
+/* One VM's guest physical memory. Runs change while no vCPU runs, so readers take no lock. */
 struct gmem {
 	struct ptable pt; /* the nested page table; has its own lock */
 	struct gmem_config config;

@@ -1,7 +1,4 @@
-/*
- * The page-table engine, by the rules of mm/ptable.h. All changes of linked tables go through
- * replace(); an unlinked table is never written.
- */
+/* The page-table engine: all changes of linked tables go through replace(), unlinked ones stay. */
 #include "mm/ptable.h"
 
 #include "lib/string.h"
@@ -196,10 +193,7 @@ bool pt_walk(const struct ptable *pt, u64 va, struct pt_mapping *out) {
 	return true;
 }
 
-/*
- * Replaces the leaf in *slot by a table of leaves of the next level that say the same; filled once
- * more when accessed or dirty bits change meanwhile.
- */
+/* A leaf becomes a table of smaller ones, filled again when A or D changes meanwhile. */
 static int split(const struct pt_format *f, entry_t *slot, unsigned level) {
 	hpa_t table = new_table();
 	u64 entry;

@@ -16,10 +16,7 @@ struct elf_segment {
 	u64 offset, vaddr, paddr, file_size, memory_size;
 };
 
-/*
- * 0, E_FORMAT when this is no little-endian x86 executable, E_TRUNC when its headers are not all
- * there. The bytes must stay while the image is used.
- */
+/* 0; E_FORMAT: no little-endian x86 executable; E_TRUNC: headers are missing. Bytes must stay. */
 int elf_open(const u8 *data, u64 size, struct elf_image *elf) __must_check;
 
 /* Program header `index`, below nr_headers; false when it describes nothing to load. */

@@ -54,8 +54,5 @@ static inline const u8 *fetch_known(struct vcpu *vcpu, gva_t gva, u64 cr3) {
 	return p->code + (gva & ~PAGE_MASK);
 }
 
-/*
- * Walks and remembers, for a gva whose instruction the processor has just fetched. Nothing is
- * remembered when the walk meets anything but present entries in RAM.
- */
+/* Walks and remembers, for a gva just fetched from, when all entries are present and in RAM. */
 void fetch_remember(struct vcpu *vcpu, gva_t gva, u64 cr3);

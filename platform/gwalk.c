@@ -71,10 +71,7 @@ static bool supervisor_on_user_page(const struct gwalk *walk, u32 access) {
 	return !(walk->cr4 & X86_CR4_SMAP) || (walk->ac && !(access & ACCESS_IMPLICIT));
 }
 
-/*
- * May this access pass (APM 2 5.6, SDM 3A 4.6)? rights is the AND over all levels of W, U and, in
- * the place of NX, its inverse.
- */
+/* rights: the AND over all levels of W, U and the inverse of NX (APM 2 5.6, SDM 3A 4.6). */
 static inline bool permitted(const struct gwalk *walk, u64 rights, u32 access) {
 	bool writable = rights & X86_PTE_W, user_page = rights & X86_PTE_U;
 
@@ -149,10 +146,7 @@ static u64 large_reserved(const struct gwalk *walk, unsigned shift) {
 	return shift > 30 ? ~0ul : (BIT(shift) - 1) & GENMASK(29, 13);
 }
 
-/*
- * The levels of the usual layout, from the table at `table` whose entries each cover 2^shift bytes.
- * 32-bit paging has entries of 4 bytes, 1024 a table, and large leaves when CR4.PSE is set.
- */
+/* From a table whose entries cover 2^shift bytes; with 32 bits it has 1024, of 4 bytes. */
 static int walk_tables(const struct gwalk *walk, u64 table, unsigned shift, gva_t gva, u32 access,
 		       gpa_t *gpa, struct fault *fault) {
 	unsigned size = walk->levels == 2 ? 4 : 8, bits = walk->levels == 2 ? 10 : 9;

@@ -26,10 +26,7 @@ struct gmem;
 
 #define FAULT_NESTED 0xff /* no exception but an exit to L1, whose nested tables refuse */
 
-/*
- * An exception that an access raises; nothing is queued until fault_inject(). What address and
- * error of FAULT_NESTED mean is the back end's affair.
- */
+/* An exception, not queued until fault_inject(). The back end knows what FAULT_NESTED has in it. */
 struct fault {
 	u64 address; /* CR2; for #PF only */
 	u32 error;
@@ -62,10 +59,7 @@ void gwalk_init(struct gwalk *walk, struct vcpu *vcpu);
 int gwalk_translate(const struct gwalk *walk, gva_t gva, u32 access, gpa_t *gpa,
 		    struct fault *fault) __must_check;
 
-/*
- * True when all of [gva, gva + len) is canonical in this paging mode, and in one half; len is 1 to
- * 4096. Outside long mode every address is.
- */
+/* True when [gva, gva + len), 1 to 4096 bytes, is canonical in this mode, and in one half. */
 static inline bool gva_canonical(const struct gwalk *walk, gva_t gva, u64 len) {
 	u64 first = gva + walk->half, last = first + len - 1;
 

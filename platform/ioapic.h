@@ -1,7 +1,4 @@
-/*
- * The IOAPIC of a VM: 24 pins, version 0x20, at 0xfec00000 (82093AA datasheet; the EOI register of
- * later ones). Lines come from irq_set(); messages leave through apic_send().
- */
+/* The IOAPIC of a VM: 24 pins, version 0x20 (82093AA datasheet; the EOI register of later ones). */
 #pragma once
 
 #include "platform/device.h"

@@ -25,10 +25,7 @@ enum { CLOCK_TSC_LOW = 2, CLOCK_TSC_HIGH, CLOCK_MUL = 6, CLOCK_SHIFT_FLAGS, CLOC
 /* struct pvclock_wall_clock: version, seconds, nanoseconds. */
 #define WALL_WORDS 3
 
-/*
- * The factor of guest TSC ticks to nanoseconds: ns = (ticks << shift) * mul / 2^32, a negative
- * shift being one to the right, with mul in [2^31, 2^32) for the most precision.
- */
+/* ns = (ticks << shift) * mul / 2^32: a negative shift goes right, and mul is in [2^31, 2^32). */
 static u32 clock_factor(u64 khz, s8 *shift) {
 	u64 num = 1000000, den = khz;
 

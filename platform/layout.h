@@ -35,10 +35,7 @@ struct guest_range {
 #define LAYOUT_MAX_RAM 2
 #define LAYOUT_MAX_MAP 6
 
-/*
- * Splits `memory` bytes into the RAM slots of a VM: [0, end) and, when there is more than fits
- * below the PCI hole, [4 GiB, end). Returns how many of `out` are filled: 1 or 2.
- */
+/* The RAM of a VM, 1 or 2 ranges: [0, end) and, for the rest, from 4 GiB on. */
 u32 layout_ram(u64 memory, struct guest_range out[LAYOUT_MAX_RAM]);
 
 /* End of the RAM below the PCI hole. */

@@ -110,10 +110,7 @@ static inline u64 load_field(const u8 *at, u32 size) {
 /* Bytes as whole KiB, for messages. */
 static inline u64 load_kib(u64 bytes) { return (bytes >> 10) + (bytes % 1024 != 0); }
 
-/*
- * The loaders. detect: whether the bytes have the mark of such an image, of whatever version. load:
- * loads the kernel and what belongs to it; 0 or an error as load_guest() lists.
- */
+/* detect: whether the bytes have the mark of such an image. load: 0 or an error of load_guest(). */
 bool linux_detect(const struct blob *kernel);
 int linux_load(const struct load_target *to) __must_check;
 bool multiboot_detect(const struct blob *kernel);

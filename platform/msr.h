@@ -1,7 +1,4 @@
-/*
- * Model-specific registers as a vCPU sees them. One sorted table names every MSR there is; what is
- * not in it is #GP(0). No MSR of the host is ever read or written on behalf of a guest.
- */
+/* MSRs as a vCPU sees them: one sorted table names all there are. No host MSR is used. */
 #pragma once
 
 #include "kernel/vcpu.h"

@@ -1,7 +1,4 @@
-/*
- * PCI of a VM: one bus with a host bridge at 00:00.0 and nothing else, behind configuration
- * mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2) at ports 0xcf8 and 0xcfc.
- */
+/* PCI of a VM: a host bridge at 00:00.0, by configuration mechanism 1 (PCI 3.0 3.2.2.3.2). */
 #pragma once
 
 #include "platform/device.h"

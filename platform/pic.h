@@ -1,7 +1,4 @@
-/*
- * The pair of 8259A interrupt controllers of a VM (Intel 8259A datasheet) with the edge/level
- * control registers of PC chipsets. Its output is the LINT0 pin of vCPU 0's local APIC.
- */
+/* The pair of 8259A of a VM (datasheet; PIIX3: ELCR). Its output is LINT0 of vCPU 0. */
 #pragma once
 
 #include "platform/device.h"

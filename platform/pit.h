@@ -1,7 +1,4 @@
-/*
- * The 8254 timer of a VM (Intel 8254 datasheet) at ports 0x40 to 0x43, and port 0x61, which gates
- * its counter 2. Counts follow from the host TSC; nothing is ticked. Counter 0 drives ISA IRQ 0.
- */
+/* The 8254 of a VM (datasheet), and port 0x61. Counts follow from the host TSC: no ticks. */
 #pragma once
 
 #include "platform/device.h"

@@ -1,7 +1,4 @@
-/*
- * The virtual PC of one VM: its buses, interrupt controllers and devices, in one block of memory.
- * platform_create() -> load -> run -> [platform_reset() -> load -> run] -> platform_destroy()
- */
+/* The virtual PC of one VM: create -> load -> run -> [reset -> load -> run] -> destroy. */
 #pragma once
 
 #include "platform/ioapic.h"

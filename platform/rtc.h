@@ -1,7 +1,4 @@
-/*
- * The MC146818 real-time clock of a VM with 128 bytes of CMOS RAM, ports 0x70 and 0x71, ISA IRQ 8.
- * The time is the host's wall clock plus an offset that the guest changes by setting the clock.
- */
+/* The MC146818 of a VM (datasheet): the host's wall clock plus an offset, which setting changes. */
 #pragma once
 
 #include "kernel/guest.h"
