@@ -52,7 +52,6 @@ static _Atomic bool draw_soon;	 /* it is armed */
 static struct timer show_timer;	 /* for what the attached guest wrote */
 static struct timer again_timer; /* for what one look has left */
 
-static const struct console serial_console = {"serial", serial_write};
 static void write_screen(const char *text, size_t len) {
 	screen_write(text, len);
 	if (draw_timer.fn && !atomic_exchange(&draw_soon, true))
@@ -62,12 +61,6 @@ static void write_screen(const char *text, size_t len) {
 static void on_draw(struct timer *timer __unused) {
 	atomic_store(&draw_soon, false);
 	screen_refresh();
-}
-
-static const struct console screen_console = {"screen", write_screen};
-
-static void add_console(const struct console *console) {
-	if (log_add_console(console)) log_warn("no room for the %s console", console->name);
 }
 
 void host_consoles_early(const struct acpi_info *acpi, const struct options *options) {
@@ -81,7 +74,7 @@ void host_consoles_early(const struct acpi_info *acpi, const struct options *opt
 	}
 	if (!port) port = COM1;
 	if (serial_init(port, baud) == 0)
-		add_console(&serial_console);
+		log_add_console(serial_write);
 	else
 		log_warn("no serial port answers at %x", port);
 }
@@ -91,7 +84,7 @@ void host_consoles_late(const struct boot_info *boot, const struct acpi_info *ac
 	use_keyboard = options->console_screen && acpi->has_8042;
 	if (!options->console_screen) return;
 	if (!fb_init(&boot->fb) || !vga_init(boot, acpi))
-		add_console(&screen_console);
+		log_add_console(write_screen);
 	else if (boot->fb.type != FB_NONE)
 		log_warn("the screen's mode, %ux%u with %u bits, cannot be used", boot->fb.width,
 			 boot->fb.height, boot->fb.bpp);

@@ -11,11 +11,9 @@
 #include "lib/spinlock.h"
 #include "lib/string.h"
 
-#define MAX_CONSOLES 4
-
 static char ring[LOG_SIZE];
 static u64 ring_head; /* bytes ever written */
-static const struct console *consoles[MAX_CONSOLES];
+static log_console consoles[LOG_CONSOLES];
 static unsigned nr_consoles;
 static enum log_level shown = LOG_INFO;
 static enum log_owner owner; /* of the last line */
@@ -25,26 +23,24 @@ static struct spinlock lock;
 void log_set_level(enum log_level level) { shown = level; }
 
 /* A terminal needs CR before LF. */
-static void write_lines(const struct console *console, const char *text, size_t len) {
+static void write_lines(log_console write, const char *text, size_t len) {
 	size_t start = 0;
 
 	for (size_t i = 0; i < len; i++) {
 		if (text[i] != '\n') continue;
-		console->write(text + start, i - start);
-		console->write("\r\n", 2);
+		write(text + start, i - start);
+		write("\r\n", 2);
 		start = i + 1;
 	}
-	console->write(text + start, len - start);
+	write(text + start, len - start);
 }
 
-int log_add_console(const struct console *console) {
+void log_add_console(log_console write) {
 	spin_guard_unless_panic(&lock);
-	if (nr_consoles == MAX_CONSOLES) return E_NOMEM;
 	u64 next = ring_head % LOG_SIZE;
-	if (ring_head >= LOG_SIZE) write_lines(console, &ring[next], LOG_SIZE - next);
-	write_lines(console, ring, next);
-	consoles[nr_consoles++] = console;
-	return 0;
+	if (ring_head >= LOG_SIZE) write_lines(write, &ring[next], LOG_SIZE - next);
+	write_lines(write, ring, next);
+	consoles[nr_consoles++] = write;
 }
 
 static void show(enum log_owner by, const char *text, size_t len) {
@@ -52,9 +48,9 @@ static void show(enum log_owner by, const char *text, size_t len) {
 
 	if (!len) return;
 	for (unsigned i = 0; i < nr_consoles; i++) {
-		if (cut) consoles[i]->write("\r\n", 2);
+		if (cut) consoles[i]("\r\n", 2);
 		if (by == SHOW_GUEST)
-			consoles[i]->write(text, len);
+			consoles[i](text, len);
 		else
 			write_lines(consoles[i], text, len);
 	}

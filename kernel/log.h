@@ -3,14 +3,13 @@
 
 #include "lib/log.h"
 
-/* A place for text. write() may be called on any CPU, under the log's lock, and must not wait. */
-struct console {
-	const char *name;
-	void (*write)(const char *text, size_t len);
-};
-
-/* Up to 4; everything logged so far is written to it first. E_NOMEM when all places are taken. */
-int log_add_console(const struct console *console) __must_check;
+/*
+ * A place for text, one of LOG_CONSOLES; everything logged so far is written to it first. Called on
+ * any CPU, under the log's lock, and must not wait.
+ */
+#define LOG_CONSOLES 2
+typedef void (*log_console)(const char *text, size_t len);
+void log_add_console(log_console write);
 
 /* Messages above this level are dropped. */
 void log_set_level(enum log_level level);
