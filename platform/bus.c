@@ -21,26 +21,19 @@ static void fill_hints(struct bus *bus) {
 			bus->io_hint[port_hint((u16)port)] = (u8)i;
 }
 
-static int insert(struct bus_table *table, const struct bus_range *range, void *dev) {
-	u32 at = 0;
+void bus_add(struct bus *bus, enum bus_space space, void *dev, const struct bus_range *ranges,
+	     u32 nr) {
+	struct bus_table *table = &bus->table[space];
 
-	if (range->first > range->last || !range->read || !range->write) return E_INVAL;
-	if (table->count == BUS_MAX_RANGES) return E_NOMEM;
-	while (at < table->count && table->range[at].last < range->first) at++;
-	if (at < table->count && table->range[at].first <= range->last) return E_EXIST;
-	for (u32 i = table->count++; i > at; i--) table->range[i] = table->range[i - 1];
-	table->range[at] = *range;
-	table->range[at].dev = dev;
-	return 0;
-}
+	for (u32 i = 0; i < nr; i++) {
+		u32 at = table->count++;
 
-int bus_add(struct bus *bus, enum bus_space space, void *dev, const struct bus_range *ranges,
-	    u32 nr) {
-	int error = 0;
-
-	for (u32 i = 0; i < nr && !error; i++) error = insert(&bus->table[space], &ranges[i], dev);
+		for (; at && table->range[at - 1].first > ranges[i].first; at--)
+			table->range[at] = table->range[at - 1];
+		table->range[at] = ranges[i];
+		table->range[at].dev = dev;
+	}
 	fill_hints(bus);
-	return error;
 }
 
 static const struct bus_range *search(const struct bus_table *table, u64 address) {

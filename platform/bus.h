@@ -43,10 +43,10 @@ struct bus {
 	struct bus_table table[2]; /* by enum bus_space */
 };
 
-/* Stops at the first error. E_NOMEM: table full; E_EXIST: overlap; E_INVAL: no range, no handler.
+/* Ranges are constants that neither overlap nor are too many: a test looks at the whole platform.
  */
-int bus_add(struct bus *bus, enum bus_space space, void *dev, const struct bus_range *ranges,
-	    u32 nr) __must_check;
+void bus_add(struct bus *bus, enum bus_space space, void *dev, const struct bus_range *ranges,
+	     u32 nr);
 
 /* What is unclaimed reads as all ones. An access belongs to the range of its first byte. */
 u32 bus_io_read(struct bus *bus, u16 port, unsigned size);

@@ -38,22 +38,20 @@ static void device_reset(struct platform *platform, u32 i) {
 	dev->type->reset(dev);
 }
 
-static int device_setup(struct platform *platform, u32 i) {
+static void device_setup(struct platform *platform, u32 i) {
 	struct device *dev = (void *)((u8 *)platform + devices[i].at);
 
 	dev->vm = platform->vm;
 	dev->type = devices[i].type;
 	timer_init(&dev->timer, device_expired, dev->vm->vcpus[0]->cpu);
 	device_reset(platform, i);
-	if (dev->type == &uart2_type && !platform->uart2.backend.tx) return 0;
-	return bus_add(&platform->bus, dev->type->space, dev, dev->type->range,
-		       dev->type->nr_ranges);
+	if (dev->type == &uart2_type && !platform->uart2.backend.tx) return;
+	bus_add(&platform->bus, dev->type->space, dev, dev->type->range, dev->type->nr_ranges);
 }
 
 /* The local APICs come first: the other interrupt controllers send to them from their set-up on. */
-static int setup_devices(struct platform *platform, const struct platform_options *options) {
+static void setup_devices(struct platform *platform, const struct platform_options *options) {
 	u64 low = layout_low_end(options->memory);
-	int error = 0;
 
 	for (u32 i = 0; i < platform->vm->nr_vcpus; i++)
 		lapic_setup(&platform->lapics[i], platform->vm->vcpus[i], options->phys_bits);
@@ -62,31 +60,19 @@ static int setup_devices(struct platform *platform, const struct platform_option
 	platform->pmio.debug = options->debug_port;
 	platform->pmio.debug_exit = options->debug_exit;
 	rtc_note_memory(&platform->rtc, low, options->memory - low);
-	for (u32 i = 0; i < ARRAY_SIZE(devices) && !error; i++) error = device_setup(platform, i);
-	return error;
-}
-
-static void release(struct vm *vm) {
-	struct platform *platform = vm->platform;
-
-	for (u32 i = 0; i < vm->nr_vcpus; i++) vm->vcpus[i]->lapic = NULL;
-	vm->platform = NULL;
-	page_free(platform, platform->size);
+	for (u32 i = 0; i < ARRAY_SIZE(devices); i++) device_setup(platform, i);
 }
 
 int platform_create(struct vm *vm, const struct platform_options *options) {
 	size_t size = sizeof(struct platform) + vm->nr_vcpus * sizeof(struct lapic);
-
-	if (!vm->nr_vcpus || options->phys_bits < 36 || options->phys_bits > 52) return E_INVAL;
 	struct platform *platform = page_alloc(size);
+
 	if (!platform) return E_NOMEM;
 	platform->vm = vm;
 	platform->size = size;
 	vm->platform = platform;
-	int error = setup_devices(platform, options);
-	if (error) /* nothing has armed a timer yet */
-		release(vm);
-	return error;
+	setup_devices(platform, options);
+	return 0;
 }
 
 void platform_move(struct vm *vm, u32 cpu) {
@@ -106,7 +92,11 @@ void platform_reset(struct vm *vm) {
 }
 
 void platform_destroy(struct vm *vm) {
-	if (!vm->platform) return;
+	struct platform *platform = vm->platform;
+
+	if (!platform) return;
 	platform_reset(vm); /* stops every timer */
-	release(vm);
+	for (u32 i = 0; i < vm->nr_vcpus; i++) vm->vcpus[i]->lapic = NULL;
+	vm->platform = NULL;
+	page_free(platform, platform->size);
 }

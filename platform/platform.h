@@ -35,7 +35,7 @@ struct platform {
 
 /*
  * Makes the platform of a VM that has its vCPUs, each with its CPU, and sets vm->platform and each
- * vcpu->lapic. 0, E_INVAL for options out of range, or E_NOMEM; then nothing is left behind.
+ * vcpu->lapic. 0 or E_NOMEM.
  */
 int platform_create(struct vm *vm, const struct platform_options *options) __must_check;
 

@@ -40,16 +40,16 @@ static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
 /* Tells ranges apart in a test: the address of one of these. */
 static u8 tags[BUS_MAX_RANGES + 1];
 
-static int add_io(struct bus *bus, u16 first, u16 last, void *dev) {
+static void add_io(struct bus *bus, u16 first, u16 last, void *dev) {
 	struct bus_range range = {first, last, io_read, io_write, false, NULL};
 
-	return bus_add(bus, BUS_IO, dev, &range, 1);
+	bus_add(bus, BUS_IO, dev, &range, 1);
 }
 
-static int add_mmio(struct bus *bus, gpa_t base, u64 size, void *dev) {
+static void add_mmio(struct bus *bus, gpa_t base, u64 size, void *dev) {
 	struct bus_range range = {base, base + size - 1, mmio_read, mmio_write, false, NULL};
 
-	return bus_add(bus, BUS_MMIO, dev, &range, 1);
+	bus_add(bus, BUS_MMIO, dev, &range, 1);
 }
 
 static struct vcpu *vcpu_without_apic_page(struct lapic *lapic) {
@@ -59,25 +59,6 @@ static struct vcpu *vcpu_without_apic_page(struct lapic *lapic) {
 	lapic->page = ~0ul;
 	vcpu.lapic = lapic;
 	return &vcpu;
-}
-
-static void bad_ranges(void **state) {
-	struct bus_range io = {.first = 1, .last = 1, .read = io_read};
-	struct bus_range mmio = {.first = 0, .last = 1, .write = mmio_write};
-	struct bus bus = {0};
-
-	(void)state;
-	assert_int_equal(add_io(&bus, 2, 1, NULL), E_INVAL);
-	assert_int_equal(bus_add(&bus, BUS_IO, NULL, &io, 1), E_INVAL);
-	assert_int_equal(add_mmio(&bus, 0x1000, 0, NULL), E_INVAL);
-	assert_int_equal(add_mmio(&bus, ~0ul, 2, NULL), E_INVAL);
-	assert_int_equal(bus_add(&bus, BUS_MMIO, NULL, &mmio, 1), E_INVAL);
-	assert_int_equal(add_mmio(&bus, ~0ul, 1, NULL), 0);
-	assert_int_equal(add_io(&bus, 0xffff, 0xffff, NULL), 0);
-	assert_int_equal(add_io(&bus, 0, 0, NULL), 0);
-	assert_int_equal(add_io(&bus, 0, 0xffff, NULL), E_EXIST);
-	assert_int_equal(add_mmio(&bus, 0, ~0ul, NULL), 0);
-	assert_int_equal(add_mmio(&bus, 1, 1, NULL), E_EXIST);
 }
 
 static void random_ranges_against_a_map(void **state) {
@@ -91,20 +72,14 @@ static void random_ranges_against_a_map(void **state) {
 		for (u32 i = 0; i < 300; i++) {
 			u32 first = rig_random() & 0xffff;
 			u32 last = first + (rig_random() & 0x3ff);
-			bool taken = false;
-			int want;
+			bool taken = bus.table[BUS_IO].count == BUS_MAX_RANGES;
 
 			last = last > 0xffff ? 0xffff : last;
 			for (u32 port = first; port <= last; port++) taken = taken || owner[port];
-			want = bus.table[BUS_IO].count == BUS_MAX_RANGES ? E_NOMEM
-			       : taken					 ? E_EXIST
-									 : 0;
-			assert_int_equal(add_io(&bus, (u16)first, (u16)last,
-						tags + bus.table[BUS_IO].count),
-					 want);
-			if (!want)
-				for (u32 port = first; port <= last; port++)
-					owner[port] = tags + bus.table[BUS_IO].count - 1;
+			if (taken) continue;
+			u8 *tag = tags + bus.table[BUS_IO].count;
+			add_io(&bus, (u16)first, (u16)last, tag);
+			for (u32 port = first; port <= last; port++) owner[port] = tag;
 		}
 		for (u32 i = 1; i < bus.table[BUS_IO].count; i++)
 			assert_true(bus.table[BUS_IO].range[i - 1].last <
@@ -128,9 +103,8 @@ static void mmio_search(void **state) {
 	for (u32 i = 0; i < BUS_MAX_RANGES; i++) {
 		u32 n = i * 13 % BUS_MAX_RANGES;
 
-		assert_int_equal(add_mmio(&bus, 0x100000000ul * (n + 1), 0x1000, tags + n), 0);
+		add_mmio(&bus, 0x100000000ul * (n + 1), 0x1000, tags + n);
 	}
-	assert_int_equal(add_mmio(&bus, 0x5000, 1, NULL), E_NOMEM);
 	for (u32 n = 0; n < BUS_MAX_RANGES; n++) {
 		gpa_t base = 0x100000000ul * (n + 1);
 
@@ -149,8 +123,8 @@ static void widths(void **state) {
 	struct bus bus = {0};
 
 	(void)state;
-	assert_int_equal(add_io(&bus, 0x100, 0x107, tags), 0);
-	assert_int_equal(add_mmio(&bus, 0x1000, 0x1000, tags), 0);
+	add_io(&bus, 0x100, 0x107, tags);
+	add_mmio(&bus, 0x1000, 0x1000, tags);
 	assert_int_equal(bus_io_read(&bus, 0x100, 1), 0xef);
 	assert_int_equal(bus_io_read(&bus, 0x100, 2), 0xcdef);
 	assert_int_equal(bus_io_read(&bus, 0x100, 4), 0x89abcdef);
@@ -178,11 +152,20 @@ static void widths(void **state) {
 /* The tables of a whole virtual PC are sorted and free of overlaps. */
 static void a_whole_platform(void **state) {
 	struct vm *vm = rig_create(64);
-	const struct bus_table *io = &vm_bus(vm)->table[BUS_IO];
 
 	(void)state;
-	assert_true(io->count > 10);
-	for (u32 i = 1; i < io->count; i++) assert_true(io->range[i - 1].last < io->range[i].first);
+	assert_true(vm_bus(vm)->table[BUS_IO].count > 10);
+	for (u32 space = 0; space < 2; space++) {
+		const struct bus_table *table = &vm_bus(vm)->table[space];
+
+		assert_true(table->count <= BUS_MAX_RANGES);
+		for (u32 i = 0; i < table->count; i++) {
+			const struct bus_range *range = &table->range[i];
+
+			assert_true(range->first <= range->last && range->read && range->write);
+			assert_true(!i || range[-1].last < range->first);
+		}
+	}
 	/* Every port, every width. */
 	for (u32 port = 0; port < 0x10000; port++)
 		for (unsigned size = 1; size <= 4; size *= 2) {
@@ -196,8 +179,9 @@ static void a_whole_platform(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bad_ranges),	    cmocka_unit_test(random_ranges_against_a_map),
-		cmocka_unit_test(mmio_search),	    cmocka_unit_test(widths),
+		cmocka_unit_test(random_ranges_against_a_map),
+		cmocka_unit_test(mmio_search),
+		cmocka_unit_test(widths),
 		cmocka_unit_test(a_whole_platform),
 	};
 
