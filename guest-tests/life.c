@@ -1,11 +1,12 @@
 /*
  * What a VM does beside others, for tests of the scheduler and of VMs' lives. Words of the command
- * line: resets=N resets N times, each time in another way that a PC has, and counts in CMOS RAM,
- * which outlives them. spin=MS counts on all CPUs for so long. flood=timer, flood=ipi, flood=uart
- * and flood=pause keep Roost busy for ever. answer=N sleeps N times for 5 ms and says how late it
- * woke. gaps says at each line that it gets for how long it had no CPU since the last one, at most.
- * Without any, each is tried for a moment.
+ * line: resets=N resets N times, each time in another way that a PC has or always in the one that
+ * way= numbers, and counts in CMOS RAM, which outlives them. spin=MS counts on all CPUs for so
+ * long. flood=timer, flood=ipi, flood=uart and flood=pause keep Roost busy for ever. answer=N
+ * sleeps N times for 5 ms and says how late it woke. gaps says at each line that it gets for how
+ * long it had no CPU since the last one, at most. Without any, each is tried for a moment.
  */
+#include "guest-tests/lib/acpi.h"
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/smp.h"
 #include "guest-tests/lib/trap.h"
@@ -45,6 +46,16 @@ static void reset_by_cf9(void) {
 	outb(0xcf9, 6);
 }
 
+/* As an operating system does it by ACPI: one write of what the FADT says (ACPI 5.1, 4.8.3.6). */
+static void reset_by_acpi(void) {
+	const u8 *fadt = (const u8 *)acpi_table("FACP");
+
+	if (!check("the FADT has a reset register in I/O space",
+		   fadt && fadt[113] & 4 && fadt[116] == 1))
+		return;
+	outb((u16)(fadt[120] | fadt[121] << 8), fadt[128]);
+}
+
 static void reset_by_init(void) { lapic_send(lapic_id(), ICR_INIT | ICR_ASSERT); }
 
 static void reset_by_triple_fault(void) {
@@ -54,7 +65,8 @@ static void reset_by_triple_fault(void) {
 }
 
 static void (*const ways[])(void) = {reset_by_keyboard, reset_by_port_92, reset_by_cf9,
-				     reset_by_init, reset_by_triple_fault};
+				     reset_by_acpi,	reset_by_init,	  reset_by_triple_fault};
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
 
 /* What a reset must leave: vector registers as after power-up, memory cleared. */
 static void check_fresh(void) {
@@ -77,7 +89,7 @@ static void test_resets(u64 wanted) {
 	set_cmos(CMOS_COUNT, count + 1);
 	print("# reset %u\n", count + 1);
 	lapic_init();
-	ways[count % (sizeof(ways) / sizeof(ways[0]))]();
+	ways[cmdline_number("way", count) % WAYS]();
 	for (;;) __asm__ volatile("hlt");
 }
 

@@ -75,16 +75,16 @@ class Console:
         return text
 
 
-def on_machines(name, limit=90, intel=True, needs=NEEDS, quick=False):
+def on_machines(name, limit=90, intel=True, needs=NEEDS, quick=False, suite="console"):
     """Registers the test on the AMD machine and, unless told otherwise, on the Intel one."""
 
     def register(function):
-        @test(f"console/{name}", limit=limit, needs=needs, quick=quick)
+        @test(f"{suite}/{name}", limit=limit, needs=needs, quick=quick)
         def run(t):
             function(t, machine.EPYC)
 
         if intel:
-            @test(f"intel/console-{name}", limit=4 * limit, needs=needs)
+            @test(f"intel/{suite}-{name}", limit=4 * limit, needs=needs)
             def run_intel(t):
                 need_bochs(t)
                 function(t, bochs.SKYLAKE)
@@ -207,34 +207,38 @@ def attach(t, cpu):
     run_with(t, echo_guests(t, cpu, ("one", "two", "three")), script, detach="three: started")
 
 
+def state(c, name, wanted):
+    """Waits for what was asked for to have happened."""
+    text = ""
+    for _ in range(100):
+        text = c.command("vm list")
+        if re.search(rf"^{name} +{wanted} ", text, re.MULTILINE):
+            return
+        time.sleep(0.1)
+    c.t.check(False, f"{name} does not come to be {wanted}: {text}")
+
+
+def alive(c, name, word):
+    c.talk.send(f"send {name} {word}\r")
+    c.expect(rf"\[{name}\] {word}\r\n", f"the echo of {name}")
+
+
+def gone(c, name):
+    for _ in range(100):
+        if name not in c.command("vm list"):
+            return
+        time.sleep(0.1)
+    c.t.check(False, f"{name} is still there")
+
+
+def free(c):
+    return int(re.search(r"(\d+) KiB free", c.command("memory")).group(1))
+
+
 @on_machines("vms")
 def vms(t, cpu):
     """VMs that are made, started, paused, reset, stopped and destroyed beside one that goes on, and
     each command at the wrong time."""
-
-    def state(c, name, wanted):
-        """Waits for what was asked for to have happened."""
-        text = ""
-        for _ in range(100):
-            text = c.command("vm list")
-            if re.search(rf"^{name} +{wanted} ", text, re.MULTILINE):
-                return
-            time.sleep(0.1)
-        t.check(False, f"{name} does not come to be {wanted}: {text}")
-
-    def alive(c, name, word):
-        c.talk.send(f"send {name} {word}\r")
-        c.expect(rf"\[{name}\] {word}\r\n", f"the echo of {name}")
-
-    def gone(c, name):
-        for _ in range(100):
-            if name not in c.command("vm list"):
-                return
-            time.sleep(0.1)
-        t.check(False, f"{name} is still there")
-
-    def free(c):
-        return int(re.search(r"(\d+) KiB free", c.command("memory")).group(1))
 
     def script(c):
         before = free(c)
@@ -310,6 +314,81 @@ def vms(t, cpu):
         c.expect(r"vm one: destroyed", "the end of the VM")
 
     run_with(t, echo_guests(t, cpu, ("one",), memory=160 << 20), script, detach="one: started")
+
+
+BAD_VALUES = (
+    ("vm set one weight=0", "vm one: weight cannot be 0; expected a number from 1 to 10000"),
+    ("vm set one weight=10001", "vm one: weight cannot be 10001; .*"),
+    ("vm set one weight=-1", "vm one: weight cannot be -1; .*"),
+    ("vm set one cap=6401", "vm one: cap cannot be 6401; expected a number of percent from 0 to 6400"),
+    ("vm set one cap=99999999999999999999", "vm one: cap cannot be 9+; .*"),
+    ("vm set one pin=64", "vm one: pin cannot be 64; expected CPUs of this machine, such as 0,2-5"),
+    ("vm set one pin=1-0", "vm one: pin cannot be 1-0; .*"),
+    ("vm set one pin=2-63", "vm one: pin cannot be 2-63; .*"),
+    ("vm set one pin=", "vm one: pin cannot be ; .*"),
+    ("vm set one on-crash=burn", "vm one: on-crash cannot be burn; expected stop, reset or pause"),
+    ("vm set one memory=8M", "vm one: memory cannot be changed any more"),
+    ("vm set one colour=red", "vm one: unknown key colour; .*"),
+    ("vm set one weight", "vm one: weight is no setting; expected key = value"),
+    ("vm create x kernel=echo cpus=0", "vm x: cpus cannot be 0; expected a number from 1 to 64"),
+    ("vm create x kernel=echo cpus=65", "vm x: cpus cannot be 65; .*"),
+    ("vm create x kernel=echo memory=1M", "vm x: memory cannot be 1M; .*"),
+    ("vm create x kernel=echo memory=2097153", "vm x: memory cannot be 2097153; .*"),
+    ("vm create x/y kernel=echo", "x/y cannot be the name of a VM; .*"),
+    ("vm create " + "x" * 32 + " kernel=echo", "x+ cannot be the name of a VM; .*"),
+    ("regs one 1", "the vCPUs of 'one' are 0 to 0"),
+    ("regs one 99999999999999999999", "'9+' is too large"),
+    ("stat one -1", "'-1' is no number"),
+    ("dump one 0x3ffff8 16", "3ffff8 is not RAM of 'one'"),
+    ("dump one 0xffffffffffffffff 2", "f+ is not RAM of 'one'"),
+)
+
+
+@on_machines("bad-values")
+def bad_values(t, cpu):
+    """Numbers out of range, a guest that reads nothing, and VMs until memory is gone: each is refused
+    in clear words, and those that run go on. A VM with autostart = no waits for its start."""
+
+    def script(c):
+        for line, error in BAD_VALUES:
+            c.wrong(line, error)
+        state(c, "later", "created")
+        c.command("vm start later")
+        state(c, "later", "running")
+        alive(c, "later", "now")
+        for _ in range(100):
+            c.talk.send("send deaf " + "x" * 200 + "\r")
+            error = c.answer("send to one that does not read")[1]
+            if error:
+                break
+        t.sub("input that nobody reads", error and re.fullmatch(
+            r"it does not read: \d+ characters are on their way", error), f"is answered by {error!r}")
+        made = 0
+        while made < 64:
+            c.talk.send(f"vm create m{made} kernel=echo memory=16M\r")
+            error = c.answer("vm create")[1]
+            if error:
+                break
+            c.command(f"vm start m{made}")
+            made += 1
+        t.note(f"{made} more of 16 MiB")
+        t.sub("no memory", error and re.fullmatch(
+            rf"vm m{made}: not enough memory: 16384 KiB wanted, \d+ KiB free", error),
+            f"is answered by {error!r}")
+        for name in ("one", "later", "m0", f"m{made - 1}"):
+            state(c, name, "running")
+            alive(c, name, "still-here")
+        c.command("vm destroy m0")
+        gone(c, "m0")
+        c.command(f"vm create m{made} kernel=echo memory=16M")
+
+    config = "".join(machine.guest_config(name, kernel=kernel, memory="4M", autostart=auto) for
+                     name, kernel, auto in (("one", "echo", None), ("later", "echo", "no"),
+                                            ("deaf", "halt", None)))
+    box = test_guest(t, guest_image("hello"), cpu=cpu, host_cpus=2, config=config, memory=96 << 20,
+                     words="on-idle=shell",
+                     extra=[("echo", images.echo()), ("halt", images.dead_halt())])
+    run_with(t, box, script, detach="deaf: started")
 
 
 @on_machines("second-port")
