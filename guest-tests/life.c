@@ -2,9 +2,10 @@
  * What a VM does beside others, for tests of the scheduler and of VMs' lives. Words of the command
  * line: resets=N resets N times, each time in another way that a PC has or always in the one that
  * way= numbers, and counts in CMOS RAM, which outlives them. spin=MS counts on all CPUs for so
- * long. flood=timer, flood=ipi, flood=uart and flood=pause keep Roost busy for ever. answer=N
- * sleeps N times for 5 ms and says how late it woke. gaps says at each line that it gets for how
- * long it had no CPU since the last one, at most. Without any, each is tried for a moment.
+ * long. flood=timer, flood=ipi, flood=uart and flood=pause keep Roost busy for ever, with
+ * interrupts off unless there is sti. answer=N sleeps N times for 5 ms and says how late it woke.
+ * gaps says at each line that it gets for how long it had no CPU since the last one, at most.
+ * Without any, each is tried for a moment.
  */
 #include "guest-tests/lib/acpi.h"
 #include "guest-tests/lib/apic.h"
@@ -207,6 +208,7 @@ void test_main(void) {
 	u64 resets = cmdline_number("resets", 0), ms = cmdline_number("spin", 0);
 	u64 answers = cmdline_number("answer", 0);
 
+	if (cmdline_has("sti")) cpu_sti();
 	for (unsigned i = 0; i < sizeof(floods) / sizeof(floods[0]); i++)
 		if (cmdline_has(floods[i].word)) floods[i].run();
 	if (resets) test_resets(resets);

@@ -48,7 +48,13 @@ def each_way_of_reset(t, cpu):
     # The first one has the console, so that the others' lines come whole.
     config = vm("first", "answer=1") + "".join(
         vm(name, f"resets={times} way={n}", cpus=2, on_crash="reset") for n, name in enumerate(WAYS))
-    status, text = run(t, config, cpu=cpu, host_cpus=2, memory=160 << 20)
+    box = boot(t, config, cpu=cpu, host_cpus=2, memory=160 << 20, words="on-idle=shell")
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        talk.expect("no guest is running", timeout=t.deadline.left())
+        text = talk.before.replace("\r\n", "\n")
+    finally:
+        box.kill()
     for name in WAYS:
         mine = rf"^\[{name}\] "
         counts = [int(n) for n in re.findall(mine + r"# reset (\d+)$", text, re.MULTILINE)]
@@ -59,7 +65,7 @@ def each_way_of_reset(t, cpu):
     t.expect(text, r"vm triple-fault: stopped: vCPU 0: triple fault at rip \w+, code 0f 0b( \w\w){6}$",
              "the reason of a crash, with the instruction")
     t.check("not ok" not in text, "a check of a guest has failed")
-    t.check(status == 35 or cpu not in MODELS.values(), f"the emulator ended with status {status}")
+    t.check("PANIC" not in text, "Roost panicked")
 
 
 @on_machines("resets", limit=120, suite="sched")
@@ -224,8 +230,9 @@ def flood_test(flood):
     def answers(t, cpu):
         """One that sleeps and has to answer, beside two vCPUs on its CPU that flood Roost: but for
         its start, where it is busy itself, it is never more than 1 ms late."""
-        box = boot(t, vm("a", "answer=20") + vm("b", f"flood={flood}", cpus=2), counted=True,
-                   cpu=cpu)
+        # Bochs does not end a guest with interrupts off for one of the host.
+        words = f"flood={flood}" + (" sti" if cpu != machine.EPYC else "")
+        box = boot(t, vm("a", "answer=20") + vm("b", words, cpus=2), counted=True, cpu=cpu)
         talk = box.spawn(t.log, t.deadline.left())
         try:
             talk.expect(r"# answered (\d+) times, (\d+) late by more than 1 ms, at worst (\d+) us",
@@ -302,7 +309,7 @@ def large_vm(t):
 @on_machines("crash-is-kept", limit=60, quick=True, suite="sched")
 def crash_is_kept(t, cpu):
     """on-crash = pause and stop beside one that goes on to its end."""
-    _, text = run(t, vm("a", "spin=300") + vm("b", "resets=6", on_crash="pause") +
+    status, text = run(t, vm("a", "spin=300") + vm("b", "resets=6", on_crash="pause") +
                   vm("c", "resets=6", on_crash="stop"), host_cpus=2, cpu=cpu)
     for name in "bc":
         t.check(len(re.findall(rf"^\[{name}\] # reset", text, re.MULTILINE)) == 6,
@@ -310,6 +317,7 @@ def crash_is_kept(t, cpu):
         t.expect(text, rf"vm {name}: stopped: vCPU 0: triple fault", f"the crash of {name}")
     t.expect(text, r"vm a: debug exit 0", "the end of the other one")
     t.expect(text, r"no guest is running", "the end of all")
+    t.check(status == 35 or cpu != machine.EPYC, f"the emulator ended with status {status}")
 
 
 # What is asked for at any moment; some is refused in the state that the VM happens to be in.

@@ -457,11 +457,11 @@ def measure(target):
         whole["image"] = image_size()
         report_whole(whole, direct)
         figures.update({w[0]: whole[w[0]] for w in WHOLE if whole.get(w[0]) is not None})
-        deep = levels.Levels(OUT, lambda name: plugin(name, entry_point()), run, read_count, GUEST)
+        deep = levels.Levels(OUT, lambda name, *words: plugin(name, entry_point(), *words), run, read_count, GUEST)
         deep = {**deep.linux(CMDLINE, LINUX_MEMORY), **deep.roost()}
         report_levels(deep, figures)
         figures.update(deep)
-        crowd = several.Several(OUT, lambda name: plugin(name, entry_point()), run, read_count)
+        crowd = several.Several(OUT, lambda name, *words: plugin(name, entry_point(), *words), run, read_count)
         figures.update(crowd.measure())
         report_several(figures)
     return figures

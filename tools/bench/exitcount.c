@@ -13,7 +13,9 @@
  * Memory that the hypervisor fills is counted on its own: the repetitions of its REP STOS.
  *
  * Arguments: out=FILE for the report; first=ADDRESS (hexadecimal): where what the firmware starts,
- * hypervisor or kernel, begins.
+ * hypervisor or kernel, begins; from=ADDRESS and to=ADDRESS: what is executed from the first time
+ * that a block begins at the one to the last time that one begins at the other is counted as well,
+ * without the filling of memory.
  *
  * The few declarations below are QEMU's plugin interface, version 1, whose header Debian does not
  * ship.
@@ -77,7 +79,8 @@ static uint64_t entered_at;	  /* the VMRUN that was the last entry */
 static uint64_t exact[MAX_EXACT]; /* exits by their cost */
 static struct reading readings[MAX_MARKS];
 static unsigned nr_readings;
-static uint64_t first_address;
+static uint64_t first_address, from_address, to_address;
+static uint64_t span_begin, span;
 static const char *out_path = "exitcount.txt";
 
 /* Within NEAR bytes of the hypervisor's first VMRUN. */
@@ -130,6 +133,18 @@ static void on_first(unsigned cpu, void *data) {
 	if (!start_total) start_total = total;
 }
 
+static void on_from(unsigned cpu, void *data) {
+	(void)cpu;
+	(void)data;
+	if (!span_begin) span_begin = total - scrub;
+}
+
+static void on_to(unsigned cpu, void *data) {
+	(void)cpu;
+	(void)data;
+	if (span_begin) span = total - scrub - span_begin;
+}
+
 /* One more repetition: the emulator translates a repeated instruction as a block that is entered
  * again for each. */
 static void on_fill(unsigned cpu, void *data) {
@@ -170,6 +185,10 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *tb) {
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_fill, CB_NO_REGS, NULL);
 	if (first_address && at == first_address && !start_total)
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_first, CB_NO_REGS, NULL);
+	if (from_address && at == from_address)
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_from, CB_NO_REGS, NULL);
+	if (to_address && at == to_address)
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_to, CB_NO_REGS, NULL);
 	if (is_near(at))
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_exit_block, CB_NO_REGS,
 						     (void *)((at + NEAR - vmrun_at) << 16 |
@@ -213,7 +232,8 @@ static void report(plugin_id id, void *data) {
 	}
 	fprintf(out, "total %lu\nscrub %lu\nentries %lu\nbefore_first %lu\nhost %lu\n", total,
 		scrub, entries, before_first, host);
-	fprintf(out, "first_total %lu\nstart_total %lu\n", first_total, start_total);
+	fprintf(out, "first_total %lu\nstart_total %lu\nspan %lu\n", first_total, start_total,
+		span);
 	for (unsigned i = 0; i < nr_readings; i++)
 		fprintf(out, "mark %u total %lu entries %lu host %lu nested %lu\n",
 			readings[i].mark, readings[i].total, readings[i].entries, readings[i].host,
@@ -229,6 +249,10 @@ int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
 			out_path = strdup(argv[i] + 4);
 		} else if (!strncmp(argv[i], "first=", 6)) {
 			first_address = strtoull(argv[i] + 6, NULL, 16);
+		} else if (!strncmp(argv[i], "from=", 5)) {
+			from_address = strtoull(argv[i] + 5, NULL, 16);
+		} else if (!strncmp(argv[i], "to=", 3)) {
+			to_address = strtoull(argv[i] + 3, NULL, 16);
 		} else {
 			fprintf(stderr, "exitcount: unknown argument %s\n", argv[i]);
 			return -1;

@@ -4,6 +4,7 @@ Each run has its machine to itself, is counted, and repeats to the digit.
 """
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +33,8 @@ FIGURES = [
     ("wake-busy-max", "the same, most", None),
     ("vm-create", "making a VM of 64 MiB, filling memory not counted", None),
     ("vm-create-4g", "the same of 4 GiB", None),
+    ("vm-destroy", "destroying a VM of 64 MiB, filling memory not counted", None),
+    ("vm-destroy-4g", "the same of 4 GiB", None),
     ("vm-memory", "KiB of a VM beside its own memory of 64 MiB", 64 + 64 * 1024 * 3 // 1000),
 ]
 
@@ -50,7 +53,7 @@ def available_memory():
 
 
 class Several:
-    """out: where runs leave their files; plugin: (report, options) of a run's name."""
+    """out: where runs leave their files; plugin: (report, options) of a run's name and words."""
 
     def __init__(self, out, plugin, run, read_count):
         self.out = out
@@ -117,18 +120,43 @@ class Several:
         free = re.search(r"vm large: not enough memory: .*?(\d+) KiB free", text)
         return int(free.group(1)), self.read_count(report)[0]["before_first"]
 
+    def destroyed(self, size):
+        """Instructions of Roost from the moment when nothing leads to a VM any more until all that it
+        had is free."""
+        symbols = dict(reversed(line.split()[::2]) for line in subprocess.run(
+            ["nm", machine.IMAGE], text=True, check=True, stdout=subprocess.PIPE).stdout.splitlines())
+        report, options = self.plugin("crowd-destroy", f"from={symbols['sched_quiet_begin']}",
+                                      f"to={symbols['page_free']}")
+        box = machine.Machine(self.out / "crowd-destroy", cpu=machine.MAX, memory=size + 256 * MIB,
+                              options=machine.COUNTED + options)
+        config = machine.guest_config("g0", kernel="guest.elf", debug_exit="yes",
+                                      memory=f"{size // MIB}M", cmdline="idle start=1 end=1")
+        box.roost("on-idle=shell console=com1",
+                  [box.stage("guest.elf", self.guest), box.stage("roost.conf", config)])
+        talk = box.spawn(box.workdir.with_suffix(".log"), LIMIT)
+        try:
+            talk.expect("roost> ")
+            talk.send("vm destroy g0\r")
+            talk.expect("vm g0: destroyed")
+            talk.send("poweroff\r")
+            box.wait(LIMIT)
+        finally:
+            box.kill()
+        return self.read_count(report)[0]["span"]
+
     def creation(self):
         """All are made before the first one runs, so that what more of them cost is their share."""
         size, large = 64 * MIB, 4096 * MIB
         one, nine = (self.created([size] * count, 1024 * MIB) for count in (1, 9))
         create = round((nine[1] - one[1]) / 8)
         figures = {"vm-memory": (one[0] - nine[0]) // 8 - size // 1024, "vm-create": create,
-                   "vm-create-4g": None}
+                   "vm-create-4g": None, "vm-destroy": self.destroyed(size), "vm-destroy-4g": None}
         if available_memory() < large + SPARE:
             print("A VM of 4 GiB is not measured: this computer has too little memory free.")
             return figures
         small, big = (self.created([each], large + 256 * MIB)[1] for each in (size, large))
         figures["vm-create-4g"] = create + big - small
+        figures["vm-destroy-4g"] = self.destroyed(large)
         return figures
 
     def measure(self):
