@@ -341,21 +341,29 @@ static void reset_vcpus(struct vm *vm) {
 	}
 }
 
-static int start(struct guest *g, struct guest_error *error) {
+/* check: it only finds out whether it could. */
+static int load(struct guest *g, bool check, struct boot_state *state, struct guest_error *error) {
 	static struct load_module modules[CONFIG_MAX_MODULES];
-	struct vm *vm = &g->vm;
 	struct load_error why = {""};
-	struct boot_state state = {0};
 	struct load_spec spec;
-	u64 begin = time_tsc();
 
 	fill_spec(g, &spec, modules);
+	spec.check = check;
+	int err = load_guest(&g->vm, g->config.memory, &spec, state, &why);
+	return err ? fail(error, err, "vm %s: %s", g->vm.name, why.text) : 0;
+}
+
+static int start(struct guest *g, struct guest_error *error) {
+	struct vm *vm = &g->vm;
+	struct boot_state state = {0};
+	u64 begin = time_tsc();
+
 	while (!gmem_clear(&g->gmem, ~0ul)) continue;
 	g->gmem.clean = false;
 	platform_reset(vm);
 	reset_vcpus(vm);
-	int err = load_guest(vm, g->config.memory, &spec, &state, &why);
-	if (err) return fail(error, err, "vm %s: %s", vm->name, why.text);
+	int err = load(g, false, &state, error);
+	if (err) return err;
 	boot_state_apply(vm->vcpus[0], &state);
 	vm->end = VM_END_NONE;
 	vm->stop_reason[0] = 0;
@@ -528,6 +536,10 @@ static void ended(struct timer *work) {
 
 /* From the console: at once, if there is little to clear. */
 static int begin(struct guest *g, struct guest_error *error) {
+	struct boot_state state;
+	int err = load(g, true, &state, error);
+
+	if (err) return err;
 	g->start_ticks = 0;
 	g->work.fn = restart;
 	if (clear(g)) return start(g, error);
@@ -549,7 +561,7 @@ static const struct {
 	u8 states; /* in which it can be: bits by enum guest_state */
 } ops[] = {
 	[GUEST_START] = {"started", BIT(VM_CREATED) | BIT(VM_STOPPED) | BIT(GUEST_STOPPING) |
-					    BIT(GUEST_CRASHED)},
+					    BIT(GUEST_STARTING) | BIT(GUEST_CRASHED)},
 	[GUEST_PAUSE] = {"paused", BIT(VM_RUNNING)},
 	[GUEST_RESUME] = {"resumed", BIT(VM_PAUSED)},
 	[GUEST_RESET] = {"reset", BIT(VM_RUNNING) | BIT(VM_PAUSED) | BIT(GUEST_STOPPING) |

@@ -34,6 +34,7 @@ struct load_spec {
 	const char *cmdline; /* without the kernel's name; NULL: empty */
 	const struct load_module *modules;
 	u32 nr_modules; /* at most LOAD_MAX_MODULES; Linux takes none */
+	bool check;	/* write nothing: only find out whether it can be loaded */
 };
 
 struct load_error {

@@ -19,7 +19,9 @@ DOCUMENTS = [README, *sorted((machine.ROOT / "docs").glob("*.md")),
              machine.ROOT / "guest-tests" / "README.md"]
 ROOMS = ("boot", "kernel", "svm", "vmx", "mm", "platform", "drivers", "lib", "guest-tests", "tests",
          "tools", "docs")
-TYPED = re.compile(r"(\$|guest#|roost>) (.+)")
+QUESTION = "guests are there; really? (y/n)"
+TYPED = re.compile(rf"(\$|guest#|roost>|{re.escape(QUESTION)}) (.+)")
+DETACH = "^]"  # as a line of its own: typed behind the command before it
 # What terminals and the emulator add to what is said.
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 NOISE = re.compile(r"^(make\[\d\]: .*|qemu(-system-x86_64)?: (module|warning: TCG) .*"
@@ -125,7 +127,7 @@ class Terminal:
         """Output up to the next prompt, or to the end."""
         import pexpect
 
-        ends = [r"(?:guest#|roost>) (?:\x1b\[6n)?"] if to_prompt else []
+        ends = [rf"(?:guest#|roost>|{re.escape(QUESTION)}) (?:\x1b\[6n)?"] if to_prompt else []
         found = self.child.expect([pexpect.TIMEOUT, pexpect.EOF, *ends],
                                   timeout=self.t.deadline.left())
         self.t.check(found, "nothing came in time")
@@ -134,8 +136,8 @@ class Terminal:
         # Behind a prompt at which nothing is typed any more the rest of the output goes on.
         return re.sub(r"^(guest#|roost>) ", "", text, flags=re.MULTILINE).split("\n")
 
-    def type(self, text):
-        self.child.send(text + "\r")
+    def type(self, text, more=""):
+        self.child.send(text + "\r" + more)
         self.child.expect_exact(text, timeout=self.t.deadline.left())
 
     def end(self):
@@ -151,7 +153,9 @@ def replay(t, lines, varying):
             if prompt == "$":
                 terminal = Terminal(t, typed)
             else:
-                terminal.type(typed)
+                more = "\x1d" if DETACH in shown else ""
+                shown = [line for line in shown if line != DETACH]
+                terminal.type(typed, more)
             compare(t, terminal.lines(following != "$"), shown, varying)
             if following == "$":
                 terminal.end()
