@@ -160,6 +160,15 @@ def four_linux(t):
         guests = Guests(t, console, names)
         guests.each("", "guest# ", "the prompt")
         t.note(f"four shells after {time.monotonic() - begin:.1f} s")
+        # Idle, and settled after their start.
+        time.sleep(15)
+        console.command("stat")
+        time.sleep(10)
+        rates = re.findall(r" (\d+)/s  vm (\w), vCPU \d$", console.command("stat"), re.MULTILINE)
+        for name in names:
+            idle = sum(int(rate) for rate, vm_name in rates if vm_name == name)
+            t.note(f"{name}: {idle} exits a second when idle")
+            t.sub(f"{name}: exits when idle", idle < 20, f"{idle} a second")
         guests.each(f"stty -echo; {SUM} {SUM} nproc; echo ru''ns\r", r"\b2\r\nruns\r\n", "two CPUs")
         time.sleep(5)
         before = run_times(console)
