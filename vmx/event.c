@@ -114,23 +114,19 @@ static enum outcome debug_exception(struct vcpu *vcpu) {
 	return inject_exception(vcpu, X86_DB);
 }
 
-/* The host's own event came in the guest's time: its handler runs now, and IRET unblocks NMIs. */
-static enum outcome host_nmi(void) {
-	__asm__ volatile("int $2" : : : "memory");
-	return RESUME;
-}
-
-static enum outcome host_machine_check(void) {
-	__asm__ volatile("int $18" : : : "memory");
-	return RESUME;
-}
-
 enum outcome vmx_exit_exception(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(exit_event));
 	u8 vector = (u8)info;
 
-	if (EVENT_TYPE(info) == EVENT_TYPE_NMI) return host_nmi();
-	if (vector == X86_MC) return host_machine_check();
+	/* The host's own event came in the guest's time: its handler runs, and IRET unblocks NMIs.
+	 */
+	if (EVENT_TYPE(info) == EVENT_TYPE_NMI || vector == X86_MC) {
+		if (vector == X86_MC)
+			__asm__ volatile("int $18" : : : "memory");
+		else
+			__asm__ volatile("int $2" : : : "memory");
+		return RESUME;
+	}
 	vmx_take_exit_event(vcpu);
 	if (info & EVENT_NMI_UNBLOCKED)
 		vmwrite(VMCS(guest_shadow), vmread(VMCS(guest_shadow)) | SHADOW_NMI);
