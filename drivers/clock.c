@@ -4,7 +4,6 @@
 #include "drivers/acpi.h"
 #include "drivers/lapic.h"
 #include "drivers/mmio.h"
-#include "lib/muldiv.h"
 #include "lib/x86.h"
 
 #define SAMPLES		7u

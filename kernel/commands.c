@@ -9,7 +9,6 @@
 #include "kernel/power.h"
 #include "kernel/shell.h"
 #include "kernel/vm.h"
-#include "lib/muldiv.h"
 #include "lib/printf.h"
 #include "lib/string.h"
 #include "mm/frame.h"

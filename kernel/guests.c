@@ -34,7 +34,6 @@
 #include "mm/frame.h"
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
-#include "platform/demo.h"
 #include "platform/fetch.h"
 #include "platform/kvm_pv.h"
 #include "platform/layout.h"
@@ -67,6 +66,9 @@ struct guest {
 	u64 started, start_ticks; /* when its start was done, how long it took */
 	struct config *own;	  /* with the text, of one that was made at the console */
 };
+
+/* The demonstration guest, a multiboot image inside Roost's own (platform/blobs.S). */
+extern const u8 demo_image[], demo_image_end[];
 
 static struct guest *guests[MAX_GUESTS];
 static u32 nr_guests;

@@ -12,7 +12,6 @@
 #include "kernel/smp.h"
 #include "kernel/traps.h"
 #include "lib/log.h"
-#include "lib/muldiv.h"
 #include "lib/x86.h"
 
 #define MIN_COUNT 20u /* LAPIC ticks: shorter waits could be over before the write is */

@@ -219,6 +219,16 @@ static inline bool cmpxchg(void *at, unsigned size, u64 old, u64 value) {
 	return same;
 }
 
+/* value * mul / div with 128 bits between, rounded down; saturates at 2^64-1. div is not 0. */
+static inline u64 mul_div(u64 value, u64 mul, u64 div) {
+	unsigned __int128 product = (unsigned __int128)value * mul;
+	u64 low = (u64)product, high = (u64)(product >> 64);
+
+	if (high >= div) return ~0ul;
+	__asm__("divq %2" : "+a"(low), "+d"(high) : "rm"(div) : "cc");
+	return low;
+}
+
 static inline void cpu_pause(void) { __builtin_ia32_pause(); }
 
 static inline void cpu_cli(void) { __asm__ volatile("cli" : : : "memory"); }

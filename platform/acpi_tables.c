@@ -3,11 +3,10 @@
  * memory, in which only processors, lengths and checksums are written at run time. The hardware is
  * always in ACPI mode: there is no SMI command port (4.8.2.5 "SCI_EN", table 5-34 "SMI_CMD").
  */
-#include "platform/acpi_tables.h"
-
 #include "drivers/acpi_tables.h"
 #include "kernel/vm.h"
 #include "platform/layout.h"
+#include "platform/load.h"
 #include "platform/pmio.h"
 
 /* FADT flags (table 5-35). The power button is a fixed one: PWR_BUTTON stays 0. */

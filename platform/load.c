@@ -5,7 +5,6 @@
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "mm/gmem.h"
-#include "platform/acpi_tables.h"
 #include "platform/layout.h"
 
 /* Compiled platform/dsdt.asl, from platform/blobs.S. */

@@ -85,6 +85,12 @@ int load_fail(const struct load_target *to, int error, const char *fmt, ...) __f
 int load_check_room(const struct load_target *to, const char *what, const struct blob *blob,
 		    u64 room) __must_check;
 
+/*
+ * acpi_tables.c: fills the tables for LAYOUT_ACPI (ACPI 5.1, chapter 5), for that many vCPUs; the
+ * DSDT belongs right behind them. Their size. *out stays until the next call.
+ */
+u32 acpi_tables_build(u32 nr_vcpus, const void **out);
+
 /* Writes guest memory; from NULL: zeros. */
 int load_write(const struct load_target *to, gpa_t gpa, const void *from, u64 size) __must_check;
 

@@ -1,8 +1,6 @@
 /* The 8254 timer and port 0x61; see pit.h. */
 #include "platform/pit.h"
 
-#include "lib/muldiv.h"
-
 enum { PORT_COUNTER = 0x40, PORT_CONTROL = 0x43, PORT_61 = 0x61 };
 enum { STATUS_OUT = 0x80, STATUS_NULL = 0x40 };
 enum { PORT61_GATE2 = 0x01, PORT61_WRITABLE = 0x0f, PORT61_REFRESH = 0x10, PORT61_OUT2 = 0x20 };

@@ -1,8 +1,6 @@
 /* ACPI power-management registers and small port devices; see pmio.h. ACPI means 5.1, chapter 4. */
 #include "platform/pmio.h"
 
-#include "lib/muldiv.h"
-
 enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed, PORT_DEBUG = 0xe9 };
 
 #define KBD_RESET 0xfe /* pulse output port bit 0, the reset line */

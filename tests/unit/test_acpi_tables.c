@@ -10,7 +10,7 @@
 
 #include "lib/error.h"
 #include "lib/types.h"
-#include "platform/acpi_tables.h"
+#include "platform/load.h"
 #include "platform/layout.h"
 #include "platform/pmio.h"
 

@@ -22,7 +22,6 @@
 #include "kernel/space.h"
 #include "mm/frame.h"
 #include "platform/cpu_model.h"
-#include "platform/demo.h"
 #include "platform/load.h"
 #include "platform/msr.h"
 #include "platform/platform.h"
@@ -45,6 +44,7 @@ static char last_cmdline[64];
 u32 nr_cpus = 2;
 struct cpu_features cpu_features = {.amd = true, .phys_bits = 40};
 void (*sched_vm_ended)(struct vm *vm);
+extern const u8 demo_image[1], demo_image_end[1];
 const u8 demo_image[1], demo_image_end[1];
 
 static bool refused(void) { return fail_at && !--fail_at; }

@@ -1,4 +1,4 @@
-// sources: platform/load.c platform/load_linux.c platform/load_multiboot.c platform/elf.c
+// sources: platform/load.c platform/load_linux.c platform/load_multiboot.c
 // sources: platform/layout.c platform/acpi_tables.c tests/load_fixture.c tests/fakes.c
 /* The Linux loader, with a made-up bzImage whose header is complete and whose code is a pattern. */
 #include "tests/load_fixture.h"

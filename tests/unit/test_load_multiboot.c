@@ -1,4 +1,4 @@
-// sources: platform/load.c platform/load_linux.c platform/load_multiboot.c platform/elf.c
+// sources: platform/load.c platform/load_linux.c platform/load_multiboot.c
 // sources: platform/layout.c platform/acpi_tables.c tests/load_fixture.c tests/fakes.c
 /* The multiboot loader, with made-up images: by address fields, ELF32 and ELF64. */
 #include "tests/load_fixture.h"
