@@ -1,5 +1,5 @@
 /* CPUID: an entry of the capability record, then what the vCPU has switched on (SDM 2A CPUID). */
-#include "platform/cpuid.h"
+#include "platform/exits.h"
 
 #include "kernel/vm.h"
 #include "platform/cpu_model.h"

@@ -4,6 +4,9 @@
 #include "kernel/vcpu.h"
 #include "platform/bus.h"
 
+/* cpuid.c: leaf in EAX, sub-leaf in ECX; writes RAX to RBX, upper halves 0. ADVANCE, at any CPL. */
+enum outcome cpuid_exit(struct vcpu *vcpu);
+
 /* A host interrupt: the run loop takes it, there is nothing to do here. */
 static inline enum outcome exit_host_interrupt(struct vcpu *vcpu) {
 	vcpu_request_self(vcpu, REQ_LOOP);

@@ -8,7 +8,6 @@
 #include "kernel/vm.h"
 #include "lib/log.h"
 #include "mm/gmem.h"
-#include "platform/cpuid.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
 #include "platform/exits.h"

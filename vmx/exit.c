@@ -9,7 +9,6 @@
 #include "lib/log.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
-#include "platform/cpuid.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
 #include "platform/exits.h"

@@ -4,7 +4,7 @@
 
 #include "lib/x86.h"
 #include "platform/cpu_model.h"
-#include "platform/cpuid.h"
+#include "platform/exits.h"
 #include "platform/lapic.h"
 #include "tests/fake_hosts.h"
 

@@ -15,7 +15,7 @@
 #include "lib/x86.h"
 #include "mm/gmem.h"
 #include "platform/bus.h"
-#include "platform/cpuid.h"
+#include "platform/exits.h"
 #include "platform/cr.h"
 #include "platform/emulate.h"
 #include "platform/kvm_pv.h"
