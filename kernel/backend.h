@@ -13,10 +13,7 @@ struct options;
 struct pt_format;
 struct vm;
 
-/*
- * In the numbers of both back ends (APM 2 15.20, SDM 3C 24.8.3); the last two are for
- * nested_event() only.
- */
+/* In both back ends' numbers (APM 2 15.20, SDM 3C 24.8.3); the last two: for nested_event(). */
 enum event_type { EVENT_INTERRUPT, EVENT_NMI = 2, EVENT_EXCEPTION, EVENT_INIT = 8, EVENT_SHUTDOWN };
 
 struct event {
@@ -104,10 +101,7 @@ struct backend {
 	u32 nr_exits;
 };
 
-/*
- * F(NAME, function) for all that each back end has as NAME_function(): entries of its table, and
- * prototypes for the header that its files share.
- */
+/* F(NAME, function) for all that a back end has as NAME_function(): table and prototypes. */
 /* clang-format off */
 #define BACKEND_FUNCTIONS(F, NAME) \
 	F(NAME, probe) F(NAME, cpu_on) F(NAME, vcpu_create) F(NAME, vcpu_destroy) \

@@ -1,7 +1,4 @@
-/*
- * The options of Roost's command line. A new one is a line in the table at the end, a function that
- * reads its value, and a paragraph in docs/configuration.md.
- */
+/* Options: a line in the table at the end, a setter, and a paragraph in docs/configuration.md. */
 #include "kernel/cmdline.h"
 
 #include "boot/bootinfo.h"

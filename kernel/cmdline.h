@@ -1,7 +1,4 @@
-/*
- * Roost's own command line: words that are separated by blanks, each an option of the form
- * name=value. docs/configuration.md describes them.
- */
+/* Roost's own command line: words of the form name=value (docs/configuration.md). */
 #pragma once
 
 #include "lib/log.h"

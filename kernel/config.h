@@ -1,7 +1,4 @@
-/*
- * Which virtual machines there are to be: the text of roost.conf, or what is sensible without one.
- * docs/configuration.md describes the format.
- */
+/* Which VMs there are to be: roost.conf, or what is sensible without it (docs/configuration.md). */
 #pragma once
 
 #include "boot/bootinfo.h"

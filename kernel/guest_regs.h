@@ -1,7 +1,4 @@
-/*
- * For the entry.S of every back end: how the general registers change hands between struct vcpu and
- * the CPU. RAX and RSP are left to the file that uses these.
- */
+/* For every entry.S: registers between struct vcpu and the CPU, but for RAX and RSP. */
 #pragma once
 
 /* clang-format off */

@@ -18,10 +18,7 @@ struct options;
 #define EXIT_CRASHED   0x11u /* a guest has crashed, or could not be started */
 #define EXIT_NO_GUESTS 0x12u /* this machine cannot run guests */
 
-/*
- * Makes and starts what roost.conf says; without one, the only kernel among the modules; without
- * modules, the demonstration guest. What cannot be started is reported and left out.
- */
+/* What roost.conf says; without one, the only kernel; without modules, the demonstration guest. */
 void guests_init(const struct boot_info *boot, const struct options *options);
 
 /* One sentence, set when a function below returns an error. */

@@ -1,7 +1,4 @@
-/*
- * The person at the machine: which consoles there are, where input goes, and how guests' serial
- * output is shown.
- */
+/* The person at the machine: consoles, where input goes, how guests' serial output is shown. */
 #pragma once
 
 #include "lib/types.h"

@@ -1,7 +1,4 @@
-/*
- * Start-up, as a table of contents: from what the loader left to every CPU in its scheduler's loop
- * and every configured guest running.
- */
+/* Start-up, as a table of contents: from the loader to every CPU in its loop and guests running. */
 #include "boot/bootinfo.h"
 #include "boot/layout.h"
 #include "drivers/acpi.h"

@@ -41,10 +41,7 @@ void sched_look(struct cpu *cpu);
 /* The loop of every CPU once start-up is over. */
 __noreturn void sched_loop(void);
 
-/*
- * A quiet period: sched_quiet_over() is true when every CPU has passed the top of its loop since
- * sched_quiet_begin(), so that none uses any more what was out of its reach then.
- */
+/* Over when every CPU has passed the top of its loop: none uses what was out of reach before it. */
 struct quiet {
 	u32 passes[64]; /* of each CPU */
 };

@@ -6,10 +6,7 @@
 struct acpi_info;
 struct cpu;
 
-/*
- * Makes the boot processor CPU 0 and starts the others that the MADT names, at most max_cpus in
- * all. Each has 3 s to come up; one that does not is named and left out.
- */
+/* The boot processor becomes CPU 0, up to max_cpus of the MADT follow; each has 3 s to come up. */
 void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus);
 
 /* Makes a CPU leave its guest or wake from idle. Cheap; any CPU but for itself no effect. */

@@ -1,7 +1,4 @@
-/*
- * The host's address space: frames, the direct map, the image with its rights (W^X, NX), device
- * registers. boot/layout.h draws it.
- */
+/* The host's address space (boot/layout.h draws it): W^X and NX throughout. */
 #include "kernel/space.h"
 
 #include "boot/bootinfo.h"

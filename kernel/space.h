@@ -1,7 +1,4 @@
-/*
- * The host's address space (boot/layout.h draws it). Built once at start-up from the memory map,
- * shared by all CPUs; W^X and NX throughout.
- */
+/* The host's address space, built once at start-up and shared by all CPUs. */
 #pragma once
 
 #include "lib/types.h"

@@ -1,7 +1,4 @@
-/*
- * Time. The host TSC is the clock. Timers sit in per-CPU queues and fire from the run loop of their
- * CPU, so a callback runs to completion with nothing of its CPU beside it.
- */
+/* Time: the host TSC. Timers fire from the run loop of their CPU, one after the other. */
 #pragma once
 
 #include "lib/types.h"

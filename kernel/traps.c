@@ -1,7 +1,4 @@
-/*
- * Exceptions and interrupts of the host. An exception in Roost is a bug and ends in panic().
- * Interrupt handlers only take note; the run loop acts.
- */
+/* An exception in Roost is a bug and ends in panic(). Interrupts only take note; the loop acts. */
 #include "kernel/traps.h"
 
 #include "boot/layout.h"

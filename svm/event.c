@@ -160,10 +160,7 @@ enum outcome svm_exit_db(struct vcpu *vcpu) {
 	return inject_exception(vcpu, X86_DB);
 }
 
-/*
- * QEMU 7.2 reports a virtual interrupt as an exception with a vector of 32 and more, and leaves it
- * pending: it would come twice.
- */
+/* QEMU 7.2 reports a virtual interrupt as an exception and leaves it: it would come twice. */
 u64 svm_interrupted_event(struct vcpu *vcpu) {
 	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = svm_quirk_injected(vcpu, vmcb->exit_int_info);

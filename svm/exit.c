@@ -37,10 +37,7 @@ static enum outcome exit_ac(struct vcpu *vcpu) {
 	return inject_exception_error(vcpu, X86_AC, (u32)svm_of(vcpu)->vmcb->exit_info1);
 }
 
-/*
- * The machine's own failure, whoever ran: the exit has consumed the exception, none follows it
- * (APM 2 15.12.15).
- */
+/* The machine's own failure, whoever ran: the exit has consumed the exception (APM 2 15.12.15). */
 static enum outcome exit_mc(struct vcpu *vcpu) {
 	panic("machine check while vCPU %u of '%s' ran", vcpu->id, vcpu->vm->name);
 }

@@ -1,7 +1,4 @@
-/*
- * What VMRUN refuses (APM 2 15.5.1, 15.20, 15.25.4). Checked here, on Roost's copy: emulated
- * machines check less, and ruin the control block when they do.
- */
+/* What VMRUN refuses (APM 2 15.5.1, 15.20, 15.25.4); emulated machines check less. */
 #include "lib/x86.h"
 #include "platform/cpu_model.h"
 #include "svm/intercept.h"

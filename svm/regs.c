@@ -120,10 +120,7 @@ void svm_set_segment(struct vcpu *vcpu, enum seg seg, const struct segment *in) 
 	if (arch->entered && segment_in_vmsave_state(seg)) svm_vmload(arch->vmcb01_pa);
 }
 
-/*
- * The level is a field of its own, right in every mode (APM 2 15.5.1); SS's DPL is not: SYSRET
- * leaves it as the kernel had it (APM 3 SYSRET).
- */
+/* The level is a field of its own (APM 2 15.5.1): SYSRET leaves SS's DPL (APM 3 SYSRET). */
 u32 svm_privilege(struct vcpu *vcpu) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u32 cpl = vmcb->cpl & PRIV_CPL;

@@ -91,10 +91,7 @@ enum outcome svm_npf_device(struct vcpu *vcpu, gpa_t gpa);
 /* The handler of the running level's exit, which has not asked for anything by itself. */
 enum outcome svm_handle(struct vcpu *vcpu, u64 index);
 
-/*
- * entry.S: enters and handles exits until svm_exit() says false. GIF is 0, IF 1. shadow: the first
- * entry by svm_quirk_shadow().
- */
+/* entry.S: runs until svm_exit() says 0. GIF is 0, IF 1. shadow: see svm_quirk_shadow(). */
 void svm_enter(struct vcpu *vcpu, bool shadow);
 
 /* cr.c: MOV to CR0, CR4, CR8, MOV from CR8, LMSW, CLTS */

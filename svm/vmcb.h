@@ -138,10 +138,7 @@ _Static_assert(sizeof(struct vmcb) == 4096, "a VMCB is one page");
 #define TLB_FLUSH_ALL	    1
 #define TLB_FLUSH_ASID	    3
 
-/*
- * exit_code (APM 2 appendix C). Those below 0x0c0 are the number of their intercept bit, too, from
- * the first of the control area on.
- */
+/* exit_code (APM 2 appendix C); below 0x0c0 also the number of the intercept bit. */
 #define EXIT_EXCEPTION 0x040u
 #define EXIT_INVALID   (~0ul)
 enum { EXIT_CR8_READ = 0x008, EXIT_CR0_WRITE = 0x010, EXIT_CR4_WRITE = 0x014 };

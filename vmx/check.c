@@ -1,7 +1,4 @@
-/*
- * The checks of VM entry: the kinds of rules that vmx/check_rules.h is made of, and the way through
- * that table.
- */
+/* The checks of VM entry: the kinds of rules in vmx/check_rules.h, and the way through them. */
 #include "vmx/check.h"
 
 #include "kernel/vcpu.h"

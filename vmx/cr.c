@@ -1,7 +1,4 @@
-/*
- * Exits for control registers (SDM 3C 27.2.1, table 27-3): bits that belong to Roost, and CR8. The
- * qualification tells the register, the instruction and its operand.
- */
+/* Exits for control registers (SDM 3C 27.2.1, table 27-3): bits that belong to Roost, and CR8. */
 #include "kernel/vm.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"

@@ -81,10 +81,7 @@ static enum outcome exit_task_switch(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "hardware task switch at rip %lx", vcpu->rip);
 }
 
-/*
- * The processor refused an entry and says little about it: the rules of SDM 3C 26 tell which field
- * of the VMCS is wrong, and how.
- */
+/* The processor refused an entry: the rules of SDM 3C 26 tell which field is wrong, and how. */
 static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 number) {
 	struct vmx_limits limits = {
 		.caps = vmx_config.caps,

@@ -1,7 +1,4 @@
-/*
- * From the encoding of a VMCS field, as a guest chose it, to its place in struct vmcs_values: a
- * table of all that an encoding can be. One that is no field leads nowhere.
- */
+/* From an encoding, as a guest chose it, to the place in struct vmcs_values, or to nowhere. */
 #include "vmx/fields.h"
 
 #define AT(name)		    (u8) VMCS_WORD(name)

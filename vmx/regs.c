@@ -1,7 +1,4 @@
-/*
- * The guest's registers by their neutral names: in the VMCS, or in the CPU while the vCPU is
- * loaded.
- */
+/* The guest's registers by their neutral names: in the VMCS, or in the CPU while it is loaded. */
 #include "kernel/vm.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"

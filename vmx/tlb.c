@@ -17,10 +17,7 @@
 #define INV_ONE	  1ul /* INVEPT and INVVPID: one context */
 #define INV_ALL	  2ul /* all of them, but for VPID 0 */
 
-/*
- * A bit for each VPID in use. Whose VPID was another's before finds nothing of it in the TLB: the
- * first entry on a CPU flushes, see vmx_load().
- */
+/* A bit for each VPID in use. The first entry on a CPU flushes what another had (vmx_load()). */
 static _Atomic u64 vpids[(LAST_VPID + 1) / 64];
 
 int vmx_new_vpid(struct vmx_level *level) {
