@@ -155,7 +155,10 @@ static const struct {
 	{"SGDT", "\x0f\x01\x44\x24\xf0", 5, 0x67, 0x67, 0, 0, 0},
 	{"SLDT", "\x0f\x00\xc0", 3, 0x68, 0x68, 0, 0, 0},
 	{"STR", "\x0f\x00\xc8", 3, 0x69, 0x69, 0, 0, 0},
+	{"LIDT", "\x0f\x01\x5c\x24\xf0", 5, 0x6a, 0x6a, 0, 0, 0},
+	{"LGDT", "\x0f\x01\x54\x24\xf0", 5, 0x6b, 0x6b, 0, 0, 0},
 	{"LLDT", "\x0f\x00\xd0", 3, 0x6c, 0x6c, 0, 0, 0},
+	{"LTR", "\x0f\x00\xd8", 3, 0x6d, 0x6d, 0, 0, 0},
 	{"RDTSC", "\x0f\x31", 2, 0x6e, 0x6e, 0, 0, 0},
 	{"RDPMC", "\x0f\x33", 2, 0x6f, 0x6f, 0, 0, 0},
 	{"PUSHF", "\x9c", 1, 0x70, 0x70, 0, 0, 0},
@@ -179,7 +182,9 @@ static const struct {
 	{"VMSAVE", "\x0f\x01\xdb", 3, 0x83, 0x83, 0, 0, 0},
 	{"STGI", "\x0f\x01\xdc", 3, 0x84, 0x84, 0, 0, 0},
 	{"CLGI", "\x0f\x01\xdd", 3, 0x85, 0x85, 0, 0, 0},
+	{"SKINIT", "\x0f\x01\xde", 3, 0x86, 0x86, 0, 0, 0},
 	{"RDTSCP", "\x0f\x01\xf9", 3, 0x87, 0x6e, 0, 0, 0},
+	{"ICEBP", "\xf1", 1, 0x88, 0, 0, 0, 0},
 	{"WBINVD", "\x0f\x09", 2, 0x89, 0x89, 0, 0, 0},
 	{"MONITOR", "\x0f\x01\xc8", 3, 0x8a, 0x8a, 0, 0, 0},
 	{"MWAIT", "\x0f\x01\xc9", 3, 0x8b, 0x8b, 0, 0, 0},
@@ -217,6 +222,51 @@ static void test_all_intercepts(void) {
 	}
 }
 
+/* Its own bit of the block alone makes it exit. */
+static void test_single_intercepts(void) {
+	static u8 code[16];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(insns); i++) {
+		struct vmcb *vmcb = l2_new(code);
+		u8 bit = on_tcg() ? insns[i].tcg : insns[i].code;
+
+		if (!bit || bit == 0x7c) continue;
+		memset(code, 0x0f, sizeof(code));
+		memcpy(code, insns[i].bytes, sizeof(code) - 1);
+		memset(vmcb, 0, 0x18);
+		vmcb->intercept_misc2 = (u32)INTERCEPT_VMRUN;
+		vmcb->intercept_misc1 = (u32)INTERCEPT_SHUTDOWN;
+		((u8 *)vmcb)[bit / 8] |= (u8)(1 << bit % 8);
+		check_eq(name_of("%s, the only intercept", insns[i].name), l2_run(vmcb), bit);
+	}
+}
+
+/* CR0: only what changes other bits than TS and MP (APM 2 15.9). */
+static void test_selective_cr0(void) {
+	static const struct {
+		const char *name;
+		u64 change;
+		bool exits;
+	} cases[] = {{"nothing", 0, false},
+		     {"TS", BIT(3), false},
+		     {"MP", BIT(1), false},
+		     {"WP", BIT(16), true},
+		     {"TS and AM", BIT(3) | BIT(18), true}};
+	static const u8 code[] = {0x0f, 0x22, 0xc3, 0x0f, 0x01, 0xd9};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vmcb *vmcb = l2_new(code);
+
+		vmcb->intercept_misc1 |= (u32)INTERCEPT_CR0_SEL;
+		l2_regs.rbx = vmcb->cr0 ^ cases[i].change;
+		check_eq(name_of("selective CR0 write: %s", cases[i].name), l2_run(vmcb),
+			 cases[i].exits ? EXIT_CR0_SEL : EXIT_VMMCALL);
+		if (cases[i].exits && (svm_feature_bits() & DECODE_ASSISTS))
+			check_eq(name_of("selective CR0 write: %s: EXITINFO1", cases[i].name),
+				 vmcb->exit_info1, MOV | 3);
+	}
+}
+
 /* Nothing is intercepted that VMRUN does not demand: the instruction runs on. */
 static void test_no_intercepts(void) {
 	static u8 code[16];
@@ -228,7 +278,8 @@ static void test_no_intercepts(void) {
 		/* Harmless ones that fall through. */
 		if (at == 0x46 || at == 0x71 || (at >= 0x73 && at <= 0x75) || at == 0x78 ||
 		    (at >= 0x80 && at <= 0x83) || at == 0x6f || at == 0x8a || at == 0x8b ||
-		    at == 0x6c || (at >= 0x10 && at < 0x18) || at == 0x85)
+		    (at >= 0x6a && at <= 0x6d) || (at >= 0x10 && at < 0x18) ||
+		    (at >= 0x85 && at <= 0x88 && at != 0x87))
 			continue;
 		memcpy(code, insns[i].bytes, insns[i].length);
 		memcpy(code + insns[i].length, "\x0f\x01\xd9", 3);
@@ -360,22 +411,34 @@ static void code_tsc(void) { l2_exit(rdtsc()); }
 
 static void code_tsc_msr(void) { l2_exit(rdmsr(X86_MSR_TSC)); }
 
-static void test_tsc_offset(void) {
-	struct vmcb *vmcb = l2_new(code_tsc);
+static void code_tscp(void) {
+	u32 low, high;
 
-	vmcb->tsc_offset = BIT(60);
-	u64 before = rdtsc();
-	l2_run(vmcb);
-	u64 got = vmcb->rax;
-	check_range("RDTSC has the offset", got & UINT32_MAX, 0, UINT32_MAX);
-	vmcb = l2_new(code_tsc_msr);
-	vmcb->tsc_offset = BIT(60);
-	if (on_bare_tcg()) {
-		skip("RDMSR of the TSC", "TCG reads 0");
-		return;
+	__asm__ volatile("rdtscp" : "=a"(low), "=d"(high) : : "rcx");
+	l2_exit((u64)high << 32 | low);
+}
+
+/* However L2 reads it, its TSC is L1's and the offset. */
+static void test_tsc_offset(void) {
+	static const struct {
+		const char *name;
+		void (*code)(void);
+	} ways[] = {{"RDTSC", code_tsc}, {"RDTSCP", code_tscp}, {"RDMSR of the TSC", code_tsc_msr}};
+
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(ways); i++) {
+		struct vmcb *vmcb = l2_new(ways[i / 2].code);
+		u64 offset = i & 1 ? -BIT(60) : BIT(50);
+
+		if ((i / 2 == 1 && !cpuid_bit(0x80000001, 3, 27)) ||
+		    (i / 2 == 2 && on_bare_tcg())) {
+			skip(ways[i / 2].name, "not here, or TCG reads 0");
+			continue;
+		}
+		vmcb->tsc_offset = offset;
+		u64 before = rdtsc();
+		u64 got = l2_result(vmcb) - offset;
+		check_range(name_of("%s with an offset", ways[i / 2].name), got, before, rdtsc());
 	}
-	l2_run(vmcb);
-	(void)before;
 }
 
 /* ---- exceptions ---- */
@@ -391,19 +454,57 @@ static void code_divide(void) {
 	__asm__ volatile("xor %%edx, %%edx; div %%edx" : : : "rax", "rdx");
 }
 
-static void test_exceptions(void) {
-	struct vmcb *vmcb = l2_new(code_gp);
+static void code_step(void) {
+	__asm__ volatile("pushfq; orl $0x100, (%%rsp); popfq; nop" : : : "memory");
+}
 
-	vmcb->intercept_exceptions = BIT(X86_GP) | BIT(X86_PF) | BIT(X86_DE);
-	check_eq("#GP intercepted", l2_run(vmcb), EXIT_EXCEPTION + X86_GP);
-	check_eq("#GP: error code", vmcb->exit_info1, 0);
-	l2_restart(vmcb, code_pf);
-	check_eq("#PF intercepted", l2_run(vmcb), EXIT_EXCEPTION + X86_PF);
-	check_eq("#PF: error code", vmcb->exit_info1, PF_WRITE);
+static void code_no_fpu(void) {
+	write_cr0(read_cr0() | X86_CR0_TS);
+	__asm__ volatile("fnop");
+}
+
+static void code_not_present(void) { __asm__ volatile("mov %0, %%ds" : : "r"(SEL_FREE)); }
+
+static void code_stack(void) { __asm__ volatile("mov %0, %%ss" : : "r"(SEL_FREE)); }
+
+static void code_undefined(void) { __asm__ volatile("ud2"); }
+
+/* Each by its bit alone, with its error code. */
+static void test_exceptions(void) {
+	static const struct {
+		const char *name;
+		void (*code)(void);
+		u8 vector;
+		u64 error;
+	} cases[] = {{"#DE", code_divide, X86_DE, 0},
+		     {"#DB", code_step, X86_DB, 0},
+		     {"#UD", code_undefined, X86_UD, 0},
+		     {"#NM", code_no_fpu, X86_NM, 0},
+		     {"#NP", code_not_present, X86_NP, SEL_FREE},
+		     {"#SS", code_stack, X86_SS, SEL_FREE},
+		     {"#GP", code_gp, X86_GP, 0},
+		     {"#PF", code_pf, X86_PF, PF_WRITE}};
+	struct {
+		u16 limit;
+		u64 base;
+	} __packed gdtr;
+	struct vmcb *vmcb = NULL;
+
+	/* A data segment that is not present. */
+	__asm__ volatile("sgdt %0" : "=m"(gdtr));
+	*(u64 *)(gdtr.base + SEL_FREE) = 0x00cf12000000ffff;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		vmcb = l2_new(cases[i].code);
+		vmcb->intercept_exceptions = (u32)BIT(cases[i].vector);
+		check_eq(name_of("%s intercepted", cases[i].name), l2_run(vmcb),
+			 EXIT_EXCEPTION + cases[i].vector);
+		if (cases[i].error)
+			check_eq(name_of("%s: error code", cases[i].name), vmcb->exit_info1,
+				 cases[i].error);
+	}
 	check_eq("#PF: address", vmcb->exit_info2, TEST_VA + 0x123);
 	check_eq("#PF: CR2 stays", vmcb->cr2, 0x77000);
-	l2_restart(vmcb, code_divide);
-	check_eq("#DE intercepted", l2_run(vmcb), EXIT_EXCEPTION + X86_DE);
+	*(u64 *)(gdtr.base + SEL_FREE) = 0;
 }
 
 /* A triple fault ends L2 and not L1. */
@@ -499,6 +600,8 @@ void test_main(void) {
 	test_state();
 	test_vmload_state_stays();
 	test_all_intercepts();
+	test_single_intercepts();
+	test_selective_cr0();
 	test_no_intercepts();
 	test_vmmcall_undefined();
 	test_io_map();
