@@ -258,6 +258,139 @@ static void test_combinations(void) {
 	}
 }
 
+/* ---- virtual TPR, shadow ---- */
+
+/* A virtual interrupt waits for a priority above V_TPR, or ignores it (APM 2 15.21.1). */
+static void test_tpr(void) {
+	static const struct setting plain = {.program = IF_SET, .masking = true, .exit_virq = true};
+	u32 bad = 0, changed = 0;
+
+	for (u32 tpr = 0; tpr < 16; tpr++) {
+		for (u32 priority = 0; priority < 16; priority++) {
+			for (u32 ignore = 0; ignore < 2; ignore++) {
+				struct vmcb *vmcb = l2_new(code[IF_SET]);
+
+				if (on_tcg() && tpr == priority) continue; /* it is taken there */
+				set = &plain;
+				prepare(vmcb);
+				vmcb->vintr |= (u32)(V_IRQ | ignore * V_IGN_TPR) |
+					       priority << V_PRIO_SHIFT | tpr;
+				bool taken = l2_run(vmcb) == EXIT_VINTR;
+				bad += taken != (ignore || priority > tpr);
+				changed += (vmcb->vintr & V_TPR) != tpr;
+				changed += !(vmcb->vintr & V_IRQ);
+			}
+		}
+	}
+	check_eq("V_TPR: interrupts taken or not, wrong ones", bad, 0);
+	check_eq("V_TPR and V_IRQ after the exit: changed", changed, 0);
+}
+
+extern const char code_cr8[];
+__asm__(".pushsection .text\n"
+	"code_cr8: mov $5, %eax\n"
+	"mov %rax, %cr8\n"
+	"xor %eax, %eax\n"
+	"mov %cr8, %rax\n"
+	"vmmcall\n"
+	".popsection");
+
+/* CR8 of L2 is V_TPR with V_INTR_MASKING, and L1's own else. */
+static void test_cr8(void) {
+	for (u32 masking = 0; masking < 2; masking++) {
+		struct vmcb *vmcb = l2_new(code_cr8);
+		u64 cr8;
+
+		vmcb->vintr = masking ? (u32)V_MASKING : 0;
+		check_eq(name_of("CR8 in L2, V_INTR_MASKING %u: reads back", masking),
+			 l2_result(vmcb), 5);
+		__asm__ volatile("mov %%cr8, %0" : "=r"(cr8));
+		check_eq(name_of("CR8 in L2, V_INTR_MASKING %u: L1's", masking), cr8,
+			 masking ? 0 : 5);
+		if (masking) check_eq("CR8 in L2: V_TPR", vmcb->vintr & V_TPR, 5);
+		__asm__ volatile("mov %0, %%cr8" : : "r"(0ul));
+	}
+}
+
+/* The shadow that VMRUN loads lasts one instruction; that of an STI before the exit is stored. */
+static void test_shadow(void) {
+	static const struct setting shadowed = {.program = IF_SET, .masking = true, .virq = true};
+	static const u8 code_sti[] = {0xfb, 0x0f, 0x01, 0xd9};
+	struct vmcb *vmcb = l2_new(code_sti);
+
+	check_eq("VMMCALL behind STI", l2_run(vmcb), EXIT_VMMCALL);
+	check_eq("VMMCALL behind STI: a shadow", vmcb->int_state & INT_SHADOW, 1);
+	if (on_bare_tcg()) {
+		skip("a shadow that VMRUN loads", "TCG does not load it");
+		return;
+	}
+	vmcb = l2_new(code[IF_SET]);
+	set = &shadowed;
+	got = (struct result){0};
+	prepare(vmcb);
+	vmcb->int_state = INT_SHADOW;
+	in_l2 = true;
+	check_eq("V_IRQ and a shadow: exit", l2_run(vmcb), EXIT_VMMCALL);
+	in_l2 = false;
+	check_eq("V_IRQ and a shadow: taken", got.nr, 1);
+	check_eq("V_IRQ and a shadow: behind one instruction", got.trace[0], VECTOR_VIRQ << 8 | 1);
+}
+
+/* ---- deliveries that an exit interrupts ---- */
+
+static const u8 code_int[] = {0xcd, VECTOR_INJ, 0x0f, 0x01, 0xd9};
+
+/*
+ * The descriptor table of L2 is not there: the delivery ends in a nested page fault, which tells of
+ * the event. Given to VMRUN again, it comes once.
+ */
+static void interrupt_delivery(const char *name, u64 event, u64 vintr, const void *program,
+			       u64 expected) {
+	u64 root = npt_new();
+	struct vmcb *vmcb = l2_new(program);
+	u64 *entry = page_entry_in(root, vmcb->idtr.base, 1), there = *entry;
+	u64 *next = page_entry_in(root, vmcb->idtr.base + 0xfff, 1), then = *next;
+
+	l2_use_npt(vmcb, root);
+	*entry = *next = 0;
+	vmcb->event_inj = event;
+	vmcb->vintr |= (u32)vintr;
+	vmcb->vintr_vector = VECTOR_INJ;
+	if (vintr) vmcb->rflags |= X86_RFLAGS_IF;
+	got = (struct result){0};
+	check_eq(name_of("%s interrupted: exit", name), l2_run(vmcb), EXIT_NPF);
+	check_eq(name_of("%s interrupted: EXITINTINFO", name), vmcb->exit_int_info, expected);
+	*entry = there;
+	*next = then;
+	vmcb->tlb_control = TLB_FLUSH_ALL;
+	/* INT n and what is virtual and still pending come by themselves. */
+	bool again = program != code_int && !(vmcb->vintr & V_IRQ);
+	vmcb->event_inj = again ? vmcb->exit_int_info : 0;
+	in_l2 = true;
+	check_eq(name_of("%s again: exit", name), l2_run(vmcb), EXIT_VMMCALL);
+	in_l2 = false;
+	check_eq(name_of("%s again: it came once", name), got.nr, 1);
+	check_eq(name_of("%s again: vector", name), got.trace[0] >> 8, (u8)expected);
+}
+
+static void test_interrupted_deliveries(void) {
+	const void *nops = code[IF_CLEAR];
+	u64 interrupt = EVENTINJ_VALID | VECTOR_INJ;
+
+	if (!(svm_feature_bits() & 1) || on_bare_tcg()) {
+		skip("interrupted deliveries", "no nested paging, or TCG's own types");
+		return;
+	}
+	set = &(const struct setting){.program = IF_CLEAR};
+	interrupt_delivery("an injected interrupt", injections[INJ_INTR], 0, nops, interrupt);
+	interrupt_delivery("an injected NMI", EVENTINJ_VALID | EVENTINJ_NMI << 8 | X86_NMI, 0, nops,
+			   EVENTINJ_VALID | EVENTINJ_NMI << 8 | X86_NMI);
+	interrupt_delivery("an injected exception", injections[INJ_EXCEPTION], 0, nops,
+			   injections[INJ_EXCEPTION]);
+	interrupt_delivery("INT n", 0, 0, code_int, injections[INJ_SOFT]);
+	interrupt_delivery("a virtual interrupt", 0, V_IRQ | V_PRIO_MAX, nops, interrupt);
+}
+
 void test_main(void) {
 	if (!svm_init()) return;
 	lapic_init();
@@ -267,4 +400,8 @@ void test_main(void) {
 	trap_set_handler(X86_UD, on_other);
 	trap_set_handler(X86_NMI, on_nmi);
 	test_combinations();
+	test_tpr();
+	test_cr8();
+	test_shadow();
+	test_interrupted_deliveries();
 }

@@ -27,11 +27,25 @@ static bool quick_cr0(struct vcpu *vcpu, u64 value) {
 	return true;
 }
 
+/* CR8 of an L2 with V_INTR_MASKING is V_TPR, not L1's priority (APM 2 15.21.2). */
+static enum outcome move_virtual_tpr(struct vcpu *vcpu, bool write, u64 *value) {
+	u32 *vintr = &svm_of(vcpu)->vmcb->vintr;
+
+	if (write && *value >> 4) return inject_gp(vcpu, 0);
+	if (write)
+		*vintr = (*vintr & ~(u32)V_TPR) | (u32)*value;
+	else
+		*value = *vintr & V_TPR;
+	return ADVANCE;
+}
+
 static enum outcome move(struct vcpu *vcpu, unsigned cr, bool write, unsigned gpr) {
 	bool wide = vcpu_privilege(vcpu) & PRIV_64BIT;
-	u64 value = 0;
+	u64 value = wide ? vcpu->gpr[gpr] : (u32)vcpu->gpr[gpr];
 
-	if (write) return cr_write(vcpu, cr, wide ? vcpu->gpr[gpr] : (u32)vcpu->gpr[gpr]);
+	if (cr == 8 && unlikely(vcpu->l2) && (svm_of(vcpu)->nested.vmcb12->vintr & V_MASKING))
+		return move_virtual_tpr(vcpu, write, write ? &value : &vcpu->gpr[gpr]);
+	if (write) return cr_write(vcpu, cr, value);
 	enum outcome outcome = cr_read(vcpu, cr, &value);
 	if (outcome == ADVANCE) vcpu->gpr[gpr] = wide ? value : (u32)value;
 	return outcome;
