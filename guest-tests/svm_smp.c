@@ -1,8 +1,8 @@
 /*
  * L2s on two CPUs that share nested tables, while L1 changes them: nothing is written through what
  * L1 has taken away and flushed, and no write is missing from the dirty bits (T-P4). Then control
- * blocks that both CPUs have at once (T-S3), and INIT in an L2.
- * vm: cpus=2 memory=96M limit=150 machine=amd
+ * blocks that both CPUs have at once (T-S3), writes into live tables (T-E3), and INIT in an L2.
+ * vm: cpus=2 memory=96M limit=240 machine=amd
  */
 #include "guest-tests/lib/apic.h"
 #include "guest-tests/lib/page.h"
@@ -15,6 +15,7 @@ const char test_name[] = "svm_smp";
 #define VECTOR	0x61
 #define ALL	(PTE_PRESENT | PTE_WRITE | PTE_USER)
 #define PAGES	64
+#define R_INIT	BIT(1) /* of VM_CR */
 #define WINDOW	GiB(3) /* in gpa2: 64 pages, of which nothing else is mapped */
 #define WAIT_US 5000000ul
 
@@ -159,6 +160,29 @@ static void test_table_reuse(u64 rounds) {
 	check_eq("tables written after they were taken away", damaged, 0);
 }
 
+/*
+ * T-E3: L1 writes, by an instruction that no emulator here knows, to a page that is a live table of
+ * its L2's: nothing stands in the way of such a write, it is done at once and once.
+ */
+static void test_table_writes(u64 rounds) {
+	volatile u64 *slot = page_entry_in(root, WINDOW + MiB(1), 1);
+	u64 wrong = 0, cr4 = read_cr4();
+
+	write_cr4(cr4 | X86_CR4_OSFXSR);
+	for (u64 round = 0; round < rounds; round++) {
+		u64 value[2] __aligned(16) = {round << 12, ~round << 12};
+
+		__asm__ volatile("movaps %1, %%xmm0; movntps %%xmm0, %0; sfence"
+				 : "=m"(*(u64(*)[2])(u64)slot)
+				 : "m"(value));
+		wrong += slot[0] != value[0] || slot[1] != value[1];
+		if (round % 16 == 0) wrong += !started(0);
+	}
+	slot[0] = slot[1] = 0;
+	write_cr4(cr4);
+	check_eq("T-E3: writes into a live table that are wrong or stop the L2", wrong, 0);
+}
+
 /* Both CPUs fill the same tables at once. */
 static void test_both(u64 rounds) {
 	static u64 counts[PAGES];
@@ -252,6 +276,66 @@ static void test_block(const char *name, void (*other)(void *), u64 rounds, bool
 	check_eq(name_of("%s: odd exits there", name), strange, 0);
 }
 
+/*
+ * INIT comes while an L2 runs and L1 has asked to see it: an exit; then it waits for STGI, which
+ * resets the CPU, or raises #SX when VM_CR.R_INIT says so (APM 2 15.28).
+ */
+static volatile u64 init_exit;
+extern volatile u64 after_stgi;
+volatile u64 after_stgi;
+
+/* Does not return: TCG pushes no error code for #SX. INIT is to reset this CPU again. */
+void sx_entry(void);
+__asm__(".pushsection .text\n"
+	"sx_entry:\n"
+	"movq $30, after_stgi\n"
+	"mov $0xc0010114, %ecx\n"
+	"xor %eax, %eax\n"
+	"xor %edx, %edx\n"
+	"wrmsr\n"
+	"1: hlt\n"
+	"jmp 1b\n"
+	".popsection");
+
+static void meet_init(void *redirect) {
+	svm_init();
+	wrmsr(X86_MSR_VM_CR, redirect ? R_INIT : 0);
+	struct vmcb *vmcb = l2_new(code_count);
+	l2_use_npt(vmcb, root);
+	vmcb->intercept_misc1 |= (u32)BIT(EXIT_INIT - EXIT_INTR);
+	l2_regs.rdi = WINDOW;
+	clgi();
+	u64 exit = l2_enter(vmcb);
+	after_stgi = 0;
+	__atomic_store_n(&init_exit, exit, __ATOMIC_SEQ_CST);
+	delay_us(1000);
+	stgi();
+	__asm__ volatile("nop");
+	if (!redirect) after_stgi = 1;
+	wrmsr(X86_MSR_VM_CR, 0);
+}
+
+static void test_init_exit(void) {
+	u64 before;
+
+	trap_set_entry(X86_SX, sx_entry);
+	for (u64 redirect = 0; redirect < 2; redirect++) {
+		init_exit = 0;
+		before = *frame(0, 0);
+		check("INIT in L2: the other CPU begins",
+		      smp_boot(1) && smp_start(1, meet_init, (void *)redirect) &&
+			      wait_until(*frame(0, 0) != before, WAIT_US));
+		lapic_send(cpus[1].apic_id, ICR_INIT | ICR_LEVEL | ICR_ASSERT);
+		check("INIT in L2, intercepted: it ends", wait_until(init_exit, WAIT_US));
+		check_eq("INIT in L2, intercepted: exit", init_exit, EXIT_INIT);
+		delay_us(20000);
+		check_eq(redirect ? "INIT redirected, behind STGI: #SX"
+				  : "INIT behind STGI: the CPU does not go on",
+			 after_stgi, redirect ? X86_SX : 0);
+	}
+	trap_set_entry(X86_SX, NULL);
+}
+
 /* INIT comes while an L2 runs, and L1 has not asked to see it: the CPU begins anew. */
 static void test_init(u64 rounds) {
 	u64 lost = 0;
@@ -285,6 +369,13 @@ void test_main(void) {
 	test_table_reuse(rounds);
 	test_both(rounds / 4);
 	test_init(rounds / 20);
+	if (on_bare_tcg())
+		skip("INIT in L2, intercepted", "TCG resets the CPU at once");
+	else
+		test_init_exit();
+	smp_boot(1);
+	smp_start(1, worker, NULL);
+	test_table_writes(rounds);
 	stop = true;
 	lapic_send(cpus[1].apic_id, ICR_FIXED | VECTOR);
 	check("the other CPU comes back", smp_wait(1, WAIT_US));

@@ -185,7 +185,10 @@ static bool hold_init(struct vcpu *vcpu) {
 
 	if (vcpu->l2 && intercepted(n, EXIT_INIT)) svm_nested_leave(vcpu, EXIT_INIT, 0, 0, 0);
 	n->init_held = !svm_gif(svm_of(vcpu));
-	if (n->init_held) return true;
+	if (n->init_held) {
+		svm_of(vcpu)->vmcb01->intercept_misc2 |= (u32)INTERCEPT_STGI;
+		return true;
+	}
 	if (!(vcpu->msrs->vm_cr & VM_CR_R_INIT)) return false;
 	inject_exception_error(vcpu, X86_SX, 1);
 	return true;
