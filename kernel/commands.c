@@ -251,7 +251,7 @@ static int take_log(struct gmem *gm) {
 	u64 word, written = 0, lines = 0;
 
 	for (u64 gfn = 0; gfn < gm->end >> PAGE_SHIFT; gfn += 64) {
-		int err = gmem_log_take(gm, gfn, 64, &word);
+		int err = gmem_log_take(gm, gfn, &word);
 
 		if (err) return err;
 		if (word && lines++ < 256) shell_print("%012lx %016lx\n", gfn << PAGE_SHIFT, word);

@@ -381,19 +381,16 @@ static int take_word(struct gmem *gm, _Atomic u64 *word, gfn_t gfn, u64 *out) {
 	return 0;
 }
 
-int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 npages, u64 *bitmap) {
+int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 *bits) {
+	*bits = 0;
 	if (!gm->logging) return E_BUSY;
-	if (gfn % 64 || npages % 64 || !range_within(gfn, npages, 1ul << 40)) return E_INVAL;
-	memset(bitmap, 0, npages / 8);
 	for (u32 i = 0; i < gm->nr_runs; i++) {
 		const struct gmem_run *run = &gm->runs[i];
-		gfn_t end = min_u64((run->gpa + run->size) >> PAGE_SHIFT, gfn + npages);
-		gfn_t at = max_u64(gfn, align_down(run->gpa >> PAGE_SHIFT, 64));
 
-		for (int err = 0; at < end; at += 64) {
-			err = take_word(gm, log_word(gm, run, at), at, &bitmap[(at - gfn) / 64]);
-			if (err) return err;
-		}
+		if (gfn + 64 <= run->gpa >> PAGE_SHIFT) continue;
+		if (gfn >= (run->gpa + run->size) >> PAGE_SHIFT) continue;
+		int err = take_word(gm, log_word(gm, run, gfn), gfn, bits);
+		if (err) return err;
 	}
 	return 0;
 }

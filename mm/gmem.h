@@ -95,11 +95,10 @@ bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift);
  *
  * start: the log is empty, and sees all from here on. E_BUSY when it runs already; E_NOMEM.
  * stop: large pages come back.
- * take: bit n of bitmap says whether page gfn + n has been written since the last time, or the
- * start. Both numbers are multiples of 64, else E_INVAL; what is no RAM has not been written. One
- * page at a time is locked. E_BUSY when there is no log; E_NOMEM: bitmap is good, the rest is still
- * in the log.
+ * take: bit n of bits says whether page gfn + n has been written since the last time, or the start.
+ * gfn is a multiple of 64; what is no RAM has not been written. One page at a time is locked.
+ * E_BUSY when there is no log; E_NOMEM: bits is good, the rest is still in the log.
  */
 int gmem_log_start(struct gmem *gm) __must_check;
 int gmem_log_stop(struct gmem *gm) __must_check;
-int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 npages, u64 *bitmap) __must_check;
+int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 *bits) __must_check;

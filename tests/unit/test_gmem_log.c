@@ -77,8 +77,10 @@ static u64 take(gfn_t gfn, u64 npages) {
 	u64 count = 0;
 
 	assert_true(npages <= sizeof(taken) * 8);
-	assert_int_equal(gmem_log_take(&gm, gfn, npages, taken), 0);
-	for (u64 i = 0; i < npages / 64; i++) count += (u64)__builtin_popcountl(taken[i]);
+	for (u64 i = 0; i < npages / 64; i++) {
+		assert_int_equal(gmem_log_take(&gm, gfn + i * 64, &taken[i]), 0);
+		count += (u64)__builtin_popcountl(taken[i]);
+	}
 	return count;
 }
 
@@ -156,20 +158,16 @@ static void test_slots_beside_each_other(void **state) {
 	}
 }
 
-static void test_states_and_arguments(void **state) {
+static void test_states(void **state) {
 	(void)state;
 	create(9, false);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(8)), 0);
-	assert_int_equal(gmem_log_take(&gm, 0, 64, taken), E_BUSY);
+	assert_int_equal(gmem_log_take(&gm, 0, taken), E_BUSY);
 	assert_int_equal(gmem_log_start(&gm), 0);
 	assert_int_equal(gmem_log_start(&gm), E_BUSY);
-	assert_int_equal(gmem_log_take(&gm, 1, 64, taken), E_INVAL);
-	assert_int_equal(gmem_log_take(&gm, 0, 63, taken), E_INVAL);
-	assert_int_equal(gmem_log_take(&gm, 1ul << 52, 64, taken), E_INVAL);
-	assert_int_equal(gmem_log_take(&gm, ~63ul, 64, taken), E_INVAL);
 	guest_write(0);
 	assert_int_equal(gmem_log_stop(&gm), 0);
-	assert_int_equal(gmem_log_take(&gm, 0, 64, taken), E_BUSY);
+	assert_int_equal(gmem_log_take(&gm, 0, taken), E_BUSY);
 	/* A new log begins empty. */
 	assert_int_equal(gmem_log_start(&gm), 0);
 	assert_int_equal(take(0, 2048), 0);
@@ -234,8 +232,9 @@ static void test_no_memory_for_a_split(void **state) {
 	assert_int_equal(gmem_write(&gm, MiB(2) + KiB(12), "x", 1), 0);
 	/* A leaf that became writable while the log began. */
 	assert_int_equal(pt_protect(&gm.pt, MiB(2), MiB(2), PT_READ | PT_WRITE | PT_EXEC), 0);
-	assert_int_equal(gmem_log_take(&gm, 0, 1024, taken), E_NOMEM);
-	assert_true(taken[0] == 1 && taken[8] == 0);
+	assert_int_equal(take(0, 512), 1);
+	assert_int_equal(gmem_log_take(&gm, 512, taken), E_NOMEM);
+	assert_int_equal(taken[0], 0);
 	while (n) assert_int_equal(frame_free(hog[--n], 0, 0), 0);
 	assert_int_equal(take(0, 2048), 2);
 	assert_true(has(514) && has(515));
@@ -306,7 +305,7 @@ static void test_T_P2_log_is_the_union_of_writes(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_T_P2_one_page_of_a_large_one), TEST(test_T_P2_ranges),
-		TEST(test_slots_beside_each_other),	 TEST(test_states_and_arguments),
+		TEST(test_slots_beside_each_other),	 TEST(test_states),
 		TEST(test_log_begins_during_a_fault),	 TEST(test_T_P3_high_pages),
 		TEST(test_no_memory_for_a_split),	 TEST(test_T_P2_log_is_the_union_of_writes),
 	};
