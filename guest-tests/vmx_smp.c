@@ -173,6 +173,128 @@ static void test_migration(void) {
 	vmx_clear(other_vmcs);
 }
 
+/* ---- a VMCS that another CPU changes ---- */
+
+static volatile bool done;
+
+/* Its memory, which is nobody's business while the VMCS is current elsewhere. */
+static void scribble(void *arg) {
+	u64 *words = arg, n = 0;
+
+	while (!done)
+		for (unsigned i = 2; i < PAGE_SIZE / 8; i++) words[i] = n++ * 0x9e3779b97f4a7c15;
+}
+
+/* The same VMCS, current here as well: each value is wrong for a while, then right again. */
+static void share(void *arg) {
+	static const struct {
+		u32 field;
+		u64 bad;
+	} fields[] = {{VMCS_guest_rflags, 0},
+		      {VMCS_pin_controls, 0},
+		      {VMCS_guest_activity, 5},
+		      {VMCS_guest_cr0, 1},
+		      {VMCS_entry_event, EVENT_VALID | EVENT_TYPE_RESERVED << EVENT_TYPE_SHIFT},
+		      {VMCS_link, 1},
+		      {VMCS_guest_access + 14, 0},
+		      {VMCS_entry_msr_loads, 0xffffff}};
+	u64 vmcs = *(u64 *)arg, good;
+
+	while (!done)
+		for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
+			vmx_ptrld(vmcs);
+			vmx_read(fields[i].field, &good);
+			vmx_write(fields[i].field, fields[i].bad);
+			vmx_clear(vmcs);
+			vmx_ptrld(vmcs);
+			vmx_write(fields[i].field, good);
+			vmx_clear(vmcs);
+		}
+	vmx_off();
+}
+
+static void test_changed(void) {
+	u64 vmcs = vmx_l2_vmcs(), ran = 0, refused = 0;
+
+	vmx_l2_new(code_exit);
+	done = false;
+	smp_start(1, scribble, (void *)vmcs);
+	for (unsigned i = 0; i < 200; i++) {
+		vmx_l2_restart(code_exit);
+		ran += vmx_l2_run() == REASON_VMCALL;
+	}
+	done = true;
+	check("who scribbles comes back", smp_wait(1, WAIT_US));
+	check_eq("entries with a VMCS whose memory changes", ran, 200);
+	vmx_clear(vmcs);
+
+	done = false;
+	ran = 0;
+	smp_start(1, share, &vmcs);
+	for (unsigned i = 0; i < 500; i++) {
+		vmx_clear(vmcs);
+		vmx_ptrld(vmcs);
+		vmx_write(VMCS_guest_rip, (u64)code_exit);
+		u64 reason = vmx_l2_run();
+		ran += reason == REASON_VMCALL;
+		refused += (reason & VM_FAILED) == VM_FAILED || reason & REASON_ENTRY_FAILED;
+	}
+	done = true;
+	check("who shares comes back", smp_wait(1, WAIT_US));
+	check("entries with a VMCS that two CPUs have: some run", ran > 0);
+	check_eq("the others are refused", ran + refused, 500);
+	vmx_clear(vmcs);
+}
+
+/* ---- INIT ---- */
+
+static volatile u64 init_reason, turns;
+static volatile bool leave;
+
+extern const char code_spin[];
+__asm__(".pushsection .text\ncode_spin: jmp code_spin\n.popsection");
+
+static void wait_for_init(void *arg) {
+	vmx_init();
+	if (arg) {
+		vmx_l2_new(code_spin);
+		turns = 1;
+		init_reason = vmx_l2_run();
+	}
+	while (!leave) turns++;
+	vmx_off();
+	for (;;) turns++;
+}
+
+static bool goes_on(void) {
+	u64 before = turns;
+
+	return wait_until(turns != before, 100000);
+}
+
+/* It ends an L2's run, and waits in VMX root operation (25.2). */
+static void test_init(void) {
+	for (u64 l2 = 0; l2 < 2; l2++) {
+		init_reason = ~0ul;
+		turns = 0;
+		leave = false;
+		smp_start(1, wait_for_init, l2 ? frames : NULL);
+		check("the other CPU is in VMX operation", wait_until(turns, WAIT_US));
+		lapic_send(cpus[1].apic_id, ICR_INIT | ICR_ASSERT);
+		if (l2) {
+			check("INIT ends an L2's run", wait_until(init_reason != ~0ul, WAIT_US));
+			check_eq("exit", init_reason, REASON_INIT);
+			leave = true;
+			check("it was for the exit alone", goes_on() && goes_on());
+		} else {
+			check("INIT waits in VMX operation", goes_on() && goes_on());
+			leave = true;
+			check("and comes with VMXOFF", wait_until(!goes_on(), WAIT_US));
+		}
+		check("the CPU begins anew", smp_boot(1));
+	}
+}
+
 void test_main(void) {
 	if (!cpuid_bit(1, 2, 5)) {
 		skip("VMX", "this machine has none");
@@ -202,4 +324,6 @@ void test_main(void) {
 	check("the other CPU has ended", smp_wait(1, WAIT_US));
 	check_eq("exits that there should not be", strange, 0);
 	test_migration();
+	test_changed();
+	test_init();
 }

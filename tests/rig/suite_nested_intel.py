@@ -1,10 +1,15 @@
 """Hypervisors as guests on the Intel machine: Linux' KVM, and Roost itself. Bochs is slow: a run takes
 minutes where the AMD machine's takes seconds, so there is one of each kind."""
 
+import os
+import re
+import time
+
 import bochs
 import machine
-from guests import Shell, guest_image, need_bochs
+from guests import Shell, guest_image, need_bochs, test_guest
 from harness import test
+from suite_console import Console
 from suite_nested import INITRD
 
 
@@ -36,18 +41,134 @@ kvm_test("kvm-ept1", 1)
 kvm_test("kvm-ept0", 0)
 
 
+def roost_machine(t, modules, inner, memory):
+    """As that of the AMD machine: a Roost as Roost's guest, which gets these modules."""
+    need_bochs(t)
+    box = bochs.Bochs(t.dir / "machine", memory=memory + machine.host_memory(0, *(p for _, p in modules)),
+                      limit=t.deadline.left())
+    names = [box.stage(name, path) for name, path in modules]
+    config = machine.guest_config("outer", kernel="roost.img", cmdline="on-idle=poweroff", modules=inner,
+                                  memory=f"{memory >> 20}M")
+    return box.roost("on-idle=poweroff", [*names, box.stage("roost.conf", config)])
+
+
 @test("nested/roost-roost@intel", limit=600, needs=("build/gcc", "build/guest-tests"))
 def roost_roost(t):
     """Roost in Roost, with a guest test in it."""
-    need_bochs(t)
-    box = bochs.Bochs(t.dir / "machine", memory=320 << 20, limit=600)
-    names = [box.stage("roost.img", machine.IMAGE), box.stage("guest.elf", guest_image("hello"))]
-    config = machine.guest_config("outer", kernel="roost.img", cmdline="on-idle=poweroff",
-                                  modules="guest.elf", memory="200M")
-    box.roost("on-idle=poweroff", [*names, box.stage("roost.conf", config)])
+    box = roost_machine(t, [("roost.img", machine.IMAGE), ("guest.elf", guest_image("hello"))],
+                        "guest.elf", 200 << 20)
     status, text = box.run(t.log, t.deadline.left())
     t.expect(text, "Roost .* loaded by Roost", "the inner Roost")
     t.expect(text, r"^RESULT hello: 1 passed, 0 failed", "the guest's end")
     t.expect(text, "vm outer: powered off", "the inner Roost's end")
     t.check(status is not None, "the run did not end in time")
     t.check("PANIC" not in text, "a Roost panicked")
+
+
+@test("nested/roost-roost-roost@intel", limit=2400, needs=("build/gcc", "build/guest-tests"))
+def roost_roost_roost(t):
+    """Roost in Roost in Roost, with a guest test that is a hypervisor itself."""
+    guest = "vmx_shadow"
+    box = roost_machine(t, [("roost.img", machine.IMAGE), ("guest.elf", guest_image(guest))],
+                        '"roost.img on-idle=poweroff",guest.elf', 280 << 20)
+    status, text = box.run(t.log, t.deadline.left())
+    t.check(text.count(", loaded by Roost") == 2, "there are not two inner Roosts")
+    t.check(not re.search(r"\[roost\] (warning|error)|PANIC", text), "a Roost complains")
+    result = t.expect(text, rf"^RESULT {guest}: (\d+) passed, (\d+) failed", "the guest's end")
+    t.check(int(result[1]) > 50 and result[2] == "0", result[0])
+    t.expect(text, "vm outer: powered off", "the end of the inner Roosts")
+    t.check(status == 0, "the run did not end in time")
+
+
+@test("nested/roost-linux@intel", limit=2400, needs=("build/gcc", "build/guest-files"))
+def roost_linux(t):
+    """Linux in Roost in Roost: to its shell, a command, power-off of all three."""
+    box = roost_machine(t, [("roost.img", machine.IMAGE), ("kernel", machine.KERNEL),
+                            ("initrd", machine.INITRD)],
+                        f'"kernel {machine.GUEST_CMDLINE}",initrd', 330 << 20)
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        sh = Shell(t, talk)
+        sh.expect("Roost .* loaded by Roost", "the inner Roost")
+        sh.begin()
+        text = sh.command("nproc; grep -c GenuineIntel /proc/cpuinfo")
+        t.check(text.split() == ["1", "1"], f"Linux' processor is {text.split()}")
+        talk.sendline("poweroff")
+        sh.expect("vm vm0: powered off", "Linux' end, in the inner Roost")
+        sh.expect("vm outer: powered off", "the inner Roost's end")
+        t.check(box.wait(300) == 0, "poweroff did not end the run cleanly")
+    finally:
+        box.kill()
+
+
+def abort_test(name, number, what):
+    @test(f"intel/vmx-abort-{name}", limit=200, needs=("build/gcc", "build/guest-tests"))
+    def run(t):
+        """A list of MSRs of an exit that cannot be worked off ends the VM, as it turns off a processor."""
+        box = test_guest(t, guest_image("vmx_bad"), cpu=bochs.SKYLAKE, cmdline=f"abort={number}")
+        _, text = box.run(t.log, t.deadline.left())
+        t.expect(text, f"vm test: stopped: vCPU 0: VMX abort: the MSR {what} of a VM exit failed",
+                 "the end of the VM")
+        t.check("PANIC" not in text and "RESULT" not in text, "it is not the end")
+
+
+abort_test("loading", 1, "loading")
+abort_test("storing", 2, "storing")
+abort_test("too-long", 3, "storing")
+
+
+@test("intel/lives-with-l2", limit=400, needs=("build/gcc", "build/guest-tests"))
+def lives_with_l2(t):
+    """A VM is paused, reset, stopped and destroyed while its L2 runs; all its memory comes back."""
+    box = test_guest(t, guest_image("vmx_bad"), cpu=bochs.SKYLAKE, memory=32 << 20, name="v",
+                     cmdline="spin=1", words="on-idle=shell")
+    talk = box.spawn(t.log, t.deadline.left())
+
+    def free():
+        return int(re.search(r"(\d+) KiB free", console.command("memory")).group(1))
+
+    try:
+        console = Console(t, talk).begin(detach="# L2 spins")
+        console.command("vm destroy v")
+        time.sleep(1)
+        before = free()
+        for life in range(5):
+            console.command("vm create v kernel=guest.elf memory=32M cmdline=spin=1")
+            console.command("vm start v")
+            console.expect("# L2 spins", "its L2")
+            console.command("vm pause v")
+            console.command("vm resume v")
+            console.command("vm reset v")
+            console.expect("# L2 spins", "its L2 after a reset")
+            console.command("vm pause v" if life % 2 else "vm stop v")
+            console.command("vm destroy v")
+            for _ in range(100):
+                if not re.search(r"^v ", console.command("vm list"), re.MULTILINE):
+                    break
+                time.sleep(0.05)
+            t.check(free() == before, f"life {life}: {before - free()} KiB are missing")
+    finally:
+        box.kill()
+
+
+def hostile(t, seeds, rounds):
+    for seed in seeds:
+        box = test_guest(t, guest_image("vmx_hostile"), cpu=bochs.SKYLAKE,
+                         cmdline=f"rounds={rounds} seed={seed}")
+        _, text = box.run(t.log, t.deadline.left())
+        t.sub(f"seed {seed}", "vm test: debug exit 0" in text and "PANIC" not in text)
+
+
+for each_part in range(1, 5):
+    @test(f"intel/vmx_hostile-{each_part}", limit=900, needs=("build/gcc", "build/guest-tests"))
+    def hostile_part(t, part=each_part):
+        """Ten thousand rounds, together."""
+        hostile(t, [part], 2500)
+
+
+@test("nested/hostile-million@intel", limit=40000, needs=("build/gcc", "build/guest-tests"))
+def hostile_million(t):
+    """As that of the AMD machine."""
+    if not os.environ.get("LONG"):
+        t.skip("it takes hours; LONG=1 asks for it")
+    hostile(t, range(1, 101), 10000)

@@ -50,6 +50,24 @@ for entry in __import__("harness").TESTS:
         entry.needs = ("unit/build",)
 
 
+@test("unit/vmx-check-mutants", limit=120)
+def mutants(t):
+    """The check of VM entries without any one of its rules fails its unit test."""
+    flags = ["-std=gnu17", "-DUNIT_TEST", "-I."]
+    refuse = "return broken(out,"
+    head, *rules = t.run(["gcc", "-E", *flags, "vmx/check.c"]).stdout.split(refuse)
+    (t.dir / "check.i").write_text("int mutant(void);\n" + head + "".join(
+        f"if (mutant() != {i}) {refuse}{rest}" for i, rest in enumerate(rules, 1)))
+    (t.dir / "mutant.c").write_text('#include <stdlib.h>\nint mutant(void) { return atoi(getenv("MUTANT")); }\n')
+    program = t.dir / "mutants"
+    t.run(["gcc", "-w", *flags, t.dir / "check.i", t.dir / "mutant.c", "vmx/fields.c",
+           "tests/unit/test_vmx_check.c", "-lcmocka", "-o", program])
+    for i in range(len(rules) + 1):
+        done = t.run([program], ok=None, env={"MUTANT": str(i)})
+        t.sub(f"rule {i}" if i else "all rules", (done.returncode == 0) == (i == 0))
+    t.check(len(rules) > 100, f"only {len(rules)} rules were found")
+
+
 def count_lines(t):
     """{file: {line: times reached}} of our sources, over all programs."""
     reached = {}
