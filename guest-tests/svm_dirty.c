@@ -2,7 +2,8 @@
  * The dirty log of a VM whose L2 writes (T-P8). From outside come letters at the serial port, for
  * each of which this does one thing and says so; whoever sends them takes the log in between:
  * suite_nested.py. `c` clears the dirty bits of L1's nested tables; `w` lets L2 write some of 64
- * pages through them, `f` the same with a flush; `q` ends it.
+ * pages through them, `f` the same with a flush; `t` lets L2 read all over a terabyte, which is one
+ * page of L1's; `q` ends it.
  *
  * vm: machine=amd
  */
@@ -68,6 +69,48 @@ static void write(struct vmcb *vmcb, u8 flush) {
 	print("wrote %016lx table %lu wrong %lu\n", pages, table, wrong + (exit != EXIT_VMMCALL));
 }
 
+/* Reads RCX times from RDI on, RSI further each time, below RDX + 1. */
+extern const char code_far[];
+__asm__(".pushsection .text\n"
+	"code_far:\n"
+	"1: mov (%rdi), %rax\n"
+	"add %rsi, %rdi\n"
+	"and %rdx, %rdi\n"
+	"dec %rcx\n"
+	"jnz 1b\n"
+	"vmmcall\n"
+	".popsection");
+
+/* L2's own tables map its addresses one to one, L1's all but the first 4 GiB to one page. */
+static void terabyte(void) {
+	static u64 far, own;
+	struct vmcb *vmcb = l2_new(code_far);
+
+	if (!far) {
+		u64 *tables[4] = {page_alloc(), page_alloc(), page_alloc(), page_alloc()};
+		u64 *pml4 = page_alloc();
+
+		for (unsigned level = 1; level < 4; level++)
+			for (unsigned i = 0; i < 512; i++)
+				tables[level][i] = (u64)tables[level - 1] | ALL;
+		far = npt_new();
+		((u64 *)far)[1] = (u64)tables[3] | ALL;
+		for (unsigned i = 4; i < 512; i++)
+			*page_entry_in(far, GiB(1) * i, 3) = (u64)tables[2] | ALL;
+		own = (u64)pml4;
+		for (u64 i = 0; i < 1024; i++)
+			*page_entry_in(own, GiB(1) * i, 3) = GiB(1) * i | ALL | PTE_LARGE;
+	}
+	l2_use_npt(vmcb, far);
+	vmcb->cr3 = own;
+	l2_regs.rdi = GiB(4);
+	l2_regs.rsi = GiB(1) + MiB(2) + PAGE_SIZE;
+	l2_regs.rdx = GiB(1024) - 1;
+	l2_regs.rcx = 20000;
+	u64 exit = l2_run(vmcb);
+	print("read %lu exit %lx\n", 20000 - l2_regs.rcx, exit);
+}
+
 void test_main(void) {
 	struct vmcb *vmcb;
 
@@ -82,6 +125,7 @@ void test_main(void) {
 		case 'c': clear(); break;
 		case 'w': write(vmcb, 0); break;
 		case 'f': write(vmcb, TLB_FLUSH_ALL); break;
+		case 't': terabyte(); break;
 		case 'q': check("it was told to end", true); return;
 		default: break; /* the Enter behind each */
 		}

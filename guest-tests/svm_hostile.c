@@ -293,8 +293,8 @@ static void test_every_bit(void) {
 			lock_up(vmcb, true);
 			*(u64 *)((u8 *)vmcb + offset) ^= BIT(bit);
 			bool expected = refused(vmcb);
+			clgi(); /* the timer must not be over before VMRUN */
 			lapic_write(LAPIC_TIMER_INIT, TIMER_TICKS);
-			clgi();
 			u64 code = l2_enter(vmcb);
 			vmload(own_state);
 			stgi();
@@ -356,8 +356,8 @@ static void test_rounds(u64 rounds) {
 		for (u64 n = draw(4); n; n--) mutate(vmcb);
 		lock_up(vmcb, draw(16));
 		u64 first = seed;
+		clgi(); /* the timer must not be over before VMRUN */
 		lapic_write(LAPIC_TIMER_INIT, TIMER_TICKS);
-		clgi();
 		u64 code = l2_enter(vmcb);
 		vmload(own_state); /* L2 may have changed what VMRUN does not switch */
 		stgi();

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import time
 
 import machine
 from guests import MODELS, Shell, guest_image, test_guest
@@ -278,6 +279,68 @@ def dirty_log(t):
     t.note(f"{rounds} rounds, {noted} with a bit set in L1's table")
     t.sub("T-P8: rounds of which the log is right", right == rounds, f"{right} of {rounds}")
     t.sub("T-P8: bits were set in L1's table", noted >= rounds / 8)
+
+
+def free_memory(console):
+    return int(re.search(r"(\d+) KiB free", console.command("memory")).group(1))
+
+
+@test("nested/terabyte@max", limit=120, cores=0, needs=("build/gcc", "build/guest-tests"))
+def terabyte(t):
+    """An L2 that reads all over a terabyte costs some pages that are used again and again."""
+    box = test_guest(t, guest_image("svm_dirty"), cpu=machine.MAX, host_cpus=2)
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        guest = DirtyGuest(t, Console(t, talk))
+        free = [free_memory(guest.console)]
+        for _ in range(3):
+            got = guest.do("t", r"read (\d+) exit (\w+)").groups()
+            t.check(got == ("20000", "81"), f"L2 read {got[0]} times, exit {got[1]}")
+            free.append(free_memory(guest.console))
+    finally:
+        box.kill()
+    t.note(f"{free[0] - free[-1]} KiB taken")
+    t.sub("it takes less than 4 MiB for 64 MiB of memory", free[0] - free[1] < 4096)
+    t.sub("and then no more", free[1] == free[2] == free[3])
+
+
+@test("nested/lives@max", limit=300, cores=0, needs=("build/gcc", "build/guest-tests"))
+def lives(t):
+    """Hypervisors are paused, reset and destroyed while their L2s run, beside another one: all of
+    their memory comes back each time, and the other one goes on."""
+    image = guest_image("svm_hostile")
+    box = test_guest(t, image, cpu=machine.MAX, host_cpus=2, memory=64 << 20,
+                     cmdline="rounds=1000000000", words="on-idle=shell",
+                     extra=[("smp.elf", guest_image("svm_smp").read_bytes())])
+    box.memory += 256 << 20
+    talk = box.spawn(t.log, t.deadline.left())
+    try:
+        console = Console(t, talk).begin(detach="L2 goes on with it")
+        time.sleep(3)  # until the shadow of its tables has all the pages that it needs
+        free, right = free_memory(console), 0
+        for life in range(24):
+            kernel, cpus = (("guest.elf", 1), ("smp.elf", 2))[life % 2]
+            console.command(f'vm create v kernel={kernel} memory=96M cpus={cpus} on-crash=pause '
+                            f'cmdline="rounds=1000000 seed={life + 1}"')
+            console.command("vm start v")
+            console.expect(r"\[v\] ok (the other CPU runs an L2|L2 goes on with it)", "its L2s")
+            time.sleep(life % 5 / 10)
+            for command in ("vm pause v", "vm resume v", "vm reset v", "vm pause v")[life % 4:]:
+                talk.send(command + "\r")
+                console.answer(command)  # or a refusal, in the state of the moment
+                time.sleep(life % 3 / 20)
+            console.command("vm destroy v")
+            for _ in range(200):
+                if not re.search(r"^v ", console.command("vm list"), re.MULTILINE):
+                    break
+                time.sleep(0.02)
+            right += free_memory(console) == free
+        exits = [int(re.search(r"^ +(\d+) .* vm test, vCPU 0", console.command("stat test"),
+                               re.MULTILINE)[1]) for _ in range(2) if not time.sleep(0.5)]
+        t.check(exits[1] > exits[0], "the other one does not run any more")
+    finally:
+        box.kill()
+    t.sub("lives after which all memory is back", right == 24, f"{right} of 24")
 
 
 @test("nested/dirty-bits-long@max", limit=7200, cores=0, needs=("build/gcc", "build/guest-tests"))
