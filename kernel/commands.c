@@ -250,6 +250,7 @@ static void vm_do(const struct shell_args *args) {
 static int take_log(struct gmem *gm) {
 	u64 word, written = 0, lines = 0;
 
+	gmem_log_collect(gm);
 	for (u64 gfn = 0; gfn < gm->end >> PAGE_SHIFT; gfn += 64) {
 		int err = gmem_log_take(gm, gfn, &word);
 

@@ -14,6 +14,9 @@
 #define GMEM_ATTRS  (PT_READ | PT_WRITE | PT_EXEC | PT_WB)
 #define WORD_SHIFT  18 /* of the bytes that a word of the dirty log stands for */
 #define GMEM_LOGGED (PT_READ | PT_EXEC | PT_WB) /* until the first write */
+#define GMEM_CLEAN  (GMEM_ATTRS | PT_CLEAN)	/* the same with page-modification logs */
+#define PML_ENTRIES (PAGE_SIZE / sizeof(u64))
+#define PML_NONE    (~0ul)
 
 static __noinline const struct gmem_run *search_runs(struct gmem *gm, gpa_t gpa) {
 	u32 lo = 0, hi = gm->nr_runs;
@@ -182,6 +185,7 @@ void gmem_destroy(struct gmem *gm) {
 	if (!gm->runs) return;
 	shadow_destroy(gm->shadow);
 	page_free((void *)gm->log, gm->log_size);
+	while (gm->nr_pmls) page_free((void *)gm->pml[--gm->nr_pmls], PAGE_SIZE);
 	pt_destroy(&gm->pt);
 	for (u32 i = 0; i < gm->nr_runs; i++) free_run(&gm->runs[i], gm->clean);
 	page_free(gm->runs, gm->runs_size);
@@ -280,6 +284,23 @@ int gmem_add_ram(struct gmem *gm, gpa_t gpa, u64 size) {
 	return add_blocks(gm, gpa, size);
 }
 
+/* The first write to a page that the log does not see yet, nor its neighbours of a large page. */
+static int open_page(struct gmem *gm, const struct gmem_run *run, gpa_t gpa) {
+	u64 size = min_u64(1ul << run->shift, pt_level_size(PT_LEVEL_2M));
+	int err;
+
+	if (gm->nr_pmls) {
+		/* Each of its pages has a dirty flag of its own now, and the processor logs. */
+		err = pt_protect(&gm->pt, gpa & PAGE_MASK, PAGE_SIZE, GMEM_CLEAN);
+		if (err >= 0) err = pt_protect(&gm->pt, align_down(gpa, size), size, GMEM_CLEAN);
+		return err;
+	}
+	/* In this order: a page that is writable is in the log, or will be. */
+	err = pt_protect(&gm->pt, gpa & PAGE_MASK, PAGE_SIZE, GMEM_ATTRS);
+	if (err >= 0) mark(gm, run, gpa, 1);
+	return err;
+}
+
 /* Maps the largest leaf around gpa, or a smaller one where a part of that is mapped already. */
 int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	u32 need = PT_READ | (write ? PT_WRITE : 0) | (exec ? PT_EXEC : 0);
@@ -306,9 +327,7 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 	} while (err == E_EXIST && level-- > 0);
 	need &= ~m.attrs;
 	if (err || !(need & PT_WRITE)) return err ? err : need ? E_FAULT : 0;
-	/* In this order: a page that is writable is in the log, or will be. */
-	err = pt_protect(&gm->pt, gpa & PAGE_MASK, PAGE_SIZE, GMEM_ATTRS);
-	if (err >= 0) mark(gm, run, gpa, 1);
+	err = open_page(gm, run, gpa);
 	return err < 0 ? err : 0;
 }
 
@@ -330,6 +349,29 @@ static int protect_all(struct gmem *gm, u32 attrs) {
 	return 0;
 }
 
+_Atomic u64 *gmem_new_pml(struct gmem *gm) {
+	void *pml = gm->nr_pmls < GMEM_MAX_PMLS ? page_alloc(PAGE_SIZE) : NULL;
+
+	if (!pml) return NULL;
+	memset(pml, 0xff, PAGE_SIZE);
+	return gm->pml[gm->nr_pmls++] = pml;
+}
+
+void gmem_log_collect_of(struct gmem *gm, _Atomic u64 *pml) {
+	for (u64 i = 0; i < PML_ENTRIES; i++) {
+		if (atomic_load_explicit(pml + i, memory_order_relaxed) == PML_NONE) continue;
+		/* Bochs 2.7 leaves the offset in the page. */
+		gpa_t gpa = atomic_exchange(pml + i, PML_NONE) & PAGE_MASK;
+		const struct gmem_run *run = find_run(gm, gpa);
+
+		if (run) mark(gm, run, gpa, 1);
+	}
+}
+
+void gmem_log_collect(struct gmem *gm) {
+	for (u32 n = 0; n < gm->nr_pmls; n++) gmem_log_collect_of(gm, gm->pml[n]);
+}
+
 int gmem_log_start(struct gmem *gm) {
 	u64 words = 0;
 
@@ -347,6 +389,7 @@ int gmem_log_start(struct gmem *gm) {
 		gm->log = page_alloc(gm->log_size);
 	}
 	if (!gm->log) return E_NOMEM;
+	gmem_log_collect(gm); /* what has come after the last one's end */
 	memset((void *)gm->log, 0, gm->log_size);
 	gm->logging = true;
 	return protect_all(gm, GMEM_LOGGED);
@@ -369,7 +412,8 @@ static int take_word(struct gmem *gm, _Atomic u64 *word, gfn_t gfn, u64 *out) {
 
 		/* What only Roost has written need not be taken apart. */
 		if (pt_walk(&gm->pt, page << PAGE_SHIFT, &m) && m.attrs & PT_WRITE)
-			ret = pt_protect(&gm->pt, page << PAGE_SHIFT, PAGE_SIZE, GMEM_LOGGED);
+			ret = pt_protect(&gm->pt, page << PAGE_SHIFT, PAGE_SIZE,
+					 gm->nr_pmls ? GMEM_CLEAN : GMEM_LOGGED);
 		if (ret < 0) {
 			atomic_fetch_or(word, left);
 			*out |= bits ^ left;

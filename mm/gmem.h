@@ -8,6 +8,7 @@
 #include "mm/ptable.h"
 
 #define GMEM_RUN_BLOCKS 512 /* so that the list of a run's blocks fits a page */
+#define GMEM_MAX_PMLS	128 /* page-modification logs */
 
 struct shadow;
 
@@ -41,8 +42,10 @@ struct gmem {
 	const struct gmem_run *_Atomic last_run; /* the one used last, so tried first */
 	struct shadow *_Atomic shadow; /* of its guests' guests; NULL until there is one */
 	_Atomic bool logging;	       /* writes are noted in the log */
-	_Atomic u64 *log;	       /* a bit a page */
-	u64 log_size;		       /* bytes */
+	u32 nr_pmls;		       /* 0: the first write to a page is seen by its fault */
+	_Atomic u64 *pml[GMEM_MAX_PMLS];
+	_Atomic u64 *log; /* a bit a page */
+	u64 log_size;	  /* bytes */
 };
 
 /* An empty address space. 0 or E_NOMEM. */
@@ -102,3 +105,13 @@ bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift);
 int gmem_log_start(struct gmem *gm) __must_check;
 int gmem_log_stop(struct gmem *gm) __must_check;
 int gmem_log_take(struct gmem *gm, gfn_t gfn, u64 *bits) __must_check;
+
+/*
+ * Page-modification logs (SDM 3C 28.3.6): pages into which the processor writes the addresses of
+ * what the guest writes first. All vCPUs have one, which is told before they run and goes with the
+ * address space. Its entries may be taken out at any time, by any CPU: gmem_log_collect() does, and
+ * comes before gmem_log_take(), for what has been written so far.
+ */
+_Atomic u64 *gmem_new_pml(struct gmem *gm) __must_check; /* NULL: no memory */
+void gmem_log_collect(struct gmem *gm);
+void gmem_log_collect_of(struct gmem *gm, _Atomic u64 *pml); /* of one alone, which is full */

@@ -49,8 +49,8 @@ static u64 encode(const struct pt_format *f, u32 attrs, unsigned level) {
 	u32 type = (attrs & PT_TYPE_MASK) >> PT_TYPE_SHIFT;
 
 	return f->leaf | (level ? f->large | f->type_large[type] : f->type[type]) |
-	       (attrs & PT_WRITE ? f->write : 0) | (attrs & PT_EXEC ? f->exec : f->no_exec) |
-	       (attrs & PT_GLOBAL ? f->global : 0);
+	       (attrs & PT_WRITE ? f->write & ~(attrs & PT_CLEAN ? f->accessed_dirty : 0) : 0) |
+	       (attrs & PT_EXEC ? f->exec : f->no_exec) | (attrs & PT_GLOBAL ? f->global : 0);
 }
 
 static u32 decode(const struct pt_format *f, u64 entry, unsigned level) {
@@ -88,7 +88,7 @@ static bool is_valid_range(const struct pt_format *f, u64 va, u64 size) {
 }
 
 static bool is_valid_attrs(const struct pt_format *f, u32 attrs) {
-	u32 known = PT_READ | PT_WRITE | PT_EXEC | PT_GLOBAL | PT_TYPE_MASK;
+	u32 known = PT_READ | PT_WRITE | PT_EXEC | PT_GLOBAL | PT_CLEAN | PT_TYPE_MASK;
 
 	if (!(attrs & PT_READ) || attrs & ~known ||
 	    (attrs & PT_TYPE_MASK) >> PT_TYPE_SHIFT >= PT_NR_TYPES)
@@ -234,11 +234,11 @@ static bool protect_leaf(const struct pt_format *f, entry_t *slot, unsigned leve
 
 	do {
 		entry = load(slot);
-		new = encode(f, attrs, level) | (entry & f->accessed_dirty) |
-		      leaf_address(entry, level);
+		new = encode(f, attrs, level) | leaf_address(entry, level);
+		if (!(attrs & PT_CLEAN)) new |= entry & f->accessed_dirty;
 		if (new == entry) return false;
 	} while (!replace(slot, entry, new));
-	return is_less(decode(f, entry, level), attrs);
+	return attrs & PT_CLEAN || is_less(decode(f, entry, level), attrs);
 }
 
 /* The end of the address space needs no split: 0 is aligned to everything. */

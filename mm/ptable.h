@@ -16,6 +16,7 @@
 #define PT_WRITE      0x002u
 #define PT_EXEC	      0x004u
 #define PT_GLOBAL     0x008u /* host only; ignored elsewhere */
+#define PT_CLEAN      0x010u /* pt_protect() only: nothing has been accessed or written yet */
 #define PT_WB	      0x000u /* write-back */
 #define PT_UC	      0x100u /* uncached */
 #define PT_WC	      0x200u /* write-combining */

@@ -57,6 +57,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_PLE, "PAUSE-loop exiting", "pause-loop"},
 	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
 	{VMX_PROC2, PROC2_SHADOW_VMCS, "VMCS shadowing", "vmcs-shadowing"},
+	{VMX_PROC2, PROC2_PML, "page-modification logs", "pml"},
 	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
 	{VMX_EXIT, EXIT_HOST_64, "a 64-bit host", NULL},
@@ -180,6 +181,8 @@ static void drop_lonely(struct vmx_config *c) {
 	if (!(vmx_cap(&c->caps, VMX_MSR_MISC) & MISC_WRITE_ALL))
 		c->proc2 &= (u32)~PROC2_SHADOW_VMCS;
 	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
+	/* It is the setting of dirty flags that is logged. */
+	if (!(c->ept & EPT_CAP_AD)) c->proc2 &= (u32)~PROC2_PML;
 	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
 	if (!(c->pin & PIN_TICK)) c->exit &= (u32)~EXIT_SAVE_TICK;
@@ -334,6 +337,10 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	arch->level->eptp = vcpu->vm->gmem->pt.root | c->ept_flags;
 	vmwrite(VMCS(eptp), arch->level->eptp);
 	if (arch->level->vpid) vmwrite(VMCS(vpid), arch->level->vpid);
+	if (arch->level->pml) {
+		vmwrite(VMCS(pml_address), virt_to_phys((void *)arch->level->pml));
+		vmwrite(VMCS(pml_index), PML_FIRST);
+	}
 	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
 	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
 	if (c->proc2 & PROC2_PLE) {

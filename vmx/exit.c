@@ -72,6 +72,14 @@ static enum outcome exit_ept_violation(struct vcpu *vcpu) {
 	return vmx_ept_device(vcpu, gpa, info);
 }
 
+/* The write comes again. Qualification: as of an EPT violation, bit 12 alone (27.2.1). */
+static enum outcome exit_pml_full(struct vcpu *vcpu) {
+	vmx_resume_delivery(vcpu, vmread(VMCS(qualification)));
+	gmem_log_collect_of(vcpu->vm->gmem, vmx_of(vcpu)->level->pml);
+	vmwrite(VMCS(pml_index), PML_FIRST);
+	return RESUME;
+}
+
 static enum outcome exit_ept_misconfig(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "EPT misconfiguration at %lx", vmread(VMCS(guest_pa)));
 }
@@ -228,7 +236,7 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[59] = {"VMFUNC", unasked_ud},
 	[60] = {"ENCLS", unasked_ud},
 	[61] = {"RDSEED", unasked_stop},
-	[62] = {"page-modification log full", unasked_resume},
+	[62] = {"page-modification log full", exit_pml_full},
 	[63 ... 64] = {"XSAVES", unasked_stop},
 	[65] = {"PCONFIG", unasked_ud},
 	[66] = {"sub-page permission", unasked_stop},

@@ -408,6 +408,9 @@ static void merge_controls(struct vcpu *vcpu) {
 	u64 proc = (c->proc & ~PROC_TPR_SHADOW) | PROC_CR8_LOAD | PROC_CR8_STORE;
 	u64 proc2 = (c->proc2 & ~(given | theirs)) | (c->proc2 & given & proc2_of(l1)) |
 		    (asked & proc2_of(l1));
+
+	/* It would log L2's addresses. The shadow sees first writes by itself. */
+	if (proc2_of(l1) & PROC2_EPT) proc2 &= ~(u64)PROC2_PML;
 	struct vmx_merged merged = {
 		.proc2 = proc2,
 		.exceptions = VMX_EXCEPTIONS | l1->exception_bitmap,

@@ -119,6 +119,8 @@ static inline void vmx_inv(bool ept, u64 type, u64 context) {
 #define PROC2_XSAVES	   BIT(20)
 #define PROC2_TSC_SCALING  BIT(25)
 
+#define PML_FIRST	   511 /* pml_index counts down (28.3.6) */
+
 /* VM-exit controls (24.7.1). */
 #define EXIT_SAVE_DEBUG BIT(2)
 #define EXIT_HOST_64	BIT(9)

@@ -164,7 +164,9 @@ int vmx_new_vmcs(struct vcpu *vcpu) {
 	struct vmx_level *level = vmx_of(vcpu)->level;
 
 	level->vmcs = page_alloc(PAGE_SIZE);
-	if (!level->vmcs || vmx_new_vpid(level)) return E_NOMEM;
+	if (vmx_config.proc2 & PROC2_PML) level->pml = gmem_new_pml(vcpu->vm->gmem);
+	if (!level->vmcs || vmx_new_vpid(level) || !level->pml != !(vmx_config.proc2 & PROC2_PML))
+		return E_NOMEM;
 	*(u32 *)level->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	level->vmcs_pa = virt_to_phys(level->vmcs);
 	vmx_vmclear(level->vmcs_pa);

@@ -45,6 +45,7 @@ struct vmx_level {
 	u64 host_rsp; /* 8: what HOST_RSP holds; 0: nothing yet */
 	void *vmcs;
 	hpa_t vmcs_pa;
+	_Atomic u64 *pml;	/* its page-modification log; NULL: it has none */
 	bool host_ready;	/* the host's part of it is this CPU's */
 	bool flush;		/* its TLB entries must go before the next entry */
 	bool moved;		/* the CPU may hold entries of earlier times there */

@@ -172,3 +172,52 @@ def hostile_million(t):
     if not os.environ.get("LONG"):
         t.skip("it takes hours; LONG=1 asks for it")
     hostile(t, range(1, 101), 10000)
+
+
+WINDOW, MANY, NR_MANY = 16 << 20, 32 << 20, 1500  # as in guest-tests/vmx_dirty.c
+
+
+def dirty_test(name, words=""):
+    @test(f"nested/{name}@intel", limit=400, needs=("build/gcc", "build/guest-tests"))
+    def run(t):
+        """What the guest and its L2s write is in the log, page by page, and nothing else of there."""
+        box = test_guest(t, guest_image("vmx_dirty"), cpu=bochs.SKYLAKE,
+                         words=f"on-idle=poweroff {words}".rstrip())
+        talk = box.spawn(t.log, t.deadline.left())
+        try:
+            c = Console(t, talk).begin(detach="ready L2 too")
+            for on in range(2):
+                c.command("vm dirty test on")
+                for letter in "ggnenegmgnm" if on == 0 else "mgen":
+                    pages = told(c, letter)
+                    log = log_of(c)
+                    many = [log.get(a, 0) for a in range(MANY, MANY + NR_MANY * 4096, 64 * 4096)]
+                    there = sum(word.bit_count() for word in many)
+                    t.sub(f"log of {letter}", log.get(WINDOW, 0) == pages and
+                          there == (NR_MANY if letter == "m" else 0), f"{log}, and not {pages:x}")
+                    t.sub(f"twice, after {letter}", not {WINDOW, MANY} & set(log_of(c)))
+                c.command("vm dirty test off")
+            talk.send("send test q\r")
+            c.expect("RESULT vmx_dirty: 2 passed, 0 failed", "the guest's end")
+        finally:
+            box.kill()
+
+
+def told(console, letter):
+    """Which pages the guest writes; its answer may come before or after the shell's."""
+    console.talk.send(f"send test {letter}\r")
+    lines = ""
+    while not (re.search(r"^ok\r?$", lines, re.MULTILINE) and "wrote" in lines):
+        lines += console.expect(r"[^\n]*\n", f"the answer to {letter}").group(0)
+    return int(re.search(r"wrote (\w{16})", lines).group(1), 16)
+
+
+def log_of(console):
+    """The pages written: {address of the first of 64: bits}."""
+    text = console.command("vm dirty test get")
+    return {int(a, 16): int(bits, 16)
+            for a, bits in re.findall(r"^(\w{12}) (\w{16})$", text, re.MULTILINE)}
+
+
+dirty_test("dirty-log")
+dirty_test("dirty-log-no-pml", "vmx=-pml")

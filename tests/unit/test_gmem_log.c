@@ -302,12 +302,101 @@ static void test_T_P2_log_is_the_union_of_writes(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- page-modification logs: the test plays the processor (SDM 3C 28.3.6) ---- */
+
+#define EPT_WRITE BIT(1)
+#define EPT_LEAF  BIT(7)
+#define EPT_DIRTY BIT(9)
+
+static _Atomic u64 *pml;
+static unsigned pml_left, faults;
+
+static u64 *ept_leaf(gpa_t gpa, unsigned *level) {
+	u64 *table = phys_to_virt(gm.pt.root);
+
+	for (*level = 3;; --*level) {
+		u64 *entry = &table[gpa >> pt_level_shift(*level) & 511];
+
+		if (!*level || (*entry & EPT_LEAF)) return entry;
+		table = phys_to_virt(*entry & PAGE_MASK & GENMASK(51, 0));
+	}
+}
+
+static void pml_write(gpa_t gpa) {
+	unsigned level;
+
+	while (!(*ept_leaf(gpa, &level) & EPT_WRITE)) {
+		assert_int_equal(gmem_fault(&gm, gpa, true, false), 0);
+		faults++;
+	}
+	u64 *leaf = ept_leaf(gpa, &level);
+	if (*leaf & EPT_DIRTY) return;
+	*leaf |= EPT_DIRTY;
+	if (!pml_left) {
+		gmem_log_collect_of(&gm, pml);
+		pml_left = 512;
+	}
+	atomic_store(&pml[--pml_left], gpa);
+}
+
+static u64 collect_and_take(gfn_t gfn, u64 npages) {
+	gmem_log_collect(&gm);
+	return take(gfn, npages);
+}
+
+/* T-P2 once more: the same pages, by one fault for each large page. */
+static void test_T_P2_by_the_processor(void **state) {
+	struct gmem_config config = {.max_leaf_order = 18};
+	unsigned level;
+
+	(void)state;
+	pml_left = 512;
+	faults = 0;
+	assert_int_equal(gmem_create(&gm, &pt_format_ept, &config), 0);
+	assert_int_equal(gmem_add_ram(&gm, 0, MiB(8) + KiB(64)), 0);
+	pml = gmem_new_pml(&gm);
+	assert_non_null(gmem_new_pml(&gm)); /* of another vCPU */
+	pml_write(MiB(2));
+	assert_int_equal(faults, 0);
+	assert_int_equal(pml_left, 512); /* without a log nothing is noted */
+	assert_int_equal(gmem_log_start(&gm), 0);
+	assert_int_equal(collect_and_take(0, 2048), 0);
+	pml_write(MiB(2) + 0x5123);
+	pml_write(MiB(2) + 0x5456);
+	pml_write(MiB(2) + 0x6000);
+	pml_write(MiB(8) + 0x3000); /* in a block of less than 2 MiB */
+	assert_int_equal(collect_and_take(0, 4096), 3);
+	assert_true(has(512 + 5) && has(512 + 6) && has(2048 + 3));
+	assert_int_equal(faults, 2);
+	assert_int_equal(collect_and_take(0, 4096), 0);
+	/* The next write is seen again. */
+	pml_write(MiB(2) + 0x5000);
+	assert_int_equal(collect_and_take(0, 4096), 1);
+	/* What Roost writes, and an address that is nobody's, as a hostile L2's might be. */
+	assert_int_equal(gmem_fill(&gm, MiB(2) + 0x7000, 1, 1), 0);
+	atomic_store(&pml[0], 0x123456789000);
+	assert_int_equal(collect_and_take(0, 4096), 1);
+	assert_int_equal(collect_and_take(0, 4096), 0);
+	/* More than a log has entries. */
+	for (u64 i = 0; i < 2 * 512 + 7; i++) pml_write(MiB(4) + i * PAGE_SIZE);
+	assert_int_equal(collect_and_take(0, 4096), 2 * 512 + 7);
+	assert_int_equal(faults, 4);
+	/* What comes late is of no log. */
+	pml_write(MiB(4));
+	assert_int_equal(gmem_log_stop(&gm), 0);
+	ept_leaf(MiB(4), &level);
+	assert_int_equal(level, 1);
+	assert_int_equal(gmem_log_start(&gm), 0);
+	assert_int_equal(collect_and_take(0, 4096), 0);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		TEST(test_T_P2_one_page_of_a_large_one), TEST(test_T_P2_ranges),
 		TEST(test_slots_beside_each_other),	 TEST(test_states),
 		TEST(test_log_begins_during_a_fault),	 TEST(test_T_P3_high_pages),
 		TEST(test_no_memory_for_a_split),	 TEST(test_T_P2_log_is_the_union_of_writes),
+		TEST(test_T_P2_by_the_processor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
