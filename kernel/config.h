@@ -14,8 +14,6 @@
 #define CONFIG_MIN_MEMORY  MiB(2)
 #define CONFIG_ERRORS_MAX  32 /* so many mistakes are reported one by one */
 
-enum config_boot { CONFIG_BOOT_AUTO, CONFIG_BOOT_LINUX, CONFIG_BOOT_MULTIBOOT };
-
 enum config_crash { CONFIG_CRASH_STOP, CONFIG_CRASH_RESET, CONFIG_CRASH_PAUSE };
 
 enum config_log { CONFIG_LOG_NONE, CONFIG_LOG_COM2, CONFIG_LOG_DEBUG_PORT };
@@ -27,7 +25,7 @@ struct config_module {
 
 struct vm_config {
 	char name[VM_NAME_MAX];
-	const struct boot_module *kernel; /* never NULL */
+	const struct boot_module *kernel; /* NULL: the demonstration guest */
 	const struct boot_module *initrd; /* NULL: none */
 	const char *cmdline;		  /* never NULL, without the kernel's name */
 	u32 nr_modules;
@@ -37,7 +35,7 @@ struct vm_config {
 	u32 weight;    /* share of a CPU that others want, too: 1 to 10000 */
 	u32 cap;       /* percent of a CPU, 0: no limit */
 	u64 pin;       /* CPUs that may run it, a bit each */
-	u8 boot;       /* enum config_boot */
+	u8 boot;       /* enum load_kind */
 	u8 on_crash;   /* enum config_crash */
 	u8 log;	       /* enum config_log: what of the VM goes to Roost's log */
 	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */

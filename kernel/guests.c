@@ -60,7 +60,6 @@ struct guest {
 	struct timer work; /* on CPU 0: the next step after vCPUs have left */
 	struct quiet quiet;
 	enum next next;
-	bool demo; /* the image inside Roost instead of a module */
 	bool live; /* from its start until ended() has switched it off */
 	bool dying;
 	u64 started, start_ticks; /* when its start was done, how long it took */
@@ -112,6 +111,12 @@ static int __format_printf(3, 4) fail(struct guest_error *error, int code, const
 	vsnprintf(error->text, sizeof(error->text), fmt, ap);
 	va_end(ap);
 	return code;
+}
+
+/* Nobody at the console has asked for it. */
+static void failed(const struct guest_error *error) {
+	log_error("%s", error->text);
+	any_crash = true;
 }
 
 bool guest_input(struct vm *vm, u8 byte) {
@@ -231,13 +236,17 @@ static int build(struct guest *g) {
 	return err ? err : platform_create(vm, &options);
 }
 
-static int report_build(const struct vm_config *c, int err, struct guest_error *error) {
+static u64 free_memory(void) {
 	struct frame_stats stats;
 
 	frame_stats(&stats);
+	return stats.free << PAGE_SHIFT;
+}
+
+static int report_build(const struct vm_config *c, int err, struct guest_error *error) {
 	if (err == E_NOMEM)
 		return fail(error, err, "vm %s: not enough memory: %lu KiB wanted, %lu KiB free",
-			    c->name, c->memory >> 10, stats.free * 4);
+			    c->name, c->memory >> 10, free_memory() >> 10);
 	return fail(error, err, "vm %s: could not be made (error %d)", c->name, err);
 }
 
@@ -251,8 +260,7 @@ static void apply(struct guest *g) {
 }
 
 /* The VM comes to the end of the table. own: where its configuration's text is, NULL: it stays. */
-static int create(const struct vm_config *c, struct config *own, bool demo,
-		  struct guest_error *error) {
+static int create(const struct vm_config *c, struct config *own, struct guest_error *error) {
 	struct guest *g;
 
 	if (nr_guests == MAX_GUESTS)
@@ -260,7 +268,6 @@ static int create(const struct vm_config *c, struct config *own, bool demo,
 	int err = (g = page_alloc(sizeof(*g))) ? 0 : E_NOMEM;
 	if (g) {
 		g->config = *c;
-		g->demo = demo;
 		apply(g);
 		memcpy(g->vm.name, c->name, sizeof(g->vm.name));
 		timer_init(&g->work, ended, 0);
@@ -285,22 +292,14 @@ static void set_blob(struct blob *out, const struct boot_module *m) {
 }
 
 static void fill_spec(const struct guest *g, struct load_spec *spec, struct load_module *modules) {
-	static const enum load_kind kinds[] = {
-		[CONFIG_BOOT_AUTO] = LOAD_AUTO,
-		[CONFIG_BOOT_LINUX] = LOAD_LINUX,
-		[CONFIG_BOOT_MULTIBOOT] = LOAD_MULTIBOOT,
-	};
 	const struct vm_config *c = &g->config;
 
-	*spec = (struct load_spec){
-		.kind = kinds[c->boot], .cmdline = c->cmdline, .modules = modules};
-	if (g->demo) {
-		spec->kernel.data = demo_image;
-		spec->kernel.size = (u64)(demo_image_end - demo_image);
-		spec->kernel.name = "demo";
-		return;
-	}
-	set_blob(&spec->kernel, c->kernel);
+	*spec = (struct load_spec){.kind = c->boot, .cmdline = c->cmdline, .modules = modules};
+	if (c->kernel)
+		set_blob(&spec->kernel, c->kernel);
+	else
+		spec->kernel =
+			(struct blob){demo_image, (u64)(demo_image_end - demo_image), "demo"};
 	if (c->initrd) set_blob(&spec->initrd, c->initrd);
 	spec->nr_modules = c->nr_modules;
 	for (u32 i = 0; i < c->nr_modules; i++) {
@@ -507,8 +506,7 @@ static void restart(struct timer *work) {
 	} else if (!clear(g)) {
 		return;
 	} else if (start(g, &error)) {
-		log_error("%s", error.text);
-		any_crash = true;
+		failed(&error);
 		off(g);
 	}
 }
@@ -618,13 +616,6 @@ int guests_do(struct vm *vm, enum guest_op op, struct guest_error *error) {
 		    guest_states[guests_state(vm)], ops[op].done);
 }
 
-static u64 free_memory(void) {
-	struct frame_stats stats;
-
-	frame_stats(&stats);
-	return stats.free << PAGE_SHIFT;
-}
-
 /* What an entry says in general becomes what this machine has. */
 static void complete(struct config *c) {
 	config_share_memory(c, free_memory());
@@ -645,7 +636,7 @@ static int parse(struct guest *g, struct text name, struct text words, struct gu
 		apply(g);
 	} else {
 		complete(c);
-		err = create(&c->vm[0], c, false, error);
+		err = create(&c->vm[0], c, error);
 		if (!err) return 0; /* which keeps the text */
 	}
 	page_free(c, sizeof(*c));
@@ -664,12 +655,10 @@ int guests_set(struct vm *vm, struct text words, struct guest_error *error) {
 
 /* ---- start-up ---- */
 
-static void add(const struct vm_config *c, bool demo) {
+static void add(const struct vm_config *c) {
 	struct guest_error error;
 
-	if (!create(c, NULL, demo, &error)) return;
-	log_error("%s", error.text);
-	any_crash = true;
+	if (create(c, NULL, &error)) failed(&error);
 }
 
 /* Nothing was given to run: the guest inside the image shows that it works. */
@@ -685,7 +674,7 @@ static void add_demo(void) {
 		.autostart = true,
 	};
 
-	add(&demo, true);
+	add(&demo);
 }
 
 static void read_config(void) {
@@ -711,8 +700,7 @@ static void start_all(void) {
 
 		if (!g->config.autostart) continue;
 		if (start(g, &error)) {
-			log_error("%s", error.text);
-			any_crash = true;
+			failed(&error);
 			continue;
 		}
 		log_info("vm %s: started, %lu MiB, %u vCPUs", g->vm.name, g->config.memory >> 20,
@@ -731,7 +719,7 @@ void guests_init(const struct boot_info *info, const struct options *options) {
 		return;
 	}
 	read_config();
-	for (u32 i = 0; i < config.nr_vms; i++) add(&config.vm[i], false);
+	for (u32 i = 0; i < config.nr_vms; i++) add(&config.vm[i]);
 	if (!boot->nr_modules) add_demo();
 	start_all();
 }

@@ -14,6 +14,7 @@
 #include "kernel/config.h"
 #include "lib/log.h"
 #include "lib/types.h"
+#include "platform/load.h"
 
 static struct boot_info boot;
 u32 nr_cpus = 8;
@@ -111,7 +112,7 @@ static void test_all_keys(void **state) {
 	assert_string_equal(vm->cmdline, "root=/dev/vda quiet");
 	assert_int_equal(vm->memory, MiB(512));
 	assert_int_equal(vm->cpus, 4);
-	assert_int_equal(vm->boot, CONFIG_BOOT_LINUX);
+	assert_int_equal(vm->boot, LOAD_LINUX);
 	assert_int_equal(vm->leaf_order, 9);
 	assert_true(vm->lazy);
 	assert_true(vm->debug_exit);
@@ -129,7 +130,7 @@ static void test_all_keys(void **state) {
 	assert_null(vm->initrd);
 	assert_string_equal(vm->cmdline, "");
 	assert_int_equal(vm->memory, MiB(64));
-	assert_int_equal(vm->boot, CONFIG_BOOT_MULTIBOOT);
+	assert_int_equal(vm->boot, LOAD_MULTIBOOT);
 	assert_int_equal(vm->nr_modules, 2);
 	assert_ptr_equal(vm->modules[0].module, &boot.module[1]);
 	assert_string_equal(vm->modules[0].args, "");
@@ -148,7 +149,7 @@ static void test_defaults_of_a_vm(void **state) {
 	assert_null(vm->initrd);
 	assert_int_equal(vm->memory, 0);
 	assert_int_equal(vm->cpus, 1);
-	assert_int_equal(vm->boot, CONFIG_BOOT_AUTO);
+	assert_int_equal(vm->boot, LOAD_AUTO);
 	assert_int_equal(vm->leaf_order, 18);
 	assert_false(vm->lazy);
 	assert_false(vm->debug_exit);
