@@ -431,15 +431,17 @@ u32 config_parse(const char *file, struct text text, const struct boot_info *boo
 		 struct config *out) {
 	struct parser p = {.config = out, .boot = boot, .file = file};
 	struct text line;
+	bool more;
 
 	config_init(out);
 	/* Some editors put a byte order mark in front. */
 	if (text.len >= 3 && !memcmp(text.at, "\xef\xbb\xbf", 3))
 		text = (struct text){text.at + 3, text.len - 3};
-	while (text_next_line(&text, &line)) {
+	do {
+		more = text_split(text, '\n', &line, &text);
 		p.line++;
 		parse_line(&p, line);
-	}
+	} while (more);
 	end_section(&p);
 	if (out->mistakes > CONFIG_ERRORS_MAX)
 		log_warn("%s: %u mistakes more", file, out->mistakes - CONFIG_ERRORS_MAX);

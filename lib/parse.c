@@ -33,13 +33,6 @@ bool text_next_word(struct text *rest, struct text *word) {
 	return word->len > 0;
 }
 
-bool text_next_line(struct text *rest, struct text *line) {
-	if (rest->len == 0) return false;
-	text_split(*rest, '\n', line, rest);
-	if (line->len && line->at[line->len - 1] == '\r') line->len--;
-	return true;
-}
-
 bool text_split(struct text text, char separator, struct text *before, struct text *after) {
 	size_t i = 0;
 

@@ -23,9 +23,6 @@ struct text text_trim(struct text text);
 /* Takes the next word, bounded by blanks, off the front of *rest. False when there is none. */
 bool text_next_word(struct text *rest, struct text *word);
 
-/* Takes the next line, without its end (LF or CR LF), off the front of *rest. False at the end. */
-bool text_next_line(struct text *rest, struct text *line);
-
 /* Splits at the first `separator`. False, with *after empty, when there is none. */
 bool text_split(struct text text, char separator, struct text *before, struct text *after);
 

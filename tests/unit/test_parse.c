@@ -97,23 +97,6 @@ static void test_words(void **state) {
 	assert_false(text_next_word(&rest, &word));
 }
 
-static void test_lines(void **state) {
-	struct text rest = exactly("a b\r\n\nc\r");
-	struct text line;
-
-	(void)state;
-	assert_true(text_next_line(&rest, &line));
-	assert_true(text_is(line, "a b"));
-	assert_true(text_next_line(&rest, &line));
-	assert_true(text_is(line, ""));
-	assert_true(text_next_line(&rest, &line));
-	assert_true(text_is(line, "c"));
-	assert_false(text_next_line(&rest, &line));
-	rest = exactly("x\n");
-	assert_true(text_next_line(&rest, &line));
-	assert_false(text_next_line(&rest, &line));
-}
-
 static void test_split_and_trim(void **state) {
 	struct text before, after;
 
@@ -133,8 +116,9 @@ static void test_split_and_trim(void **state) {
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_numbers),	       cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_words),	       cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_split_and_trim),
 	};
 
