@@ -456,7 +456,7 @@ static void all_ended(void) {
 }
 
 /* On the CPU of the vCPU that left last; no vCPU of the VM runs any more. */
-static void on_ended(struct vm *vm) { timer_arm(&guest_of(vm)->work, 0); }
+void sched_vm_ended(struct vm *vm) { timer_arm(&guest_of(vm)->work, 0); }
 
 static void reap(struct timer *work) {
 	struct guest *g = container_of(work, struct guest, work);
@@ -713,7 +713,6 @@ static void start_all(void) {
 void guests_init(const struct boot_info *info, const struct options *options) {
 	boot = info;
 	on_idle = options->on_idle;
-	sched_vm_ended = on_ended;
 	if (!backend) {
 		idle();
 		return;

@@ -20,7 +20,6 @@
 #define BALANCE_NS 100000000ul
 #define YIELD_NS   1000000ul /* a vCPU's spinning is heard no more often */
 
-void (*sched_vm_ended)(struct vm *vm);
 static _Atomic u64 idle_cpus; /* bit: the CPU has nothing to run */
 
 static void set_resched(struct cpu *cpu, bool value) {

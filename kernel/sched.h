@@ -49,5 +49,5 @@ struct quiet {
 void sched_quiet_begin(struct quiet *quiet);
 bool sched_quiet_over(const struct quiet *quiet);
 
-/* Called by the last vCPU that leaves a stopped VM, on its CPU; set by main. */
-extern void (*sched_vm_ended)(struct vm *vm);
+/* kernel/guests.c: the last vCPU has left a stopped VM. On its CPU. */
+void sched_vm_ended(struct vm *vm);

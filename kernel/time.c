@@ -105,11 +105,7 @@ static void program(struct cpu *cpu) {
 }
 
 void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu) {
-	timer->deadline = TIMER_NEVER;
-	timer->fn = fn;
-	timer->next = NULL;
-	timer->cpu = cpu;
-	timer->queued = false;
+	*timer = (struct timer){.deadline = TIMER_NEVER, .fn = fn, .cpu = cpu};
 }
 
 static void unlink_timer(struct cpu *cpu, struct timer *timer) {

@@ -43,7 +43,6 @@ static char last_cmdline[64];
 
 u32 nr_cpus = 2;
 struct cpu_features cpu_features = {.amd = true, .phys_bits = 40};
-void (*sched_vm_ended)(struct vm *vm);
 extern const u8 demo_image[1], demo_image_end[1];
 const u8 demo_image[1], demo_image_end[1];
 
