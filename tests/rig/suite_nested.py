@@ -82,6 +82,7 @@ def kvm_test(name, npt, cpus, limit, qemu=False):
 kvm_test("kvm-npt1", 1, 1, 300)
 kvm_test("kvm-npt1-2-cpu", 1, 2, 300)
 kvm_test("kvm-qemu", 1, 1, 600, qemu=True)
+kvm_test("kvm-qemu-npt0-2-cpu", 0, 2, 900, qemu=True)
 kvm_test("kvm-npt0", 0, 1, 400)
 kvm_test("kvm-npt0-2-cpu", 0, 2, 600)
 
