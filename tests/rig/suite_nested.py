@@ -54,7 +54,7 @@ def kvm_session(t, box, cpus, npt, qemu):
     if not qemu:
         sh.expect(rf"monitor: {cpus} vCPUs", "the machine monitor")
     sh.begin()
-    script(sh, t, cpus, mib=8)
+    script(sh, t, cpus, mib=8, lag=4)
     talk.sendline("poweroff")
     if not qemu:
         sh.expect("monitor: the guest has powered off", "L2's end")
