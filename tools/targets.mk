@@ -53,10 +53,10 @@ usb: iso
 	@BUILD=$(BUILD) $(PYTHON) tools/usb.py $(DEVICE)
 
 test: setup
-	@BUILD=$(BUILD) $(PYTHON) tools/test.py $(if $(ONLY),--only '$(ONLY)')
+	@BUILD=$(BUILD) $(PYTHON) tools/test.py $(if $(ONLY),--only '$(value ONLY)')
 
 test-quick: setup
-	@BUILD=$(BUILD) $(PYTHON) tools/test.py --quick $(if $(ONLY),--only '$(ONLY)')
+	@BUILD=$(BUILD) $(PYTHON) tools/test.py --quick $(if $(ONLY),--only '$(value ONLY)')
 
 unit: setup
 	@BUILD=$(BUILD) $(PYTHON) tools/test.py --only '^unit/'
