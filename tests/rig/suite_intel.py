@@ -59,9 +59,12 @@ def linux_test(name, model=bochs.SKYLAKE, whole=False, image=None, needs=(), wor
             box.kill()
 
 
+# Bochs delivers a virtual interrupt behind STI; CLI, with IF clear and without an exit in between.
+WORDS = {"exceptions": "vmx=-virtual-interrupts"}
+
 for each_name in NAMES:
     if wishes(each_name).get("machine", "intel") == "intel":
-        guest_test(each_name)
+        guest_test(each_name, WORDS.get(each_name, ""))
     else:
         cannot(f"intel/{each_name}", "of SVM, which is AMD's")
 # What depends on the optional features of VMX, once more without any, but for the one that Bochs
