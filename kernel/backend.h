@@ -96,6 +96,9 @@ struct backend {
 	/* The feature MSRs of VMX as a guest is to see them, from 480 on; NULL or all 0: none. */
 	const u64 *nested_msrs;
 
+	/* Can a guest's TSC run at another rate than the host's? NULL: it cannot. */
+	bool (*scales_tsc)(void);
+
 	void (*tlb_flush)(struct vcpu *vcpu);
 	const struct exit_entry *exits; /* all of them; struct vcpu_trace has indices */
 	u32 nr_exits;

@@ -268,6 +268,8 @@ static const struct key keys[] = {
 	 .max = 10000},
 	{"cap", set_number, "a number of percent from 0 to 6400", FIELD(cap), .live = true,
 	 .max = 6400},
+	{"tsc-khz", set_number, "a number from 10000 to 10000000", FIELD(tsc_khz), .min = 10000,
+	 .max = 10000000},
 	{"pin", set_pin, "CPUs of this machine, such as 0,2-5", .live = true},
 };
 

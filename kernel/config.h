@@ -34,6 +34,7 @@ struct vm_config {
 	u32 cpus;      /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
 	u32 weight;    /* share of a CPU that others want, too: 1 to 10000 */
 	u32 cap;       /* percent of a CPU, 0: no limit */
+	u32 tsc_khz;   /* what the guest's TSC counts; 0: as the host's */
 	u64 pin;       /* CPUs that may run it, a bit each */
 	u8 boot;       /* enum load_kind */
 	u8 on_crash;   /* enum config_crash */

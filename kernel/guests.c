@@ -194,11 +194,15 @@ static int build_model(struct guest *g) {
 	};
 	const struct cpu_model_config model = {
 		.nr_vcpus = g->config.cpus,
-		.tsc_khz = tsc_khz,
+		.tsc_khz = g->config.tsc_khz ? g->config.tsc_khz : tsc_khz,
 		.dedicated = g->config.cpus <= nr_cpus,
 		.nested = g->config.nested,
 	};
 
+	if (model.tsc_khz != tsc_khz) {
+		if (!backend->scales_tsc || !backend->scales_tsc()) return E_RANGE;
+		g->vm.tsc_multiplier = mul_div(model.tsc_khz, 1ul << TSC_FRACTION, tsc_khz);
+	}
 	g->vm.cpu_model = &g->model;
 	return cpu_model_build(&g->model, &host, &model);
 }
@@ -247,6 +251,11 @@ static int report_build(const struct vm_config *c, int err, struct guest_error *
 	if (err == E_NOMEM)
 		return fail(error, err, "vm %s: not enough memory: %lu KiB wanted, %lu KiB free",
 			    c->name, c->memory >> 10, free_memory() >> 10);
+	if (err == E_RANGE)
+		return fail(
+			error, err,
+			"vm %s: tsc-khz=%u: this CPU cannot scale the TSC, whose frequency is %lu",
+			c->name, c->tsc_khz, tsc_khz);
 	return fail(error, err, "vm %s: could not be made (error %d)", c->name, err);
 }
 
@@ -335,7 +344,7 @@ static void reset_vcpus(struct vm *vm) {
 		atomic_store(&vcpu->mp_state, vcpu->id ? MP_WAIT_SIPI : MP_RUNNING);
 		memset(vcpu->pv, 0, sizeof(*vcpu->pv));
 		memset(vcpu->fetches[0], 0, 2 * sizeof(*vcpu->fetch));
-		vcpu->tsc_offset = 0 - vm->boot_tsc;
+		vcpu->tsc_offset = 0 - vm_tsc(vm, vm->boot_tsc);
 		msr_reset(vcpu);
 		msr_firmware_mtrrs(vcpu, LAYOUT_PCI_HOLE);
 		vcpu_reset(vcpu, false);

@@ -105,12 +105,12 @@ struct vcpu {
 	struct fetch_cache *fetches[2];	 /* of L1, of L2 */
 	struct msr_state *msrs;		 /* MSRs that no hardware holds (platform/msr.h) */
 	struct vcpu_exception exception; /* queued for the next entry */
-	u64 tsc_offset;			 /* guest TSC = host TSC + tsc_offset, modulo 2^64 */
-	u64 tsc_adjust;			 /* IA32_TSC_ADJUST */
-	u32 id;				 /* index in vm->vcpus; also the initial APIC id */
-	u32 cpu;			 /* physical CPU that has it; only that one changes it */
-	_Atomic bool asleep;		 /* nobody has it until sched_wake() */
-	_Atomic u32 mp_state;		 /* enum mp_state */
+	u64 tsc_offset;	      /* guest TSC = vm_tsc(host TSC) + tsc_offset, modulo 2^64 */
+	u64 tsc_adjust;	      /* IA32_TSC_ADJUST */
+	u32 id;		      /* index in vm->vcpus; also the initial APIC id */
+	u32 cpu;	      /* physical CPU that has it; only that one changes it */
+	_Atomic bool asleep;  /* nobody has it until sched_wake() */
+	_Atomic u32 mp_state; /* enum mp_state */
 	_Atomic u32 sipi_vector;
 	_Atomic u32 nmi_pending; /* NMIs waiting, 0 to 2 */
 	bool lend;		 /* backend->lend_apic() is called before entries after requests */

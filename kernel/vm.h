@@ -61,6 +61,8 @@ struct vm {
 	struct spinlock lock; /* guards state changes, end and stop_reason */
 	struct vm_console console;
 	u64 boot_tsc; /* host TSC when the VM was started or reset */
+	/* Of the host's TSC to the guest's, TSC_FRACTION bits of it a fraction; 0: none. */
+	u64 tsc_multiplier;
 
 	/* For the scheduler. weight is never 0; cap: percent of a CPU, 0: none; pin: CPUs. */
 	_Atomic u32 nr_ready; /* vCPUs that run or wait for a CPU */
@@ -68,6 +70,20 @@ struct vm {
 	_Atomic u64 pin;
 	u64 period_start, used; /* of the cap; guarded by lock */
 };
+
+#define TSC_FRACTION 48 /* as VMX has it (SDM 3C 24.6.5) */
+
+/* Ticks of the host's TSC as ticks of the guest's, and back, then never too few. */
+static inline u64 vm_tsc(const struct vm *vm, u64 host) {
+	if (likely(!vm->tsc_multiplier)) return host;
+	return (u64)((unsigned __int128)host * vm->tsc_multiplier >> TSC_FRACTION);
+}
+
+static inline u64 vm_host_tsc(const struct vm *vm, u64 guest) {
+	return likely(!vm->tsc_multiplier)
+		       ? guest
+		       : mul_div(guest, 1ul << TSC_FRACTION, vm->tsc_multiplier) + 1;
+}
 
 #define for_each_vcpu(vcpu, vm) \
 	for (u32 i_ = 0; i_ < (vm)->nr_vcpus && ((vcpu) = (vm)->vcpus[i_], 1); i_++)

@@ -73,7 +73,7 @@ static void *structure(struct vcpu *vcpu, u64 msr, size_t len) {
 void guest_clock_update(struct vcpu *vcpu) {
 	struct kvm_pv *pv = vcpu->pv;
 	_Atomic u32 *to = structure(vcpu, pv->system_time, CLOCK_WORDS * sizeof(u32));
-	u64 start = vcpu->vm->boot_tsc + vcpu->tsc_offset;
+	u64 start = vm_tsc(vcpu->vm, vcpu->vm->boot_tsc) + vcpu->tsc_offset;
 	u32 words[CLOCK_WORDS] = {
 		[CLOCK_TSC_LOW] = (u32)start, [CLOCK_TSC_HIGH] = (u32)(start >> 32)};
 	u32 flags = tscs_agree(vcpu->vm) ? CLOCK_TSC_STABLE : 0;

@@ -98,9 +98,11 @@ void lapic_timer_set_divide(struct lapic *lapic, u32 value) {
 
 static void arm_deadline(struct lapic *lapic) {
 	struct lapic_timer *timer = &lapic->timer;
-	u64 now = time_tsc(), left = timer->deadline - (now + lapic->vcpu->tsc_offset);
+	const struct vm *vm = lapic->vcpu->vm;
+	u64 now = time_tsc(), there = vm_tsc(vm, now) + lapic->vcpu->tsc_offset;
+	u64 left = vm_host_tsc(vm, timer->deadline - there);
 
-	if (timer->deadline <= now + lapic->vcpu->tsc_offset) {
+	if (timer->deadline <= there) {
 		timer->deadline = 0;
 		timer_cancel(&timer->host);
 		lapic_deliver_lvt(lapic, LVT_TIMER);
@@ -115,7 +117,8 @@ u64 lapic_deadline(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
 	/* An expiry that was masked clears the register as well. */
-	if (lapic->timer.deadline && lapic->timer.deadline <= time_tsc() + vcpu->tsc_offset &&
+	if (lapic->timer.deadline &&
+	    lapic->timer.deadline <= vm_tsc(vcpu->vm, time_tsc()) + vcpu->tsc_offset &&
 	    !lapic->timer.host.queued)
 		lapic->timer.deadline = 0;
 	return lapic->timer.deadline;

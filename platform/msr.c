@@ -8,7 +8,7 @@
 
 #define X2APIC_MSRS (MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1)
 
-u64 guest_tsc(struct vcpu *vcpu) { return time_tsc() + vcpu->tsc_offset; }
+u64 guest_tsc(struct vcpu *vcpu) { return vm_tsc(vcpu->vm, time_tsc()) + vcpu->tsc_offset; }
 
 /* TSC, TSC_ADJUST and the deadline are one unit (SDM 3B 17.17.3). */
 void msr_move_tsc(struct vcpu *vcpu, u64 delta) {

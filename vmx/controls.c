@@ -59,6 +59,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_SHADOW_VMCS, "VMCS shadowing", "vmcs-shadowing"},
 	{VMX_PROC2, PROC2_PML, "page-modification logs", "pml"},
 	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
+	{VMX_PROC2, PROC2_TSC_SCALING, "TSC scaling", "tsc-scaling"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
 	{VMX_EXIT, EXIT_HOST_64, "a 64-bit host", NULL},
 	{VMX_EXIT, EXIT_LOAD_PAT, "loading of the PAT at exits", NULL},
@@ -342,6 +343,8 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 		vmwrite(VMCS(pml_index), PML_FIRST);
 	}
 	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
+	if (c->proc2 & PROC2_TSC_SCALING)
+		vmwrite(VMCS(tsc_multiplier), vcpu->vm->tsc_multiplier ?: 1ul << TSC_FRACTION);
 	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
 	if (c->proc2 & PROC2_PLE) {
 		vmwrite(VMCS(ple_gap), PLE_GAP);

@@ -164,7 +164,7 @@ static bool exception_wanted(const struct vmcs_values *l1) {
 
 /* RDMSR of the TSC by L2 itself has both offsets, as RDTSC has. */
 static enum outcome own_msr(struct vcpu *vcpu, u64 index) {
-	u64 tsc = time_tsc() + vmx_of(vcpu)->level->tsc_offset;
+	u64 tsc = vm_tsc(vcpu->vm, time_tsc()) + vmx_of(vcpu)->level->tsc_offset;
 
 	if ((u32)vcpu->gpr[RCX] != X86_MSR_TSC || index != REASON_RDMSR)
 		return vmx_handle(vcpu, index);

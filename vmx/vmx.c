@@ -222,7 +222,10 @@ void vmx_run(struct vcpu *vcpu) {
 	vmx_enter(vcpu);
 }
 
+static bool scales_tsc(void) { return vmx_config.proc2 & PROC2_TSC_SCALING; }
+
 const struct backend vmx_backend = {
 	BACKEND_ENTRIES(vmx, "VMX"), .pt_format = &ept_format,	 .exits = vmx_exits,
 	.nr_exits = VMX_NR_EXITS,    .lend_apic = vmx_lend_apic, .nested_msrs = vmx_nested_msrs,
+	.scales_tsc = scales_tsc,
 };

@@ -82,6 +82,7 @@ bad_test("no-nested-paging", GOOD, [r"no nested paging"], good=False, cpu="EPYC,
          words=RIG_WORDS)
 
 # Kernels and initial file systems.
+bad_test("tsc-khz", vm(kernel="guest.elf", tsc_khz="123456"), [r"bad: tsc-khz=123456: this CPU cannot scale the TSC"])
 bad_test("kernel-missing", vm(kernel="nothere"), [r"bad.*nothere"], quick=True)
 bad_test("kernel-empty", vm(kernel="empty"), [r"(?i)bad.*(empty|short|kernel|format)"],
          extra=[("empty", b"\n")])

@@ -10,7 +10,7 @@ import time
 
 import bochs
 import machine
-from guests import Shell, guest_image, need_bochs
+from guests import Shell, guest_image, need_bochs, test_guest
 from harness import cannot, test
 from suite_guest import NAMES, noticed, run_guest, verdict, wishes
 from suite_linux import make_run, no_complaints, script
@@ -76,6 +76,22 @@ for each_name in ("ioapic", "lapic", "pic"):
     guest_test(each_name, "vmx=-virtual-interrupts", "@tpr")
 for each_name in ("lapic", "smp", "vmx_run"):
     guest_test(each_name, "vmx=-apic-access", "@no-apic-access")
+
+def scaled_test(name, khz):
+    @test(f"intel/{name}@{khz}-khz", limit=LIMIT, needs=("build/gcc", "build/guest-tests"))
+    def run(t):
+        """The guest's TSC is slower or faster than the machine's, of 100 MHz."""
+        config = machine.guest_config("test", kernel="guest.elf", memory="64M", cpus=1,
+                                      debug_exit="yes", tsc_khz=khz)
+        box = test_guest(t, guest_image(name), cpu=bochs.SKYLAKE, config=config)
+        _, text = box.run(t.log, t.deadline.left())
+        verdict(t, text, int(t.expect(text, r"vm test: debug exit (\d+)", "the end").group(1)))
+
+
+for each_name in ("lapic", "pv", "vmx_run"):
+    scaled_test(each_name, 250000)
+scaled_test("lapic", 33333)
+scaled_test("timers", 33333)
 guest_test("lapic", "vmx=-apic-registers", "@no-apic-registers")
 guest_test("lapic", "vmx=-x2apic", "@no-x2apic")
 # The only processor there with a monitor trap flag.
