@@ -252,10 +252,8 @@ static int report_build(const struct vm_config *c, int err, struct guest_error *
 		return fail(error, err, "vm %s: not enough memory: %lu KiB wanted, %lu KiB free",
 			    c->name, c->memory >> 10, free_memory() >> 10);
 	if (err == E_RANGE)
-		return fail(
-			error, err,
-			"vm %s: tsc-khz=%u: this CPU cannot scale the TSC, whose frequency is %lu",
-			c->name, c->tsc_khz, tsc_khz);
+		return fail(error, err, "vm %s: tsc-khz=%u: this CPU cannot scale the TSC, of %lu",
+			    c->name, c->tsc_khz, tsc_khz);
 	return fail(error, err, "vm %s: could not be made (error %d)", c->name, err);
 }
 
@@ -545,7 +543,7 @@ static void ended(struct timer *work) {
 
 /* From the console: at once, if there is little to clear. */
 static int begin(struct guest *g, struct guest_error *error) {
-	struct boot_state state;
+	struct boot_state state = {0}; /* of which load() fills all */
 	int err = load(g, true, &state, error);
 
 	if (err) return err;

@@ -77,6 +77,7 @@ for each_name in ("ioapic", "lapic", "pic"):
 for each_name in ("lapic", "smp", "vmx_run"):
     guest_test(each_name, "vmx=-apic-access", "@no-apic-access")
 
+
 def scaled_test(name, khz):
     @test(f"intel/{name}@{khz}-khz", limit=LIMIT, needs=("build/gcc", "build/guest-tests"))
     def run(t):
