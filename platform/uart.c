@@ -177,6 +177,20 @@ static void write_lcr(struct uart *uart, u8 value) {
 	}
 }
 
+/*
+ * THR fills, which ends its interrupt, and empties again within the write: an edge, for a driver
+ * that has seen the last one. One for each FIFO's load will do: who looks at neither IIR nor LSR in
+ * between has not had the time of a byte on a line.
+ */
+static void fill_thr(struct uart *uart) {
+	if (uart->lsr_read && uart->thre_pending) {
+		uart->thre_pending = false;
+		update(uart);
+	}
+	atomic_store_explicit(&uart->lsr_read, false, memory_order_relaxed);
+	uart->thre_pending = true;
+}
+
 /* True: the byte goes to the back end. */
 static bool write_register(struct uart *uart, unsigned reg, u8 value) {
 	bool dlab = uart->lcr & LCR_DLAB;
@@ -187,8 +201,7 @@ static bool write_register(struct uart *uart, unsigned reg, u8 value) {
 			uart->dll = value;
 			break;
 		}
-		/* It leaves within the write: THR is empty again, an interrupt condition. */
-		uart->thre_pending = true;
+		fill_thr(uart);
 		if (likely(!(uart->mcr & MCR_LOOP))) return uart->backend.tx;
 		receive(uart, value);
 		break;
@@ -215,6 +228,7 @@ static u64 uart_read(void *dev, u64 port, unsigned size __unused) {
 	unsigned reg = port & 7;
 	u8 value = lsr(uart);
 
+	if (reg == LSR) atomic_store_explicit(&uart->lsr_read, true, memory_order_relaxed);
 	/* The common poll needs no lock: there is nothing to clear. */
 	if (likely(reg == LSR && !(value & LSR_ERRORS))) return value;
 	spin_lock(&uart->dev.lock);

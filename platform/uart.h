@@ -29,6 +29,7 @@ struct uart {
 	u8 dll, dlm;
 	u8 msr_delta; /* bits 3:0 of MSR */
 	bool thre_pending;
+	_Atomic bool lsr_read; /* since the last byte sent */
 	bool timeout; /* bytes below the trigger level have waited for four characters' time */
 	u8 head, count;
 	u8 fifo[UART_FIFO];
