@@ -30,7 +30,6 @@ static const struct control {
 	u32 bit;
 	const char *name, *option;
 } controls[] = {
-	{VMX_PROC2, PROC2_PML, "page-modification logs", "pml"},
 	{VMX_PIN, PIN_INTERRUPT, "external-interrupt exiting", NULL},
 	{VMX_PIN, PIN_NMI, "NMI exiting", NULL},
 	{VMX_PIN, PIN_VNMI, "virtual NMIs", NULL},
@@ -58,6 +57,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_PLE, "PAUSE-loop exiting", "pause-loop"},
 	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
 	{VMX_PROC2, PROC2_SHADOW_VMCS, "VMCS shadowing", "vmcs-shadowing"},
+	{VMX_PROC2, PROC2_PML, "page-modification logs", "pml"},
 	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
 	{VMX_PROC2, PROC2_TSC_SCALING, "TSC scaling", "tsc-scaling"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
@@ -81,12 +81,7 @@ static const struct control {
 _Static_assert(ARRAY_SIZE(controls) <= 64, "a bit for each in a word");
 
 struct vmx_config vmx_config;
-/*
- * By vmx=: a bit for each line of the table. The first, PML, is off unless it is asked for: with
- * Linux' KVM as the guest, an interrupt of the guest's serial port is lost now and then on
- * Bochs 2.7 when interrupts are delivered by the processor as well; whose fault it is is not known.
- */
-static u64 off = BIT(0);
+static u64 off;		     /* by vmx=: a bit for each line of the table */
 static hpa_t msr_bitmaps[2]; /* the other one where the processor virtualizes x2APIC mode */
 
 /* ---- the command line ---- */

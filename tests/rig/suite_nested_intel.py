@@ -220,4 +220,4 @@ def log_of(console):
 
 
 dirty_test("dirty-log")
-dirty_test("dirty-log-pml", "vmx=+pml")
+dirty_test("dirty-log-no-pml", "vmx=-pml")
