@@ -283,7 +283,7 @@ static void test_bad_values_cost_their_line_only(void **state) {
 		{"pin = all", "expected CPUs"},
 		{"memroy = 1G", "unknown key memroy; expected kernel, initrd, cmdline, modules, "
 				"memory, cpus, boot, page-size, populate, debug-exit, log, "
-				"autostart, nested, on-crash, weight, cap, pin"},
+				"autostart, nested, on-crash, weight, cap, tsc-khz, pin"},
 		{"Cpus = 2", "unknown key Cpus"},
 		{"= 2", "unknown key ;"},
 		{"nonsense", "nonsense is no setting; expected key = value"},
