@@ -167,6 +167,17 @@ def roost_machine(t, cpu, modules, inner, memory):
     return box.roost("on-idle=poweroff", [*names, box.stage("roost.conf", config)])
 
 
+def three_roosts(t, box, guest, least):
+    """Runs Roost in Roost in Roost, whose guest is a hypervisor itself, with at least so many checks."""
+    status, text = box.run(t.log, t.deadline.left())
+    t.check(text.count("Roost 0.1, loaded by Roost") == 2, "there are not two inner Roosts")
+    t.check(not re.search(r"\[roost\] (warning|error)|PANIC", text), "a Roost complains")
+    result = t.expect(text, rf"^RESULT {guest}: (\d+) passed, (\d+) failed", "the guest's end")
+    t.check(int(result[1]) > least and result[2] == "0", result[0])
+    t.expect(text, "vm outer: powered off", "the end of the inner Roosts")
+    t.check(status == 0, f"the run ended with {status}")
+
+
 for each_model, each_cpu in MODELS.items():
     @test(f"nested/roost-linux@{each_model}", limit=600, cores=0,
           needs=("build/gcc", "build/guest-files"))
@@ -197,13 +208,7 @@ for each_model, each_cpu in MODELS.items():
         guest = "svm_vmrun"
         box = roost_machine(t, cpu, [("roost.img", machine.IMAGE), ("guest.elf", guest_image(guest))],
                             '"roost.img on-idle=poweroff",guest.elf', 400 << 20)
-        status, text = box.run(t.log, t.deadline.left())
-        t.check(text.count("Roost 0.1, loaded by Roost") == 2, "there are not two inner Roosts")
-        t.check(not re.search(r"\[roost\] (warning|error)|PANIC", text), "a Roost complains")
-        result = t.expect(text, rf"^RESULT {guest}: (\d+) passed, (\d+) failed", "the guest's end")
-        t.check(int(result[1]) > 300 and result[2] == "0", result[0])
-        t.expect(text, "vm outer: powered off", "the end of the inner Roosts")
-        t.check(status == 0, f"the run ended with {status}")
+        three_roosts(t, box, guest, 300)
 
 
 @test("nested/two-hypervisors@max", limit=300, needs=("build/gcc", "build/guest-tests"))

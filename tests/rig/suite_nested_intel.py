@@ -10,7 +10,7 @@ import machine
 from guests import Shell, guest_image, need_bochs, test_guest
 from harness import test
 from suite_console import Console
-from suite_nested import INITRD
+from suite_nested import INITRD, three_roosts
 
 
 def kvm_test(name, ept):
@@ -74,13 +74,7 @@ def roost_roost_roost(t):
     guest = "vmx_shadow"
     box = roost_machine(t, [("roost.img", machine.IMAGE), ("guest.elf", guest_image(guest))],
                         '"roost.img on-idle=poweroff",guest.elf', 280 << 20)
-    status, text = box.run(t.log, t.deadline.left())
-    t.check(text.count(", loaded by Roost") == 2, "there are not two inner Roosts")
-    t.check(not re.search(r"\[roost\] (warning|error)|PANIC", text), "a Roost complains")
-    result = t.expect(text, rf"^RESULT {guest}: (\d+) passed, (\d+) failed", "the guest's end")
-    t.check(int(result[1]) > 50 and result[2] == "0", result[0])
-    t.expect(text, "vm outer: powered off", "the end of the inner Roosts")
-    t.check(status == 0, "the run did not end in time")
+    three_roosts(t, box, guest, 50)
 
 
 @test("nested/roost-linux@intel", limit=2400, needs=("build/gcc", "build/guest-files"))
