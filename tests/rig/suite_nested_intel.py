@@ -14,7 +14,7 @@ from suite_nested import INITRD, three_roosts
 
 
 def kvm_test(name, ept):
-    @test(f"nested/{name}@intel", limit=1500, needs=("build/gcc", "build/nested-files"))
+    @test(f"intel/nested-{name}", limit=1500, needs=("build/gcc", "build/nested-files"))
     def run(t):
         """Debian's kernel as L2 to its shell, one command, power-off of both. Without virtual-interrupt
         delivery for L1: with it L2's output stops once in some dozens of commands, an open defect
@@ -55,7 +55,7 @@ def roost_machine(t, modules, inner, memory):
     return box.roost("on-idle=poweroff", [*names, box.stage("roost.conf", config)])
 
 
-@test("nested/roost-roost@intel", limit=600, needs=("build/gcc", "build/guest-tests"))
+@test("intel/nested-roost-roost", limit=600, needs=("build/gcc", "build/guest-tests"))
 def roost_roost(t):
     """Roost in Roost, with a guest test in it."""
     box = roost_machine(t, [("roost.img", machine.IMAGE), ("guest.elf", guest_image("hello"))],
@@ -68,7 +68,7 @@ def roost_roost(t):
     t.check("PANIC" not in text, "a Roost panicked")
 
 
-@test("nested/roost-roost-roost@intel", limit=2400, needs=("build/gcc", "build/guest-tests"))
+@test("intel/nested-roost-roost-roost", limit=2400, needs=("build/gcc", "build/guest-tests"))
 def roost_roost_roost(t):
     """Roost in Roost in Roost, with a guest test that is a hypervisor itself."""
     guest = "vmx_shadow"
@@ -77,7 +77,7 @@ def roost_roost_roost(t):
     three_roosts(t, box, guest, 50)
 
 
-@test("nested/roost-linux@intel", limit=2400, needs=("build/gcc", "build/guest-files"))
+@test("intel/nested-roost-linux", limit=2400, needs=("build/gcc", "build/guest-files"))
 def roost_linux(t):
     """Linux in Roost in Roost: to its shell, a command, power-off of all three."""
     box = roost_machine(t, [("roost.img", machine.IMAGE), ("kernel", machine.KERNEL),
@@ -163,7 +163,7 @@ for each_part in range(1, 5):
         hostile(t, [part], 2500)
 
 
-@test("nested/hostile-million@intel", limit=40000, needs=("build/gcc", "build/guest-tests"))
+@test("intel/nested-hostile-million", limit=40000, needs=("build/gcc", "build/guest-tests"))
 def hostile_million(t):
     """As that of the AMD machine."""
     if not os.environ.get("LONG"):
@@ -175,7 +175,7 @@ WINDOW, MANY, NR_MANY = 16 << 20, 32 << 20, 1500  # as in guest-tests/vmx_dirty.
 
 
 def dirty_test(name, words=""):
-    @test(f"nested/{name}@intel", limit=400, needs=("build/gcc", "build/guest-tests"))
+    @test(f"intel/nested-{name}", limit=400, needs=("build/gcc", "build/guest-tests"))
     def run(t):
         """What the guest and its L2s write is in the log, page by page, and nothing else of there."""
         box = test_guest(t, guest_image("vmx_dirty"), cpu=bochs.SKYLAKE,
