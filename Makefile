@@ -19,7 +19,7 @@ MAKEFLAGS += --no-builtin-rules
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wundef \
 	-Wimplicit-fallthrough -Werror
 # No vector or x87 register may be touched: the guest's stay live in them across exits.
-CFLAGS := -std=gnu17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
+CFLAGS := -std=gnu17 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-strict-aliasing -fno-asynchronous-unwind-tables -fno-common \
 	-fcf-protection=none -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. $(WARNINGS) -I. -I$(BUILD)
 ASFLAGS := -g -ffile-prefix-map=$(CURDIR)=. -Wa,--noexecstack -I. -I$(BUILD)
@@ -37,9 +37,14 @@ HDRS := $(foreach room,$(ROOMS),$(wildcard $(room)/*.h))
 .PHONY: image
 image: $(BUILD)/roost.elf
 
+# What runs at the start, for a new VM or for a command is made small, all else fast.
+SMALL := $(wildcard boot/*.c) $(addprefix kernel/,cmdline.c commands.c config.c guests.c main.c panic.c power.c shell.c \
+	smp.c) $(addprefix drivers/,acpi.c clock.c cmos.c ioapic.c ps2.c) $(addprefix platform/,acpi_tables.c cpu_model.c \
+	layout.c load.c load_linux.c load_multiboot.c pci.c rtc.c) lib/parse.c lib/printf.c
+$(BUILD)/obj/%.c.o: SPEED = $(if $(filter $*.c,$(SMALL)),-Os,-O2)
 $(BUILD)/obj/%.c.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CFLAGS) $(SPEED) -MMD -MP -c $< -o $@
 
 $(BUILD)/obj/%.S.o: %.S Makefile
 	@mkdir -p $(@D)
