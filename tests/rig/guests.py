@@ -2,6 +2,7 @@
 
 import bochs
 import machine
+from harness import Failure
 
 PROMPT = "guest# "
 # Roost's own end of a run, for rigs: see docs/test-rigs.md.
@@ -42,6 +43,21 @@ def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 
                                       memory=f"{memory >> 20}M", debug_exit="yes")
     modules.append(box.stage("roost.conf", config))
     return box.roost(words, modules, image)
+
+
+def with_machine(t, make, session):
+    """As Machine.run(): an emulator that dies has shown nothing, and gets one more chance."""
+    for last in (False, True):
+        box = make()
+        try:
+            return session(box)
+        except (Failure, OSError) as problem:
+            died = box.wait(1)
+            if last or died is None or died >= 0:
+                raise Failure(f"{problem}; the emulator's status is {died}") from problem
+            t.note(f"the emulator died of signal {-died}; once more")
+        finally:
+            box.kill()
 
 
 def shell_guest(t, **kwargs):

@@ -11,7 +11,7 @@ import iso
 import machine
 import screen
 import usb
-from guests import RIG_WORDS, Shell, guest_image
+from guests import RIG_WORDS, Shell, guest_image, with_machine
 from harness import test
 from suite_host import Monitor
 
@@ -172,12 +172,14 @@ def vga_text(monitor):
 def wait_screen(t, look, pattern):
     """Looks at the screen until a line matches."""
     lines = []
-    while t.deadline.left() > 3:
-        lines, _ = look()
-        if any(re.search(pattern, x) for x in lines):
-            return lines
-        time.sleep(0.3)
-    print("\n".join(lines))
+    try:
+        while t.deadline.left() > 3:
+            lines, _ = look()
+            if any(re.search(pattern, x) for x in lines):
+                return lines
+            time.sleep(0.3)
+    finally:
+        print("\n".join(lines))
     return t.check(False, f"no line of the screen matches {pattern!r}")
 
 
@@ -364,25 +366,26 @@ HELLO = r"hello from a guest in long mode"
 ENDED = r"vm test: debug exit 0"
 
 
+def notebook_session(t, box):
+    box.spawn(t.log, t.deadline.left())
+    monitor = Monitor(t.dir / "qmp", 20)
+
+    def look():
+        return framebuffer(t, monitor)
+
+    wait_screen(t, look, r"^guest#$")
+    type_keys(monitor, "nproc\r")
+    wait_screen(t, look, r"^1$")
+    type_keys(monitor, "poweroff\r")
+    t.check(box.wait(30) == 0, "poweroff, typed at the keyboard, did not end the machine")
+
+
 def notebook_test(uefi):
     @test(f"boot/notebook-{'uefi' if uefi else 'bios'}", limit=120, needs=("boot/images",))
     def run(t):
         """No serial port: from the stick's menu to the guest's shell with screen and keyboard alone."""
-        box = from_disc(t, uefi, options=QMP, kind=Silent)
-        box.spawn(t.log, t.deadline.left())
-        try:
-            monitor = Monitor(t.dir / "qmp", 20)
-
-            def look():
-                return framebuffer(t, monitor)
-
-            wait_screen(t, look, r"^guest#$")
-            type_keys(monitor, "nproc\r")
-            wait_screen(t, look, r"^1$")
-            type_keys(monitor, "poweroff\r")
-            t.check(box.wait(30) == 0, "poweroff, typed at the keyboard, did not end the machine")
-        finally:
-            box.kill()
+        with_machine(t, lambda: from_disc(t, uefi, options=QMP, kind=Silent),
+                     lambda box: notebook_session(t, box))
 
 
 notebook_test(False)

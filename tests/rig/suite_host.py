@@ -37,12 +37,13 @@ class Monitor:
             request["arguments"] = arguments
         self.file.write(json.dumps(request) + "\n")
         self.file.flush()
-        while True:
-            answer = json.loads(self.file.readline())
+        while line := self.file.readline():
+            answer = json.loads(line)
             if "return" in answer:
                 return answer["return"]
             if "error" in answer:
                 raise RuntimeError(answer["error"]["desc"])
+        raise ConnectionError("the emulator has ended")
 
     def human(self, line):
         return self.execute("human-monitor-command", **{"command-line": line})

@@ -6,8 +6,8 @@ import re
 import time
 
 import machine
-from guests import MODELS, Shell, guest_image, test_guest
-from harness import Failure, test
+from guests import MODELS, Shell, guest_image, test_guest, with_machine
+from harness import test
 from suite_console import Console
 from suite_linux import copy_data, files_and_processes, no_complaints, script
 
@@ -27,21 +27,6 @@ def kvm_machine(t, words, cpus=1, initrd=INITRD, memory=L1_MEMORY):
     return machine.linux_guest(t.dir / "machine", initrd=initrd, cpu=machine.MAX, cpus=cpus,
                                cmdline=f"{machine.GUEST_CMDLINE} job=nested {words}",
                                memory=memory, options=["-rtc", "base=utc"])
-
-
-def with_machine(t, make, session):
-    """As Machine.run(): an emulator that dies has shown nothing, and gets one more chance."""
-    for last in (False, True):
-        box = make()
-        try:
-            return session(box)
-        except Failure:
-            died = box.wait(1)
-            if last or died is None or died >= 0:
-                raise
-            t.note(f"the emulator died of signal {-died}; once more")
-        finally:
-            box.kill()
 
 
 def kvm_session(t, box, cpus, npt, qemu):
