@@ -234,8 +234,8 @@ static bool protect_leaf(const struct pt_format *f, entry_t *slot, unsigned leve
 
 	do {
 		entry = load(slot);
-		new = encode(f, attrs, level) | leaf_address(entry, level);
-		if (!(attrs & PT_CLEAN)) new |= entry & f->accessed_dirty;
+		new = attrs ? encode(f, attrs, level) | leaf_address(entry, level) : 0;
+		if (attrs && !(attrs & PT_CLEAN)) new |= entry & f->accessed_dirty;
 		if (new == entry) return false;
 	} while (!replace(slot, entry, new));
 	return attrs & PT_CLEAN || is_less(decode(f, entry, level), attrs);
@@ -245,7 +245,8 @@ static bool protect_leaf(const struct pt_format *f, entry_t *slot, unsigned leve
 int pt_protect(struct ptable *pt, u64 va, u64 size, u32 attrs) {
 	bool less = false;
 
-	if (!is_valid_range(pt->format, va, size) || !is_valid_attrs(pt->format, attrs))
+	if (!is_valid_range(pt->format, va, size) ||
+	    (attrs != PT_NONE && !is_valid_attrs(pt->format, attrs)))
 		return E_INVAL;
 	spin_guard(&pt->lock);
 	int err = split_across(pt, va) ?: split_across(pt, va + size);

@@ -12,6 +12,7 @@
 #include "lib/spinlock.h"
 
 /* Attributes of a mapping: rights, then the memory type in bits 9:8. */
+#define PT_NONE	      0x000u /* pt_protect() only: the leaf goes */
 #define PT_READ	      0x001u /* must be given */
 #define PT_WRITE      0x002u
 #define PT_EXEC	      0x004u

@@ -110,7 +110,8 @@ static void test_bad_arguments(void **state) {
 	assert_int_equal(pt_map(&pt, PAGE_MASK, 0, 8192, RWX), E_INVAL);
 	assert_int_equal(pt_protect(&pt, 0, 1, RW), E_INVAL);
 	assert_int_equal(pt_protect(&pt, KiB(8), 0 - KiB(4), RW), E_INVAL); /* wraps around */
-	assert_int_equal(pt_protect(&pt, 0, 4096, 0), E_INVAL);
+	assert_int_equal(pt_protect(&pt, 0, 4096, PT_EXEC), E_INVAL);
+	assert_int_equal(pt_map(&pt, 0, 0, 4096, PT_NONE), E_INVAL);
 	assert_int_equal(pt_merge(&pt, 0, 0), E_INVAL);
 	assert_false(pt_walk(&pt, 1ul << 48, &m));
 	rig_finish();
@@ -150,6 +151,21 @@ static void test_nothing_is_mapped_twice(void **state) {
 	assert_maps(MiB(4) - 1, GiB(1) + MiB(4) - 1, RWX, 0);
 	assert_maps(MiB(4), MiB(4), RWX, 1);
 	assert_nothing_at(MiB(3) - 1);
+	rig_finish();
+}
+
+/* Without rights a leaf is none, and there is room for another. */
+static void test_a_leaf_goes(void **state) {
+	(void)state;
+	rig_start(&pt_format_ept, PT_LEVEL_1G);
+	assert_int_equal(pt_map(&pt, MiB(4), MiB(4), MiB(2), RWX), 0);
+	assert_int_equal(pt_protect(&pt, MiB(4) + KiB(4), KiB(4), PT_NONE), 1);
+	assert_int_equal(pt_generation(&pt), 1);
+	assert_nothing_at(MiB(4) + KiB(4));
+	assert_maps(MiB(4) + KiB(8), MiB(4) + KiB(8), RWX, 0);
+	assert_int_equal(pt_protect(&pt, MiB(4) + KiB(4), KiB(4), PT_NONE), 0);
+	assert_int_equal(pt_map(&pt, MiB(4) + KiB(4), GiB(1), KiB(4), PT_READ), 0);
+	assert_maps(MiB(4) + KiB(4), GiB(1), PT_READ, 0);
 	rig_finish();
 }
 
@@ -344,6 +360,7 @@ int main(void) {
 		TEST(test_largest_leaves),
 		TEST(test_bad_arguments),
 		TEST(test_nothing_is_mapped_twice),
+		TEST(test_a_leaf_goes),
 		TEST(test_generation_moves_with_what_must_be_flushed),
 		TEST(test_tables_wait_for_the_flush),
 		TEST(test_out_of_memory_anywhere),
