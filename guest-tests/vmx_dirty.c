@@ -2,8 +2,8 @@
  * The dirty log of a VM on Intel: what the guest writes itself, and what its L2 does. From outside
  * come letters at the serial port, for each of which this writes to some of 64 pages and says to
  * which; whoever sends them takes the log in between: suite_nested_intel.py. `g`: the guest, `n`:
- * an L2 without EPT, `e`: one with EPT; `m`: the guest, to more pages than a page-modification log
- * has entries; `q` ends it.
+ * an L2 without EPT, `e`: one with EPT; `v`: the processor, to one that is the virtual APIC of an
+ * L2; `m`: the guest, to more pages than a page-modification log has entries; `q` ends it.
  *
  * vm: machine=intel
  */
@@ -49,6 +49,20 @@ static u64 l2_writes(u64 root, u64 pages) {
 	return vmx_l2_result();
 }
 
+static void code_cr8(void) {
+	__asm__ volatile("mov %0, %%cr8" : : "r"(5ul));
+	vmx_l2_exit(0);
+}
+
+static u64 cr8_writes(u64 page) {
+	vmx_l2_new(code_cr8);
+	vmwrite(VMCS(proc_controls), vmread(VMCS(proc_controls)) | PROC_TPR_SHADOW);
+	vmwrite(VMCS(virtual_apic), WINDOW + page * PAGE_SIZE);
+	vmwrite(VMCS(tpr_threshold), 0);
+	vmx_l2_result();
+	return BIT(page);
+}
+
 /* Bochs ends no guest for a host's interrupt that came while IF was clear. */
 static u8 next_letter(void) {
 	while (!(inb(COM1_LSR) & 1)) cpu_irq_window();
@@ -67,6 +81,7 @@ void test_main(void) {
 		case 'g': write_pages(pages); break;
 		case 'n': pages = l2_writes(0, pages); break;
 		case 'e': pages = l2_writes(root, pages); break;
+		case 'v': pages = cr8_writes(pages % PAGES); break;
 		case 'm':
 			for (u64 i = 0; i < NR_MANY; i++)
 				*(volatile u8 *)(MANY + i * PAGE_SIZE) = 1;

@@ -26,6 +26,9 @@ const char test_name[] = "vmx_hostile";
 #define L2_CODE			      0x4000ul
 #define CODE_BYTES		      64u
 #define L2_STACK		      0x7000ul
+#define L2_APIC			      0xc000ul /* stands for its local APIC's registers */
+#define EPT_RW_WB		      0x33ul
+#define VIRTUAL_APIC		      (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
 
 #define FIELD_ONE(encoding, name)     {encoding, 1, 0, #name},
 #define FIELD_MANY(encoding, name, n) {encoding, n, 0, #name},
@@ -34,6 +37,7 @@ static const struct vmcs_run fields[] = {VMCS_FIELDS(FIELD_ONE, FIELD_MANY)};
 /* A canary on both sides. */
 static u8 cage[(PAGES + 2) * PAGE_SIZE] __aligned(4096);
 static u64 seed, root;
+static u8 msr_map[PAGE_SIZE] __aligned(4096); /* lets x2APIC's pass, where L1 has nothing */
 
 static u64 draw(u64 below) {
 	seed ^= seed << 13;
@@ -50,13 +54,18 @@ static void on_timer(struct regs *regs) {
 }
 
 /* Begins of instructions that a hypervisor has to do with. */
-static const char *const beginnings[] = {
-	"\x0f\x01", "\x0f\x20", "\x0f\x22", "\x0f\x21", "\x0f\x23", "\x0f\x30", "\x0f\x32",
-	"\x0f\xa2", "\xf4",	"\xe4\x60", "\xe6\xf4", "\xec",	    "\xef",	"\xcd\x80",
-	"\xcc",	    "\xcf",	"\x0f\x00", "\x0f\x09", "\x0f\xc7", "\xf3\x90", "\xfb",
-	"\xfa",	    "\x9d",	"\x0f\x05", "\x0f\x07", "\x0f\x34", "\x0f\x06", "\x8e",
-	"\xf3\x6e", "\xea",	"\xeb\xfe", "\x0f\x31", "\x0f\x33", "\xf1",	"\x0f\xae",
-	"\x0f\x0b", "\x48\xa3", "\x0f\x35", "\x66\xf2", "\x0f\x08", "\x0f\x78", "\x0f\x79"};
+static const char *const beginnings[] = {"\x0f\x01", "\x0f\x20", "\x0f\x22", "\x0f\x21",
+					 "\x0f\x23", "\x0f\x30", "\x0f\x32", "\x0f\xa2",
+					 "\xf4",     "\xe4\x60", "\xe6\xf4", "\xec",
+					 "\xef",     "\xcd\x80", "\xcc",     "\xcf",
+					 "\x0f\x00", "\x0f\x09", "\x0f\xc7", "\xf3\x90",
+					 "\xfb",     "\xfa",	 "\x9d",     "\x0f\x05",
+					 "\x0f\x07", "\x0f\x34", "\x0f\x06", "\x8e",
+					 "\xf3\x6e", "\xea",	 "\xeb\xfe", "\x0f\x31",
+					 "\x0f\x33", "\xf1",	 "\x0f\xae", "\x88\x07",
+					 "\x8a\x07", "\x89\x07", "\x8b\x07", "\x44\x0f\x22\xc0",
+					 "\x0f\x0b", "\x48\xa3", "\x0f\x35", "\x66\xf2",
+					 "\x0f\x08", "\x0f\x78", "\x0f\x79"};
 
 static void make_code(void) {
 	u8 *code = in_cage(L2_CODE);
@@ -131,6 +140,26 @@ static void mutate(void) {
 	}
 }
 
+/* Where the processor reads and writes by itself is L2's as well, or no memory. */
+static void give_apic(void) {
+	static const u64 odd[] = {LAPIC_BASE, IOAPIC_BASE, 0xd0000000, GiB(64), 0xff000};
+	u64 may = rdmsr(VMX_MSR_PROC2) >> 32 & VIRTUAL_APIC;
+
+	vmwrite(VMCS(virtual_apic),
+		draw(8) ? (u64)in_cage(draw(PAGES) * PAGE_SIZE) : odd[draw(ARRAY_SIZE(odd))]);
+	vmwrite(VMCS(apic_access), draw(8) ? (u64)in_cage(L2_APIC) : odd[draw(ARRAY_SIZE(odd))]);
+	if (draw(2) || !vmx_can(VMX_MSR_TRUE_PIN + 1, PROC_TPR_SHADOW)) return;
+	vmwrite(VMCS(proc_controls), vmread(VMCS(proc_controls)) | PROC_TPR_SHADOW);
+	vmwrite(VMCS(proc2_controls), vmread(VMCS(proc2_controls)) | (may & seed));
+	vmwrite(VMCS(msr_bitmap), (u64)msr_map);
+	if (draw(2)) vmwrite(VMCS(proc_controls), vmread(VMCS(proc_controls)) | PROC_MSR_BITMAP);
+	if (draw(2)) vmwrite(VMCS(guest_interrupt_status), draw(0x10000));
+	if (draw(2)) vmwrite(VMCS(tpr_threshold), draw(16));
+	/* One of its registers, or an MSR of them. */
+	if (draw(2)) vmx_regs()->rdi = L2_APIC + 16 * draw(64);
+	if (draw(2)) vmx_regs()->rcx = X86_MSR_X2APIC + draw(64);
+}
+
 static void lock_up(void) {
 	u64 proc = vmread(VMCS(proc_controls)), proc2 = vmread(VMCS(proc2_controls));
 
@@ -146,6 +175,7 @@ static void lock_up(void) {
 	else /* refused, or nothing is there */
 		vmwrite(VMCS(eptp), draw(2) ? seed | BIT(51) : ept_pointer(GiB(32)));
 	if (draw(16)) vmwrite(VMCS(entry_msr_loads), 0);
+	give_apic();
 }
 
 static u64 own_registers(void) {
@@ -168,6 +198,7 @@ enum {
 	SEEN_TRIPLE_FAULT,
 	SEEN_MSR,
 	SEEN_IO,
+	SEEN_APIC,
 	SEEN_ODD
 };
 
@@ -182,6 +213,10 @@ static unsigned kind(u64 reason) {
 	case REASON_RDMSR:
 	case REASON_WRMSR: return SEEN_MSR;
 	case REASON_IO: return SEEN_IO;
+	case REASON_TPR:
+	case REASON_APIC_ACCESS:
+	case REASON_EOI:
+	case REASON_APIC_WRITE: return SEEN_APIC;
 	default: return SEEN_ODD;
 	}
 }
@@ -189,7 +224,7 @@ static unsigned kind(u64 reason) {
 static void test_rounds(u64 rounds) {
 	static const char *const names[] = {"refused controls", "a refused state", "VMCALL",
 					    "an EPT violation", "the timer",	   "a triple fault",
-					    "an MSR",		"a port"};
+					    "an MSR",		"a port",	   "the APIC"};
 	u64 seen[SEEN_ODD + 1] = {0}, own = own_registers(), changed = 0, strange = 0;
 
 	for (u64 i = 0; i < rounds; i++) {
@@ -254,6 +289,11 @@ void test_main(void) {
 	root = (u64)page_alloc();
 	for (u64 gpa2 = 0; gpa2 < PAGES * PAGE_SIZE; gpa2 += PAGE_SIZE)
 		*page_entry_in(root, gpa2, 1) = (u64)in_cage(gpa2) | EPT_RWX_WB;
+	/* Bochs 2.7 gives up at an instruction on an APIC-access page. */
+	*page_entry_in(root, L2_APIC, 1) = (u64)in_cage(L2_APIC) | EPT_RW_WB;
+	memset(msr_map, 0xff, sizeof(msr_map));
+	memset(msr_map + X86_MSR_X2APIC / 8, 0, 32);
+	memset(msr_map + 2048 + X86_MSR_X2APIC / 8, 0, 32);
 	seed = cmdline_number("seed", 0x123456789abcdef);
 	test_random_region();
 	cpu_sti();

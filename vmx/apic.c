@@ -35,24 +35,41 @@ int vmx_apic_init(void) {
 	return 0;
 }
 
+/* EPT has less than before. The other vCPUs may go on with that until they flush. */
+static void flush_all(struct vcpu *vcpu) {
+	struct vcpu *other;
+
+	vmx_tlb_flush(vcpu);
+	for_each_vcpu(other, vcpu->vm)
+		if (other != vcpu) vcpu_request(other, REQ_TLB_FLUSH);
+}
+
 /* The vCPU's APIC may be in another mode or place than before. */
 static __noinline void move_apic(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 	struct ptable *pt = &vcpu->vm->gmem->pt;
 	bool usual = lapic->page == LAPIC_BASE_RESET;
-	struct vcpu *other;
 
 	lapic->moved = false;
 	vmx_set_apic_mode(lapic->delivers, usual);
 	spin_lock(&vcpu->vm->lock);
 	vmx_of(vcpu)->usual_apic = usual;
-	bool flush = !usual && pt_protect(pt, LAPIC_BASE_RESET, PAGE_SIZE, APIC_PAGE_READ) > 0;
+	bool less = !usual && pt_protect(pt, LAPIC_BASE_RESET, PAGE_SIZE, APIC_PAGE_READ) > 0;
 	spin_unlock(&vcpu->vm->lock);
-	if (!flush) return;
-	vmx_tlb_flush(vcpu);
-	/* The others may write there until they do the same. */
-	for_each_vcpu(other, vcpu->vm)
-		if (other != vcpu) vcpu_request(other, REQ_TLB_FLUSH);
+	if (less) flush_all(vcpu);
+}
+
+/*
+ * An L2 that has no EPT of L1's, but a virtual APIC of its own, or another APIC-access page: here
+ * it would meet that virtual APIC, or memory that all VMs share.
+ */
+void vmx_hide_apic(struct vcpu *vcpu) {
+	if (likely(vmx_of(vcpu)->hides_apic)) return;
+	spin_lock(&vcpu->vm->lock);
+	vmx_of(vcpu)->hides_apic = true;
+	bool less = pt_protect(&vcpu->vm->gmem->pt, LAPIC_BASE_RESET, PAGE_SIZE, PT_NONE) > 0;
+	spin_unlock(&vcpu->vm->lock);
+	if (less) flush_all(vcpu);
 }
 
 bool vmx_map_apic(struct vcpu *vcpu, gpa_t gpa, u64 info) {
@@ -64,8 +81,10 @@ bool vmx_map_apic(struct vcpu *vcpu, gpa_t gpa, u64 info) {
 	    !(vmx_config.proc2 & PROC2_APIC_ACCESS))
 		return false;
 	spin_guard(&vcpu->vm->lock);
-	for_each_vcpu(other, vcpu->vm)
+	for_each_vcpu(other, vcpu->vm) {
+		if (vmx_of(other)->hides_apic) return false;
 		if (!vmx_of(other)->usual_apic) attrs = APIC_PAGE_READ;
+	}
 	if (info & EPT_QUAL_WRITE && !(attrs & PT_WRITE)) return false;
 	int err = pt_map(pt, LAPIC_BASE_RESET, vmx_apic_access, PAGE_SIZE, attrs);
 	if (err == E_EXIST) err = pt_protect(pt, LAPIC_BASE_RESET, PAGE_SIZE, attrs);

@@ -233,7 +233,8 @@ static const u32 guest_msrs[] = {
 /* Registers of the virtual-APIC page that x2APIC's RDMSR may read there: not the current count. */
 static const u8 x2apic_reads[][2] = {{0x02, 0x03}, {0x08, 0x08}, {0x0a, 0x0a}, {0x0d, 0x0d},
 				     {0x0f, 0x28}, {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
-static const u8 x2apic_writes[] = {0x08 /* TPR */, 0x0b /* EOI */, 0x3f /* self IPI */};
+/* TPR, which needs no virtual-interrupt delivery; EOI, self IPI. */
+static const u8 x2apic_writes[] = {0x08, 0x0b, 0x3f};
 #define MAX_PASSING 8 /* SYSENTER, STAR to SFMASK, FS base to TSC_AUX: twice, and room */
 
 /* Four maps of 1 KiB: reads of low and high MSRs, then writes (SDM 3C 24.6.9). */
@@ -262,6 +263,21 @@ static const u8 *plain_map; /* without x2APIC's registers */
 void vmx_msr_bitmap_merge(u8 *to, const u8 *l1) {
 	for (unsigned i = 0; i < nr_passing; i++)
 		to[passing[i]] = l1 ? plain_map[passing[i]] | l1[passing[i]] : 0xff;
+}
+
+void vmx_msr_bitmap_x2apic(u8 *to, const u8 *l1, u64 proc2) {
+	static const u32 reads = X86_MSR_X2APIC / 8, writes = reads + 2048, size = 0x100 / 8;
+
+	memset(to + reads, 0xff, size);
+	memset(to + writes, 0xff, size);
+	if (!l1) return;
+	if (proc2 & PROC2_APIC_REGS) memcpy(to + reads, l1 + reads, size);
+	for (unsigned i = 0; i < ARRAY_SIZE(x2apic_writes); i++) {
+		u32 at = x2apic_writes[i] / 8, bit = 1u << x2apic_writes[i] % 8;
+
+		if (!i) to[reads + at] &= (u8)(l1[reads + at] | ~bit);
+		if (!i || proc2 & PROC2_VID) to[writes + at] &= (u8)(l1[writes + at] | ~bit);
+	}
 }
 
 int vmx_msr_bitmap_init(void) {

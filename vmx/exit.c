@@ -218,7 +218,7 @@ const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
 	[40] = {"PAUSE", exit_pause},
 	[41] = {"machine check", exit_bad_entry},
 	[REASON_TPR] = {"TPR below threshold", vmx_exit_tpr},
-	[44] = {"APIC access", vmx_exit_apic_access},
+	[REASON_APIC_ACCESS] = {"APIC access", vmx_exit_apic_access},
 	[REASON_EOI] = {"virtualized EOI", vmx_exit_eoi},
 	[46] = {"GDTR or IDTR", unasked_stop},
 	[47] = {"LDTR or TR", unasked_stop},
@@ -316,6 +316,7 @@ bool vmx_exit(struct vcpu *vcpu) {
 
 bool vmx_entry_refused(struct vcpu *vcpu) {
 	vmx_of(vcpu)->level->launched = 0;
+	if (vmx_nested_refused(vcpu)) return false;
 	entry_refused(vcpu, "VM-instruction error", vmread(VMCS(instruction_error)));
 	return false;
 }

@@ -24,13 +24,14 @@
 #define QUAL_PDPTE 2u /* of an entry that failed (26.7) */
 
 /*
- * Fields that 02 has as VMCS 12 has them, the first of which the processor checks there; those of
- * them that exits leave there alone.
+ * Fields that 02 has as VMCS 12 has them, the first of which the processor checks there, if there
+ * is anything to check; those of them that exits leave there alone.
  */
-#define NR_LEFT_TO_CPU 4
+#define NR_LEFT_TO_CPU 5
 static const u16 plain_fields[] = {
-	VMCS_guest_shadow, VMCS_guest_rip,  VMCS_guest_rsp,	VMCS_guest_rflags,   VMCS_guest_cr3,
-	VMCS_cr3_targets,  VMCS_cr3_target, VMCS_pf_error_mask, VMCS_pf_error_match,
+	VMCS_guest_shadow,	     VMCS_guest_rip,	  VMCS_guest_rsp,   VMCS_guest_rflags,
+	VMCS_guest_interrupt_status, VMCS_guest_cr3,	  VMCS_cr3_targets, VMCS_cr3_target,
+	VMCS_pf_error_mask,	     VMCS_pf_error_match,
 };
 static const u16 rare_fields[] = {
 	VMCS_guest_selector,	 VMCS_guest_limit,	  VMCS_guest_access,
@@ -105,7 +106,7 @@ int vmx_nested_create(struct vcpu *vcpu) {
 
 	n->vmxon = n->current = NO_VMCS;
 	if (!vcpu->vm->cpu_model->has_vmx) return 0;
-	u8 *block = page_alloc(2 * PAGE_SIZE);
+	u8 *block = page_alloc(3 * PAGE_SIZE);
 	if (!block) return E_NOMEM;
 	n->vmcs12 = (void *)block;
 	n->msr_map = block + PAGE_SIZE;
@@ -129,7 +130,7 @@ void vmx_nested_destroy(struct vcpu *vcpu) {
 	if (vcpu->l2) vmx_switch_level(vcpu);
 	vmx_free_vpid(arch->other);
 	page_free(arch->other->vmcs, PAGE_SIZE);
-	page_free(arch->nested.vmcs12, 2 * PAGE_SIZE);
+	page_free(arch->nested.vmcs12, 3 * PAGE_SIZE);
 	page_free(arch->nested.shadow, PAGE_SIZE);
 }
 
@@ -145,15 +146,11 @@ void vmx_nested_reset(struct vcpu *vcpu) {
 	if (vcpu->l2) switch_to(vcpu, false);
 	if (n->vmcs12) vmx_nested_flush_ept(vcpu, NULL);
 	n->vmxon = n->current = NO_VMCS;
-	n->rare_in_02 = n->init_held = n->halted = false;
+	n->rare_in_02 = n->init_held = n->halted = arch->hides_apic = false;
 	arch->level->cr0_owned |= PAGING_BIT;
 	vmx_borrow(vcpu);
 	vmx_shadow_use(vcpu, false);
 	vmwrite(VMCS(cr0_mask), ~arch->level->cr0_owned);
-}
-
-static u32 proc2_of(const struct vmcs_values *l1) {
-	return l1->proc_controls & PROC_SECONDARY ? (u32)l1->proc2_controls : 0;
 }
 
 u64 vmx_nested_tsc_offset(struct vcpu *vcpu) {
@@ -290,7 +287,7 @@ static void load_host(struct vcpu *vcpu, bool nmi_blocked) {
 	arch->saved_rflags = vcpu->rflags;
 	vmwrite(VMCS(guest_shadow), nmi_blocked ? SHADOW_NMI : 0);
 	update_tsc_offset(vcpu);
-	if (!(proc2_of(l1) & PROC2_VPID)) vmx_tlb_flush(vcpu);
+	if (!(vmx_proc2_of(l1) & PROC2_VPID)) vmx_tlb_flush(vcpu);
 	if (!wide && (l1->host_cr4 & X86_CR4_PAE) && !vmx_load_pdptes(vcpu))
 		abort_vmx(vcpu, "the page-directory pointers");
 	if (load_msrs(vcpu, l1->exit_msr_load, l1->exit_msr_loads))
@@ -314,6 +311,8 @@ static void store_l2(struct vcpu *vcpu) {
 	l1->guest_shadow = vmread(VMCS(guest_shadow));
 	l1->guest_pending_db = vmread(VMCS(guest_pending_db));
 	l1->guest_activity = n->halted;
+	if (n->merged.proc2 & PROC2_VID)
+		l1->guest_interrupt_status = vmread(VMCS(guest_interrupt_status));
 	u64 efer = vmread(VMCS(guest_efer));
 	l1->entry_controls &= ~ENTRY_IA32E;
 	if (efer & X86_EFER_LMA) l1->entry_controls |= ENTRY_IA32E;
@@ -382,14 +381,17 @@ static void merge_controls(struct vcpu *vcpu) {
 	u64 given = PROC2_RDTSCP | PROC2_INVPCID | PROC2_UNRESTRICTED | PROC2_XSAVES;
 	u64 asked = PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED;
 	u64 bitmaps = PROC_IO_BITMAPS | PROC_MSR_BITMAP;
-	/* The processor's virtual APIC is L1's, and so is the shadow VMCS. */
-	u64 theirs = PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_SHADOW_VMCS;
-	u64 proc = (c->proc & ~PROC_TPR_SHADOW) | PROC_CR8_LOAD | PROC_CR8_STORE;
-	u64 proc2 = (c->proc2 & ~(given | theirs)) | (c->proc2 & given & proc2_of(l1)) |
-		    (asked & proc2_of(l1));
+	/* The virtual APIC of 01 is L1's, and so is the shadow VMCS. */
+	u64 theirs =
+		PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_SHADOW_VMCS;
+	u64 cr8 = PROC_CR8_LOAD | PROC_CR8_STORE, l1_proc2 = vmx_proc2_of(l1);
+	u64 proc = (c->proc & ~(PROC_TPR_SHADOW | cr8)) |
+		   (l1->proc_controls & PROC_TPR_SHADOW ? 0 : cr8);
+	u64 proc2 = (c->proc2 & ~(given | theirs)) | (c->proc2 & given & l1_proc2) |
+		    (asked & l1_proc2) | vmx_nested_merge_apic(vcpu);
 
 	/* It would log L2's addresses. The shadow sees first writes by itself. */
-	if (proc2_of(l1) & PROC2_EPT) proc2 &= ~(u64)PROC2_PML;
+	if (l1_proc2 & PROC2_EPT) proc2 &= ~(u64)PROC2_PML;
 	struct vmx_merged merged = {
 		.proc2 = proc2,
 		.exceptions = VMX_EXCEPTIONS | l1->exception_bitmap,
@@ -403,6 +405,7 @@ static void merge_controls(struct vcpu *vcpu) {
 		vmwrite(VMCS(exception_bitmap), merged.exceptions);
 	if (merged.cr0_mask != n->merged.cr0_mask) vmwrite(VMCS(cr0_mask), merged.cr0_mask);
 	if (merged.cr4_mask != n->merged.cr4_mask) vmwrite(VMCS(cr4_mask), merged.cr4_mask);
+	if (n->merged.proc2 & ~proc2 & PROC2_X2APIC) vmx_msr_bitmap_x2apic(n->msr_map, NULL, 0);
 	n->merged = merged;
 	arch->level->cr0_l1 = l1->cr0_mask;
 	arch->level->cr4_l1 = l1->cr4_mask;
@@ -415,6 +418,8 @@ static void merge_msr_map(struct vcpu *vcpu) {
 	if (n->vmcs12->proc_controls & PROC_MSR_BITMAP)
 		map = gmem_ptr(vcpu->vm->gmem, n->vmcs12->msr_bitmap, PAGE_SIZE);
 	vmx_msr_bitmap_merge(n->msr_map, map);
+	if (unlikely(n->merged.proc2 & PROC2_X2APIC))
+		vmx_msr_bitmap_x2apic(n->msr_map, map, n->merged.proc2);
 }
 
 /* Registers that an entry loads or leaves, as a control says; theirs: what L1 has in them. */
@@ -494,7 +499,11 @@ static enum outcome fail_entry(struct vcpu *vcpu, u64 reason, u64 qualification)
 
 void vmx_nested_halt(struct vcpu *vcpu) {
 	vmx_end_shadow(vcpu);
-	if (!vmx_l1_window_open(vcpu)) vcpu_halt(vcpu);
+	if (vmx_l1_window_open(vcpu)) return;
+	if (vmx_nested_interrupt_waits(vcpu))
+		vmx_of(vcpu)->nested.halted = false;
+	else
+		vcpu_halt(vcpu);
 }
 
 static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
@@ -533,6 +542,7 @@ static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
 		.debugctl = DEBUG_BTF,
 		.efer = model->efer_allowed,
 		.ia32e = vmx_reg(vcpu, VREG_EFER) & X86_EFER_LMA,
+		.vtpr = 0xff, /* looked at each time */
 	};
 	memcpy(limits->caps.msr, model->vmx_msrs, sizeof(model->vmx_msrs));
 	if (gmem_read(vcpu->vm->gmem, n->vmcs12->link, &limits->link_revision,
@@ -576,6 +586,9 @@ enum outcome vmx_exit_vmentry(struct vcpu *vcpu) {
 		return vmx_fail(vcpu, launch ? ERROR_LAUNCH_NOT_CLEAR : ERROR_RESUME_NOT_LAUNCHED);
 	vmx_shadow_get(vcpu);
 	u32 failure = check_entry(vcpu, &broken);
+	if (!failure && unlikely(n->vmcs12->proc_controls & PROC_TPR_SHADOW) &&
+	    !vmx_nested_threshold_kept(vcpu))
+		failure = ERROR_CONTROLS;
 	if (failure == REASON_BAD_STATE) return fail_entry(vcpu, failure, broken.qualification);
 	if (failure) return vmx_fail(vcpu, failure);
 	int err = vmx_nested_use_tables(vcpu, &eptp);

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "kernel/vcpu.h"
-#include "vmx/fields.h"
+#include "vmx/vmcs.h"
 
 struct event;
 struct fault;
@@ -41,13 +41,14 @@ struct vmx_merged {
 /* The part of struct vmx_vcpu that is in use for a guest that is offered VMX. */
 struct vmx_nested {
 	struct vmcs_values *vmcs12; /* NULL: not offered */
-	u8 *msr_map;		    /* MSR bitmap of 02 */
+	u8 *msr_map;		    /* MSR bitmap of 02, and a page for a virtual APIC */
 	u32 *shadow;		    /* the processor's shadow of VMCS 12; NULL: it has none */
 	gpa_t vmxon;		    /* NO_VMCS: L1 is not in VMX operation */
 	gpa_t current;		    /* of VMCS 12; NO_VMCS: none is current */
 	struct vmcs_mask dirty;	    /* written by L1 since 02 was made of them */
 	struct vmx_merged merged;
-	u64 ran_eptp; /* whose translations the TLB may hold for 02 */
+	hpa_t apic_access; /* what 02 has; 0: it does not virtualize APIC accesses */
+	u64 ran_eptp;	   /* whose translations the TLB may hold for 02 */
 	u32 ran_vpid;
 	bool launched;	 /* of VMCS 12 */
 	bool is_shadow;	 /* the same: no L2 can be entered with it */
@@ -55,6 +56,10 @@ struct vmx_nested {
 	bool halted;	 /* L2 is in HLT */
 	bool init_held;	 /* INIT has come and waits for VMXOFF or L2 */
 };
+
+static inline u64 vmx_proc2_of(const struct vmcs_values *l1) {
+	return l1->proc_controls & PROC_SECONDARY ? l1->proc2_controls : 0;
+}
 
 /* VM-instruction errors (SDM 3C 30.4). */
 enum vmx_error {
@@ -129,6 +134,17 @@ void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp); /* NULL: all */
 void vmx_nested_tlb_enter(struct vcpu *vcpu);		       /* just before each entry of L2 */
 void vmx_nested_left(struct vcpu *vcpu);		       /* after an exit from L2 */
 enum outcome vmx_nested_ept_violation(struct vcpu *vcpu);
+
+/* nested_apic.c: L2's virtual APIC; 02 is current but for vmx_nested_threshold_kept() */
+u64 vmx_nested_merge_apic(struct vcpu *vcpu); /* returns secondary controls of 02 */
+/* With a TPR shadow: VTPR lies in L1's memory, and changes without VMWRITE (SDM 3C 26.2.1.1). */
+bool vmx_nested_threshold_kept(struct vcpu *vcpu);
+/* The CPU has refused an entry. True: VTPR has changed since it was looked at, L1 has a failure. */
+bool vmx_nested_refused(struct vcpu *vcpu);
+bool vmx_nested_interrupt_waits(struct vcpu *vcpu); /* a virtual one, which wakes L2 */
+/* An EPT violation at L1's gpa. True: it is L1's APIC-access page, without RAM; L1 has the exit. */
+bool vmx_nested_apic_access(struct vcpu *vcpu, gpa_t gpa, u64 info);
+void vmx_nested_log_apic(struct vcpu *vcpu); /* the CPU has written the virtual-APIC page */
 
 /* nested_exit.c: who handles an exit from L2 */
 enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index);

@@ -28,14 +28,15 @@ static const struct {
 			    PROC_MWAIT | PROC_RDPMC | PROC_RDTSC | PROC_CR3_LOAD | PROC_CR3_STORE |
 			    PROC_CR8_LOAD | PROC_CR8_STORE | PROC_NMI_WINDOW | PROC_DR |
 			    PROC_ALL_IO | PROC_IO_BITMAPS | PROC_MSR_BITMAP | PROC_MONITOR |
-			    PROC_PAUSE | PROC_SECONDARY)},
+			    PROC_PAUSE | PROC_SECONDARY | PROC_TPR_SHADOW)},
 	[VMX_EXIT] = {0x36dff, 0x36dfb,
 		      EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_ACK | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
 			      EXIT_SAVE_EFER | EXIT_LOAD_EFER},
 	[VMX_ENTRY] = {0x11ff, 0x11fb,
 		       ENTRY_LOAD_DEBUG | ENTRY_IA32E | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER},
 	[VMX_PROC2] = {0, 0,
-		       PROC2_EPT | PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
+		       PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_EPT |
+			       PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
 			       PROC2_UNRESTRICTED | PROC2_RDRAND | PROC2_INVPCID | PROC2_RDSEED},
 };
 
@@ -50,8 +51,8 @@ static void set_words(void) {
 	}
 	u64 may = words[VMX_PROC2].may & vmx_word_cap(&vmx_config.caps, VMX_PROC2) >> 32;
 	may |= PROC2_SHADOW_VMCS; /* Roost carries it out */
-	/* These run in an L2 only when Roost lets its own guests have them. */
-	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID) | vmx_config.proc2;
+	/* These are for an L2 only where Roost lets its own guests have them. */
+	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID) | vmx_config.proc2;
 	set(VMX_MSR_PROC2, may << 32);
 }
 

@@ -3,6 +3,7 @@
  * violations of L2, L2's addresses for the emulator, and the flushes that L1 makes.
  */
 #include "kernel/nested.h"
+#include "mm/gmem.h"
 #include "platform/cpu_model.h"
 #include "platform/gwalk.h"
 #include "vmx/vmx.h"
@@ -23,14 +24,11 @@ static u64 offered(struct vcpu *vcpu) {
 }
 
 bool vmx_nested_ept(struct vcpu *vcpu) {
-	return vmx_of(vcpu)->nested.vmcs12->proc_controls & PROC_SECONDARY &&
-	       vmx_of(vcpu)->nested.vmcs12->proc2_controls & PROC2_EPT;
+	return vmx_proc2_of(vmx_of(vcpu)->nested.vmcs12) & PROC2_EPT;
 }
 
 static u32 vpid_of(const struct vmcs_values *l1) {
-	bool own = l1->proc_controls & PROC_SECONDARY && l1->proc2_controls & PROC2_VPID;
-
-	return own ? (u32)l1->vpid : 0;
+	return vmx_proc2_of(l1) & PROC2_VPID ? (u32)l1->vpid : 0;
 }
 
 /* ---- what L1 flushes ---- */
@@ -110,6 +108,7 @@ void vmx_nested_left(struct vcpu *vcpu) {
 	struct shadow *sh = nested_shadow(vcpu);
 
 	if (sh) shadow_exit(sh, vcpu->id);
+	if (unlikely(vcpu->vm->gmem->logging)) vmx_nested_log_apic(vcpu);
 }
 
 /* ---- violations and addresses of L2 ---- */
@@ -134,12 +133,16 @@ enum outcome vmx_nested_ept_violation(struct vcpu *vcpu) {
 	struct shadow_found found;
 	u32 access = 0;
 
-	if (!vmx_nested_ept(vcpu)) return vmx_handle(vcpu, REASON_EPT_VIOLATION);
+	if (!vmx_nested_ept(vcpu))
+		return vmx_nested_apic_access(vcpu, gpa2, info)
+			       ? RESUME
+			       : vmx_handle(vcpu, REASON_EPT_VIOLATION);
 	if (info & EPT_QUAL_WRITE) access |= SHADOW_WRITE;
 	if (info & EPT_QUAL_FETCH) access |= SHADOW_FETCH;
 	if (!(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL)) access |= SHADOW_TABLE;
 	switch (shadow_fault(sh, vcpu->id, gpa2, access, &found)) {
 	case SHADOW_DEVICE:
+		if (vmx_nested_apic_access(vcpu, found.gpa1, info)) return RESUME;
 		vmx_resume_delivery(vcpu, info);
 		return vmx_ept_device(vcpu, found.gpa1, info);
 	case SHADOW_REFLECT: reflect(vcpu, &found, info, gpa2, true); return RESUME;

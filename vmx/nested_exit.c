@@ -61,6 +61,9 @@ static const struct {
 	[36] = {PROC, 10}, /* MWAIT */
 	[39] = {PROC, 29}, /* MONITOR */
 	[40] = {PROC, 30}, /* PAUSE */
+	[REASON_TPR] = {PROC, 21},
+	[REASON_APIC_ACCESS] = {PROC2, 0},
+	[REASON_EOI] = {PROC, 21},
 	[46] = {PROC2, 2}, /* GDTR, IDTR */
 	[47] = {PROC2, 2}, /* LDTR, TR */
 	[REASON_EPT_VIOLATION] = {EPT, 0},
@@ -69,6 +72,7 @@ static const struct {
 	[REASON_INVVPID] = {ALWAYS, 0},
 	[REASON_WBINVD] = {PROC2, 6},
 	[55] = {ALWAYS, 0}, /* XSETBV */
+	[REASON_APIC_WRITE] = {PROC, 21},
 	[57] = {PROC2, 11}, /* RDRAND */
 	[58] = {PROC, 9},   /* INVPCID */
 	[61] = {PROC2, 16}, /* RDSEED */
@@ -196,7 +200,7 @@ enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 	case OWN: return vmx_handle(vcpu, index);
 	case ALWAYS: break;
 	case PROC: wants = l1->proc_controls & bit; break;
-	case PROC2: wants = l1->proc_controls & PROC_SECONDARY && l1->proc2_controls & bit; break;
+	case PROC2: wants = vmx_proc2_of(l1) & bit; break;
 	case WINDOW:
 		vmx_handle(vcpu, index);
 		if (!(l1->proc_controls & bit)) return RESUME;

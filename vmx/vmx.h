@@ -74,6 +74,7 @@ struct vmx_vcpu {
 	bool loaded;		/* between vmx_load() and vmx_put() */
 	u32 *vapic;		/* the processor's virtual APIC; NULL: it has none */
 	bool usual_apic;	/* its registers are where they are after reset */
+	bool hides_apic;	/* and must not be found there by an L2 */
 	u8 tpr_threshold;	/* as the VMCS has it */
 	struct lapic_lent lent; /* what the VMCS has of it */
 	u64 cr2;
@@ -119,6 +120,8 @@ int vmx_check_cpu(u32 cpu) __must_check; /* the same on a further CPU, against v
 int vmx_msr_bitmap_init(void) __must_check;
 /* Adds what of L1's map, NULL for none, lets fewer MSRs pass than Roost; `to` is of ones else. */
 void vmx_msr_bitmap_merge(u8 *to, const u8 *l1);
+/* The same of x2APIC's MSRs, as far as those controls of 02 virtualize them. */
+void vmx_msr_bitmap_x2apic(u8 *to, const u8 *l1, u64 proc2);
 void vmx_setup_controls(struct vcpu *vcpu);	      /* VMCS current */
 void vmx_set_apic_mode(u8 delivers, bool usual_page); /* the same; of struct vmx_vcpu */
 void vmx_setup_host(struct cpu *cpu);		      /* the same, each time it comes to a CPU */
@@ -157,6 +160,8 @@ void vmx_need_rsp(struct vcpu *vcpu); /* reads RSP for those who want to know it
 /* apic.c */
 extern hpa_t vmx_apic_access;	      /* the page that stands for the xAPIC's in all EPTs */
 int vmx_apic_init(void) __must_check; /* 0 or E_NOMEM */
+/* From now on no EPT of the VM leads to that page, until this vCPU is reset. */
+void vmx_hide_apic(struct vcpu *vcpu);
 void vmx_lend_apic(struct vcpu *vcpu);
 enum outcome vmx_exit_tpr(struct vcpu *vcpu);
 enum outcome vmx_exit_eoi(struct vcpu *vcpu);

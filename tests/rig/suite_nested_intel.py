@@ -182,7 +182,7 @@ def dirty_test(name, words=""):
             c = Console(t, talk).begin(detach="ready L2 too")
             for on in range(2):
                 c.command("vm dirty test on")
-                for letter in "ggnenegmgnm" if on == 0 else "mgen":
+                for letter in "ggnenegvmgnvm" if on == 0 else "mgenv":
                     pages = told(c, letter)
                     log = log_of(c)
                     many = [log.get(a, 0) for a in range(MANY, MANY + NR_MANY * 4096, 64 * 4096)]

@@ -322,6 +322,25 @@ static void test_the_page_of_xapic(void **state) {
 	assert_int_equal(ept, all);
 }
 
+/* An L2 of the vCPU must not meet it: it is in nobody's way until a reset. */
+static void test_the_page_hides(void **state) {
+	(void)state;
+	vmx_config.proc2 |= PROC2_APIC_ACCESS;
+	arch.usual_apic = second_arch.usual_apic = true;
+	assert_true(vmx_map_apic(&second, 0xfee00300, EPT_QUAL_WRITE));
+	vmx_hide_apic(&vcpu);
+	assert_int_equal(ept, 0);
+	assert_int_equal(flushes, 1);
+	assert_int_equal(asked, 2);
+	vmx_hide_apic(&vcpu);
+	assert_int_equal(flushes, 1);
+	assert_false(vmx_map_apic(&vcpu, 0xfee00300, EPT_QUAL_READ));
+	assert_false(vmx_map_apic(&second, 0xfee00300, EPT_QUAL_READ));
+	arch.hides_apic = false;
+	assert_true(vmx_map_apic(&second, 0xfee00300, EPT_QUAL_READ));
+	assert_int_not_equal(ept, 0);
+}
+
 static void test_accesses_that_exit(void **state) {
 	(void)state;
 	fields[VMCS_qualification] = 0x390;
@@ -345,6 +364,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_l2, setup),
 		cmocka_unit_test_setup(test_exits, setup),
 		cmocka_unit_test_setup(test_the_page_of_xapic, setup),
+		cmocka_unit_test_setup(test_the_page_hides, setup),
 		cmocka_unit_test_setup(test_accesses_that_exit, setup),
 	};
 

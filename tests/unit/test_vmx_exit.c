@@ -235,6 +235,11 @@ enum outcome vmx_nested_exit(struct vcpu *v, u64 index) {
 	return STOP_VM;
 }
 
+bool vmx_nested_refused(struct vcpu *v) {
+	(void)v;
+	return false;
+}
+
 bool vmx_l1_takes_interrupts(struct vcpu *v) {
 	(void)v;
 	return false;

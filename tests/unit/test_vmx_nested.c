@@ -1,4 +1,4 @@
-// sources: vmx/nested.c vmx/nested_caps.c vmx/fields.c tests/fakes.c
+// sources: vmx/nested.c vmx/nested_apic.c vmx/nested_caps.c vmx/fields.c tests/fakes.c
 /* What an L2 runs with: Roost's controls and L1's together, and each field at its own place. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,10 @@ static struct vcpu vcpu;
 static struct vmx_vcpu arch;
 static struct cpu_model model;
 static u64 seed = 1;
-static unsigned halts, checks;
+static unsigned halts, checks, hidden, flushes, cleared;
+static bool ept;
+u64 direct_base_;
+hpa_t vmx_apic_access = 0xacce55000;
 
 struct vmx_config vmx_config;
 
@@ -105,6 +108,58 @@ void vmx_tlb_flush(struct vcpu *v) { (void)v; }
 void vmx_nested_flush_ept(struct vcpu *v, const u64 *eptp) { (void)v, (void)eptp; }
 void vmx_msr_bitmap_merge(u8 *to, const u8 *l1) { (void)to, (void)l1; }
 
+/* Of the last call: the controls; ~0 when it was to let nothing pass. */
+static u64 x2apic;
+void vmx_msr_bitmap_x2apic(u8 *to, const u8 *l1, u64 proc2) {
+	(void)to;
+	x2apic = l1 ? proc2 : ~0ul;
+}
+
+void vmx_hide_apic(struct vcpu *v) {
+	(void)v;
+	hidden++;
+}
+
+void vmx_tlb_flush_level(struct vcpu *v, struct vmx_level *level, bool l2) {
+	assert_ptr_equal(level, &vmx_of(v)->levels[1]);
+	assert_true(l2);
+	flushes++;
+}
+
+void vmx_vmclear(hpa_t pa) {
+	(void)pa;
+	cleared++;
+}
+
+void vmx_vmptrld(hpa_t pa) { (void)pa; }
+
+/* L1's RAM is below 1 MiB, and 4 GiB higher in the host. */
+static u8 ram[MiB(1)];
+
+bool gmem_find(struct gmem *gm, gpa_t gpa, hpa_t *hpa, unsigned *shift) {
+	(void)gm;
+	if (gpa >= sizeof(ram)) return false;
+	*hpa = gpa + GiB(4);
+	*shift = PAGE_SHIFT;
+	return true;
+}
+
+int gmem_read(struct gmem *gm, gpa_t gpa, void *to, size_t len) {
+	(void)gm;
+	if (gpa + len > sizeof(ram)) return E_FAULT;
+	memcpy(to, ram + gpa, len);
+	return 0;
+}
+
+void *gmem_ptr_write(struct gmem *gm, gpa_t gpa, size_t len) {
+	(void)gm;
+	return gpa + len > sizeof(ram) ? NULL : ram + gpa;
+}
+
+const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
+	return gmem_ptr_write(gm, gpa, len);
+}
+
 bool vmx_load_pdptes(struct vcpu *v) {
 	(void)v;
 	return true;
@@ -112,7 +167,7 @@ bool vmx_load_pdptes(struct vcpu *v) {
 
 bool vmx_nested_ept(struct vcpu *v) {
 	(void)v;
-	return true;
+	return ept;
 }
 
 bool vmx_l1_window_open(struct vcpu *v) {
@@ -209,10 +264,13 @@ static int setup(void **state) {
 	arch.level->cr4_owned = arch.other->cr4_owned = 0xfff;
 	vmx_config.proc = (u32)(PROC_HLT | PROC_ALL_IO | PROC_MSR_BITMAP | PROC_TPR_SHADOW |
 				PROC_SECONDARY | PROC_TSC_OFFSET);
-	vmx_config.proc2 =
-		(u32)(PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED | PROC2_RDTSCP | PROC2_INVPCID |
-		      PROC2_XSAVES | PROC2_VID | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_WBINVD);
-	checks = halts = 0;
+	vmx_config.proc2 = (u32)(PROC2_EPT | PROC2_VPID | PROC2_UNRESTRICTED | PROC2_RDTSCP |
+				 PROC2_INVPCID | PROC2_XSAVES | PROC2_VID | PROC2_X2APIC |
+				 PROC2_APIC_REGS | PROC2_WBINVD | PROC2_APIC_ACCESS);
+	checks = halts = hidden = flushes = cleared = 0;
+	x2apic = 0;
+	ept = true;
+	memset(ram, 0, sizeof(ram));
 	vmcs[0][VMCS_exit_reason] = REASON_VMLAUNCH;
 	touch_all();
 	return 0;
@@ -243,7 +301,7 @@ static void test_roosts_controls_stay(void **state) {
 	for (unsigned round = 0; round < 1000; round++) {
 		setup(state);
 		l1()->proc_controls = (u32)draw() & ~PROC_TPR_SHADOW;
-		l1()->proc2_controls = (u32)draw() & ~(u32)never;
+		l1()->proc2_controls = (u32)draw() & ~(u32)(never | PROC2_APIC_ACCESS);
 		l1()->exception_bitmap = (u32)draw();
 		l1()->cr0_mask = draw();
 		l1()->cr4_mask = draw();
@@ -258,11 +316,135 @@ static void test_roosts_controls_stay(void **state) {
 		assert_int_equal(proc2 & need2, need2);
 		assert_int_equal(proc2 & given, asked & given);
 		assert_int_equal(proc2 & never, 0);
+		/* L2 is in L1's local APIC. */
+		assert_true(proc2 & PROC2_APIC_ACCESS);
+		assert_int_equal(vmread(VMCS(apic_access)), vmx_apic_access);
 		assert_int_equal(vmread(VMCS(exception_bitmap)),
 				 VMX_EXCEPTIONS | l1()->exception_bitmap);
 		assert_int_equal(vmread(VMCS(cr0_mask)), ~0xfful | l1()->cr0_mask);
 		assert_int_equal(vmread(VMCS(cr4_mask)), ~0xffful | l1()->cr4_mask);
 		assert_int_equal(vmread(VMCS(eptp)), EPTP);
+	}
+}
+
+/* What L1 has of the processor's virtual APIC is in 02 as it wants it, and nothing of Roost's. */
+static void test_virtual_apic(void **state) {
+	u64 all = PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID;
+
+	for (unsigned round = 0; round < 1000; round++) {
+		setup(state);
+		ept = draw() & 1;
+		l1()->proc_controls =
+			(u32)((draw() & PROC_CR8_LOAD) | PROC_TPR_SHADOW | PROC_SECONDARY);
+		l1()->proc2_controls = draw() & all;
+		l1()->virtual_apic = 0x3000;
+		l1()->apic_access = 0x7000;
+		l1()->guest_interrupt_status = 0x4243;
+		for (unsigned i = 0; i < 4; i++) l1()->eoi_exits[i] = 0x1000 + i;
+		launch();
+		u64 proc = vmread(VMCS(proc_controls)), asked = l1()->proc2_controls;
+
+		assert_int_equal(proc & (PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TPR_SHADOW),
+				 l1()->proc_controls & ~PROC_SECONDARY);
+		assert_int_equal(vmread(VMCS(proc2_controls)) & all, asked);
+		assert_int_equal(vmread(VMCS(virtual_apic)), GiB(4) + 0x3000);
+		if (asked & PROC2_APIC_ACCESS)
+			assert_int_equal(vmread(VMCS(apic_access)), GiB(4) + 0x7000);
+		if (asked & PROC2_VID)
+			for (unsigned i = 0; i < 4; i++)
+				assert_int_equal(vmread(VMCS_AT(eoi_exits, i)), 0x1000 + i);
+		assert_int_equal(vmread(VMCS(guest_interrupt_status)), 0x4243);
+		assert_int_equal(hidden, !ept);
+		vmcs[1][VMCS_guest_interrupt_status] = 0x5253;
+		leave();
+		assert_int_equal(l1()->guest_interrupt_status, asked & PROC2_VID ? 0x5253 : 0x4243);
+		/* And then L1 does without all of it. */
+		touch_all();
+		l1()->proc_controls = l1()->proc2_controls = 0;
+		vmcs[0][VMCS_exit_reason] = REASON_VMRESUME;
+		x2apic = 0;
+		launch();
+		assert_int_equal(x2apic, asked & PROC2_X2APIC ? ~0ul : 0);
+		assert_int_equal(vmread(VMCS(proc2_controls)) & all, PROC2_APIC_ACCESS);
+		assert_int_equal(vmread(VMCS(apic_access)), vmx_apic_access);
+	}
+}
+
+/* Another page of APIC accesses needs a flush, the same one none. What is no RAM is Roost's. */
+static void test_pages_of_the_apic(void **state) {
+	(void)state;
+	l1()->proc_controls = (u32)(PROC_TPR_SHADOW | PROC_SECONDARY);
+	l1()->proc2_controls = PROC2_APIC_ACCESS;
+	l1()->virtual_apic = l1()->apic_access = MiB(1);
+	arch.nested.msr_map = (u8 *)0x5000;
+	launch();
+	assert_int_equal(vmread(VMCS(virtual_apic)), 0x6000 - direct_base_);
+	assert_int_equal(vmread(VMCS(apic_access)), vmx_apic_access);
+	assert_int_equal(flushes, 1);
+	leave();
+	touch_all();
+	vmcs[0][VMCS_exit_reason] = REASON_VMRESUME;
+	launch();
+	assert_int_equal(flushes, 1);
+	leave();
+	touch_all();
+	l1()->apic_access = 0x2000;
+	launch();
+	assert_int_equal(flushes, 2);
+	assert_true(arch.level->moved);
+}
+
+/* VTPR is looked at each time, even when L1 has written no field. */
+static void test_threshold(void **state) {
+	(void)state;
+	l1()->proc_controls = (u32)PROC_TPR_SHADOW;
+	l1()->virtual_apic = 0x3000;
+	l1()->tpr_threshold = 5;
+	ram[0x3080] = 0x5f;
+	launch();
+	assert_int_equal(vmread(VMCS(tpr_threshold)), 5);
+	leave();
+	vmcs[0][VMCS_exit_reason] = REASON_VMRESUME;
+	ram[0x3080] = 0x4f;
+	assert_int_equal(vmx_exit_vmentry(&vcpu), ADVANCE);
+	assert_int_equal(l1()->instruction_error, ERROR_CONTROLS);
+	ram[0x3080] = 0x50;
+	launch();
+	/* The processor has seen another value. */
+	assert_true(vmx_nested_refused(&vcpu));
+	assert_false(vcpu.l2);
+	assert_int_equal(cleared, 1);
+	assert_int_equal(l1()->exit_reason, REASON_BAD_STATE | REASON_ENTRY_FAILED);
+	assert_false(vmx_nested_refused(&vcpu));
+	l1()->proc_controls = 0;
+	touch_all();
+	launch();
+	assert_false(vmx_nested_refused(&vcpu));
+}
+
+/* HLT does not last while an interrupt can come in. */
+static void test_waking(void **state) {
+	static const struct {
+		u16 status;
+		u8 vtpr;
+		bool open, wakes;
+	} cases[] = {{0x0000, 0, true, false},	 {0x0055, 0, true, true},
+		     {0x0055, 0, false, false},	 {0x0055, 0x50, true, false},
+		     {0x0055, 0x4f, true, true}, {0x5055, 0, true, false},
+		     {0x4f55, 0x30, true, true}, {0x1055, 0x60, true, false}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		setup(state);
+		l1()->proc_controls = (u32)(PROC_TPR_SHADOW | PROC_SECONDARY);
+		l1()->proc2_controls = PROC2_VID;
+		l1()->virtual_apic = 0x3000;
+		l1()->guest_interrupt_status = cases[i].status;
+		l1()->guest_rflags = cases[i].open ? X86_RFLAGS_IF : 0;
+		l1()->guest_activity = 1;
+		ram[0x3080] = cases[i].vtpr;
+		launch();
+		assert_int_equal(halts, !cases[i].wakes);
+		assert_int_equal(arch.nested.halted, !cases[i].wakes);
 	}
 }
 
@@ -381,8 +563,7 @@ static void test_capabilities(void **state) {
 	}
 	assert_int_equal(vmx_nested_msrs[0] & BIT(31), 0);
 	u64 offered2 = vmx_nested_msrs[VMX_MSR_PROC2 - VMX_MSR_FIRST] >> 32;
-	assert_int_equal(offered2 & (PROC2_VMFUNC | PROC2_PML | PROC2_XSAVES | PROC2_VID |
-				     PROC2_TSC_SCALING),
+	assert_int_equal(offered2 & (PROC2_VMFUNC | PROC2_PML | PROC2_XSAVES | PROC2_TSC_SCALING),
 			 0);
 	for (u32 i = 1; i < VMX_NR_MSRS; i++) vmx_config.caps.msr[i] = 0;
 	vmx_nested_caps();
@@ -394,6 +575,10 @@ static void test_capabilities(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_roosts_controls_stay, setup),
+		cmocka_unit_test_setup(test_virtual_apic, setup),
+		cmocka_unit_test_setup(test_pages_of_the_apic, setup),
+		cmocka_unit_test_setup(test_threshold, setup),
+		cmocka_unit_test_setup(test_waking, setup),
 		cmocka_unit_test_setup(test_state_is_at_its_place, setup),
 		cmocka_unit_test_setup(test_untouched_state_stays, setup),
 		cmocka_unit_test_setup(test_launch_state, setup),
