@@ -158,6 +158,7 @@ void vmx_take_exit_event(struct vcpu *vcpu) {
 		vcpu->exception.has_error =
 			(info & EVENT_HAS_ERROR) && (vmx_reg(vcpu, VREG_CR0) & X86_CR0_PE);
 		vcpu->exception.error = (u32)vmread(VMCS(vectoring_error));
+		vcpu->exception.address = vmx_reg(vcpu, VREG_CR2);
 		vcpu_request_self(vcpu, REQ_EVENT);
 		break;
 	default:

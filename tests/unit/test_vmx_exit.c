@@ -193,7 +193,7 @@ bool vcpu_prepare(struct vcpu *v) {
 
 u64 vmx_reg(struct vcpu *v, enum vreg reg) {
 	(void)v;
-	return reg == VREG_CR0 ? X86_CR0_PE : 0;
+	return reg == VREG_CR0 ? X86_CR0_PE : reg == VREG_CR2 ? 0xfa017 : 0;
 }
 
 void vmx_set_reg(struct vcpu *v, enum vreg reg, u64 value) { (void)v, (void)reg, (void)value; }
@@ -434,6 +434,8 @@ static void test_interrupted_delivery(void **state) {
 	assert_true(vcpu.exception.pending && vcpu.exception.has_error);
 	assert_int_equal(vcpu.exception.vector, X86_PF);
 	assert_int_equal(vcpu.exception.error, 7);
+	/* CR2 has it already (27.1), and gets it once more. */
+	assert_int_equal(vcpu.exception.address, 0xfa017);
 }
 
 /* Whoever spins gives the CPU up, and goes on behind the PAUSE. */
