@@ -30,10 +30,14 @@ $(GUEST_OUT)/obj/%.S.o: $(GUEST_DIR)/%.S $(GUEST_DIR)/guest.mk
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) -Wa,--noexecstack -MMD -MP -c $< -o $@
 
+# NAME.S, where there is one, belongs to NAME.c alone.
+$(foreach name,$(basename $(notdir $(wildcard $(GUEST_DIR)/*.S))), \
+	$(eval $(GUEST_OUT)/$(name).elf: $(GUEST_OUT)/obj/$(name).S.o))
+
 $(GUEST_OUT)/%.elf: $(GUEST_OUT)/obj/%.c.o $(GUEST_LIB_OBJS) $(GUEST_DIR)/lib/link.ld
 	$(LD) -nostdlib -static -z max-page-size=0x1000 -z noexecstack --build-id=none --fatal-warnings \
-		--no-warn-rwx-segments -T $(GUEST_DIR)/lib/link.ld $< $(GUEST_LIB_OBJS) -o $@
+		--no-warn-rwx-segments -T $(GUEST_DIR)/lib/link.ld $(filter %.o,$^) -o $@
 
 .SECONDARY: $(GUEST_LIB_OBJS) $(GUEST_TESTS:%=$(GUEST_OUT)/obj/%.c.o)
 
--include $(GUEST_LIB_OBJS:.o=.d) $(GUEST_TESTS:%=$(GUEST_OUT)/obj/%.c.d)
+-include $(GUEST_LIB_OBJS:.o=.d) $(GUEST_TESTS:%=$(GUEST_OUT)/obj/%.c.d) $(GUEST_TESTS:%=$(GUEST_OUT)/obj/%.S.d)

@@ -13,14 +13,15 @@
 
 enum cr_access { ACCESS_TO, ACCESS_FROM, ACCESS_CLTS, ACCESS_LMSW };
 
-static bool pae_paging(struct vcpu *vcpu) {
+bool vmx_pae_paging(struct vcpu *vcpu) {
 	return (vmx_reg(vcpu, VREG_CR0) & X86_CR0_PG) && (vmx_reg(vcpu, VREG_CR4) & X86_CR4_PAE) &&
 	       !(vmx_reg(vcpu, VREG_EFER) & X86_EFER_LMA);
 }
 
 /*
- * What MOV to CR0 and CR4 does in PAE paging: the four page-directory pointers go into registers,
- * which are fields of the VMCS. False: a reserved bit is set, and the MOV has to fault.
+ * What MOV to CR0 and CR4, and a task switch, do in PAE paging: the four page-directory pointers go
+ * into registers, which are fields of the VMCS. False: a reserved bit is set, and the MOV has to
+ * fault.
  */
 bool vmx_load_pdptes(struct vcpu *vcpu) {
 	u64 reserved = PDPTE_RESERVED | ~GENMASK(vcpu->vm->cpu_model->phys_bits - 1, 0);
@@ -47,7 +48,7 @@ static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, boo
 	if (!vmx_nested_cr_valid(vcpu, cr, value)) return inject_gp(vcpu, 0);
 	enum outcome outcome = lmsw ? cr_lmsw(vcpu, (u16)value) : cr_write(vcpu, cr, value);
 
-	if (outcome != ADVANCE || (cr != 0 && cr != 4) || !pae_paging(vcpu) ||
+	if (outcome != ADVANCE || (cr != 0 && cr != 4) || !vmx_pae_paging(vcpu) ||
 	    vmx_load_pdptes(vcpu))
 		return outcome;
 	vmx_set_reg(vcpu, VREG_CR4, cr4);

@@ -15,6 +15,7 @@
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 #include "platform/msr.h"
+#include "platform/task.h"
 #include "vmx/check.h"
 #include "vmx/vmx.h"
 
@@ -25,6 +26,21 @@ void vmx_need_rsp(struct vcpu *vcpu) {
 	arch->rsp_known = true;
 	arch->saved_rsp = vmread(VMCS(guest_rsp));
 	vcpu->gpr[RSP] = arch->saved_rsp;
+}
+
+/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
+static u64 wrapped(struct vcpu *vcpu, u64 rip) {
+	return vmx_privilege(vcpu) & PRIV_64BIT ? rip : (u32)rip;
+}
+
+static inline u64 next_rip(struct vcpu *vcpu) {
+	u64 next = vcpu->next_rip;
+
+	if (!next) {
+		next = vcpu->rip + vmread(VMCS(instruction_length));
+		if (unlikely((next ^ vcpu->rip) >> 32)) next = wrapped(vcpu, next);
+	}
+	return next;
 }
 
 /* ---- handlers ---- */
@@ -84,9 +100,35 @@ static enum outcome exit_ept_misconfig(struct vcpu *vcpu) {
 	return vcpu_stop_reason(vcpu, "EPT misconfiguration at %lx", vmread(VMCS(guest_pa)));
 }
 
-/* VMX has no guest without this exit, but for one that never switches tasks by hardware. */
+/*
+ * Every task switch exits (SDM 3C 25.4.2). RIP is at the instruction that wants it; for an event it
+ * is where the old task goes on (27.3.3).
+ */
 static enum outcome exit_task_switch(struct vcpu *vcpu) {
-	return vcpu_stop_reason(vcpu, "hardware task switch at rip %lx", vcpu->rip);
+	u64 info = vmread(VMCS(qualification)), event = vmread(VMCS(vectoring_event));
+	u64 type = event & EVENT_VALID ? EVENT_TYPE(event) : EVENT_TYPE_SOFT_FIRST;
+	u64 shadow = vmread(VMCS(guest_shadow)), cr3 = vmread(VMCS(guest_cr3));
+	struct task_switch to = {
+		.selector = (u16)info,
+		.source = info >> 30 & 3,
+		.external = type < EVENT_TYPE_SOFT_FIRST,
+		.has_error = type == EVENT_TYPE_EXCEPTION && event & EVENT_HAS_ERROR,
+		.error = (u32)vmread(VMCS(vectoring_error)),
+	};
+
+	vmx_need_rsp(vcpu);
+	to.rip = to.external ? vcpu->rip : next_rip(vcpu);
+	if (type == EVENT_TYPE_EXCEPTION) vmx_take_exit_event(vcpu);
+	if (task_switch(vcpu, &to) == E_BUSY) {
+		vmx_take_exit_event(vcpu);
+		return RESUME;
+	}
+	if (type == EVENT_TYPE_NMI) shadow |= SHADOW_NMI;
+	if (to.source == TASK_IRET) shadow &= ~SHADOW_NMI;
+	vmwrite(VMCS(guest_shadow), shadow & ~SHADOW_NEXT);
+	if (vmread(VMCS(guest_cr3)) != cr3 && vmx_pae_paging(vcpu) && !vmx_load_pdptes(vcpu))
+		inject_gp(vcpu, 0);
+	return RESUME;
 }
 
 /* The processor refused an entry: the rules of SDM 3C 26 tell which field is wrong, and how. */
@@ -255,21 +297,6 @@ void vmx_write_back(struct vcpu *vcpu) {
 	vmwrite(VMCS(guest_rflags), vcpu->rflags);
 	vmwrite(VMCS(guest_rsp), vcpu->gpr[RSP]);
 	arch->rsp_known = false;
-}
-
-/* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
-static u64 wrapped(struct vcpu *vcpu, u64 rip) {
-	return vmx_privilege(vcpu) & PRIV_64BIT ? rip : (u32)rip;
-}
-
-static inline u64 next_rip(struct vcpu *vcpu) {
-	u64 next = vcpu->next_rip;
-
-	if (!next) {
-		next = vcpu->rip + vmread(VMCS(instruction_length));
-		if (unlikely((next ^ vcpu->rip) >> 32)) next = wrapped(vcpu, next);
-	}
-	return next;
 }
 
 /* The instruction is done: what was for it alone ends (SDM 3B 17.3.1.1, 3A 6.8.3). */

@@ -177,6 +177,7 @@ enum outcome vmx_handle(struct vcpu *vcpu, u64 index); /* the handler of such an
 
 /* cr.c */
 enum outcome vmx_exit_cr(struct vcpu *vcpu);
+bool vmx_pae_paging(struct vcpu *vcpu);
 bool vmx_load_pdptes(struct vcpu *vcpu);
 
 /* event.c */

@@ -20,6 +20,7 @@
 #include "platform/emulate.h"
 #include "platform/kvm_pv.h"
 #include "platform/msr.h"
+#include "platform/task.h"
 #include "vmx/vmx.h"
 
 #define MAX_READS  6u
@@ -90,6 +91,22 @@ enum outcome vmx_exit_cr(struct vcpu *v) {
 	(void)v;
 	return ADVANCE;
 }
+
+/* A task switch that ends as a test wants it, with a page-table root of its own. */
+static struct task_switch switched;
+static int switch_result;
+static bool pae, pdptes_valid;
+
+int task_switch(struct vcpu *v, const struct task_switch *to) {
+	(void)v;
+	switched = *to;
+	fields[VMCS(guest_cr3).encoding] += 0x1000;
+	return switch_result;
+}
+
+bool vmx_pae_paging(struct vcpu *v) { return (void)v, pae; }
+
+bool vmx_load_pdptes(struct vcpu *v) { return (void)v, pdptes_valid; }
 
 void vmx_set_apic_mode(u8 mode, bool usual) { (void)mode, (void)usual; }
 
@@ -300,6 +317,8 @@ static int setup(void **state) {
 	stopped = mmio = halts = flushes = tlb_flushes = logged = 0;
 	queued = ~0u;
 	long_mode = PRIV_64BIT;
+	switch_result = 0;
+	pae = false;
 	fields[VMCS(guest_rip).encoding] = RIP;
 	fields[VMCS(guest_rsp).encoding] = 0x7000;
 	fields[VMCS(guest_rflags).encoding] = X86_RFLAGS_FIXED | X86_RFLAGS_IF;
@@ -436,6 +455,76 @@ static void test_interrupted_delivery(void **state) {
 	assert_int_equal(vcpu.exception.error, 7);
 	/* CR2 has it already (27.1), and gets it once more. */
 	assert_int_equal(vcpu.exception.address, 0xfa017);
+}
+
+static void switch_task(u64 source, u64 event) {
+	setup(NULL);
+	fields[VMCS(qualification).encoding] = source << 30 | 0x28;
+	fields[VMCS(vectoring_event).encoding] = event;
+	fields[VMCS(vectoring_error).encoding] = 0x1234;
+	fields[VMCS(guest_shadow).encoding] = SHADOW_NMI | SHADOW_MOV_SS;
+}
+
+/* SDM 3C 27.3.3: where the old task goes on; 27.2.4: what comes with an event. */
+static void test_task_switches(void **state) {
+	static const struct {
+		u64 source, event, rip, shadow;
+		bool external, error;
+	} all[] = {
+		{TASK_CALL, 0, RIP + 2, SHADOW_NMI, false, false},
+		{TASK_IRET, 0, RIP + 2, 0, false, false},
+		{TASK_JMP, 0, RIP + 2, SHADOW_NMI, false, false},
+		{TASK_GATE, EVENT_VALID | 4ul << 8 | 0x80, RIP + 2, SHADOW_NMI, false, false},
+		{TASK_GATE, EVENT_VALID | 6ul << 8 | X86_BP, RIP + 2, SHADOW_NMI, false, false},
+		{TASK_GATE, EVENT_VALID | 0x31, RIP, SHADOW_NMI, true, false},
+		{TASK_GATE, EVENT_VALID | 3ul << 8 | X86_DE, RIP, SHADOW_NMI, true, false},
+		{TASK_GATE, EVENT_VALID | EVENT_HAS_ERROR | 3ul << 8 | X86_GP, RIP, SHADOW_NMI,
+		 true, true},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		switch_task(all[i].source, all[i].event);
+		leave(9);
+		assert_int_equal(switched.selector, 0x28);
+		assert_int_equal(switched.source, all[i].source);
+		assert_int_equal(switched.rip, all[i].rip);
+		assert_int_equal(switched.external, all[i].external);
+		assert_int_equal(switched.has_error, all[i].error);
+		assert_int_equal(switched.error, 0x1234);
+		assert_int_equal(fields[VMCS(guest_shadow).encoding], all[i].shadow);
+		assert_int_equal(fields[VMCS(guest_rip).encoding], RIP);
+		/* So that another exception on top of it is seen. */
+		assert_int_equal(vcpu.exception.pending, (all[i].event & 0x700) == 0x300);
+		assert_false(vmx_event_queued(&vcpu));
+		assert_int_equal(stopped, 0);
+	}
+	switch_task(TASK_GATE, EVENT_VALID | 2ul << 8 | 2);
+	fields[VMCS(guest_shadow).encoding] = 0;
+	leave(9);
+	assert_int_equal(fields[VMCS(guest_shadow).encoding], SHADOW_NMI);
+}
+
+/* What the switch was for comes again. */
+static void test_task_switch_again(void **state) {
+	(void)state;
+	switch_task(TASK_GATE, EVENT_VALID | 0x31);
+	switch_result = E_BUSY;
+	leave(9);
+	assert_true(vmx_event_queued(&vcpu));
+	assert_int_equal(fields[VMCS(entry_event).encoding], EVENT_VALID | 0x31);
+	assert_int_equal(fields[VMCS(guest_shadow).encoding], SHADOW_NMI | SHADOW_MOV_SS);
+}
+
+static void test_task_switch_in_pae_paging(void **state) {
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		switch_task(TASK_JMP, 0);
+		pae = i & 1;
+		pdptes_valid = i & 2;
+		leave(9);
+		assert_int_equal(queued, i == 1 ? X86_GP : ~0u);
+	}
 }
 
 /* Whoever spins gives the CPU up, and goes on behind the PAUSE. */
@@ -598,6 +687,9 @@ int main(void) {
 		cmocka_unit_test_setup(test_injection_word, setup),
 		cmocka_unit_test_setup(test_what_may_enter, setup),
 		cmocka_unit_test_setup(test_the_tick_leaves_the_guest, setup),
+		cmocka_unit_test_setup(test_task_switches, setup),
+		cmocka_unit_test_setup(test_task_switch_again, setup),
+		cmocka_unit_test_setup(test_task_switch_in_pae_paging, setup),
 		cmocka_unit_test_setup(test_unasked_exits, setup),
 		cmocka_unit_test_setup(test_a_refused_entry_is_explained, setup),
 		cmocka_unit_test_setup(test_every_reason_has_a_handler, setup),
