@@ -73,9 +73,9 @@ for each_name in NAMES:
     else:
         cannot(f"intel/{each_name}", "of SVM, which is AMD's")
 # A TPR shadow alone, as processors without virtual-interrupt delivery have it; then all but one.
-for each_name in ("ioapic", "lapic", "pic"):
+for each_name in ("ioapic", "lapic", "pic", "vmx_apic"):
     guest_test(each_name, bochs.NO_VIRTUAL, "@tpr")
-for each_name in ("lapic", "smp", "vmx_run"):
+for each_name in ("lapic", "smp", "vmx_apic", "vmx_run"):
     guest_test(each_name, "vmx=-apic-access", "@no-apic-access")
 
 
