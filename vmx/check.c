@@ -5,9 +5,6 @@
 #include "lib/x86.h"
 #include "vmx/check_rules.h"
 
-#define ACTIVITY_HLT	1u
-#define ACTIVITY_SHUT	2u
-#define ACTIVITY_SIPI	3u
 #define ACCESS_L	BIT(13)
 #define ACCESS_DB	BIT(14)
 #define ACCESS_G	BIT(15)

@@ -45,6 +45,7 @@ void vmx_end_shadow(struct vcpu *vcpu) {
 
 static void queue(struct vmx_vcpu *arch, u64 info) {
 	arch->event = true;
+	if (unlikely(arch->nested.halted)) vmwrite(VMCS(guest_activity), 0);
 	arch->nested.halted = false;
 	vmwrite(VMCS(entry_event), info);
 }

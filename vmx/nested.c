@@ -7,6 +7,7 @@
  *
  * L1's own registers stay in VMCS 01. MSRs that no VMCS has stay in the CPU, as on hardware.
  */
+#include "kernel/time.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
 #include "lib/x86.h"
@@ -166,6 +167,25 @@ static void update_tsc_offset(struct vcpu *vcpu) {
 	if (vmx_of(vcpu)->level->tsc_offset != offset) vmx_set_tsc_offset(vcpu, vcpu->tsc_offset);
 }
 
+/* ---- the preemption timer (SDM 3C 25.5.1) ---- */
+
+static unsigned tick_shift(void) {
+	return MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC));
+}
+
+u32 vmx_nested_ticks(struct vcpu *vcpu) {
+	u64 now = time_tsc(), deadline = vmx_of(vcpu)->nested.deadline;
+
+	return deadline > now ? (u32)min_u64((deadline - now) >> tick_shift(), ~0u) : 0;
+}
+
+/* The timer of 02 is Roost's tick, or the nearer end of L1's time. */
+void vmx_nested_set_tick(struct vcpu *vcpu) {
+	if (likely(vmx_of(vcpu)->nested.deadline == ~0ul)) return;
+	u32 left = vmx_nested_ticks(vcpu);
+	if (left < vmread(VMCS(tick))) vmwrite(VMCS(tick), left);
+}
+
 void vmx_nested_fetch_rare(struct vcpu *vcpu) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	struct vmcs_mask left = vmx_nested_rare;
@@ -322,6 +342,7 @@ static void store_l2(struct vcpu *vcpu) {
 		l1->guest_dr7 = vmread(VMCS(guest_dr7));
 		l1->guest_debugctl = vmread(VMCS(guest_debugctl));
 	}
+	if (l1->exit_controls & EXIT_SAVE_TICK) l1->tick = vmx_nested_ticks(vcpu);
 	n->rare_in_02 = true;
 	if (!store_msrs(vcpu, l1->exit_msr_store, l1->exit_msr_stores))
 		abort_vmx(vcpu, "the MSR storing");
@@ -461,6 +482,7 @@ static void load_l2(struct vcpu *vcpu, const struct optional *theirs) {
 	vmwrite(VMCS(cr4_shadow),
 		(l1->guest_cr4 & ~l1->cr4_mask) | (l1->cr4_shadow & l1->cr4_mask));
 	vmwrite(VMCS(guest_pending_db), l1->guest_pending_db);
+	vmwrite(VMCS(guest_activity), 0);
 	vcpu->rip = arch->saved_rip = l1->guest_rip;
 	vcpu->rflags = arch->saved_rflags = l1->guest_rflags;
 	vcpu->gpr[RSP] = arch->saved_rsp = l1->guest_rsp;
@@ -497,13 +519,16 @@ static enum outcome fail_entry(struct vcpu *vcpu, u64 reason, u64 qualification)
 	return RESUME;
 }
 
+/* Where L1's timer runs, the processor waits for it. */
 void vmx_nested_halt(struct vcpu *vcpu) {
 	vmx_end_shadow(vcpu);
 	if (vmx_l1_window_open(vcpu)) return;
 	if (vmx_nested_interrupt_waits(vcpu))
 		vmx_of(vcpu)->nested.halted = false;
-	else
+	else if (vmx_of(vcpu)->nested.deadline == ~0ul)
 		vcpu_halt(vcpu);
+	else
+		vmwrite(VMCS(guest_activity), ACTIVITY_HLT);
 }
 
 static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
@@ -525,6 +550,9 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 	u32 bad = load_msrs(vcpu, n->vmcs12->entry_msr_load, n->vmcs12->entry_msr_loads);
 	if (bad) return fail_entry(vcpu, REASON_MSR_LOADING, bad);
 	n->launched = true;
+	n->deadline = n->vmcs12->pin_controls & PIN_TICK
+			      ? time_tsc() + (n->vmcs12->tick << tick_shift())
+			      : ~0ul;
 	n->halted = n->vmcs12->guest_activity && !(n->vmcs12->entry_event & EVENT_VALID);
 	queue_event(vcpu);
 	if (n->halted) vmx_nested_halt(vcpu);

@@ -47,6 +47,7 @@ struct vmx_nested {
 	gpa_t current;		    /* of VMCS 12; NO_VMCS: none is current */
 	struct vmcs_mask dirty;	    /* written by L1 since 02 was made of them */
 	struct vmx_merged merged;
+	u64 deadline;	   /* of L1's preemption timer, in Roost's TSC; ~0: it does not run */
 	hpa_t apic_access; /* what 02 has; 0: it does not virtualize APIC accesses */
 	u64 ran_eptp;	   /* whose translations the TLB may hold for 02 */
 	u32 ran_vpid;
@@ -102,6 +103,8 @@ void vmx_nested_leave(struct vcpu *vcpu, const struct vmx_exit_to *to);
 /* VMCS 12 has all that 02 knows of it. */
 void vmx_nested_fetch_rare(struct vcpu *vcpu);
 u64 vmx_nested_tsc_offset(struct vcpu *vcpu); /* what L1 adds for L2 */
+u32 vmx_nested_ticks(struct vcpu *vcpu);      /* until L1's preemption timer ends L2's run */
+void vmx_nested_set_tick(struct vcpu *vcpu);
 
 /* nested_insn.c: the instructions but the entries */
 /* #UD and #GP(0) that all but VMXON have in common; ADVANCE: go on. */

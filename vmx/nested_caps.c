@@ -22,16 +22,16 @@ u64 vmx_nested_msrs[VMX_FEATURE_MSRS];
 static const struct {
 	u32 ones, true_ones, may;
 } words[] = {
-	[VMX_PIN] = {0x16, 0x16, PIN_INTERRUPT | PIN_NMI | PIN_VNMI},
+	[VMX_PIN] = {0x16, 0x16, PIN_INTERRUPT | PIN_NMI | PIN_VNMI | PIN_TICK},
 	[VMX_PROC] = {0x0401e172, 0x04006172,
 		      (u32)(PROC_INTERRUPT_WINDOW | PROC_TSC_OFFSET | PROC_HLT | PROC_INVLPG |
 			    PROC_MWAIT | PROC_RDPMC | PROC_RDTSC | PROC_CR3_LOAD | PROC_CR3_STORE |
 			    PROC_CR8_LOAD | PROC_CR8_STORE | PROC_NMI_WINDOW | PROC_DR |
 			    PROC_ALL_IO | PROC_IO_BITMAPS | PROC_MSR_BITMAP | PROC_MONITOR |
-			    PROC_PAUSE | PROC_SECONDARY | PROC_TPR_SHADOW)},
+			    PROC_MTF | PROC_PAUSE | PROC_SECONDARY | PROC_TPR_SHADOW)},
 	[VMX_EXIT] = {0x36dff, 0x36dfb,
 		      EXIT_SAVE_DEBUG | EXIT_HOST_64 | EXIT_ACK | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
-			      EXIT_SAVE_EFER | EXIT_LOAD_EFER},
+			      EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_TICK},
 	[VMX_ENTRY] = {0x11ff, 0x11fb,
 		       ENTRY_LOAD_DEBUG | ENTRY_IA32E | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER},
 	[VMX_PROC2] = {0, 0,
@@ -46,6 +46,9 @@ static void set_words(void) {
 	for (enum vmx_word w = VMX_PIN; w <= VMX_ENTRY; w++) {
 		u64 may = words[w].may & vmx_word_cap(&vmx_config.caps, w) >> 32;
 
+		/* By Roost's own tick. */
+		if (w == VMX_PIN) may &= ~PIN_TICK | vmx_config.pin;
+		if (w == VMX_EXIT) may &= ~EXIT_SAVE_TICK | vmx_config.exit;
 		set(VMX_MSR_PIN + w, (may | words[w].ones) << 32 | words[w].ones);
 		set(VMX_MSR_TRUE_PIN + w, (may | words[w].ones) << 32 | words[w].true_ones);
 	}

@@ -102,6 +102,7 @@ void vmx_nested_tlb_enter(struct vcpu *vcpu) {
 
 	if (vmx_nested_ept(vcpu) && shadow_enter(nested_shadow(vcpu), vcpu->id))
 		level->flush = level->moved = true;
+	vmx_nested_set_tick(vcpu);
 }
 
 void vmx_nested_left(struct vcpu *vcpu) {

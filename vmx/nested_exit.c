@@ -25,6 +25,7 @@ enum rule {
 	MSR,
 	FIELD,
 	HLT,  /* as PROC; no sleep in L1's interrupt window */
+	TICK, /* L1's when its time is over */
 	EPT,  /* Roost's when its own tables are what is missing */
 	FAIL, /* the entry of 02 has failed */
 };
@@ -58,9 +59,10 @@ static const struct {
 	[REASON_BAD_STATE] = {FAIL, 0},
 	[REASON_MSR_LOADING] = {FAIL, 0},
 	[REASON_MACHINE_CHECK] = {FAIL, 0},
-	[36] = {PROC, 10}, /* MWAIT */
-	[39] = {PROC, 29}, /* MONITOR */
-	[40] = {PROC, 30}, /* PAUSE */
+	[36] = {PROC, 10},  /* MWAIT */
+	[37] = {ALWAYS, 0}, /* monitor trap flag */
+	[39] = {PROC, 29},  /* MONITOR */
+	[40] = {PROC, 30},  /* PAUSE */
 	[REASON_TPR] = {PROC, 21},
 	[REASON_APIC_ACCESS] = {PROC2, 0},
 	[REASON_EOI] = {PROC, 21},
@@ -69,6 +71,7 @@ static const struct {
 	[REASON_EPT_VIOLATION] = {EPT, 0},
 	[REASON_INVEPT] = {ALWAYS, 0},
 	[REASON_RDTSCP] = {PROC, 12},
+	[REASON_TICK] = {TICK, 0},
 	[REASON_INVVPID] = {ALWAYS, 0},
 	[REASON_WBINVD] = {PROC2, 6},
 	[55] = {ALWAYS, 0}, /* XSETBV */
@@ -188,14 +191,11 @@ static enum outcome reflect(struct vcpu *vcpu, u64 reason) {
 	return RESUME;
 }
 
-enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
+static enum outcome decide(struct vcpu *vcpu, u64 index) {
 	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
 	u64 bit = BIT(rules[index].bit);
 	bool wants = true;
 
-	vmx_nested_left(vcpu);
-	/* It has entered in HLT for its window's exit alone. */
-	if (index != REASON_INTERRUPT_WINDOW) vmx_of(vcpu)->nested.halted = false;
 	switch ((enum rule)rules[index].rule) {
 	case OWN: return vmx_handle(vcpu, index);
 	case ALWAYS: break;
@@ -215,10 +215,33 @@ enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 	case HLT:
 		if (!(l1->proc_controls & bit)) return own_hlt(vcpu);
 		break;
+	case TICK:
+		vmx_handle(vcpu, index);
+		if (vmx_nested_ticks(vcpu)) return RESUME;
+		break;
 	case EPT: return vmx_nested_ept_violation(vcpu);
 	case FAIL: return reflect(vcpu, index | REASON_ENTRY_FAILED);
 	}
 	return wants ? reflect(vcpu, index) : vmx_handle(vcpu, index);
+}
+
+enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+
+	vmx_nested_left(vcpu);
+	/* It has entered as if in HLT for its window's exit alone, or is still in it; Bochs 2.7
+	 * forgets that. */
+	if (unlikely(arch->nested.halted) && index != REASON_INTERRUPT_WINDOW) {
+		arch->nested.halted = arch->nested.deadline != ~0ul;
+		vmwrite(VMCS(guest_activity), arch->nested.halted);
+	}
+	enum outcome outcome = decide(vcpu, index);
+	/* The monitor trap flag's exit follows an instruction that Roost has carried out, too. */
+	if (outcome == ADVANCE && arch->nested.vmcs12->proc_controls & PROC_MTF && !arch->event) {
+		arch->event = true;
+		vmwrite(VMCS(entry_event), EVENT_VALID | EVENT_TYPE_OTHER << EVENT_TYPE_SHIFT);
+	}
+	return outcome;
 }
 
 /* ---- events ---- */

@@ -223,6 +223,10 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define SHADOW_NMI    BIT(3)
 #define SHADOW_NEXT   (SHADOW_STI | SHADOW_MOV_SS)
 
+#define ACTIVITY_HLT  1u
+#define ACTIVITY_SHUT 2u
+#define ACTIVITY_SIPI 3u
+
 /* VMCS(guest_access): the format of struct segment, spread, and a bit for "no segment" (24.4.1). */
 #define ACCESS_UNUSABLE BIT(16)
 

@@ -21,10 +21,10 @@ LINUX_LIMITS = {1: 900, 2: 1500}
 LINUX_MEMORY = 256 << 20
 
 
-def guest_test(name, words="", suffix=""):
+def guest_test(name, words="", suffix="", cpu=bochs.SKYLAKE):
     @test(f"intel/{name}{suffix}", limit=LIMIT, needs=("build/gcc", "build/guest-tests"))
     def run(t):
-        verdict(t, *run_guest(t, name, bochs.SKYLAKE, words))
+        verdict(t, *run_guest(t, name, cpu, words))
 
 
 @test("intel/failure-is-noticed", limit=120, needs=("build/gcc", "build/guest-tests"))
@@ -96,6 +96,8 @@ scaled_test("lapic", 33333)
 scaled_test("timers", 33333)
 guest_test("lapic", "vmx=-apic-registers", "@no-apic-registers")
 guest_test("lapic", "vmx=-x2apic", "@no-x2apic")
+# The only processor there with a monitor trap flag.
+guest_test("vmx_timer", suffix="@icelake", cpu=bochs.ICELAKE)
 # Without VMCS shadowing each VMREAD and VMWRITE of a guest exits.
 for each_name in ("vmx_insn", "vmx_run", "vmx_event"):
     guest_test(each_name, "vmx=-vmcs-shadowing", "@plain")
