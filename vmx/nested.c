@@ -173,16 +173,21 @@ static unsigned tick_shift(void) {
 	return MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC));
 }
 
-u32 vmx_nested_ticks(struct vcpu *vcpu) {
-	u64 now = time_tsc(), deadline = vmx_of(vcpu)->nested.deadline;
+/* In L1's TSC, by which it reckons. */
+static u64 time_left(struct vcpu *vcpu) {
+	u64 now = vm_tsc(vcpu->vm, time_tsc()), deadline = vmx_of(vcpu)->nested.deadline;
 
-	return deadline > now ? (u32)min_u64((deadline - now) >> tick_shift(), ~0u) : 0;
+	return deadline > now ? deadline - now : 0;
+}
+
+u32 vmx_nested_ticks(struct vcpu *vcpu) {
+	return (u32)min_u64(time_left(vcpu) >> tick_shift(), ~0u);
 }
 
 /* The timer of 02 is Roost's tick, or the nearer end of L1's time. */
 void vmx_nested_set_tick(struct vcpu *vcpu) {
 	if (likely(vmx_of(vcpu)->nested.deadline == ~0ul)) return;
-	u32 left = vmx_nested_ticks(vcpu);
+	u64 left = vm_host_tsc(vcpu->vm, time_left(vcpu)) >> tick_shift();
 	if (left < vmread(VMCS(tick))) vmwrite(VMCS(tick), left);
 }
 
@@ -551,7 +556,7 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 	if (bad) return fail_entry(vcpu, REASON_MSR_LOADING, bad);
 	n->launched = true;
 	n->deadline = n->vmcs12->pin_controls & PIN_TICK
-			      ? time_tsc() + (n->vmcs12->tick << tick_shift())
+			      ? vm_tsc(vcpu->vm, time_tsc()) + (n->vmcs12->tick << tick_shift())
 			      : ~0ul;
 	n->halted = n->vmcs12->guest_activity && !(n->vmcs12->entry_event & EVENT_VALID);
 	queue_event(vcpu);

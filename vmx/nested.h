@@ -47,7 +47,7 @@ struct vmx_nested {
 	gpa_t current;		    /* of VMCS 12; NO_VMCS: none is current */
 	struct vmcs_mask dirty;	    /* written by L1 since 02 was made of them */
 	struct vmx_merged merged;
-	u64 deadline;	   /* of L1's preemption timer, in Roost's TSC; ~0: it does not run */
+	u64 deadline;	   /* of L1's preemption timer, by vm_tsc(); ~0: it does not run */
 	hpa_t apic_access; /* what 02 has; 0: it does not virtualize APIC accesses */
 	u64 ran_eptp;	   /* whose translations the TLB may hold for 02 */
 	u32 ran_vpid;

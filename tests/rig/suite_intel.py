@@ -94,6 +94,8 @@ for each_name in ("lapic", "pv", "vmx_run"):
     scaled_test(each_name, 250000)
 scaled_test("lapic", 33333)
 scaled_test("timers", 33333)
+for each_rate in (33333, 250000):
+    scaled_test("vmx_timer", each_rate)
 guest_test("lapic", "vmx=-apic-registers", "@no-apic-registers")
 guest_test("lapic", "vmx=-x2apic", "@no-x2apic")
 # The only processor there with a monitor trap flag.
