@@ -581,15 +581,57 @@ static void test_apic_of_l1(bool ept) {
 	lapic_write(LAPIC_TPR, 0);
 }
 
-static void test_tsc_offset(void) {
-	static const struct exiting rdtsc_insn = {"RDTSC", "\x0f\x31", 2, 16, 0, 0, 0, false};
+static const struct exiting rdtsc_insn = {"RDTSC", "\x0f\x31", 2, 16, 0, 0, 0, false};
 
+static void test_tsc_offset(void) {
 	prepare(&rdtsc_insn);
 	vmwrite(VMCS(proc_controls), vmread(VMCS(proc_controls)) | PROC_TSC_OFFSET);
 	vmwrite(VMCS(tsc_offset), BIT(60));
 	check_eq("RDTSC with an offset", vmx_l2_run(), REASON_VMCALL);
 	check_eq("the offset is there", vmx_regs()->rdx >> 28, 1);
 	check_eq("and not in the host", rdtsc() >> 60, 0);
+}
+
+/* What L2 reads lies between what L1 reads before and behind its run, scaled and moved. */
+static void read_scaled(const struct exiting *insn, u64 multiplier, u64 offset, bool moved) {
+	u64 scale = moved ? multiplier : 1ul << 48, add = moved ? offset : 0;
+
+	prepare(insn);
+	vmx_l2_add(PROC2_TSC_SCALING);
+	vmwrite(VMCS(tsc_multiplier), multiplier);
+	vmwrite(VMCS(tsc_offset), offset);
+	if (moved) vmwrite(VMCS(proc_controls), vmread(VMCS(proc_controls)) | PROC_TSC_OFFSET);
+	u64 before = rdtsc();
+	check_eq(name_of("%s times 0x%lx", insn->name, multiplier), vmx_l2_run(), REASON_VMCALL);
+	u64 after = rdtsc(), value = (u32)vmx_regs()->rax | vmx_regs()->rdx << 32;
+
+	/* Two ticks for what is rounded. */
+	check_range(name_of("%s times 0x%lx, offset 0x%lx, %u", insn->name, multiplier, add, moved),
+		    value + 2, (u64)((unsigned __int128)before * scale >> 48) + add,
+		    (u64)((unsigned __int128)after * scale >> 48) + add + 4);
+}
+
+static void test_tsc_scaling(void) {
+	static const struct exiting rdmsr_insn = {
+		"RDMSR of the TSC", "\x0f\x32", 2, REASON_RDMSR, 0, 0, 0x10, false};
+	static const u64 multipliers[] = {
+		BIT(48), BIT(49), BIT(47) + BIT(48), BIT(46) + 12345, BIT(53), BIT(20), 1};
+
+	if (!vmx_can(VMX_MSR_PROC2, PROC2_TSC_SCALING)) {
+		skip("TSC scaling", "not offered");
+		return;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(multipliers); i++)
+		for (unsigned n = 0; n < 4; n++)
+			read_scaled(n & 1 ? &rdmsr_insn : &rdtsc_insn, multipliers[i], BIT(60),
+				    n & 2);
+	read_scaled(&rdtsc_insn, BIT(49), 0 - rdtsc(), true);
+	vmx_l2_new(code_exit);
+	vmx_l2_add(PROC2_TSC_SCALING);
+	vmwrite(VMCS(tsc_multiplier), 0);
+	refused("a TSC multiplier of 0", 7);
+	vmx_l2_new(code_exit);
+	check_eq("without the control it may be 0", vmx_l2_result(), 0x1234);
 }
 
 void test_main(void) {
@@ -612,6 +654,7 @@ void test_main(void) {
 	}
 	test_refused();
 	test_tsc_offset();
+	test_tsc_scaling();
 	lapic_init();
 	test_apic_of_l1(false);
 	if (vmx_can(VMX_MSR_PROC2, PROC2_EPT)) test_apic_of_l1(true);

@@ -73,10 +73,13 @@ struct vm {
 
 #define TSC_FRACTION 48 /* as VMX has it (SDM 3C 24.6.5) */
 
+static inline u64 tsc_scale(u64 tsc, u64 multiplier) {
+	return (u64)((unsigned __int128)tsc * multiplier >> TSC_FRACTION);
+}
+
 /* Ticks of the host's TSC as ticks of the guest's, and back, then never too few. */
 static inline u64 vm_tsc(const struct vm *vm, u64 host) {
-	if (likely(!vm->tsc_multiplier)) return host;
-	return (u64)((unsigned __int128)host * vm->tsc_multiplier >> TSC_FRACTION);
+	return likely(!vm->tsc_multiplier) ? host : tsc_scale(host, vm->tsc_multiplier);
 }
 
 static inline u64 vm_host_tsc(const struct vm *vm, u64 guest) {

@@ -154,15 +154,25 @@ void vmx_nested_reset(struct vcpu *vcpu) {
 	vmwrite(VMCS(cr0_mask), ~arch->level->cr0_owned);
 }
 
-u64 vmx_nested_tsc_offset(struct vcpu *vcpu) {
+/* ---- the TSC of L2: that of L1, multiplied and moved once more (SDM 3C 25.3) ---- */
+
+static u64 tsc_multiplier(const struct vmcs_values *l1) {
+	bool scaled = l1->proc_controls & PROC_TSC_OFFSET && vmx_proc2_of(l1) & PROC2_TSC_SCALING;
+
+	return scaled ? l1->tsc_multiplier : 1ul << TSC_FRACTION;
+}
+
+/* An offset is signed: mostly L1's TSC is less than Roost's. */
+u64 vmx_nested_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
 
-	return l1->proc_controls & PROC_TSC_OFFSET ? l1->tsc_offset : 0;
+	if (!(l1->proc_controls & PROC_TSC_OFFSET)) return offset;
+	return (u64)((__int128)(s64)offset * tsc_multiplier(l1) >> TSC_FRACTION) + l1->tsc_offset;
 }
 
 /* Of the running level, as it should be. */
 static void update_tsc_offset(struct vcpu *vcpu) {
-	u64 offset = vcpu->tsc_offset + (vcpu->l2 ? vmx_nested_tsc_offset(vcpu) : 0);
+	u64 offset = vcpu->l2 ? vmx_nested_tsc_offset(vcpu, vcpu->tsc_offset) : vcpu->tsc_offset;
 
 	if (vmx_of(vcpu)->level->tsc_offset != offset) vmx_set_tsc_offset(vcpu, vcpu->tsc_offset);
 }
@@ -423,6 +433,8 @@ static void merge_controls(struct vcpu *vcpu) {
 		.exceptions = VMX_EXCEPTIONS | l1->exception_bitmap,
 		.cr0_mask = ~arch->level->cr0_owned | l1->cr0_mask,
 		.cr4_mask = ~arch->level->cr4_owned | l1->cr4_mask,
+		/* The product of both; 0 is not allowed. */
+		.tsc_multiplier = vm_tsc(vcpu->vm, tsc_multiplier(l1)) ?: 1,
 	};
 
 	vmx_set_proc(arch->level, (u32)(proc | (l1->proc_controls & ~bitmaps)));
@@ -431,6 +443,8 @@ static void merge_controls(struct vcpu *vcpu) {
 		vmwrite(VMCS(exception_bitmap), merged.exceptions);
 	if (merged.cr0_mask != n->merged.cr0_mask) vmwrite(VMCS(cr0_mask), merged.cr0_mask);
 	if (merged.cr4_mask != n->merged.cr4_mask) vmwrite(VMCS(cr4_mask), merged.cr4_mask);
+	if (merged.tsc_multiplier != n->merged.tsc_multiplier && c->proc2 & PROC2_TSC_SCALING)
+		vmwrite(VMCS(tsc_multiplier), merged.tsc_multiplier);
 	if (n->merged.proc2 & ~proc2 & PROC2_X2APIC) vmx_msr_bitmap_x2apic(n->msr_map, NULL, 0);
 	n->merged = merged;
 	arch->level->cr0_l1 = l1->cr0_mask;

@@ -35,7 +35,7 @@ extern struct vmcs_mask vmx_nested_rare; /* what exits leave in VMCS 02 alone */
 
 /* What merge_controls() has written to 02, to spare the same write. */
 struct vmx_merged {
-	u64 proc2, exceptions, cr0_mask, cr4_mask;
+	u64 proc2, exceptions, cr0_mask, cr4_mask, tsc_multiplier;
 };
 
 /* The part of struct vmx_vcpu that is in use for a guest that is offered VMX. */
@@ -102,8 +102,9 @@ void vmx_nested_halt(struct vcpu *vcpu);	  /* L2 is in HLT, with nested.halted s
 void vmx_nested_leave(struct vcpu *vcpu, const struct vmx_exit_to *to);
 /* VMCS 12 has all that 02 knows of it. */
 void vmx_nested_fetch_rare(struct vcpu *vcpu);
-u64 vmx_nested_tsc_offset(struct vcpu *vcpu); /* what L1 adds for L2 */
-u32 vmx_nested_ticks(struct vcpu *vcpu);      /* until L1's preemption timer ends L2's run */
+/* From Roost's TSC, multiplied as merged.tsc_multiplier says, to L2's; offset: of L1's own. */
+u64 vmx_nested_tsc_offset(struct vcpu *vcpu, u64 offset);
+u32 vmx_nested_ticks(struct vcpu *vcpu); /* until L1's preemption timer ends L2's run */
 void vmx_nested_set_tick(struct vcpu *vcpu);
 
 /* nested_insn.c: the instructions but the entries */

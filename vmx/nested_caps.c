@@ -37,7 +37,8 @@ static const struct {
 	[VMX_PROC2] = {0, 0,
 		       PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_EPT |
 			       PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
-			       PROC2_UNRESTRICTED | PROC2_RDRAND | PROC2_INVPCID | PROC2_RDSEED},
+			       PROC2_UNRESTRICTED | PROC2_RDRAND | PROC2_INVPCID | PROC2_RDSEED |
+			       PROC2_TSC_SCALING},
 };
 
 static void set(u32 msr, u64 value) { vmx_nested_msrs[msr - VMX_MSR_FIRST] = value; }
@@ -55,7 +56,8 @@ static void set_words(void) {
 	u64 may = words[VMX_PROC2].may & vmx_word_cap(&vmx_config.caps, VMX_PROC2) >> 32;
 	may |= PROC2_SHADOW_VMCS; /* Roost carries it out */
 	/* These are for an L2 only where Roost lets its own guests have them. */
-	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID) | vmx_config.proc2;
+	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID | PROC2_TSC_SCALING) |
+	       vmx_config.proc2;
 	set(VMX_MSR_PROC2, may << 32);
 }
 

@@ -166,9 +166,11 @@ static bool exception_wanted(const struct vmcs_values *l1) {
 	return l1->exception_bitmap >> vector & 1;
 }
 
-/* RDMSR of the TSC by L2 itself has both offsets, as RDTSC has. */
+/* RDMSR of the TSC by L2 itself tells what RDTSC does. */
 static enum outcome own_msr(struct vcpu *vcpu, u64 index) {
-	u64 tsc = vm_tsc(vcpu->vm, time_tsc()) + vmx_of(vcpu)->level->tsc_offset;
+	const struct vmx_vcpu *arch = vmx_of(vcpu);
+	u64 tsc =
+		tsc_scale(time_tsc(), arch->nested.merged.tsc_multiplier) + arch->level->tsc_offset;
 
 	if ((u32)vcpu->gpr[RCX] != X86_MSR_TSC || index != REASON_RDMSR)
 		return vmx_handle(vcpu, index);

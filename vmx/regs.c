@@ -187,7 +187,7 @@ void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset) {
 	struct vmx_level *level = vmx_of(vcpu)->level;
 
 	vmx_borrow(vcpu);
-	if (unlikely(vcpu->l2)) offset += vmx_nested_tsc_offset(vcpu);
+	if (unlikely(vcpu->l2)) offset = vmx_nested_tsc_offset(vcpu, offset);
 	level->tsc_offset = offset;
 	vmwrite(VMCS(tsc_offset), offset);
 }

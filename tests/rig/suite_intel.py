@@ -96,6 +96,7 @@ scaled_test("lapic", 33333)
 scaled_test("timers", 33333)
 for each_rate in (33333, 250000):
     scaled_test("vmx_timer", each_rate)
+scaled_test("vmx_run", 33333)  # the product of small multipliers is 0
 guest_test("lapic", "vmx=-apic-registers", "@no-apic-registers")
 guest_test("lapic", "vmx=-x2apic", "@no-x2apic")
 # The only processor there with a monitor trap flag.

@@ -547,12 +547,45 @@ static void test_injection(void **state) {
 	assert_int_equal(l1()->guest_activity, 1);
 }
 
+static u64 scaled(u64 tsc, u64 multiplier) {
+	return (u64)((unsigned __int128)tsc * multiplier >> TSC_FRACTION);
+}
+
+/* L2's TSC by 02 is what L1's multiplier and offset make of L1's TSC. */
+static void test_tsc(void **state) {
+	for (unsigned round = 0; round < 10000; round++) {
+		u64 host = draw() >> 20, one = BIT(TSC_FRACTION);
+
+		setup(state);
+		vmx_config.proc2 |= (u32)PROC2_TSC_SCALING;
+		vm.tsc_multiplier = draw() % 2 ? draw() % (4 * one) + 1 : 0;
+		u64 own = scaled(host, vm.tsc_multiplier ?: one);
+		vcpu.tsc_offset = draw() % 2 ? 0 - draw() % (own + 1) : draw() >> 20;
+		l1()->proc_controls = (u32)(PROC_SECONDARY | (draw() % 4 ? PROC_TSC_OFFSET : 0));
+		l1()->proc2_controls = draw() % 4 ? PROC2_TSC_SCALING : 0;
+		l1()->tsc_multiplier = draw() % 8 ? draw() % (4 * one) + 1 : draw() % 3 + 1;
+		l1()->tsc_offset = draw();
+		launch();
+		bool moved = l1()->proc_controls & PROC_TSC_OFFSET, times = l1()->proc2_controls;
+		u64 of_l1 = own + vcpu.tsc_offset;
+		u64 wanted = moved && times ? scaled(of_l1, l1()->tsc_multiplier) : of_l1;
+		u64 got = scaled(host, vmread(VMCS(tsc_multiplier)));
+
+		if (moved) wanted += l1()->tsc_offset;
+		assert_true(vmread(VMCS(tsc_multiplier)));
+		got += vmx_nested_tsc_offset(&vcpu, vcpu.tsc_offset);
+		assert_in_range(got - wanted + 6, 0, 12); /* rounded at several places */
+	}
+	vm.tsc_multiplier = 0;
+}
+
 /* Of each word no more is offered than the processor has, and what must be 1 may be 1. */
 static void test_capabilities(void **state) {
 	(void)state;
 	for (u32 i = 0; i < VMX_NR_MSRS; i++)
 		vmx_config.caps.msr[i] =
 			i == VMX_MSR_BASIC - VMX_MSR_FIRST ? BASIC_TRUE : ~0ul << 32;
+	vmx_config.proc2 |= (u32)PROC2_TSC_SCALING;
 	vmx_nested_caps();
 	for (u32 i = 0; i < 4; i++) {
 		u64 old = vmx_nested_msrs[1 + i], real = vmx_nested_msrs[13 + i];
@@ -562,6 +595,10 @@ static void test_capabilities(void **state) {
 		assert_int_equal(old >> 32, real >> 32);
 	}
 	assert_int_equal(vmx_nested_msrs[0] & BIT(31), 0);
+	assert_int_equal(vmx_nested_msrs[VMX_MSR_PROC2 - VMX_MSR_FIRST] >> 32 & PROC2_TSC_SCALING,
+			 PROC2_TSC_SCALING);
+	vmx_config.proc2 &= (u32)~PROC2_TSC_SCALING;
+	vmx_nested_caps();
 	u64 offered2 = vmx_nested_msrs[VMX_MSR_PROC2 - VMX_MSR_FIRST] >> 32;
 	assert_int_equal(offered2 & (PROC2_VMFUNC | PROC2_PML | PROC2_XSAVES | PROC2_TSC_SCALING),
 			 0);
@@ -583,6 +620,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_untouched_state_stays, setup),
 		cmocka_unit_test_setup(test_launch_state, setup),
 		cmocka_unit_test_setup(test_injection, setup),
+		cmocka_unit_test_setup(test_tsc, setup),
 		cmocka_unit_test_setup(test_capabilities, setup),
 	};
 
