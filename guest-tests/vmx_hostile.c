@@ -21,6 +21,8 @@ const char test_name[] = "vmx_hostile";
 #define PAGES	     16
 #define ALL	     (PTE_PRESENT | PTE_WRITE | PTE_USER)
 #define EPT_RWX_WB   0x37ul
+#define EPT_ACCESSED BIT(8)
+#define EPT_DIRTY    BIT(9)
 /* L2-physical: three tables of its own, then code and stack. */
 #define L2_TABLES		      0x1000ul
 #define L2_CODE			      0x4000ul
@@ -34,8 +36,8 @@ const char test_name[] = "vmx_hostile";
 #define FIELD_MANY(encoding, name, n) {encoding, n, 0, #name},
 static const struct vmcs_run fields[] = {VMCS_FIELDS(FIELD_ONE, FIELD_MANY)};
 
-/* A canary on both sides. */
-static u8 cage[(PAGES + 2) * PAGE_SIZE] __aligned(4096);
+/* A canary on both sides; the same of the page that L2's writes are logged in. */
+static u8 cage[(PAGES + 2) * PAGE_SIZE] __aligned(4096), log_cage[3 * PAGE_SIZE] __aligned(4096);
 static u64 seed, root;
 static u8 msr_map[PAGE_SIZE] __aligned(4096); /* lets x2APIC's pass, where L1 has nothing */
 
@@ -116,6 +118,21 @@ static void make_l2(void) {
 		*reg = draw(2) ? draw(PAGES * PAGE_SIZE) : seed;
 }
 
+/* What is not there for all L2s. */
+static void ask_for_more(void) {
+	u64 proc2 = (draw(4) ? 0 : PROC2_TSC_SCALING) | (draw(2) ? PROC2_PML : 0);
+
+	vmx_l2_add(proc2 & rdmsr(VMX_MSR_PROC2) >> 32);
+	vmwrite(VMCS(tsc_multiplier), draw(8) ? seed : 1);
+	vmwrite(VMCS(pml_index), draw(4) ? draw(4) : 0xffff);
+	vmwrite(VMCS(tick), draw(TIMER_TICKS));
+	if (!draw(4) && vmx_can(VMX_MSR_PIN, PIN_TICK))
+		vmwrite(VMCS(pin_controls), vmread(VMCS(pin_controls)) | PIN_TICK);
+	/* L1 has seen what is dirty. */
+	*page_entry_in(root, draw(PAGES) * PAGE_SIZE, 1) &= ~(EPT_ACCESSED | EPT_DIRTY);
+	vmx_invept(2, 0);
+}
+
 /* A field that an entry reads, of the guest or a control, but for the lists of MSRs of the exit. */
 static struct vmcs_field draw_field(void) {
 	for (;;) {
@@ -170,8 +187,9 @@ static void lock_up(void) {
 	vmwrite(VMCS(exit_controls),
 		vmx_controls(VMX_MSR_TRUE_PIN + 2,
 			     EXIT_HOST_64 | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_LOAD_PAT));
+	vmwrite(VMCS(pml_address), draw(16) ? (u64)log_cage + PAGE_SIZE : GiB(32));
 	if (draw(16))
-		vmwrite(VMCS(eptp), ept_pointer(root));
+		vmwrite(VMCS(eptp), ept_pointer(root) | (draw(4) ? EPTP_AD : 0));
 	else /* refused, or nothing is there */
 		vmwrite(VMCS(eptp), draw(2) ? seed | BIT(51) : ept_pointer(GiB(32)));
 	if (draw(16)) vmwrite(VMCS(entry_msr_loads), 0);
@@ -185,7 +203,9 @@ static u64 own_registers(void) {
 
 static bool canaries_live(void) {
 	for (unsigned i = 0; i < PAGE_SIZE; i++)
-		if (cage[i] != 0xc5 || cage[(PAGES + 1) * PAGE_SIZE + i] != 0xc5) return false;
+		if (cage[i] != 0xc5 || cage[(PAGES + 1) * PAGE_SIZE + i] != 0xc5 ||
+		    log_cage[i] != 0xc5 || log_cage[2 * PAGE_SIZE + i] != 0xc5)
+			return false;
 	return true;
 }
 
@@ -199,6 +219,8 @@ enum {
 	SEEN_MSR,
 	SEEN_IO,
 	SEEN_APIC,
+	SEEN_TICK,
+	SEEN_LOG,
 	SEEN_ODD
 };
 
@@ -217,6 +239,8 @@ static unsigned kind(u64 reason) {
 	case REASON_APIC_ACCESS:
 	case REASON_EOI:
 	case REASON_APIC_WRITE: return SEEN_APIC;
+	case REASON_TICK: return SEEN_TICK;
+	case REASON_PML_FULL: return SEEN_LOG;
 	default: return SEEN_ODD;
 	}
 }
@@ -224,12 +248,14 @@ static unsigned kind(u64 reason) {
 static void test_rounds(u64 rounds) {
 	static const char *const names[] = {"refused controls", "a refused state", "VMCALL",
 					    "an EPT violation", "the timer",	   "a triple fault",
-					    "an MSR",		"a port",	   "the APIC"};
+					    "an MSR",		"a port",	   "the APIC",
+					    "its own timer",	"a full log"};
 	u64 seen[SEEN_ODD + 1] = {0}, own = own_registers(), changed = 0, strange = 0;
 
 	for (u64 i = 0; i < rounds; i++) {
 		make_l2();
 		make_code();
+		ask_for_more();
 		for (u64 n = draw(4); n; n--) mutate();
 		lock_up();
 		u64 first = seed;
@@ -286,6 +312,7 @@ void test_main(void) {
 	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
 	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
 	memset(cage, 0xc5, sizeof(cage));
+	memset(log_cage, 0xc5, sizeof(log_cage));
 	root = (u64)page_alloc();
 	for (u64 gpa2 = 0; gpa2 < PAGES * PAGE_SIZE; gpa2 += PAGE_SIZE)
 		*page_entry_in(root, gpa2, 1) = (u64)in_cage(gpa2) | EPT_RWX_WB;

@@ -23,6 +23,8 @@
 #define EPT_A	    BIT(8)
 #define EPT_D	    BIT(9)
 
+#define LOG_ENTRIES 512u
+
 #define IDLE_ROOTS  32	 /* that are kept beside those in use */
 #define MAX_CHANCES 32	 /* pages in use that are passed over when one is to be recycled */
 #define MAX_STEPS   2048 /* pages that a flush compares */
@@ -169,12 +171,23 @@ static enum shadow_answer refuse(const struct format *f, u64 rights, unsigned le
 	return SHADOW_REFLECT;
 }
 
+/* A log that is no RAM keeps nothing. */
+static void log_page(struct shadow *sh, const struct shadow_vcpu *v, gpa_t gpa2) {
+	u64 *entry =
+		gmem_ptr_write(sh->gmem, v->log + *v->log_index * sizeof(*entry), sizeof(*entry));
+
+	if (entry) *entry = gpa2 & PAGE_MASK;
+	*v->log_index = (u16)(*v->log_index - 1);
+}
+
 /*
  * Walks table 12 as L1's processor would, each entry read once. L2's own page walk is a write in
  * NPT (APM 2 15.25.5), and in EPT with accessed and dirty bits (SDM 3C 29.3.5).
  */
-static enum shadow_answer walk_table(struct shadow *sh, const struct shadow_page *root, gpa_t gpa2,
-				     u32 access, struct walk *w, struct shadow_found *found) {
+static enum shadow_answer walk_table(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 access,
+				     struct walk *w, struct shadow_found *found) {
+	const struct shadow_vcpu *v = &sh->vcpus[vcpu];
+	const struct shadow_page *root = v->root;
 	const struct format *f = &formats[root->role];
 	bool write = access & SHADOW_WRITE || (access & SHADOW_TABLE && f->dirty);
 	u64 need = access & SHADOW_FETCH ? f->exec : write ? f->write : f->read;
@@ -197,8 +210,14 @@ static enum shadow_answer walk_table(struct shadow *sh, const struct shadow_page
 		if (leaf && (rights & need) != need)
 			return refuse(f, rights, level, SHADOW_RIGHTS, found);
 		if (leaf && write) bits |= f->dirty;
-		if ((entry & bits) != bits && !set_bits(sh, f, at, &entry, bits))
-			return SHADOW_RETRY;
+		if ((entry & bits) != bits) {
+			bool clean = bits & ~entry & f->dirty;
+
+			if (v->log_index && *v->log_index >= LOG_ENTRIES)
+				return refuse(f, rights, level, SHADOW_LOG_FULL, found);
+			if (!set_bits(sh, f, at, &entry, bits)) return SHADOW_RETRY;
+			if (clean && v->log_index) log_page(sh, v, gpa2);
+		}
 		w->base[level] = at - (index_of(gpa2, level) >> scale_of(f, level)) * f->size;
 		w->entry[level] = entry;
 		if (leaf) {
@@ -456,21 +475,21 @@ enum shadow_answer shadow_translate(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32
 	enum shadow_answer answer;
 	struct walk w;
 
-	answer = walk_table(sh, sh->vcpus[vcpu].root, gpa2, access, &w, found);
+	answer = walk_table(sh, vcpu, gpa2, access, &w, found);
 	if (answer == SHADOW_FIXED && !gmem_ptr(sh->gmem, found->gpa1, 1)) return SHADOW_DEVICE;
 	return answer;
 }
 
 enum shadow_answer shadow_fault(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 access,
 				struct shadow_found *found) {
-	struct shadow_page *root = sh->vcpus[vcpu].root;
 	enum shadow_answer answer;
 	struct walk w;
 
 	shadow_exit(sh, vcpu);
 	spin_guard(&sh->lock);
-	answer = walk_table(sh, root, gpa2, access, &w, found);
-	return answer == SHADOW_FIXED ? install(sh, root, gpa2, found->gpa1, &w) : answer;
+	answer = walk_table(sh, vcpu, gpa2, access, &w, found);
+	if (answer != SHADOW_FIXED) return answer;
+	return install(sh, sh->vcpus[vcpu].root, gpa2, found->gpa1, &w);
 }
 
 /* ---- L1's flushes ---- */

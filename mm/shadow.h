@@ -60,6 +60,7 @@ enum shadow_refusal {
 	SHADOW_ABSENT,	 /* an entry is not present, or gpa2 is beyond what the tables reach */
 	SHADOW_RIGHTS,	 /* all are present, a right is missing */
 	SHADOW_RESERVED, /* NPT: reserved bits (with present); EPT: misconfiguration */
+	SHADOW_LOG_FULL, /* the vCPU's log has no room, and a bit would have to be set */
 };
 
 /* Rights as in bits 2:0 of an EPT entry. */
@@ -90,6 +91,8 @@ struct shadow_vcpu {
 	u64 flushed;		  /* generation of its last flush */
 	struct shadow_page *root; /* in use, so not to be recycled; changed under the lock */
 	const struct shadow_page *tagged; /* whose translations its TLB may hold */
+	gpa_t log;			  /* shadow_log() */
+	u64 *log_index;
 } __aligned(64);
 
 struct shadow {
@@ -122,6 +125,15 @@ void shadow_destroy(struct shadow *sh);
  */
 int shadow_use(struct shadow *sh, u32 vcpu, enum shadow_role role, u64 reg,
 	       hpa_t *root) __must_check;
+
+/*
+ * L1's page-modification log for the vCPU (SDM 3C 28.3.6), a page at gpa1: each dirty bit that is
+ * set in table 12 adds an address at *index, which counts down. NULL: no log.
+ */
+static inline void shadow_log(struct shadow *sh, u32 vcpu, gpa_t log, u64 *index) {
+	sh->vcpus[vcpu].log = log;
+	sh->vcpus[vcpu].log_index = index;
+}
 
 /* The access failed in the shadow that the vCPU uses. Sets accessed and dirty bits in table 12. */
 enum shadow_answer shadow_fault(struct shadow *sh, u32 vcpu, gpa_t gpa2, u32 access,

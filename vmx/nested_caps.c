@@ -54,7 +54,8 @@ static void set_words(void) {
 		set(VMX_MSR_TRUE_PIN + w, (may | words[w].ones) << 32 | words[w].true_ones);
 	}
 	u64 may = words[VMX_PROC2].may & vmx_word_cap(&vmx_config.caps, VMX_PROC2) >> 32;
-	may |= PROC2_SHADOW_VMCS; /* Roost carries it out */
+	/* Roost carries these out. */
+	may |= PROC2_SHADOW_VMCS | (vmx_config.ept & EPT_CAP_AD ? PROC2_PML : 0);
 	/* These are for an L2 only where Roost lets its own guests have them. */
 	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID | PROC2_TSC_SCALING) |
 	       vmx_config.proc2;

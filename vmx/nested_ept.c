@@ -8,12 +8,12 @@
 #include "platform/gwalk.h"
 #include "vmx/vmx.h"
 
-#define NO_EPTP		(~0ul)
-#define EPTP_FLAGS	0xffful
-#define EPTP_WB_4	0x1eul	      /* write-back, four levels */
-#define QUAL_RIGHTS	GENMASK(5, 3) /* which the entries grant */
-#define QUAL_RIGHTS_AT	3
-#define FAULT_MISCONFIG BIT(31) /* in fault->error */
+#define NO_EPTP	       (~0ul)
+#define EPTP_FLAGS     0xffful
+#define EPTP_WB_4      0x1eul	     /* write-back, four levels */
+#define QUAL_RIGHTS    GENMASK(5, 3) /* which the entries grant */
+#define QUAL_RIGHTS_AT 3
+#define REFUSAL_AT     30 /* in fault->error */
 
 _Static_assert(ACCESS_WRITE == SHADOW_WRITE && ACCESS_FETCH == SHADOW_FETCH &&
 		       ACCESS_TABLE == SHADOW_TABLE,
@@ -68,7 +68,8 @@ static void use_vpid(struct vcpu *vcpu, u64 eptp) {
 
 int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	u64 wanted = arch->nested.vmcs12->eptp, ad = wanted & EPTP_AD;
+	struct vmcs_values *l1 = arch->nested.vmcs12;
+	u64 wanted = l1->eptp, ad = wanted & EPTP_AD;
 	hpa_t root;
 
 	*eptp = arch->level->eptp;
@@ -90,6 +91,8 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 		nested_hurry(vcpu, sh);
 		return err;
 	}
+	shadow_log(sh, vcpu->id, l1->pml_address,
+		   vmx_proc2_of(l1) & PROC2_PML ? &l1->pml_index : NULL);
 	use_vpid(vcpu, wanted);
 	*eptp = root | (vmx_config.ept_flags & ~EPTP_AD) | ad;
 	return 0;
@@ -116,14 +119,17 @@ void vmx_nested_left(struct vcpu *vcpu) {
 
 static void reflect(struct vcpu *vcpu, const struct shadow_found *found, u64 info, gpa_t gpa2,
 		    bool hardware) {
-	bool misconfigured = found->refusal == SHADOW_RESERVED;
+	static const u32 reasons[] = {[SHADOW_ABSENT] = REASON_EPT_VIOLATION,
+				      [SHADOW_RIGHTS] = REASON_EPT_VIOLATION,
+				      [SHADOW_RESERVED] = REASON_EPT_MISCONFIG,
+				      [SHADOW_LOG_FULL] = REASON_PML_FULL};
 
-	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = misconfigured ? REASON_EPT_MISCONFIG
-									     : REASON_EPT_VIOLATION,
+	info = found->refusal == SHADOW_LOG_FULL
+		       ? info & EPT_QUAL_NMI_UNBLOCKED
+		       : (info & ~QUAL_RIGHTS) | (u64)found->rights << QUAL_RIGHTS_AT;
+	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = reasons[found->refusal],
 						     .hardware = hardware,
-						     .qualification = (info & ~QUAL_RIGHTS) |
-								      (u64)found->rights
-									      << QUAL_RIGHTS_AT,
+						     .qualification = info,
 						     .gpa = gpa2});
 }
 
@@ -170,8 +176,8 @@ int vmx_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 		fault->error = access & SHADOW_FETCH   ? EPT_QUAL_FETCH
 			       : access & SHADOW_WRITE ? EPT_QUAL_WRITE
 						       : EPT_QUAL_READ;
-		if (found.refusal == SHADOW_RESERVED) fault->error |= FAULT_MISCONFIG;
-		fault->error |= (u32)found.rights << QUAL_RIGHTS_AT;
+		fault->error |= (u32)found.refusal << REFUSAL_AT | (u32)found.rights
+									   << QUAL_RIGHTS_AT;
 		return E_FAULT;
 	default: *gpa1 = found.gpa1; return 0;
 	}
@@ -179,8 +185,7 @@ int vmx_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 
 /* No linear address goes with it: the qualification does not claim one. */
 void vmx_l2_fault(struct vcpu *vcpu, const struct fault *fault) {
-	struct shadow_found found = {.refusal = fault->error & FAULT_MISCONFIG ? SHADOW_RESERVED
-									       : SHADOW_RIGHTS,
+	struct shadow_found found = {.refusal = (u8)(fault->error >> REFUSAL_AT),
 				     .rights = (u8)(fault->error >> QUAL_RIGHTS_AT & 7)};
 
 	reflect(vcpu, &found, fault->error & (EPT_QUAL_READ | EPT_QUAL_WRITE | EPT_QUAL_FETCH),

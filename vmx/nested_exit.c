@@ -132,8 +132,7 @@ static bool msr_wanted(struct vcpu *vcpu, const struct vmcs_values *l1, bool wri
 static bool field_wanted(struct vcpu *vcpu, const struct vmcs_values *l1, bool write) {
 	u64 gpr = vmread(VMCS(instruction_info)) >> 28 & 0xf;
 
-	if (!(l1->proc_controls & PROC_SECONDARY) || !(l1->proc2_controls & PROC2_SHADOW_VMCS))
-		return true;
+	if (!(vmx_proc2_of(l1) & PROC2_SHADOW_VMCS)) return true;
 	if (gpr == RSP) vmx_need_rsp(vcpu);
 	u64 encoding = vcpu->gpr[gpr];
 	if (!(vmx_privilege(vcpu) & PRIV_64BIT)) encoding = (u32)encoding;

@@ -281,5 +281,6 @@ enum exit_reason {
 	REASON_INVVPID = 53,
 	REASON_WBINVD = 54,
 	REASON_APIC_WRITE = 56,
+	REASON_PML_FULL = 62,
 	NR_REASONS = 80, /* room for those that later manuals add */
 };

@@ -580,6 +580,66 @@ static void test_T_P6_ept_with_bits(void **state) {
 	accessed_and_dirty(SHADOW_EPT_AD);
 }
 
+#define LOG 0x7000ul
+
+/* Nothing is set in table 12, and the refusal says why. */
+static void log_is_full(gpa_t gpa2, u32 access) {
+	u64 before = *rig_at(rig_entry(base, gpa2, 0));
+
+	refused(gpa2, access, SHADOW_LOG_FULL, 7, 3);
+	assert_int_equal(*rig_at(rig_entry(base, gpa2, 0)), before);
+}
+
+/* Each dirty bit that is set in table 12 is in L1's log once, until that is full. */
+static void test_log(void **state) {
+	u64 index = 1;
+	struct shadow_found found;
+
+	(void)state;
+	small_l1();
+	for (gpa_t gpa2 = 0; gpa2 < 0x5000; gpa2 += 0x1000)
+		rig_map(base, gpa2, 0, (MiB(8) + gpa2) | ERWX | EWB, ERWX);
+	rig_map(base, GiB(512), 1, MiB(4) | ERWX | EWB | PS, ERWX);
+	rig_use(0, SHADOW_EPT_AD, base);
+	*rig_at(LOG) = *rig_at(LOG + 8) = 0x55;
+	shadow_log(rig_sh, 0, LOG, &index);
+	assert_int_equal(fault(0, 0x1000, 0), SHADOW_FIXED);
+	assert_int_equal(index, 1);
+	assert_int_equal(fault(0, 0x1123, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(index, 0);
+	assert_int_equal(*rig_at(LOG + 8), 0x1000);
+	assert_int_equal(*rig_at(LOG), 0x55);
+	assert_int_equal(fault(0, 0x1456, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(index, 0);
+	/* The page itself, of a large one; and by Roost. */
+	assert_int_equal(shadow_translate(rig_sh, 0, GiB(512) + 0x12345, SHADOW_WRITE, &found),
+			 SHADOW_FIXED);
+	assert_int_equal(index, 0xffff);
+	assert_int_equal(*rig_at(LOG), GiB(512) + 0x12000);
+	assert_int_equal(fault(0, 0x1789, SHADOW_WRITE), SHADOW_FIXED);
+	index = 512;
+	*rig_at(base) &= ~EA; /* not even an accessed bit can be set */
+	log_is_full(0x2000, SHADOW_WRITE);
+	log_is_full(0x2000, 0);
+	assert_int_equal(index, 512);
+	index = 511;
+	assert_int_equal(fault(0, 0x2000, SHADOW_TABLE), SHADOW_FIXED);
+	assert_int_equal(*rig_at(LOG + 511 * 8), 0x2000);
+	/* No RAM; no log; flags that table 12 does not have; another vCPU. */
+	shadow_log(rig_sh, 0, 0xfee00000, &index);
+	assert_int_equal(fault(0, 0x3000, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(index, 509);
+	rig_use(1, SHADOW_EPT_AD, base);
+	assert_int_equal(fault(1, 0x4000, SHADOW_WRITE), SHADOW_FIXED);
+	rig_use(0, SHADOW_EPT, base);
+	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(index, 509);
+	shadow_log(rig_sh, 0, LOG, NULL);
+	rig_use(0, SHADOW_EPT_AD, base);
+	assert_int_equal(fault(0, 0, SHADOW_WRITE), SHADOW_FIXED);
+	assert_int_equal(index, 509);
+}
+
 /* T-P7: what points elsewhere by now is left alone. */
 static void test_T_P7_moved_on(void **state) {
 	(void)state;
@@ -699,6 +759,7 @@ int main(void) {
 		TEST(test_T_P6_npt),
 		TEST(test_T_P6_ept),
 		TEST(test_T_P6_ept_with_bits),
+		TEST(test_log),
 		TEST(test_T_P7_moved_on),
 		TEST(test_forget_all),
 		TEST(test_T_P8_npt),
