@@ -281,6 +281,7 @@ static void test_flushes(void) {
 
 static void test_msrs(void) {
 	u64 basic = rdmsr(VMX_MSR_BASIC);
+	u32 r[4];
 
 	check_eq("FEATURE_CONTROL: locked, VMX on", rdmsr(0x3a) & 5, 5);
 	check_range("size of a VMCS", basic >> 32 & 0x1fff, 1, PAGE_SIZE);
@@ -296,6 +297,9 @@ static void test_msrs(void) {
 	check_eq("CR0 now has what must be 1", rdmsr(VMX_MSR_CR0_FIXED0) & ~read_cr0(), 0);
 	check_eq("CR4 now has what must be 1", rdmsr(VMX_MSR_CR4_FIXED0) & ~read_cr4(), 0);
 	check_eq("CR4 now has no more than what may be", read_cr4() & ~rdmsr(0x489), 0);
+	cpuid(0xd, 1, r);
+	check_eq("XSAVES of an L2 where CPUID has it",
+		 rdmsr(VMX_MSR_PROC2) >> 32 & PROC2_XSAVES ? 1 : 0, r[0] >> 3 & 1);
 	for (u32 msr = VMX_MSR_BASIC; msr <= 0x490; msr++) {
 		__asm__ volatile(TRY "wrmsr" END_TRY
 				 :

@@ -58,7 +58,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
 	{VMX_PROC2, PROC2_SHADOW_VMCS, "VMCS shadowing", "vmcs-shadowing"},
 	{VMX_PROC2, PROC2_PML, "PML", "pml"},
-	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
+	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", ""},
 	{VMX_PROC2, PROC2_TSC_SCALING, "TSC scaling", "tsc-scaling"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
 	{VMX_EXIT, EXIT_HOST_64, "a 64-bit host", NULL},
@@ -184,6 +184,8 @@ static void drop_lonely(struct vmx_config *c) {
 	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
 	/* It is the setting of dirty flags that is logged. */
 	if (!(c->ept & EPT_CAP_AD)) c->proc2 &= (u32)~PROC2_PML;
+	/* No guest's CPUID has XSAVES then. */
+	if (!cpu_features.xsavec) c->proc2 &= (u32)~PROC2_XSAVES;
 	/* A timer that each exit sets back. */
 	if (!(c->exit & EXIT_SAVE_TICK)) c->pin &= (u32)~PIN_TICK;
 	if (!(c->pin & PIN_TICK)) c->exit &= (u32)~EXIT_SAVE_TICK;

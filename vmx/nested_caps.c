@@ -38,7 +38,7 @@ static const struct {
 		       PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_EPT |
 			       PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
 			       PROC2_UNRESTRICTED | PROC2_RDRAND | PROC2_INVPCID | PROC2_RDSEED |
-			       PROC2_TSC_SCALING},
+			       PROC2_XSAVES | PROC2_TSC_SCALING},
 };
 
 static void set(u32 msr, u64 value) { vmx_nested_msrs[msr - VMX_MSR_FIRST] = value; }
@@ -57,7 +57,8 @@ static void set_words(void) {
 	/* Roost carries these out. */
 	may |= PROC2_SHADOW_VMCS | (vmx_config.ept & EPT_CAP_AD ? PROC2_PML : 0);
 	/* These are for an L2 only where Roost lets its own guests have them. */
-	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID | PROC2_TSC_SCALING) |
+	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID | PROC2_XSAVES |
+		      PROC2_TSC_SCALING) |
 	       vmx_config.proc2;
 	set(VMX_MSR_PROC2, may << 32);
 }
