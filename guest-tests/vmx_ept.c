@@ -1,5 +1,6 @@
 /*
- * What EPT has beside mappings: the page-modification log (SDM 3C 28.3.6).
+ * What EPT has beside mappings: the page-modification log (SDM 3C 28.3.6), and EPT pointers that L2
+ * switches by itself (25.5.5).
  *
  * vm: machine=intel
  */
@@ -16,7 +17,10 @@ const char test_name[] = "vmx_ept";
 #define FLAGS	     (EPT_ACCESSED | EPT_DIRTY)
 #define VECTOR	     0x55
 
-extern const char code_write[], code_read[], code_in[], code_end[];
+#define HOLE	     0xd0000000ul /* in L1's memory: nothing */
+
+extern const char code_write[], code_read[], code_in[], code_end[], code_func[], code_func_end[],
+	code_loop[];
 __asm__(".pushsection .text\n"
 	"code_write: movb $1, (%rdi); add $4096, %rdi; dec %ecx; jnz code_write\n"
 	"jmp code_end\n"
@@ -24,6 +28,13 @@ __asm__(".pushsection .text\n"
 	"jmp code_end\n"
 	"code_in: mov $0x80, %edx; rep insb\n" /* Roost's to carry out: L1 does not ask for it */
 	"code_end: vmcall\n"
+	"code_func: .byte 0x0f, 0x01, 0xd4\n" /* VMFUNC */
+	"code_func_end: mov (%rdi), %rax\n"
+	"jmp code_end\n"
+	"code_loop: xor %eax, %eax\n"
+	".byte 0x0f, 0x01, 0xd4\n"
+	"add (%rdi), %rbx; xor $1, %ecx; dec %edx; jnz code_loop\n"
+	"jmp code_end\n"
 	".popsection");
 
 static u8 pages[PAGES][PAGE_SIZE] __aligned(4096);
@@ -178,14 +189,149 @@ static void test_off(void) {
 	refused("a log not at a page");
 }
 
+/* ---- VM functions ---- */
+
+static u64 list[512] __aligned(4096);
+
+/* About to execute VMFUNC with these, in the first of the EPTs; RDI is at the first page. */
+static void prepare_func(const char *code, u64 function, u64 entry) {
+	vmx_l2_new(code);
+	vmx_l2_use_ept(root);
+	vmx_l2_add(PROC2_VMFUNC);
+	vmwrite(VMCS(vm_functions), VMFUNC_EPTP);
+	vmwrite(VMCS(eptp_list), (u64)list);
+	vmx_regs()->rax = function;
+	vmx_regs()->rcx = entry;
+	vmx_regs()->rdi = (u64)pages[0];
+}
+
+static void switches(u64 entry, u64 value) {
+	prepare_func(code_func, BIT(32), entry | BIT(32)); /* upper halves do not count */
+	check_eq(name_of("EPT pointer %lu", entry), vmx_l2_run(), REASON_VMCALL);
+	check_eq(name_of("EPT pointer %lu: what is there", entry), vmx_regs()->rax, value);
+	check_eq(name_of("EPT pointer %lu is in the VMCS", entry), vmread(VMCS(eptp)), list[entry]);
+}
+
+static void exits_as_it_is(const char *name) {
+	check_eq(name, vmx_l2_run(), REASON_VMFUNC);
+	check_eq(name_of("%s: RIP", name), vmread(VMCS(guest_rip)), (u64)code_func);
+	check_eq(name_of("%s: length", name), vmread(VMCS(instruction_length)), 3);
+	check_eq(name_of("%s: qualification", name), vmread(VMCS(qualification)), 0);
+	check_eq(name_of("%s: the EPT pointer", name), vmread(VMCS(eptp)), ept_pointer(root));
+}
+
+static void faults(const char *name) {
+	vmwrite(VMCS(exception_bitmap), BIT(X86_UD));
+	check_eq(name, vmx_l2_run(), REASON_EXCEPTION);
+	check_eq(name_of("%s: #UD", name), vmread(VMCS(exit_event)),
+		 EVENT_VALID | EVENT_TYPE_EXCEPTION << EVENT_TYPE_SHIFT | X86_UD);
+}
+
+static void test_switching(void) {
+	u64 second = ept_new(), *there = page_entry_in(second, (u64)pages[0], 1);
+
+	*there = (u64)pages[1] | 0x37;
+	*(u64 *)pages[0] = 0xa0;
+	*(u64 *)pages[1] = 0xa1;
+	list[0] = list[511] = ept_pointer(root);
+	list[1] = ept_pointer(second) | (rdmsr(VMX_MSR_EPT_VPID) & EPT_CAP_AD ? EPTP_AD : 0);
+	switches(0, 0xa0);
+	switches(1, 0xa1);
+	if (list[1] & EPTP_AD) check_eq("its flags", *there & FLAGS, EPT_ACCESSED);
+	switches(511, 0xa0);
+	for (unsigned vpid = 0; vpid <= vmx_can(VMX_MSR_PROC2, PROC2_VPID); vpid++) {
+		prepare_func(code_loop, 0, 1);
+		if (vpid) vmx_l2_add(PROC2_VPID);
+		vmwrite(VMCS(vpid), 1);
+		vmx_regs()->rdx = 200;
+		check_eq("to and fro", vmx_l2_run(), REASON_VMCALL);
+		check_eq("what is there", vmx_regs()->rbx, 100 * (0xa0 + 0xa1));
+	}
+	*there = 0;
+	prepare_func(code_func, 0, 1);
+	vmx_invept(2, 0);
+	check_eq("a page that is not in the second", vmx_l2_run(), REASON_EPT_VIOLATION);
+	check_eq("its address", vmread(VMCS(guest_pa)), (u64)pages[0]);
+	check_eq("it is behind VMFUNC", vmread(VMCS(guest_rip)), (u64)code_func_end);
+	check_eq("by the second EPT pointer", vmread(VMCS(eptp)), list[1]);
+}
+
+static void test_func_exits(void) {
+	static const struct {
+		const char *name;
+		u64 eptp;
+	} bad[] = {{"no EPT pointer", 0},
+		   {"a reserved bit", BIT(8) | 0x1e},
+		   {"a memory type of 1", 0x19},
+		   {"five levels", 0x26},
+		   {"beyond memory", BIT(51) | 0x1e},
+		   {"all ones", ~0ul}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		list[7] = bad[i].eptp;
+		prepare_func(code_func, 0, 7);
+		exits_as_it_is(bad[i].name);
+	}
+	prepare_func(code_func, 0, 512);
+	exits_as_it_is("an entry beyond the list");
+	prepare_func(code_func, 1, 0);
+	exits_as_it_is("function 1");
+	prepare_func(code_func, 63, 0);
+	exits_as_it_is("function 63");
+	prepare_func(code_func, 0, 0);
+	vmwrite(VMCS(vm_functions), 0);
+	exits_as_it_is("a function that is off");
+	prepare_func(code_func, 0, 0);
+	vmwrite(VMCS(eptp_list), HOLE);
+	exits_as_it_is("a list in a hole");
+}
+
+static void test_func_refused(void) {
+	prepare_func(code_func, 0, 0);
+	vmwrite(VMCS(proc2_controls), PROC2_EPT);
+	faults("VMFUNC without the control");
+	prepare_func(code_func, 64, 0);
+	faults("function 64");
+	__asm__ volatile(TRY ".byte 0x0f, 0x01, 0xd4" END_TRY : : "a"(0), "c"(0) : TRY_SPOILS);
+	check_eq("VMFUNC of L1", trap_taken().vector, X86_UD);
+	prepare_func(code_func, 0, 0);
+	vmwrite(VMCS(vm_functions), VMFUNC_EPTP | BIT(1));
+	refused("a function that there is not");
+	prepare_func(code_func, 0, 0);
+	vmwrite(VMCS(proc2_controls), PROC2_VMFUNC);
+	refused("EPT pointers without EPT");
+	prepare_func(code_func, 0, 0);
+	vmwrite(VMCS(eptp_list), (u64)list + 8);
+	refused("a list not at a page");
+	prepare_func(code_end, 0, 0);
+	vmwrite(VMCS(vm_functions), 0);
+	vmwrite(VMCS(eptp_list), 1);
+	vmwrite(VMCS(proc2_controls), PROC2_VMFUNC);
+	check_eq("none of it where there is no function", vmx_l2_run(), REASON_VMCALL);
+}
+
+static void test_functions(void) {
+	__asm__ volatile(TRY "rdmsr" END_TRY : : "c"(VMX_MSR_VMFUNC) : "rax", "rdx", TRY_SPOILS);
+	if (!vmx_can(VMX_MSR_PROC2, PROC2_EPT | PROC2_VMFUNC)) {
+		check_eq("no MSR of VM functions", trap_taken().vector, X86_GP);
+		skip("VM functions", "not offered");
+		return;
+	}
+	check_eq("the VM functions", rdmsr(VMX_MSR_VMFUNC), VMFUNC_EPTP);
+	test_switching();
+	test_func_exits();
+	test_func_refused();
+}
+
 void test_main(void) {
 	if (!vmx_init()) return;
+	root = ept_new();
+	for (unsigned i = 0; i < PAGES; i++) entries[i] = page_entry_in(root, (u64)pages[i], 1);
+	test_functions();
 	if (!vmx_can(VMX_MSR_PROC2, PROC2_EPT | PROC2_PML)) {
 		skip("a page-modification log", "not offered");
 		return;
 	}
-	root = ept_new();
-	for (unsigned i = 0; i < PAGES; i++) entries[i] = page_entry_in(root, (u64)pages[i], 1);
 	test_writes();
 	test_full();
 	test_delivery();

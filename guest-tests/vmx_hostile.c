@@ -38,7 +38,7 @@ static const struct vmcs_run fields[] = {VMCS_FIELDS(FIELD_ONE, FIELD_MANY)};
 
 /* A canary on both sides; the same of the page that L2's writes are logged in. */
 static u8 cage[(PAGES + 2) * PAGE_SIZE] __aligned(4096), log_cage[3 * PAGE_SIZE] __aligned(4096);
-static u64 seed, root;
+static u64 seed, root, eptp_ad;
 static u8 msr_map[PAGE_SIZE] __aligned(4096); /* lets x2APIC's pass, where L1 has nothing */
 
 static u64 draw(u64 below) {
@@ -71,8 +71,9 @@ static const char *const beginnings[] = {"\x0f\x01", "\x0f\x20", "\x0f\x22", "\x
 
 static void make_code(void) {
 	u8 *code = in_cage(L2_CODE);
-	unsigned at = 0;
+	unsigned at = draw(8) ? 0 : 3;
 
+	memcpy(code, "\x0f\x01\xd4", at); /* VMFUNC */
 	while (at < CODE_BYTES) {
 		const char *begin = beginnings[draw(ARRAY_SIZE(beginnings))];
 
@@ -118,9 +119,18 @@ static void make_l2(void) {
 		*reg = draw(2) ? draw(PAGES * PAGE_SIZE) : seed;
 }
 
+static u64 eptp_list[512] __aligned(4096);
+
 /* What is not there for all L2s. */
 static void ask_for_more(void) {
-	u64 proc2 = (draw(4) ? 0 : PROC2_TSC_SCALING) | (draw(2) ? PROC2_PML : 0);
+	u64 proc2 = (draw(4) ? 0 : PROC2_TSC_SCALING) | (draw(2) ? PROC2_PML : 0) |
+		    (draw(2) ? PROC2_VMFUNC : 0);
+	u64 bad[] = {0, ~0ul, seed | BIT(51), ept_pointer(GiB(32))};
+
+	for (unsigned i = 0; i < 16; i++)
+		eptp_list[draw(2) ? i : draw(512)] =
+			draw(2) ? ept_pointer(root) | (draw(2) ? eptp_ad : 0) : bad[draw(4)];
+	vmwrite(VMCS(vm_functions), draw(8) ? VMFUNC_EPTP : 0);
 
 	vmx_l2_add(proc2 & rdmsr(VMX_MSR_PROC2) >> 32);
 	vmwrite(VMCS(tsc_multiplier), draw(8) ? seed : 1);
@@ -128,6 +138,7 @@ static void ask_for_more(void) {
 	vmwrite(VMCS(tick), draw(TIMER_TICKS));
 	if (!draw(4) && vmx_can(VMX_MSR_PIN, PIN_TICK))
 		vmwrite(VMCS(pin_controls), vmread(VMCS(pin_controls)) | PIN_TICK);
+	if (!draw(4)) vmx_regs()->rax = vmx_regs()->rcx = 0; /* for VMFUNC */
 	/* L1 has seen what is dirty. */
 	*page_entry_in(root, draw(PAGES) * PAGE_SIZE, 1) &= ~(EPT_ACCESSED | EPT_DIRTY);
 	vmx_invept(2, 0);
@@ -187,9 +198,10 @@ static void lock_up(void) {
 	vmwrite(VMCS(exit_controls),
 		vmx_controls(VMX_MSR_TRUE_PIN + 2,
 			     EXIT_HOST_64 | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_LOAD_PAT));
+	vmwrite(VMCS(eptp_list), draw(16) ? (u64)eptp_list : GiB(32));
 	vmwrite(VMCS(pml_address), draw(16) ? (u64)log_cage + PAGE_SIZE : GiB(32));
 	if (draw(16))
-		vmwrite(VMCS(eptp), ept_pointer(root) | (draw(4) ? EPTP_AD : 0));
+		vmwrite(VMCS(eptp), ept_pointer(root) | (draw(4) ? eptp_ad : 0));
 	else /* refused, or nothing is there */
 		vmwrite(VMCS(eptp), draw(2) ? seed | BIT(51) : ept_pointer(GiB(32)));
 	if (draw(16)) vmwrite(VMCS(entry_msr_loads), 0);
@@ -221,6 +233,7 @@ enum {
 	SEEN_APIC,
 	SEEN_TICK,
 	SEEN_LOG,
+	SEEN_FUNC,
 	SEEN_ODD
 };
 
@@ -241,7 +254,17 @@ static unsigned kind(u64 reason) {
 	case REASON_APIC_WRITE: return SEEN_APIC;
 	case REASON_TICK: return SEEN_TICK;
 	case REASON_PML_FULL: return SEEN_LOG;
+	case REASON_VMFUNC: return SEEN_FUNC;
 	default: return SEEN_ODD;
+	}
+}
+
+static bool offered(unsigned kind) {
+	switch (kind) {
+	case SEEN_TICK: return vmx_can(VMX_MSR_PIN, PIN_TICK);
+	case SEEN_LOG: return vmx_can(VMX_MSR_PROC2, PROC2_PML);
+	case SEEN_FUNC: return vmx_can(VMX_MSR_PROC2, PROC2_VMFUNC);
+	default: return true;
 	}
 }
 
@@ -249,7 +272,7 @@ static void test_rounds(u64 rounds) {
 	static const char *const names[] = {"refused controls", "a refused state", "VMCALL",
 					    "an EPT violation", "the timer",	   "a triple fault",
 					    "an MSR",		"a port",	   "the APIC",
-					    "its own timer",	"a full log"};
+					    "its own timer",	"a full log",	   "a VM function"};
 	u64 seen[SEEN_ODD + 1] = {0}, own = own_registers(), changed = 0, strange = 0;
 
 	for (u64 i = 0; i < rounds; i++) {
@@ -272,7 +295,7 @@ static void test_rounds(u64 rounds) {
 	check_eq("rounds that changed L1's own registers", changed, 0);
 	check("what L2 cannot reach has not changed", canaries_live());
 	for (unsigned i = 0; i < SEEN_ODD; i++)
-		check(name_of("some rounds ended by %s", names[i]), seen[i] > 0);
+		if (offered(i)) check(name_of("some rounds ended by %s", names[i]), seen[i] > 0);
 	print("# %lu and %lu refused, %lu to their end, %lu by the timer, %lu triple faults\n",
 	      seen[SEEN_CONTROLS], seen[SEEN_STATE], seen[SEEN_VMCALL], seen[SEEN_TIMER],
 	      seen[SEEN_TRIPLE_FAULT]);
@@ -313,6 +336,7 @@ void test_main(void) {
 	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
 	memset(cage, 0xc5, sizeof(cage));
 	memset(log_cage, 0xc5, sizeof(log_cage));
+	if (rdmsr(VMX_MSR_EPT_VPID) & EPT_CAP_AD) eptp_ad = EPTP_AD;
 	root = (u64)page_alloc();
 	for (u64 gpa2 = 0; gpa2 < PAGES * PAGE_SIZE; gpa2 += PAGE_SIZE)
 		*page_entry_in(root, gpa2, 1) = (u64)in_cage(gpa2) | EPT_RWX_WB;

@@ -300,7 +300,7 @@ static void test_msrs(void) {
 	cpuid(0xd, 1, r);
 	check_eq("XSAVES of an L2 where CPUID has it",
 		 rdmsr(VMX_MSR_PROC2) >> 32 & PROC2_XSAVES ? 1 : 0, r[0] >> 3 & 1);
-	for (u32 msr = VMX_MSR_BASIC; msr <= 0x490; msr++) {
+	for (u32 msr = VMX_MSR_BASIC; msr <= VMX_MSR_VMFUNC; msr++) {
 		__asm__ volatile(TRY "wrmsr" END_TRY
 				 :
 				 : "c"(msr), "a"((u32)basic), "d"(0)

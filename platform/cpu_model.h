@@ -54,10 +54,11 @@ static inline u32 cpuid_slot(u32 leaf) {
 /* The APIC bus runs at 1 GHz; the APIC timer counts it (CPUID 0x40000010 EBX, 0x15 ECX). */
 #define APIC_BUS_KHZ 1000000u
 
-/* VMX's feature MSRs (SDM 3D appendix A): 480 to 490. */
+/* VMX's feature MSRs (SDM 3D appendix A): 480 to 491. */
 #define VMX_FEATURE_MSR	       0x480u
-#define VMX_FEATURE_MSRS       17
+#define VMX_FEATURE_MSRS       18
 #define VMX_FEATURE_CR4_FIXED1 9
+#define VMX_FEATURE_VMFUNC     17
 
 struct xsave_component {
 	u32 size, offset; /* in the standard format; size 0: not there */

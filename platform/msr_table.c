@@ -230,9 +230,10 @@ static int write_kept(struct vcpu *vcpu, u32 msr, u64 value) {
 
 /* ---- models and revisions ---- */
 
+/* There are no VM functions where there is no control for them. */
 static int read_vmx(struct vcpu *vcpu, u32 msr, u64 *value) {
 	*value = vcpu->vm->cpu_model->vmx_msrs[msr - VMX_FEATURE_MSR];
-	return 0;
+	return msr == VMX_FEATURE_MSR + VMX_FEATURE_VMFUNC && !*value ? E_INVAL : 0;
 }
 
 /* LOCK fixes itself and SVMDIS, which cannot be set while SVM is in use (APM 2 15.30.1). */

@@ -120,6 +120,8 @@ int vmx_nested_create(struct vcpu *vcpu) {
 		vmx_borrow(vcpu);
 		vmwrite(VMCS(msr_bitmap), virt_to_phys(n->msr_map));
 		vmwrite(VMCS(guest_activity), 0);
+		/* None: each exits. */
+		if (vmx_cap(&vmx_config.caps, VMX_MSR_VMFUNC)) vmwrite(VMCS(vm_functions), 0);
 	}
 	vmx_switch_level(vcpu);
 	return err;
@@ -415,7 +417,7 @@ static void merge_controls(struct vcpu *vcpu) {
 	const struct vmcs_values *l1 = n->vmcs12;
 	const struct vmx_config *c = &vmx_config;
 	u64 given = PROC2_RDTSCP | PROC2_INVPCID | PROC2_UNRESTRICTED | PROC2_XSAVES;
-	u64 asked = PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_RDSEED;
+	u64 asked = PROC2_TABLES | PROC2_WBINVD | PROC2_RDRAND | PROC2_VMFUNC | PROC2_RDSEED;
 	u64 bitmaps = PROC_IO_BITMAPS | PROC_MSR_BITMAP;
 	/* The virtual APIC of 01 is L1's, and so is the shadow VMCS. */
 	u64 theirs =
@@ -558,10 +560,7 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 					.dr7 = vmread(VMCS(guest_dr7))};
 
 	switch_to(vcpu, true);
-	if (arch->level->eptp != eptp) {
-		arch->level->eptp = eptp;
-		vmwrite(VMCS(eptp), eptp);
-	}
+	vmx_set_eptp(arch->level, eptp);
 	load_l2(vcpu, &theirs);
 	merge_msr_map(vcpu);
 	update_tsc_offset(vcpu);

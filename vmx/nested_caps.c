@@ -38,7 +38,7 @@ static const struct {
 		       PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_EPT |
 			       PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
 			       PROC2_UNRESTRICTED | PROC2_RDRAND | PROC2_INVPCID | PROC2_RDSEED |
-			       PROC2_XSAVES | PROC2_TSC_SCALING},
+			       PROC2_VMFUNC | PROC2_XSAVES | PROC2_TSC_SCALING},
 };
 
 static void set(u32 msr, u64 value) { vmx_nested_msrs[msr - VMX_MSR_FIRST] = value; }
@@ -61,6 +61,8 @@ static void set_words(void) {
 		      PROC2_TSC_SCALING) |
 	       vmx_config.proc2;
 	set(VMX_MSR_PROC2, may << 32);
+	/* By Roost; what the processor has to do is to exit. */
+	set(VMX_MSR_VMFUNC, may & PROC2_VMFUNC ? VMFUNC_EPTP : 0);
 }
 
 void vmx_nested_caps(void) {

@@ -11,6 +11,7 @@
 #define NO_EPTP	       (~0ul)
 #define EPTP_FLAGS     0xffful
 #define EPTP_WB_4      0x1eul	     /* write-back, four levels */
+#define EPTP_LIST      512u	     /* entries */
 #define QUAL_RIGHTS    GENMASK(5, 3) /* which the entries grant */
 #define QUAL_RIGHTS_AT 3
 #define REFUSAL_AT     30 /* in fault->error */
@@ -61,7 +62,7 @@ static void use_vpid(struct vcpu *vcpu, u64 eptp) {
 
 	if (!vpid) vmx_tlb_flush(vcpu);
 	if (vpid != n->ran_vpid || eptp != n->ran_eptp)
-		vmx_tlb_flush_level(vcpu, arch->other, true);
+		vmx_tlb_flush_level(vcpu, vcpu->l2 ? arch->level : arch->other, true);
 	n->ran_vpid = vpid;
 	n->ran_eptp = eptp;
 }
@@ -96,6 +97,25 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 	use_vpid(vcpu, wanted);
 	*eptp = root | (vmx_config.ept_flags & ~EPTP_AD) | ad;
 	return 0;
+}
+
+/* EPTP switching is the one function that there is (SDM 3C 25.5.5.3). */
+int vmx_nested_switch_eptp(struct vcpu *vcpu) {
+	struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+	u32 function = (u32)vcpu->gpr[RAX], entry = (u32)vcpu->gpr[RCX];
+	u64 old = l1->eptp, eptp;
+
+	if (function || !(l1->vm_functions & VMFUNC_EPTP) || entry >= EPTP_LIST ||
+	    gmem_read(vcpu->vm->gmem, l1->eptp_list + entry * sizeof(eptp), &eptp, sizeof(eptp)) ||
+	    !vmx_eptp_valid(vcpu, eptp))
+		return E_INVAL;
+	l1->eptp = eptp;
+	int err = vmx_nested_use_tables(vcpu, &eptp);
+	if (err)
+		l1->eptp = old;
+	else
+		vmx_set_eptp(vmx_of(vcpu)->level, eptp);
+	return err;
 }
 
 /* ---- around an entry ---- */

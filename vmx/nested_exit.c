@@ -26,6 +26,7 @@ enum rule {
 	FIELD,
 	HLT,  /* as PROC; no sleep in L1's interrupt window */
 	TICK, /* L1's when its time is over */
+	FUNC, /* as L1's controls and list of EPT pointers have it */
 	EPT,  /* Roost's when its own tables are what is missing */
 	FAIL, /* the entry of 02 has failed */
 };
@@ -78,6 +79,7 @@ static const struct {
 	[REASON_APIC_WRITE] = {PROC, 21},
 	[57] = {PROC2, 11}, /* RDRAND */
 	[58] = {PROC, 9},   /* INVPCID */
+	[REASON_VMFUNC] = {FUNC, 0},
 	[61] = {PROC2, 16}, /* RDSEED */
 };
 
@@ -196,6 +198,7 @@ static enum outcome decide(struct vcpu *vcpu, u64 index) {
 	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
 	u64 bit = BIT(rules[index].bit);
 	bool wants = true;
+	int err;
 
 	switch ((enum rule)rules[index].rule) {
 	case OWN: return vmx_handle(vcpu, index);
@@ -219,6 +222,11 @@ static enum outcome decide(struct vcpu *vcpu, u64 index) {
 	case TICK:
 		vmx_handle(vcpu, index);
 		if (vmx_nested_ticks(vcpu)) return RESUME;
+		break;
+	case FUNC:
+		err = vmx_nested_switch_eptp(vcpu);
+		if (err == 0) return ADVANCE;
+		if (err == E_BUSY) return RESUME;
 		break;
 	case EPT: return vmx_nested_ept_violation(vcpu);
 	case FAIL: return reflect(vcpu, index | REASON_ENTRY_FAILED);

@@ -281,6 +281,7 @@ enum exit_reason {
 	REASON_INVVPID = 53,
 	REASON_WBINVD = 54,
 	REASON_APIC_WRITE = 56,
+	REASON_VMFUNC = 59,
 	REASON_PML_FULL = 62,
 	NR_REASONS = 80, /* room for those that later manuals add */
 };

@@ -198,6 +198,12 @@ static inline void vmx_set_proc(struct vmx_level *level, u32 value) {
 	vmwrite(VMCS(proc_controls), value);
 }
 
+static inline void vmx_set_eptp(struct vmx_level *level, u64 value) {
+	if (level->eptp == value) return;
+	level->eptp = value;
+	vmwrite(VMCS(eptp), value);
+}
+
 /* tlb.c: VPIDs and the flush ledger */
 int vmx_new_vpid(struct vmx_level *level) __must_check;
 void vmx_free_vpid(struct vmx_level *level);

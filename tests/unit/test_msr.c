@@ -283,6 +283,13 @@ static void test_msrs_agree_with_cpuid(void **state) {
 	absent(0x4b564d03); /* steal time */
 	absent(0xe7);	    /* MPERF */
 	absent(0xce);	    /* PLATFORM_INFO */
+	model.has_vmx = true;
+	assert_int_equal(get(0x480), 0);
+	absent(0x491); /* no VM functions */
+	model.vmx_msrs[VMX_FEATURE_VMFUNC] = 1;
+	assert_int_equal(get(0x491), 1);
+	model.has_vmx = false;
+	absent(0x491);
 	model.has_rdtscp = false;
 	absent(0xc0000103);
 	model.has_xsaves = false;
