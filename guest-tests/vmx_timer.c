@@ -53,6 +53,11 @@ static void test_expiry(void) {
 	expires("a loop", code_spin, 20000);
 	expires("a loop, longer than Roost's own tick", code_spin, 3000000);
 	expires("a loop of exits that L1 knows nothing of", code_ports, 100000);
+	prepare(code_spin, 100000, false);
+	u64 start = rdtsc();
+	vmx_l2_run();
+	check_range("a loop, to the point", rdtsc() - start, 100000ul << shift,
+		    (100000ul << shift) + 40000);
 	expires("0 ticks", code_spin, 0);
 	check_eq("0 ticks: no instruction was executed", vmread(VMCS(guest_rip)), (u64)code_spin);
 	expires("HLT", code_hlt, 2500000);

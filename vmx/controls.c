@@ -178,8 +178,9 @@ static void drop_lonely(struct vmx_config *c) {
 	if (!(c->proc & PROC_TPR_SHADOW) || !(c->proc2 & PROC2_VID) ||
 	    !(c->proc2 & (PROC2_X2APIC | PROC2_APIC_ACCESS)))
 		c->proc2 &= (u32) ~(VIRTUAL_X2APIC | PROC2_APIC_ACCESS);
-	/* What exits tell could not be put into the shadow. */
-	if (!(vmx_cap(&c->caps, VMX_MSR_MISC) & MISC_WRITE_ALL))
+	/* What exits tell could not be put into the shadow, or a field of it is not there. */
+	if (!(vmx_cap(&c->caps, VMX_MSR_MISC) & MISC_WRITE_ALL) ||
+	    !(vmx_word_cap(&c->caps, VMX_PIN) >> 32 & PIN_TICK))
 		c->proc2 &= (u32)~PROC2_SHADOW_VMCS;
 	if (c->proc & PROC_TPR_SHADOW) c->proc &= (u32) ~(PROC_CR8_LOAD | PROC_CR8_STORE);
 	/* It is the setting of dirty flags that is logged. */

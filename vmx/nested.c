@@ -71,6 +71,11 @@ static inline bool mask_take(struct vmcs_mask *mask, unsigned *bit) {
 	return false;
 }
 
+static void leave_unchecked(u32 field) {
+	mask_drop(&checked, vmcs_run_of(field));
+	mask_drop(&any_checked, vmcs_run_of(field));
+}
+
 void vmx_nested_init(void) {
 	struct vmcs_mask *const kinds[] = {
 		[VMCS_CONTROL] = &controls, [VMCS_GUEST] = &checked, [VMCS_HOST] = &host_state};
@@ -90,10 +95,9 @@ void vmx_nested_init(void) {
 		mask_add(&injection, vmcs_run_of(field));
 		mask_drop(&controls, vmcs_run_of(field));
 	}
-	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++) {
-		mask_drop(&checked, vmcs_run_of(plain_fields[i]));
-		mask_drop(&any_checked, vmcs_run_of(plain_fields[i]));
-	}
+	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++) leave_unchecked(plain_fields[i]);
+	leave_unchecked(VMCS_tick); /* any value will do */
+	leave_unchecked(VMCS_pml_index);
 	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
 		mask_add(&plain, vmcs_run_of(rare_fields[i]));
 		mask_add(&vmx_nested_rare, vmcs_run_of(rare_fields[i]));
@@ -142,14 +146,24 @@ static void switch_to(struct vcpu *vcpu, bool l2) {
 	vcpu_set_level(vcpu, l2);
 }
 
+/* Of L2, which is left: 02 is active between its runs. */
+static void leave_hlt(struct vcpu *vcpu) {
+	vmx_borrow(vcpu);
+	vmwrite(VMCS(guest_activity), 0);
+	vmx_of(vcpu)->nested.halted = false;
+}
+
 void vmx_nested_reset(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	struct vmx_nested *n = &arch->nested;
 
-	if (vcpu->l2) switch_to(vcpu, false);
+	if (vcpu->l2) {
+		leave_hlt(vcpu);
+		switch_to(vcpu, false);
+	}
 	if (n->vmcs12) vmx_nested_flush_ept(vcpu, NULL);
 	n->vmxon = n->current = NO_VMCS;
-	n->rare_in_02 = n->init_held = n->halted = arch->hides_apic = false;
+	n->rare_in_02 = n->init_held = arch->hides_apic = false;
 	arch->level->cr0_owned |= PAGING_BIT;
 	vmx_borrow(vcpu);
 	vmx_shadow_use(vcpu, false);
@@ -185,21 +199,31 @@ static unsigned tick_shift(void) {
 	return MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC));
 }
 
-/* In L1's TSC, by which it reckons. */
-static u64 time_left(struct vcpu *vcpu) {
-	u64 now = vm_tsc(vcpu->vm, time_tsc()), deadline = vmx_of(vcpu)->nested.deadline;
+static void start_timer(struct vcpu *vcpu) {
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 
-	return deadline > now ? deadline - now : 0;
+	n->deadline = n->tick_from = ~0ul;
+	if (likely(!(n->vmcs12->pin_controls & PIN_TICK))) return;
+	/* L1 reckons by its own TSC. */
+	n->deadline = time_tsc() + vm_host_tsc(vcpu->vm, n->vmcs12->tick << tick_shift());
+	n->tick_from = n->deadline - ((u64)vmx_tick() << tick_shift());
+}
+
+static u64 time_left(const struct vmx_nested *n) {
+	u64 now = time_tsc();
+
+	return n->deadline > now ? n->deadline - now : 0;
 }
 
 u32 vmx_nested_ticks(struct vcpu *vcpu) {
-	return (u32)min_u64(time_left(vcpu) >> tick_shift(), ~0u);
+	u64 left = vm_tsc(vcpu->vm, time_left(&vmx_of(vcpu)->nested));
+
+	return (u32)min_u64(left >> tick_shift(), ~0u);
 }
 
-/* The timer of 02 is Roost's tick, or the nearer end of L1's time. */
-void vmx_nested_set_tick(struct vcpu *vcpu) {
-	if (likely(vmx_of(vcpu)->nested.deadline == ~0ul)) return;
-	u64 left = vm_host_tsc(vcpu->vm, time_left(vcpu)) >> tick_shift();
+void vmx_nested_set_tick(const struct vmx_nested *n) {
+	if (time_tsc() < n->tick_from) return;
+	u64 left = time_left(n) >> tick_shift();
 	if (left < vmread(VMCS(tick))) vmwrite(VMCS(tick), left);
 }
 
@@ -402,6 +426,7 @@ void vmx_nested_leave(struct vcpu *vcpu, const struct vmx_exit_to *to) {
 		if (EVENT_TYPE(l1->exit_event) == EVENT_TYPE_NMI && (l1->exit_event & EVENT_VALID))
 			nmi = true;
 	}
+	if (unlikely(arch->nested.halted)) leave_hlt(vcpu);
 	if (arch->event) vmwrite(VMCS(entry_event), 0);
 	arch->event = vcpu->exception.pending = false;
 	if (vcpu->l2) switch_to(vcpu, false);
@@ -503,7 +528,6 @@ static void load_l2(struct vcpu *vcpu, const struct optional *theirs) {
 	vmwrite(VMCS(cr4_shadow),
 		(l1->guest_cr4 & ~l1->cr4_mask) | (l1->cr4_shadow & l1->cr4_mask));
 	vmwrite(VMCS(guest_pending_db), l1->guest_pending_db);
-	vmwrite(VMCS(guest_activity), 0);
 	vcpu->rip = arch->saved_rip = l1->guest_rip;
 	vcpu->rflags = arch->saved_rflags = l1->guest_rflags;
 	vcpu->gpr[RSP] = arch->saved_rsp = l1->guest_rsp;
@@ -546,7 +570,7 @@ void vmx_nested_halt(struct vcpu *vcpu) {
 	if (vmx_l1_window_open(vcpu)) return;
 	if (vmx_nested_interrupt_waits(vcpu))
 		vmx_of(vcpu)->nested.halted = false;
-	else if (vmx_of(vcpu)->nested.deadline == ~0ul)
+	else if (vmx_of(vcpu)->nested.tick_from == ~0ul)
 		vcpu_halt(vcpu);
 	else
 		vmwrite(VMCS(guest_activity), ACTIVITY_HLT);
@@ -568,9 +592,7 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 	u32 bad = load_msrs(vcpu, n->vmcs12->entry_msr_load, n->vmcs12->entry_msr_loads);
 	if (bad) return fail_entry(vcpu, REASON_MSR_LOADING, bad);
 	n->launched = true;
-	n->deadline = n->vmcs12->pin_controls & PIN_TICK
-			      ? vm_tsc(vcpu->vm, time_tsc()) + (n->vmcs12->tick << tick_shift())
-			      : ~0ul;
+	start_timer(vcpu);
 	n->halted = n->vmcs12->guest_activity && !(n->vmcs12->entry_event & EVENT_VALID);
 	queue_event(vcpu);
 	if (n->halted) vmx_nested_halt(vcpu);

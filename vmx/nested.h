@@ -47,7 +47,8 @@ struct vmx_nested {
 	gpa_t current;		    /* of VMCS 12; NO_VMCS: none is current */
 	struct vmcs_mask dirty;	    /* written by L1 since 02 was made of them */
 	struct vmx_merged merged;
-	u64 deadline;	   /* of L1's preemption timer, by vm_tsc(); ~0: it does not run */
+	u64 deadline;	   /* of L1's preemption timer, in Roost's TSC */
+	u64 tick_from;	   /* from here on Roost's own tick may be too late for it; ~0: no timer */
 	hpa_t apic_access; /* what 02 has; 0: it does not virtualize APIC accesses */
 	u64 ran_eptp;	   /* whose translations the TLB may hold for 02 */
 	u32 ran_vpid;
@@ -105,7 +106,8 @@ void vmx_nested_fetch_rare(struct vcpu *vcpu);
 /* From Roost's TSC, multiplied as merged.tsc_multiplier says, to L2's; offset: of L1's own. */
 u64 vmx_nested_tsc_offset(struct vcpu *vcpu, u64 offset);
 u32 vmx_nested_ticks(struct vcpu *vcpu); /* until L1's preemption timer ends L2's run */
-void vmx_nested_set_tick(struct vcpu *vcpu);
+/* The timer of 02 is Roost's tick, or the nearer end of L1's time. */
+void vmx_nested_set_tick(const struct vmx_nested *n);
 
 /* nested_insn.c: the instructions but the entries */
 /* #UD and #GP(0) that all but VMXON have in common; ADVANCE: go on. */

@@ -38,7 +38,7 @@ static const struct {
 		       PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID | PROC2_EPT |
 			       PROC2_TABLES | PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD |
 			       PROC2_UNRESTRICTED | PROC2_RDRAND | PROC2_INVPCID | PROC2_RDSEED |
-			       PROC2_VMFUNC | PROC2_XSAVES | PROC2_TSC_SCALING},
+			       PROC2_VMFUNC | PROC2_PML | PROC2_XSAVES | PROC2_TSC_SCALING},
 };
 
 static void set(u32 msr, u64 value) { vmx_nested_msrs[msr - VMX_MSR_FIRST] = value; }
@@ -54,8 +54,9 @@ static void set_words(void) {
 		set(VMX_MSR_TRUE_PIN + w, (may | words[w].ones) << 32 | words[w].true_ones);
 	}
 	u64 may = words[VMX_PROC2].may & vmx_word_cap(&vmx_config.caps, VMX_PROC2) >> 32;
-	/* Roost carries these out. */
-	may |= PROC2_SHADOW_VMCS | (vmx_config.ept & EPT_CAP_AD ? PROC2_PML : 0);
+	may |= PROC2_SHADOW_VMCS; /* Roost carries it out */
+	/* The same, but Linux reads its index at each exit: L1 has to reach that without one. */
+	if (~vmx_config.proc2 & (PROC2_PML | PROC2_SHADOW_VMCS)) may &= ~(u64)PROC2_PML;
 	/* These are for an L2 only where Roost lets its own guests have them. */
 	may &= ~(u64)(PROC2_RDTSCP | PROC2_INVPCID | PROC2_VPID | PROC2_VID | PROC2_XSAVES |
 		      PROC2_TSC_SCALING) |

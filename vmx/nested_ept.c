@@ -69,8 +69,7 @@ static void use_vpid(struct vcpu *vcpu, u64 eptp) {
 
 int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
-	struct vmcs_values *l1 = arch->nested.vmcs12;
-	u64 wanted = l1->eptp, ad = wanted & EPTP_AD;
+	u64 wanted = arch->nested.vmcs12->eptp, ad = wanted & EPTP_AD;
 	hpa_t root;
 
 	*eptp = arch->level->eptp;
@@ -92,8 +91,6 @@ int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) {
 		nested_hurry(vcpu, sh);
 		return err;
 	}
-	shadow_log(sh, vcpu->id, l1->pml_address,
-		   vmx_proc2_of(l1) & PROC2_PML ? &l1->pml_index : NULL);
 	use_vpid(vcpu, wanted);
 	*eptp = root | (vmx_config.ept_flags & ~EPTP_AD) | ad;
 	return 0;
@@ -121,11 +118,12 @@ int vmx_nested_switch_eptp(struct vcpu *vcpu) {
 /* ---- around an entry ---- */
 
 void vmx_nested_tlb_enter(struct vcpu *vcpu) {
+	const struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	struct vmx_level *level = vmx_of(vcpu)->level;
 
 	if (vmx_nested_ept(vcpu) && shadow_enter(nested_shadow(vcpu), vcpu->id))
 		level->flush = level->moved = true;
-	vmx_nested_set_tick(vcpu);
+	if (unlikely(n->tick_from != ~0ul)) vmx_nested_set_tick(n);
 }
 
 void vmx_nested_left(struct vcpu *vcpu) {
@@ -136,6 +134,16 @@ void vmx_nested_left(struct vcpu *vcpu) {
 }
 
 /* ---- violations and addresses of L2 ---- */
+
+/* For a walk of L1's tables, which may set dirty flags there. */
+static struct shadow *shadow_with_log(struct vcpu *vcpu) {
+	struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
+	struct shadow *sh = nested_shadow(vcpu);
+
+	shadow_log(sh, vcpu->id, l1->pml_address,
+		   vmx_proc2_of(l1) & PROC2_PML ? &l1->pml_index : NULL);
+	return sh;
+}
 
 static void reflect(struct vcpu *vcpu, const struct shadow_found *found, u64 info, gpa_t gpa2,
 		    bool hardware) {
@@ -156,7 +164,6 @@ static void reflect(struct vcpu *vcpu, const struct shadow_found *found, u64 inf
 enum outcome vmx_nested_ept_violation(struct vcpu *vcpu) {
 	u64 info = vmread(VMCS(qualification));
 	gpa_t gpa2 = vmread(VMCS(guest_pa));
-	struct shadow *sh = nested_shadow(vcpu);
 	struct shadow_found found;
 	u32 access = 0;
 
@@ -164,6 +171,7 @@ enum outcome vmx_nested_ept_violation(struct vcpu *vcpu) {
 		return vmx_nested_apic_access(vcpu, gpa2, info)
 			       ? RESUME
 			       : vmx_handle(vcpu, REASON_EPT_VIOLATION);
+	struct shadow *sh = shadow_with_log(vcpu);
 	if (info & EPT_QUAL_WRITE) access |= SHADOW_WRITE;
 	if (info & EPT_QUAL_FETCH) access |= SHADOW_FETCH;
 	if (!(info & EPT_QUAL_LINEAR) || !(info & EPT_QUAL_FINAL)) access |= SHADOW_TABLE;
@@ -185,7 +193,7 @@ int vmx_l2_translate(struct vcpu *vcpu, gpa_t gpa2, u32 access, gpa_t *gpa1, str
 
 	*gpa1 = gpa2;
 	if (!vmx_nested_ept(vcpu)) return 0;
-	struct shadow *sh = nested_shadow(vcpu);
+	struct shadow *sh = shadow_with_log(vcpu);
 	access &= SHADOW_WRITE | SHADOW_FETCH | SHADOW_TABLE;
 	switch (shadow_translate(sh, vcpu->id, gpa2, access, &found)) {
 	case SHADOW_RETRY: nested_hurry(vcpu, sh); return E_BUSY;

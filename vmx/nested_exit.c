@@ -241,7 +241,7 @@ enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 	/* It has entered as if in HLT for its window's exit alone, or is still in it; Bochs 2.7
 	 * forgets that. */
 	if (unlikely(arch->nested.halted) && index != REASON_INTERRUPT_WINDOW) {
-		arch->nested.halted = arch->nested.deadline != ~0ul;
+		arch->nested.halted = arch->nested.tick_from != ~0ul;
 		vmwrite(VMCS(guest_activity), arch->nested.halted);
 	}
 	enum outcome outcome = decide(vcpu, index);

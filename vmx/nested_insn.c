@@ -334,7 +334,7 @@ enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 	if (*field == value) return succeed(vcpu);
 	*field = value;
 	if (unlikely(vmcs != n->vmcs12)) return succeed(vcpu);
-	if (unlikely(vmcs_kind((u32)encoding) == VMCS_INFO)) {
+	if (unlikely(vmcs_kind((u32)encoding) == VMCS_INFO || encoding == VMCS_pml_index)) {
 		vmx_shadow_get(vcpu);
 		vmx_shadow_put(vcpu);
 	}

@@ -13,9 +13,11 @@
 #define INFO_FIELDS(F) \
 	F(exit_reason) \
 	F(exit_event)  \
-	F(exit_error) F(vectoring_event) F(instruction_length) F(qualification) F(guest_pa)
+	F(exit_error)  \
+	F(vectoring_event) F(instruction_length) F(qualification) F(guest_pa) F(pml_index)
 #define ENTRY_FIELDS(F) \
-	F(guest_rip) F(guest_rsp) F(guest_rflags) F(guest_shadow) F(entry_event) F(proc_controls)
+	F(guest_rip)    \
+	F(guest_rsp) F(guest_rflags) F(guest_shadow) F(entry_event) F(proc_controls) F(tick)
 
 static u8 *maps; /* for VMREAD, for VMWRITE; NULL: no shadowing */
 
@@ -36,6 +38,9 @@ int vmx_shadow_init(void) {
 	memset(maps, 0xff, 2 * PAGE_SIZE);
 	INFO_FIELDS(PASS_READ)
 	ENTRY_FIELDS(PASS_READ)
+	/* The processor may not have this one. */
+	if (!(vmx_config.proc2 & PROC2_PML))
+		maps[VMCS_pml_index / 8] |= (u8)BIT(VMCS_pml_index % 8);
 	ENTRY_FIELDS(PASS_WRITE)
 	return 0;
 }

@@ -502,8 +502,9 @@ static void test_untouched_state_stays(void **state) {
 	leave();
 	vmcs[0][VMCS_exit_reason] = REASON_VMRESUME;
 	l1()->guest_rip = 0x2222;
-	const struct vmcs_run *run = vmcs_run_of(VMCS_guest_rip);
-	arch.nested.dirty.word[run->at / 64] |= BIT(run->at % 64);
+	vmcs_mask_set(&arch.nested.dirty, VMCS_WORD(guest_rip));
+	vmcs_mask_set(&arch.nested.dirty, VMCS_WORD(tick));
+	vmcs_mask_set(&arch.nested.dirty, VMCS_WORD(pml_index));
 	launch();
 	assert_int_equal(checks, 3);
 	assert_int_equal(vmread(VMCS(guest_rip)), 0x2222);
@@ -585,7 +586,7 @@ static void test_capabilities(void **state) {
 	for (u32 i = 0; i < VMX_NR_MSRS; i++)
 		vmx_config.caps.msr[i] =
 			i == VMX_MSR_BASIC - VMX_MSR_FIRST ? BASIC_TRUE : ~0ul << 32;
-	vmx_config.proc2 |= (u32)PROC2_TSC_SCALING;
+	vmx_config.proc2 |= (u32)(PROC2_TSC_SCALING | PROC2_PML | PROC2_SHADOW_VMCS);
 	vmx_nested_caps();
 	for (u32 i = 0; i < 4; i++) {
 		u64 old = vmx_nested_msrs[1 + i], real = vmx_nested_msrs[13 + i];
@@ -595,7 +596,7 @@ static void test_capabilities(void **state) {
 		assert_int_equal(old >> 32, real >> 32);
 	}
 	assert_int_equal(vmx_nested_msrs[0] & BIT(31), 0);
-	u64 shared = PROC2_XSAVES | PROC2_TSC_SCALING;
+	u64 shared = PROC2_XSAVES | PROC2_TSC_SCALING | PROC2_PML;
 	assert_int_equal(vmx_nested_msrs[VMX_MSR_PROC2 - VMX_MSR_FIRST] >> 32 & shared, shared);
 	vmx_config.proc2 &= (u32)~shared;
 	vmx_nested_caps();
