@@ -310,7 +310,7 @@ static u64 changed_field(u64 old, u64 encoding, u64 value) {
 
 enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
-	u64 info = vmread(VMCS(instruction_info)), value = 0;
+	u64 info = vmread(VMCS(instruction_info)), value;
 	u32 privilege = privilege_now();
 	enum outcome outcome = allowed(vcpu, privilege);
 	bool is_wide = privilege & PRIV_64BIT;
@@ -318,11 +318,16 @@ enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 	if (unlikely(outcome != ADVANCE)) return outcome;
 	struct vmcs_values *vmcs = addressed(vcpu);
 	if (unlikely(!vmcs)) return fail_invalid(vcpu);
-	if (likely(info & INFO_REGISTER))
+	/* The value stays in a register that way. */
+	if (likely(info & INFO_REGISTER)) {
 		value = *gpr(vcpu, info >> 3 & 0xf);
-	else
-		outcome = memory_operand(vcpu, &value, is_wide ? 8 : 4, false);
-	if (unlikely(outcome != ADVANCE)) return outcome;
+	} else {
+		u64 operand = 0;
+
+		outcome = memory_operand(vcpu, &operand, is_wide ? 8 : 4, false);
+		if (outcome != ADVANCE) return outcome;
+		value = operand;
+	}
 	u64 encoding = *gpr(vcpu, info >> 28 & 0xf);
 	if (!is_wide) {
 		encoding = (u32)encoding;
