@@ -435,7 +435,7 @@ def check(target, figures):
             print(f"{name}: not compared")
         elif now is None:
             bad.append(f"{name}: no figure, {was:g} was kept")
-        elif now > LIMITS.get(name, was * WORSE):
+        elif now > LIMITS.get(name, max(was * WORSE, was + 1)):
             bad.append(f"{name}: {now:g}, {100 * (now / was - 1):.1f} % more than the {was:g} kept")
     return bad
 
