@@ -15,7 +15,6 @@
 #include "platform/kvm_pv.h"
 #include "platform/lapic.h"
 #include "platform/msr.h"
-#include "platform/task.h"
 #include "vmx/check.h"
 #include "vmx/vmx.h"
 
@@ -119,7 +118,7 @@ static enum outcome exit_task_switch(struct vcpu *vcpu) {
 	vmx_need_rsp(vcpu);
 	to.rip = to.external ? vcpu->rip : next_rip(vcpu);
 	if (type == EVENT_TYPE_EXCEPTION) vmx_take_exit_event(vcpu);
-	if (task_switch(vcpu, &to) == E_BUSY) {
+	if (emulate_task_switch(vcpu, &to) == E_BUSY) {
 		vmx_take_exit_event(vcpu);
 		return RESUME;
 	}

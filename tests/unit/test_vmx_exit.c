@@ -20,7 +20,6 @@
 #include "platform/emulate.h"
 #include "platform/kvm_pv.h"
 #include "platform/msr.h"
-#include "platform/task.h"
 #include "vmx/vmx.h"
 
 #define MAX_READS  6u
@@ -97,7 +96,7 @@ static struct task_switch switched;
 static int switch_result;
 static bool pae, pdptes_valid;
 
-int task_switch(struct vcpu *v, const struct task_switch *to) {
+int emulate_task_switch(struct vcpu *v, const struct task_switch *to) {
 	(void)v;
 	switched = *to;
 	fields[VMCS(guest_cr3).encoding] += 0x1000;

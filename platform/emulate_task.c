@@ -3,10 +3,9 @@
  * nothing but accessed and dirty bits. Then it is saved, and everything else belongs to the new
  * task: its segment registers are without a segment until each has passed its checks (table 7-1).
  */
-#include "platform/task.h"
+#include "platform/emulate_internal.h"
 
 #include "platform/cr.h"
-#include "platform/emulate_internal.h"
 
 /* Bits of a selector, and of types: of code and data, of a TSS; the type of an LDT. */
 enum { SELECTOR_RPL = 3, SELECTOR_LDT = 4 };
@@ -256,7 +255,7 @@ static int enter_new(struct task *t) {
 	return err || !t->to->has_error ? err : push_error(t);
 }
 
-int task_switch(struct vcpu *vcpu, const struct task_switch *to) {
+int emulate_task_switch(struct vcpu *vcpu, const struct task_switch *to) {
 	struct task t = {.e = {.vcpu = vcpu, .mode = MODE_32},
 			 .to = to,
 			 .returns = to->source == TASK_IRET,

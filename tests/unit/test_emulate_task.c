@@ -1,4 +1,4 @@
-// sources: platform/task.c platform/cr.c platform/emulate.c platform/emulate_alu.c
+// sources: platform/emulate_task.c platform/cr.c platform/emulate.c platform/emulate_alu.c
 // sources: platform/emulate_mem.c platform/emulate_ops.c platform/emulate_string.c
 // sources: platform/decode.c platform/decode_tables.c platform/gwalk.c platform/fetch.c
 // sources: vmx/check.c vmx/fields.c tests/emulate_rig.c tests/fakes.c
@@ -12,7 +12,6 @@
 
 #include "platform/cpu_model.h"
 #include "platform/lapic.h"
-#include "platform/task.h"
 #include "vmx/check.h"
 
 #include <string.h>
@@ -83,8 +82,9 @@ static void fill_flat(void) {
 }
 
 static int go(enum task_source source) {
-	return task_switch(rig_vcpu, &(struct task_switch){
-					     .selector = SEL_NEW, .source = source, .rip = 0x1236});
+	return emulate_task_switch(rig_vcpu, &(struct task_switch){.selector = SEL_NEW,
+								   .source = source,
+								   .rip = 0x1236});
 }
 
 static void expect_exception(u8 vector, u32 error) {
@@ -206,7 +206,7 @@ static void new_task_has_other_pages(void **state) {
 	for (u64 page = 0; page < RAM; page += PAGE_SIZE) rig_map(page, page | 3);
 	fill(OLD, NEW);
 	put(NEW + 0x1c, 0x60000); /* nothing is there */
-	assert_int_equal(task_switch(rig_vcpu, &to), 0);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 	expect_exception(X86_PF, 0);
 	assert_int_equal(vcpu_reg(rig_vcpu, VREG_CR2), GDT + 8);
 	assert_int_equal(rig_vcpu->rip, 0x5678);
@@ -216,7 +216,7 @@ static void new_task_has_other_pages(void **state) {
 	fill(OLD, NEW);
 	put(NEW + 0x1c, 0x1000);
 	fake_cpl = 3;
-	assert_int_equal(task_switch(rig_vcpu, &to), 0);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 	expect_exception(X86_PF, PTE_P | PTE_W | PTE_U);
 	assert_int_equal(vcpu_reg(rig_vcpu, VREG_CR2), TOP - 4);
 }
@@ -245,21 +245,21 @@ static void external_events(void **state) {
 	to.has_error = true;
 	to.error = 0xabcd;
 	rig_vcpu->exception = (struct vcpu_exception){.pending = true, .vector = X86_GP};
-	assert_int_equal(task_switch(rig_vcpu, &to), 0);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 	assert_false(rig_vcpu->exception.pending);
 	assert_int_equal(rig_vcpu->gpr[RSP], TOP - 4);
 	assert_int_equal(get(TOP - 4), 0xabcd);
 
 	fill_flat();
 	put(NEW + 0x54, 0x7f8);
-	assert_int_equal(task_switch(rig_vcpu, &to), 0);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 	expect_exception(X86_TS, 0x7f8 | 1);
 	assert_int_equal(rig_vcpu->gpr[RSP], TOP);
 
 	/* No room for the error code */
 	fill_flat();
 	*descriptor(16) = make(0, TOP - 5, 0x93, 4);
-	assert_int_equal(task_switch(rig_vcpu, &to), 0);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 	expect_exception(X86_SS, 1);
 	assert_int_equal(rig_vcpu->rip, 0x5678);
 }
@@ -291,7 +291,7 @@ static void old_format(void **state) {
 	rig_vcpu->rflags |= BIT(14);
 	rig_vcpu->gpr[RCX] = 0x89abcdef;
 	struct task_switch back = {.selector = SEL_OLD, .source = TASK_IRET, .rip = 0x4321};
-	assert_int_equal(task_switch(rig_vcpu, &back), 0);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &back), 0);
 	assert_int_equal(get(NEW + 0x0e), 0x4321 | 2 << 16);
 	assert_int_equal(get(NEW + 0x14) & 0xffff, 0xcdef);
 	assert_int_equal(type(SEL_NEW), 1);
@@ -313,7 +313,7 @@ static u32 access_rights(u16 attr) {
 	return (attr & 0xffu) | (attr & 0xf00u) << 4 | (attr & SEG_ATTR_P ? 0 : BIT(16));
 }
 
-/* The rules of SDM 3C 26.3.1 for what task_switch() writes. */
+/* The rules of SDM 3C 26.3.1 for what emulate_task_switch() writes. */
 static void expect_enterable(void) {
 	static struct vmx_limits limits = {
 		.caps = {.phys_bits = 39, .linear_bits = 48},
@@ -377,7 +377,7 @@ static void hostile_guests(void **state) {
 			.source = (enum task_source)(rig_below(2) ? TASK_JMP : TASK_GATE),
 			.has_error = rig_below(2),
 		};
-		assert_int_equal(task_switch(rig_vcpu, &to), 0);
+		assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 		expect_enterable();
 		done += !rig_vcpu->exception.pending;
 		v86 += rig_vcpu->rflags >> 17 & 1;
