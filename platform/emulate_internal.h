@@ -66,6 +66,9 @@ void emul_reg_write(struct emul *e, u8 reg, unsigned size, u64 value);
 /* The segment of the memory operand: the override, else SS at RSP and RBP, else DS. */
 enum seg emul_data_segment(const struct emul *e);
 
+/* The stack's own width in bytes: that of SS.B, 8 in 64-bit mode. */
+unsigned emul_stack_width(struct emul *e);
+
 /* Segment and offset to linear, with the checks that belong to it. */
 int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access, gva_t *linear);
 

@@ -218,9 +218,9 @@ static int bit_test_imm(struct emul *e) {
 	return modify(e, ALU_BT + (extension(e) & 3), BIT(e->insn.imm & (8 * op_size(e) - 1)));
 }
 
-/* Stack. The stack's own width is that of SS.B, 64 bits in 64-bit mode. */
+/* Stack. */
 
-static unsigned stack_size(struct emul *e) {
+unsigned emul_stack_width(struct emul *e) {
 	struct segment ss;
 
 	if (e->mode == MODE_64) return 8;
@@ -238,7 +238,7 @@ static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access,
 
 /* Two operands in memory: which of them the nested fault was for is not known. */
 static int push_mem(struct emul *e) {
-	unsigned size = op_size(e), width = stack_size(e);
+	unsigned size = op_size(e), width = emul_stack_width(e);
 	u64 top = e->vcpu->gpr[RSP] - size;
 	struct operand src, stack;
 
@@ -254,7 +254,7 @@ static int push_mem(struct emul *e) {
 
 /* The destination's address is formed with the RSP that POP leaves (APM 3, "POP"). */
 static int pop_mem(struct emul *e) {
-	unsigned size = op_size(e), width = stack_size(e);
+	unsigned size = op_size(e), width = emul_stack_width(e);
 	u64 top = e->vcpu->gpr[RSP];
 	struct operand dst, stack;
 

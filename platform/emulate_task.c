@@ -218,14 +218,11 @@ static int load_segments(struct task *t) {
 }
 
 static int push_error(struct task *t) {
-	unsigned size = t->format->width, width;
 	struct emul *e = &t->e;
+	unsigned size = t->format->width, width = emul_stack_width(e);
 	struct operand op;
-	struct segment ss;
 	gva_t linear;
 
-	vcpu_segment(e->vcpu, SEG_SS, &ss);
-	width = 4;
 	u64 top = e->vcpu->gpr[RSP] - size;
 	int err = emul_linear(e, SEG_SS, top & size_mask(width), size, ACCESS_WRITE, &linear)
 			  ?: emul_translate(e, linear, size, ACCESS_WRITE, &op);

@@ -256,6 +256,13 @@ static void external_events(void **state) {
 	expect_exception(X86_TS, 0x7f8 | 1);
 	assert_int_equal(rig_vcpu->gpr[RSP], TOP);
 
+	/* A stack of 16 bits: the upper half of ESP is kept. */
+	fill_flat();
+	*descriptor(16) = make(0, 0xfffff, 0x93, 8);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
+	assert_int_equal(rig_vcpu->gpr[RSP], TOP - 4);
+	assert_int_equal(get((TOP & 0xffff) - 4), 0xabcd);
+
 	/* No room for the error code */
 	fill_flat();
 	*descriptor(16) = make(0, TOP - 5, 0x93, 4);
