@@ -2,7 +2,7 @@
  * What a VM does beside others, for tests of the scheduler and of VMs' lives. Words of the command
  * line: resets=N resets N times, each time in another way that a PC has or always in the one that
  * way= numbers, and counts in CMOS RAM, which outlives them. spin=MS counts on all CPUs for so
- * long. flood=timer, flood=ipi, flood=uart and flood=pause keep Roost busy for ever, with
+ * long. flood=timer, flood=ipi, flood=uart and flood=pause keep Roost busy for ever; both with
  * interrupts off unless there is sti. answer=N sleeps N times for 5 ms and says how late it woke.
  * gaps says at each line that it gets for how long it had no CPU since the last one, at most.
  * Without any, each is tried for a moment.
@@ -101,6 +101,7 @@ static u64 spin_begin, spin_end;
 static void spin(void *arg) {
 	volatile u64 *count = arg;
 
+	if (cmdline_has("sti")) cpu_sti();
 	/* All spin: a count at the beginning of another's is no share yet. */
 	while (rdtsc() < spin_begin) __asm__ volatile("");
 	while (rdtsc() < spin_end) ++*count;

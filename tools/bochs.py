@@ -26,7 +26,10 @@ HASWELL = "corei7_haswell_4770"
 RYZEN = "ryzen"  # AMD, with SVM
 TIME0 = 1704067200  # of the clock when the machine starts
 MODELS = (SKYLAKE, ICELAKE, HASWELL, RYZEN)
-MEMORY = 256 * machine.MIB  # its BIOS touches all, so more takes longer to start
+MEMORY = 256 * machine.MIB
+# Bochs takes no more of this computer for a machine. One with more loses what is in its memory once
+# it has touched more than that: a return address on the stack was 0 then.
+HOST_MEMORY = 2048 * machine.MIB
 
 # The first one locks FEATURE_CONTROL; the second knows nothing of it, of ACPI and of other CPUs.
 BIOS = "/usr/share/bochs/BIOS-bochs-latest"
@@ -46,7 +49,7 @@ CONFIG = """\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
 cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs={ignore}
-memory: guest={memory}, host={memory}
+memory: guest={memory}, host={host}
 romimage: file={bios}
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 vga: extension=none
@@ -104,9 +107,11 @@ class Bochs(machine.Machine):
 
     def argv(self, serial="file, dev=serial.txt"):
         """Also writes the configuration that the command names."""
+        size = -(-self.memory // machine.MIB)
         config = CONFIG.format(model=self.cpu, cpus=self.cpus, serial=serial, port=self.port, time0=self.time0,
+                               memory=size, host=min(size, HOST_MEMORY // machine.MIB),
                                # Its AMD processor has SVM but not the MSR that locks it.
-                               ignore=int(self.cpu == RYZEN), bios=self.bios, memory=-(-self.memory // machine.MIB))
+                               ignore=int(self.cpu == RYZEN), bios=self.bios)
         if self.port == 2:
             config += "com1: enabled=1, mode=file, dev=com1.txt\n"
         (self.workdir / "bochsrc").write_text(config)
