@@ -246,9 +246,8 @@ static int enter_new(struct task *t) {
 	vcpu->rflags = (t->field[FIELD_FLAGS] & RFLAGS_LOADED) | X86_RFLAGS_FIXED;
 	if (t->nests) vcpu->rflags |= RFLAGS_NT;
 	for (enum gpr r = RAX; r <= RDI; r++) vcpu->gpr[r] = t->field[FIELD_GPR + r];
-	t->e.has_walk = false; /* it was of the old task's page tables */
+	t->e.has_walk = false; /* it was of the old task's page tables and level */
 	err = load_segments(t);
-	t->e.has_walk = false; /* of another privilege level */
 	return err || !t->to->has_error ? err : push_error(t);
 }
 

@@ -33,6 +33,13 @@ static u8 before[RAM];
 
 void lapic_set_tpr(struct vcpu *vcpu, u8 tpr) { (void)vcpu, (void)tpr; }
 
+u8 vcpu_cpl(struct vcpu *vcpu) {
+	struct segment ss;
+
+	vcpu_segment(vcpu, SEG_SS, &ss);
+	return ss.attr >> 5 & 3;
+}
+
 static u8 *at(gpa_t gpa) { return fake_ram(rig_vm) + gpa; }
 
 static u64 *descriptor(u16 selector) { return (u64 *)(void *)at(GDT + (selector & ~7u)); }
@@ -160,6 +167,15 @@ static void descriptor_is_checked(void **state) {
 	vcpu_set_reg(rig_vcpu, VREG_GDTR_LIMIT, SEL_NEW + 6);
 	expect_nothing(TASK_JMP, 0);
 	expect_exception(X86_GP, SEL_NEW);
+	/* In an LDT there may be one, but not for this. */
+	fill_flat();
+	struct segment table = {0x40, 0x82, 8 * ENTRIES - 1, GDT};
+	vcpu_set_segment(rig_vcpu, SEG_LDTR, &table);
+	memcpy(before, at(0), RAM);
+	assert_int_equal(
+		emulate_task_switch(rig_vcpu, &(struct task_switch){.selector = SEL_NEW | 4}), 0);
+	expect_exception(X86_GP, SEL_NEW | 4);
+	assert_memory_equal(at(0), before, RAM);
 	fill_flat();
 	struct segment tr = {SEL_OLD, 0x8b, 102, OLD};
 	vcpu_set_segment(rig_vcpu, SEG_TR, &tr);
@@ -211,18 +227,31 @@ static void new_task_has_other_pages(void **state) {
 	assert_int_equal(vcpu_reg(rig_vcpu, VREG_CR2), GDT + 8);
 	assert_int_equal(rig_vcpu->rip, 0x5678);
 
-	/* Its stack is the supervisor's */
+	/* A task of level 3, whose stack is the supervisor's */
 	vcpu_set_reg(rig_vcpu, VREG_CR3, 0x1000);
 	fill(OLD, NEW);
 	put(NEW + 0x1c, 0x1000);
-	fake_cpl = 3;
+	*descriptor(0x30) = make(0, 0xfffff, 0xfb, 0xc);
+	*descriptor(0x38) = make(0, 0xfffff, 0xf3, 0xc);
+	for (unsigned i = 0; i < 6; i++) put(NEW + 0x48 + 4 * i, i == SEG_CS ? 0x33 : 0x3b);
 	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
 	expect_exception(X86_PF, PTE_P | PTE_W | PTE_U);
 	assert_int_equal(vcpu_reg(rig_vcpu, VREG_CR2), TOP - 4);
+
+	/* Data of level 0 is not for it, whatever RPL asks for. */
+	fill(OLD, NEW);
+	for (unsigned i = 0; i < 6; i++)
+		put(NEW + 0x48 + 4 * i, i == SEG_CS ? 0x33 : i == SEG_ES ? 16 : 0x3b);
+	assert_int_equal(emulate_task_switch(rig_vcpu, &to), 0);
+	expect_exception(X86_TS, 16 | 1);
 }
 
 static void other_cpu_was_here(void *where) {
 	if (where == at(GDT + SEL_NEW + 5)) *(u8 *)where = 0x81;
+}
+
+static void other_cpu_changes_ds(void *where) {
+	if (where == at(GDT + 0x38 + 5)) *(u8 *)where ^= 4;
 }
 
 static void descriptor_changes_meanwhile(void **state) {
@@ -234,6 +263,16 @@ static void descriptor_changes_meanwhile(void **state) {
 	assert_int_equal(get(OLD + 0x20), 0);
 	assert_int_equal(rig_vcpu->rip, 0x1234);
 	assert_false(rig_vcpu->exception.pending);
+
+	/* Behind the commit point nothing can begin anew: accessed bit of DS. */
+	fill_flat();
+	*descriptor(SEL_NEW) = make(NEW, 103, 0x81 | 8, 0);
+	*descriptor(0x38) = make(0, 0xfffff, 0x92, 0xc);
+	put(NEW + 0x54, 0x38);
+	rig_gmem_hook = other_cpu_changes_ds;
+	assert_int_equal(go(TASK_JMP), 0);
+	expect_exception(X86_TS, SEL_NEW);
+	assert_int_equal(rig_vcpu->rip, 0x5678);
 }
 
 /* EXT in error codes, and what is on the stack. */
