@@ -195,6 +195,7 @@ ENTRY leave_nmi
 	movl	$ICR_NMI_TO_0, ICR
 	nop
 	nop
+	outb	%al, $0x80	/* a hypervisor gets to see this at the latest */
 	nop
 	nop
 	END_OP

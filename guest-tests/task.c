@@ -333,6 +333,8 @@ static void test_events(void) {
 	check_main();
 	want("another one waits", other_note[NOTE_RUNS_LEFT], 1);
 	want("until IRET", other_note[NOTE_RUNS], 2);
+	want("no trap", trap_note[TRAP_COUNT], 0);
+	want("TF is not in the saved flags", other_tss.eflags & 0x100, 0);
 }
 
 /* ---- what belongs to the task ---- */

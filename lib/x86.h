@@ -62,6 +62,7 @@
 #define X86_RFLAGS_FIXED       BIT(1)
 #define X86_RFLAGS_TF	       BIT(8)
 #define X86_RFLAGS_IF	       BIT(9)
+#define X86_RFLAGS_NT	       BIT(14)
 #define X86_RFLAGS_RF	       BIT(16)
 #define X86_RFLAGS_AC	       BIT(18)
 

@@ -15,7 +15,6 @@ enum { TYPE_TSS = 1, TYPE_BUSY = 2, TYPE_32 = 8, TYPE_LDT = 2 };
 #define ATTR_NO_CS    0xc9bu /* there is no unusable one */
 #define ATTR_V86      0x0f3u
 
-#define RFLAGS_NT     BIT(14)
 #define RFLAGS_LOADED 0x3f7fd5ul
 #define DR6_BT	      BIT(15)
 #define DR7_LOCAL     0x155ul
@@ -126,7 +125,7 @@ static u64 old_field(const struct task *t, unsigned i) {
 	struct segment s;
 
 	if (i == FIELD_IP) return t->to->rip;
-	if (i == FIELD_FLAGS) return vcpu->rflags & ~(t->returns ? RFLAGS_NT : 0);
+	if (i == FIELD_FLAGS) return vcpu->rflags & ~(t->returns ? X86_RFLAGS_NT : 0);
 	if (i < FIELD_SEG) return vcpu->gpr[i - FIELD_GPR];
 	vcpu_segment(vcpu, (enum seg)(i - FIELD_SEG), &s);
 	return s.selector;
@@ -244,7 +243,7 @@ static int enter_new(struct task *t) {
 		cr_write(vcpu, 3, t->field[FIELD_CR3]);
 	vcpu->rip = t->field[FIELD_IP];
 	vcpu->rflags = (t->field[FIELD_FLAGS] & RFLAGS_LOADED) | X86_RFLAGS_FIXED;
-	if (t->nests) vcpu->rflags |= RFLAGS_NT;
+	if (t->nests) vcpu->rflags |= X86_RFLAGS_NT;
 	for (enum gpr r = RAX; r <= RDI; r++) vcpu->gpr[r] = t->field[FIELD_GPR + r];
 	t->e.has_walk = false; /* it was of the old task's page tables and level */
 	err = load_segments(t);

@@ -110,6 +110,11 @@ static void step_over_iret(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);
 
 	if (arch->nmi_single_step) return;
+	if (unlikely(vcpu->rflags & X86_RFLAGS_NT)) {
+		/* A task switch, which would take TF along: the next exit behind it has to do. */
+		vcpu_request_self(vcpu, REQ_EVENT);
+		return;
+	}
 	arch->nmi_single_step = true;
 	arch->step_rflags = vcpu->rflags & X86_RFLAGS_TF;
 	vcpu->rflags |= X86_RFLAGS_TF;

@@ -231,6 +231,22 @@ static void test_nmi_between_iret_exit_and_iret(void **state) {
 	assert_true(svm_nmi_allowed(&vcpu));
 }
 
+/* An IRET to another task saves TF in the old one: it is not stepped, an exit behind it is enough.
+ */
+static void test_nmi_waits_for_an_iret_to_another_task(void **state) {
+	(void)state;
+	svm_inject(&vcpu, &nmi);
+	atomic_store(&vcpu.nmi_pending, 1);
+	vcpu.rip = 0x1000;
+	vcpu.rflags |= X86_RFLAGS_NT;
+	svm_exit_iret(&vcpu);
+	assert_false(vcpu.rflags & X86_RFLAGS_TF);
+	assert_true(atomic_load(&vcpu.requests) & REQ_EVENT);
+	assert_false(svm_nmi_allowed(&vcpu));
+	vcpu.rip = 0x2000;
+	assert_true(svm_nmi_allowed(&vcpu));
+}
+
 /* A guest that steps itself gets the trap that is its own. */
 static void test_own_trap_of_a_stepping_guest(void **state) {
 	(void)state;
@@ -304,6 +320,7 @@ int main(void) {
 		cmocka_unit_test_setup(test_nmi_stays_masked_through_iret, setup),
 		cmocka_unit_test_setup(test_waiting_nmi_steps_over_iret, setup),
 		cmocka_unit_test_setup(test_nmi_between_iret_exit_and_iret, setup),
+		cmocka_unit_test_setup(test_nmi_waits_for_an_iret_to_another_task, setup),
 		cmocka_unit_test_setup(test_own_trap_of_a_stepping_guest, setup),
 		cmocka_unit_test_setup(test_nmi_behind_a_shadow, setup),
 		cmocka_unit_test_setup(test_interrupted_delivery, setup),
