@@ -178,8 +178,10 @@ def wait_screen(t, look, pattern):
             if any(re.search(pattern, x) for x in lines):
                 return lines
             time.sleep(0.3)
-    finally:
+    except OSError:
         print("\n".join(lines))
+        raise
+    print("\n".join(lines))
     return t.check(False, f"no line of the screen matches {pattern!r}")
 
 
