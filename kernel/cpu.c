@@ -35,6 +35,7 @@ static void detect_xsave(void) {
 	cpu_features.xsave_size = r[2];
 	cpuid(0xd, 1, r);
 	cpu_features.xsavec = r[0] & BIT(1);
+	cpu_features.xsaves = r[0] & BIT(3);
 }
 
 void cpu_detect(void) {

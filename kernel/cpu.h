@@ -79,7 +79,8 @@ _Static_assert(sizeof(struct cpu) <= CPU_STRUCT_SIZE, "a CPU's structure fits it
 struct cpu_features {
 	bool amd; /* AMD or Hygon: SVM */
 	bool intel;
-	bool nx, pages_1g, smep, smap, umip, pge, x2apic, xsave, xsavec, tsc_deadline, rdtscp;
+	bool nx, pages_1g, smep, smap, umip, pge, x2apic, xsave, xsavec, xsaves, tsc_deadline,
+		rdtscp;
 	bool fsgsbase;
 	bool x87_leak; /* the last x87 instruction's addresses outlive FXRSTOR and XRSTOR */
 	u8 phys_bits;

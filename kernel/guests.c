@@ -186,6 +186,7 @@ static int build_model(struct guest *g) {
 	const struct cpu_model_host host = {
 		.host_cpuid = cpuid,
 		.no_xsavec = !cpu_features.xsavec,
+		.no_xsaves = !cpu_features.xsaves,
 		.host_xcr0 = cpu_features.xcr0,
 		/* What four levels of nested paging translate. */
 		.gpa_bits = (u8)min_u64(cpu_features.phys_bits, 48),

@@ -272,7 +272,8 @@ static void build_features(struct builder *b) {
 		b->word[f->word] |= features_offered(b, f, host_word(b, (enum word)f->word));
 	}
 	if (b->host->no_xsavec) drop(b, WD1_EAX, WD1_EAX_XSAVEC);
-	if (!has(b, WD1_EAX, WD1_EAX_XSAVEC)) drop(b, WD1_EAX, WD1_EAX_XSAVES);
+	if (b->host->no_xsaves || !has(b, WD1_EAX, WD1_EAX_XSAVEC))
+		drop(b, WD1_EAX, WD1_EAX_XSAVES);
 	if (b->host_max_ext < CPUID_EXT + 0x1e)
 		drop(b, WX1_ECX, WX1_ECX_TOPOEXT); /* its leaves are missing */
 	if (b->config->nr_vcpus > 1) {

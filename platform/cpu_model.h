@@ -101,6 +101,7 @@ struct cpu_model_host {
 	u8 gpa_bits;	/* width of guest physical addresses that nested paging translates */
 	bool is_amd;	/* AMD or Hygon; else Intel */
 	bool no_xsavec; /* XSAVEC, and XSAVES with it, cannot be trusted */
+	bool no_xsaves; /* the back end does not let guests have it */
 	/* VMX's feature MSRs as a guest may have them; NULL or all 0: it is not offered. */
 	const u64 *vmx_msrs;
 };

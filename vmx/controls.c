@@ -58,7 +58,7 @@ static const struct control {
 	{VMX_PROC2, PROC2_INVPCID, "INVPCID in guests", ""},
 	{VMX_PROC2, PROC2_SHADOW_VMCS, "VMCS shadowing", "vmcs-shadowing"},
 	{VMX_PROC2, PROC2_PML, "PML", "pml"},
-	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", ""},
+	{VMX_PROC2, PROC2_XSAVES, "XSAVES in guests", "xsaves"},
 	{VMX_PROC2, PROC2_TSC_SCALING, "TSC scaling", "tsc-scaling"},
 	{VMX_EXIT, EXIT_SAVE_DEBUG, "saving of debug controls", NULL},
 	{VMX_EXIT, EXIT_HOST_64, "a 64-bit host", NULL},
@@ -209,6 +209,7 @@ int vmx_negotiate(void) {
 	u64 rows = 0;
 	int err = negotiate(&vmx_config);
 
+	if (!(vmx_config.proc2 & PROC2_XSAVES)) cpu_features.xsaves = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(controls); i++)
 		if (vmx_config.word[controls[i].word] & controls[i].bit) rows |= BIT(i);
 	list_options(used, sizeof(used), rows);

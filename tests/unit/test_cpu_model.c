@@ -231,6 +231,12 @@ static void test_xsaves_needs_xsavec(void **state) {
 	assert_int_equal(leaf(0xd, 1)->eax, 5);
 	assert_int_equal(leaf(0xd, 1)->live, CPUID_STATIC);
 	assert_false(model.has_xsaves);
+	/* Or the back end keeps it. */
+	host = fake_amd;
+	host.no_xsaves = true;
+	build_on(&host, 1);
+	assert_int_equal(leaf(0xd, 1)->eax, 7);
+	assert_false(model.has_xsaves);
 	/* Or the host's is wrong. */
 	host = fake_amd;
 	host.no_xsavec = true;
@@ -476,7 +482,8 @@ static void test_any_host_gives_a_sound_record(void **state) {
 	(void)state;
 	for (u32 round = 0; round < 2000; round++) {
 		struct cpu_model_host host = {random_cpuid, ~0ul,      (u8)(round & 63),
-					      round & 1,    round & 2, NULL};
+					      round & 1,    round & 2, round & 4,
+					      NULL};
 		int err;
 
 		config.nr_vcpus = 1 + round % VM_MAX_VCPUS;
