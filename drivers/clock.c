@@ -134,5 +134,8 @@ void clock_measure(const struct acpi_info *acpi, u64 claimed_khz, struct clock_m
 	ref = (struct reference){claimed_khz ? "CPUID" : "guess",
 				 (claimed_khz ? claimed_khz : GUESS_KHZ) * 1000, ~0ul, read_tsc,
 				 false};
-	if (!measure(&ref, out)) *out = (struct clock_measure){ref.name, ref.hz / 1000, 1, 1};
+	if (!measure(&ref, out))
+		*out = (struct clock_measure){.source = ref.name, .tsc_ticks = 1, .lapic_ticks = 1};
+	/* Its reads as one clock and as the other are some ticks apart. */
+	out->tsc_khz = ref.hz / 1000;
 }
