@@ -6,7 +6,7 @@ import re
 import time
 
 import machine
-from guests import MODELS, Shell, guest_image, test_guest, with_machine
+from guests import MODELS, ONE_THREAD, Shell, guest_image, test_guest, with_machine
 from harness import test
 from suite_console import Console
 from suite_linux import copy_data, files_and_processes, no_complaints, script
@@ -15,10 +15,6 @@ INITRD = machine.BUILD / "nested" / "initrd.img"
 L1_MEMORY = 640 << 20
 LONG = bool(os.environ.get("LONG"))
 LONG_ROUNDS = 100_000
-# With a thread for each processor, QEMU 7.2 may translate an INT3 while another processor writes what
-# is to be there again, and then keeps the INT3. Linux changes its code so when KVM's first guest starts
-# and when its last one ends: both processors stay in the handler for ever.
-ONE_THREAD = ("-accel", "tcg,thread=single")
 
 
 @test("build/nested-files", limit=120, needs=("build/guest-files",))
@@ -86,7 +82,7 @@ SEVERAL = {"p": (3,), "q": (4,), "a": (1, 2), "b": (1, 2)}  # VM: what its shell
 
 def several_machine(t):
     box = machine.Machine(t.dir / "machine", cpu=machine.MAX, cpus=2, memory=1400 << 20,
-                          options=["-rtc", "base=utc"])
+                          options=["-rtc", "base=utc", *ONE_THREAD])
     modules = [box.stage(name, path) for name, path in
                (("kernel", machine.KERNEL), ("plain", machine.INITRD), ("nested", INITRD))]
     config = "".join(machine.guest_config(name, kernel="kernel", initrd="plain", memory="128M",
