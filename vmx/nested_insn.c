@@ -300,12 +300,12 @@ enum outcome vmx_exit_vmread(struct vcpu *vcpu) {
 
 /* The part of a field that the encoding names takes the value, in its width. */
 static u64 changed_field(u64 old, u64 encoding, u64 value) {
-	switch (vmcs_width((u32)encoding)) {
-	case VMCS_16: return (u16)value;
-	case VMCS_32: return (u32)value;
-	case VMCS_64: return encoding & VMCS_HIGH ? value << 32 | (u32)old : value;
-	default: return value;
-	}
+	enum vmcs_width width = vmcs_width((u32)encoding);
+
+	if (likely(width == VMCS_NATURAL)) return value; /* RIP and RFLAGS, at each exit */
+	if (width == VMCS_16) return (u16)value;
+	if (width == VMCS_32) return (u32)value;
+	return encoding & VMCS_HIGH ? value << 32 | (u32)old : value;
 }
 
 enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
