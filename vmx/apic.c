@@ -18,11 +18,7 @@
 #include "platform/lapic.h"
 #include "vmx/vmx.h"
 
-#define ACCESS_KIND(info) ((info) >> 12 & 0xf) /* of the qualification (table 27-6) */
-#define KIND_WRITE	  1u
-#define KIND_PHYSICAL	  8u /* this bit: of no linear address, but a table of the guest's */
-
-#define APIC_PAGE_READ	  (PT_READ | PT_WB)
+#define APIC_PAGE_READ (PT_READ | PT_WB)
 
 hpa_t vmx_apic_access;
 
@@ -153,10 +149,10 @@ enum outcome vmx_exit_apic_write(struct vcpu *vcpu) {
 
 /* An access that the processor does not virtualize, or one of an L2 without EPT of L1's. */
 enum outcome vmx_exit_apic_access(struct vcpu *vcpu) {
-	u64 info = vmread(VMCS(qualification)), kind = ACCESS_KIND(info);
+	u64 info = vmread(VMCS(qualification)), kind = APIC_KIND(info);
 
 	vmx_take_exit_event(vcpu);
 	vmx_need_rsp(vcpu);
-	return emulate_mmio(vcpu, LAPIC_BASE_RESET | (info & ~PAGE_MASK), kind == KIND_WRITE,
-			    kind & KIND_PHYSICAL);
+	return emulate_mmio(vcpu, LAPIC_BASE_RESET | (info & ~PAGE_MASK), kind == APIC_KIND_WRITE,
+			    kind & APIC_PHYSICAL_BIT);
 }

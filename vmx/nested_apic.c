@@ -16,15 +16,6 @@
 #define VIRTUAL_APIC  (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
 #define CLASS(vector) ((vector)&0xf0u)
 
-/* Kinds of accesses in the qualification (table 27-6). */
-#define KIND_SHIFT	    12
-#define KIND_READ	    0ul
-#define KIND_WRITE	    1ul
-#define KIND_FETCH	    2ul
-#define KIND_EVENT	    3ul
-#define KIND_PHYSICAL_EVENT 10ul
-#define KIND_PHYSICAL	    15ul
-
 static hpa_t page_of(struct vcpu *vcpu, gpa_t gpa, hpa_t otherwise) {
 	unsigned shift;
 	hpa_t hpa;
@@ -108,19 +99,19 @@ bool vmx_nested_interrupt_waits(struct vcpu *vcpu) {
 bool vmx_nested_apic_access(struct vcpu *vcpu, gpa_t gpa, u64 info) {
 	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
 	bool event = vmread(VMCS(vectoring_event)) & EVENT_VALID;
-	u64 kind = info & EPT_QUAL_FETCH   ? KIND_FETCH
-		   : info & EPT_QUAL_WRITE ? KIND_WRITE
-					   : KIND_READ;
+	u64 kind = info & EPT_QUAL_FETCH   ? APIC_KIND_FETCH
+		   : info & EPT_QUAL_WRITE ? APIC_KIND_WRITE
+					   : APIC_KIND_READ;
 
 	if (!(vmx_proc2_of(l1) & PROC2_APIC_ACCESS) || (gpa & PAGE_MASK) != l1->apic_access ||
 	    gmem_ptr(vcpu->vm->gmem, gpa, 1))
 		return false;
-	if (event) kind = KIND_EVENT;
-	if (!(info & EPT_QUAL_FINAL)) kind = event ? KIND_PHYSICAL_EVENT : KIND_PHYSICAL;
+	if (event) kind = APIC_KIND_EVENT;
+	if (!(info & EPT_QUAL_FINAL)) kind = event ? APIC_PHYSICAL_EVENT : APIC_PHYSICAL;
 	vmx_nested_leave(vcpu, &(struct vmx_exit_to){.reason = REASON_APIC_ACCESS,
 						     .hardware = true,
 						     .qualification = (gpa & ~PAGE_MASK) |
-								      kind << KIND_SHIFT});
+								      kind << APIC_KIND_SHIFT});
 	return true;
 }
 

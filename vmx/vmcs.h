@@ -230,6 +230,18 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 /* VMCS(guest_access): the format of struct segment, spread, and a bit for "no segment" (24.4.1). */
 #define ACCESS_UNUSABLE BIT(16)
 
+/* Kinds of APIC accesses, of the qualification (table 27-6). Physical: no linear address's, but a
+ * table's of the guest. */
+#define APIC_KIND_SHIFT	    12
+#define APIC_KIND(info)	    ((info) >> APIC_KIND_SHIFT & 0xf)
+#define APIC_KIND_READ	    0ul
+#define APIC_KIND_WRITE	    1ul
+#define APIC_KIND_FETCH	    2ul
+#define APIC_KIND_EVENT	    3ul
+#define APIC_PHYSICAL_EVENT 10ul
+#define APIC_PHYSICAL	    15ul
+#define APIC_PHYSICAL_BIT   BIT(3) /* in both of them */
+
 /* VMCS(qualification) of EPT violations (27.2.1). */
 #define EPT_QUAL_READ	       BIT(0)
 #define EPT_QUAL_WRITE	       BIT(1)
