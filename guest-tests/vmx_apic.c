@@ -63,15 +63,6 @@ static void set_proc(u64 bits, bool on) {
 
 /* ---- a TPR shadow ---- */
 
-static u64 read_cr8(void) {
-	u64 value;
-
-	__asm__ volatile("mov %%cr8, %0" : "=r"(value));
-	return value;
-}
-
-static void write_cr8(u64 value) { __asm__ volatile("mov %0, %%cr8" : : "r"(value) : "memory"); }
-
 /* RSI into CR8, then out of it. */
 extern const char code_cr8[], code_cr8_written[];
 __asm__(".pushsection .text\n"

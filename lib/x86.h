@@ -169,6 +169,7 @@ X86_CR_ACCESSORS(0)
 X86_CR_ACCESSORS(2)
 X86_CR_ACCESSORS(3)
 X86_CR_ACCESSORS(4)
+X86_CR_ACCESSORS(8)
 
 #define X86_DR_ACCESSORS(n)                                       \
 	static inline u64 read_dr##n(void) {                      \

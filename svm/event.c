@@ -97,6 +97,7 @@ void svm_interrupt_window(struct vcpu *vcpu, bool open) {
 }
 
 enum outcome svm_exit_vintr(struct vcpu *vcpu) {
+	svm_quirk_find_interrupt();
 	svm_interrupt_window(vcpu, false);
 	vcpu_request_self(vcpu, REQ_EVENT);
 	return RESUME;

@@ -157,7 +157,10 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 		if (wants) tell_operand(vcpu);
 		break;
 	case OWN: return svm_handle(vcpu, index);
-	case VINTR: wants = wants && !n->window; break;
+	case VINTR:
+		svm_quirk_find_interrupt();
+		wants = wants && !n->window;
+		break;
 	case IRET:
 		if (arch->nmi_masked) svm_exit_iret(vcpu);
 		break;

@@ -10,6 +10,7 @@
  * - QEMU 7.2: virtual interrupts in EXITINTINFO have the type of exceptions: event.c.
  * - QEMU 7.2: VMRUN does not load the interrupt shadow: svm_quirk_shadow().
  * - QEMU 7.2: an injected interrupt may come twice: svm_quirk_inject().
+ * - QEMU 7.2: VMRUN with V_IRQ set may lose a physical interrupt: svm_quirk_find_interrupt().
  */
 #pragma once
 
@@ -24,6 +25,9 @@ u64 svm_quirk_injected(struct vcpu *vcpu, u64 event);
 
 /* True when the next entry is to come right behind an STI, for the guest is in a shadow. */
 bool svm_quirk_shadow(struct vcpu *vcpu);
+
+/* To be called between an entry with V_IRQ set and a long wait for the next interrupt. */
+void svm_quirk_find_interrupt(void);
 
 /* VMEXIT_INVALID: of a guest's CR3 on QEMU, else of the VMCB: L1's fault, or it stops the VM. */
 enum outcome svm_exit_invalid(struct vcpu *vcpu);

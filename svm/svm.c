@@ -120,6 +120,7 @@ void svm_run(struct vcpu *vcpu) {
 	arch->entered = false;
 	svm_vmsave(arch->vmcb01_pa);
 	svm_vmload(svm->host_vmcb_pa);
+	svm_quirk_find_interrupt();
 	__asm__ volatile("cli; stgi" : : : "memory");
 }
 
