@@ -8,9 +8,6 @@ PROMPT = "guest# "
 # Roost's own end of a run, for rigs: see docs/test-rigs.md.
 RIG_WORDS = "on-idle=poweroff debug-exit=0xf4"
 MODELS = {"epyc": machine.EPYC, "max": machine.MAX}
-# QEMU 7.2 with a thread for each CPU does not always notice that a guest changes code, as Linux does
-# when KVM's first guest starts and when its last one ends: docs/test-rigs.md tells what was seen.
-ONE_THREAD = ("-accel", "tcg,thread=single")
 
 
 def guest_image(name):
@@ -29,21 +26,24 @@ def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 
     """A machine with Roost and one multiboot guest, whose path is given. The processor may be one of
     Bochs', which has no options. extra: (name, content) of further modules; config: text instead of
     the usual roost.conf."""
-    there = machine.host_memory(memory, guest)
+    there, pin = machine.host_memory(memory, guest), None
+    host_cpus = host_cpus or cpus
     if cpu in bochs.MODELS:
         need_bochs(t)
-        box = bochs.Bochs(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus,
+        box = bochs.Bochs(t.dir / "machine", cpu=cpu, cpus=host_cpus,
                           memory=max(bochs.MEMORY, there), limit=t.deadline.left())
         words = words.replace(" debug-exit=0xf4", "")  # it has no such device
     else:
-        box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus or cpus, memory=there,
+        if config is None:
+            host_cpus, pin = machine.spare_cpu(host_cpus, options)
+        box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus, memory=there,
                               options=options)
     box.port = port
     modules = [box.stage("guest.elf", guest)]
     modules += [box.stage(n, content) for n, content in extra]
     if config is None:
         config = machine.guest_config(name, kernel="guest.elf", cmdline=cmdline or None, cpus=cpus,
-                                      memory=f"{memory >> 20}M", debug_exit="yes")
+                                      memory=f"{memory >> 20}M", debug_exit="yes", pin=pin)
     modules.append(box.stage("roost.conf", config))
     return box.roost(words, modules, image)
 

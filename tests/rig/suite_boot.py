@@ -11,7 +11,7 @@ import iso
 import machine
 import screen
 import usb
-from guests import ONE_THREAD, RIG_WORDS, Shell, guest_image, with_machine
+from guests import RIG_WORDS, Shell, guest_image, with_machine
 from harness import test
 from suite_host import Monitor
 
@@ -386,7 +386,7 @@ def notebook_test(uefi):
     @test(f"boot/notebook-{'uefi' if uefi else 'bios'}", limit=120, needs=("boot/images",))
     def run(t):
         """No serial port: from the stick's menu to the guest's shell with screen and keyboard alone."""
-        with_machine(t, lambda: from_disc(t, uefi, options=[*QMP, *ONE_THREAD], kind=Silent),
+        with_machine(t, lambda: from_disc(t, uefi, options=[*QMP, *machine.ONE_THREAD], kind=Silent),
                      lambda box: notebook_session(t, box))
 
 

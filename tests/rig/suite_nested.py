@@ -6,7 +6,7 @@ import re
 import time
 
 import machine
-from guests import MODELS, ONE_THREAD, Shell, guest_image, test_guest, with_machine
+from guests import MODELS, Shell, guest_image, test_guest, with_machine
 from harness import test
 from suite_console import Console
 from suite_linux import copy_data, files_and_processes, no_complaints, script
@@ -26,7 +26,8 @@ def kvm_machine(t, words, cpus=1, initrd=INITRD, memory=L1_MEMORY):
     """Roost with a Linux that loads KVM and does as these words say: tools/nested/job."""
     return machine.linux_guest(t.dir / "machine", initrd=initrd, cpu=machine.MAX, cpus=cpus,
                                cmdline=f"{machine.GUEST_CMDLINE} job=nested {words}",
-                               memory=memory, options=["-rtc", "base=utc", *(ONE_THREAD if cpus > 1 else ())])
+                               memory=memory, options=["-rtc", "base=utc",
+                                                       *(machine.ONE_THREAD if cpus > 1 else ())])
 
 
 def kvm_session(t, box, cpus, npt, qemu):
@@ -82,7 +83,7 @@ SEVERAL = {"p": (3,), "q": (4,), "a": (1, 2), "b": (1, 2)}  # VM: what its shell
 
 def several_machine(t):
     box = machine.Machine(t.dir / "machine", cpu=machine.MAX, cpus=2, memory=1400 << 20,
-                          options=["-rtc", "base=utc", *ONE_THREAD])
+                          options=["-rtc", "base=utc", *machine.ONE_THREAD])
     modules = [box.stage(name, path) for name, path in
                (("kernel", machine.KERNEL), ("plain", machine.INITRD), ("nested", INITRD))]
     config = "".join(machine.guest_config(name, kernel="kernel", initrd="plain", memory="128M",
