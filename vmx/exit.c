@@ -172,40 +172,31 @@ static enum outcome exit_bad_entry(struct vcpu *vcpu) {
 
 /* ---- exits that no control asked for: a hypervisor below may make them all the same ---- */
 
-static u64 say_once(struct vcpu *vcpu) {
+static void say_once(struct vcpu *vcpu, u64 reason) {
 	static _Atomic u64 said[2];
-	u64 reason = vmread(VMCS(exit_reason)), bit = BIT(reason & 63);
+	u64 bit = BIT(reason & 63);
 
 	if (!(atomic_fetch_or(&said[reason >> 6 & 1], bit) & bit))
 		log_warn("vm %s: exit %lu (%s) was not asked for", vcpu->vm->name, reason,
 			 vmx_exits[min_u64(reason, NR_REASONS)].name);
-	return reason;
 }
 
-static enum outcome unasked_resume(struct vcpu *vcpu) {
-	say_once(vcpu);
-	return RESUME;
-}
+static enum outcome exit_unasked(struct vcpu *vcpu) {
+	u64 reason = vmread(VMCS(exit_reason)), tsc = guest_tsc(vcpu);
 
-/* Of instructions that the guest's CPU model does not have. */
-static enum outcome unasked_ud(struct vcpu *vcpu) {
-	say_once(vcpu);
-	return inject_ud(vcpu);
-}
-
-static enum outcome unasked_flush(struct vcpu *vcpu) {
-	say_once(vcpu);
-	vmx_tlb_flush(vcpu);
-	return ADVANCE;
-}
-
-static enum outcome unasked_tsc(struct vcpu *vcpu) {
-	u64 reason = say_once(vcpu), tsc = guest_tsc(vcpu);
-
-	vcpu->gpr[RAX] = (u32)tsc;
-	vcpu->gpr[RDX] = tsc >> 32;
-	if (reason == REASON_RDTSCP) vcpu->gpr[RCX] = (u32)vmx_reg(vcpu, VREG_TSC_AUX);
-	return ADVANCE;
+	say_once(vcpu, reason);
+	switch (reason) {
+	case REASON_TRAP_FLAG: return RESUME;
+	case REASON_INVLPG:
+	case REASON_INVPCID: vmx_tlb_flush(vcpu); return ADVANCE;
+	case REASON_RDTSC:
+	case REASON_RDTSCP:
+		vcpu->gpr[RAX] = (u32)tsc;
+		vcpu->gpr[RDX] = tsc >> 32;
+		if (reason == REASON_RDTSCP) vcpu->gpr[RCX] = (u32)vmx_reg(vcpu, VREG_TSC_AUX);
+		return ADVANCE;
+	default: return inject_ud(vcpu); /* the guest's CPU model does not have it */
+	}
 }
 
 /* The instruction would have to be carried out, and nothing here can. */
@@ -216,74 +207,9 @@ static enum outcome unasked_stop(struct vcpu *vcpu) {
 
 #pragma GCC diagnostic ignored "-Woverride-init" /* by what follows the table's first line */
 
-/* By basic exit reason (SDM 3C appendix C). */
-const struct exit_entry vmx_exits[VMX_NR_EXITS] = {
-	[0 ... NR_REASONS] = {"unknown", unasked_stop},
-	[REASON_EXCEPTION] = {"exception", vmx_exit_exception},
-	[1] = {"interrupt", exit_host_interrupt},
-	[2] = {"triple fault", vcpu_triple_fault},
-	[3] = {"INIT", exit_host_interrupt},
-	[4] = {"SIPI", exit_host_interrupt},
-	[5 ... 6] = {"SMI", exit_host_interrupt},
-	[REASON_INTERRUPT_WINDOW] = {"interrupt window", vmx_exit_interrupt_window},
-	[8] = {"NMI window", vmx_exit_nmi_window},
-	[9] = {"task switch", exit_task_switch},
-	[REASON_CPUID] = {"CPUID", cpuid_exit},
-	[11] = {"GETSEC", inject_ud},
-	[REASON_HLT] = {"HLT", exit_hlt},
-	[13] = {"INVD", exit_nop},
-	[REASON_INVLPG] = {"INVLPG", unasked_flush},
-	[15] = {"RDPMC", exit_rdpmc},
-	[16] = {"RDTSC", unasked_tsc},
-	[17] = {"RSM", inject_ud},
-	[REASON_VMCALL] = {"VMCALL", hypercall_exit},
-	[REASON_VMCLEAR] = {"VMCLEAR", vmx_exit_vmptr},
-	[REASON_VMLAUNCH] = {"VMLAUNCH", vmx_exit_vmentry},
-	[REASON_VMPTRLD] = {"VMPTRLD", vmx_exit_vmptr},
-	[REASON_VMPTRST] = {"VMPTRST", vmx_exit_vmptrst},
-	[REASON_VMREAD] = {"VMREAD", vmx_exit_vmread},
-	[REASON_VMRESUME] = {"VMRESUME", vmx_exit_vmentry},
-	[REASON_VMWRITE] = {"VMWRITE", vmx_exit_vmwrite},
-	[REASON_VMXOFF] = {"VMXOFF", vmx_exit_vmxoff},
-	[REASON_VMXON] = {"VMXON", vmx_exit_vmxon},
-	[REASON_CR] = {"control register", vmx_exit_cr},
-	[29] = {"debug register", unasked_stop},
-	[REASON_IO] = {"port I/O", exit_io},
-	[REASON_RDMSR] = {"RDMSR", msr_read_exit},
-	[REASON_WRMSR] = {"WRMSR", msr_write_exit},
-	[REASON_BAD_STATE] = {"invalid state", exit_bad_state},
-	[34] = {"MSR loading", exit_bad_entry},
-	[36] = {"MWAIT", inject_ud},
-	[37] = {"trap flag", unasked_resume},
-	[39] = {"MONITOR", inject_ud},
-	[40] = {"PAUSE", exit_pause},
-	[41] = {"machine check", exit_bad_entry},
-	[REASON_TPR] = {"TPR below threshold", vmx_exit_tpr},
-	[REASON_APIC_ACCESS] = {"APIC access", vmx_exit_apic_access},
-	[REASON_EOI] = {"virtualized EOI", vmx_exit_eoi},
-	[46] = {"GDTR or IDTR", unasked_stop},
-	[47] = {"LDTR or TR", unasked_stop},
-	[REASON_EPT_VIOLATION] = {"EPT violation", exit_ept_violation},
-	[49] = {"EPT misconfiguration", exit_ept_misconfig},
-	[REASON_INVEPT] = {"INVEPT", vmx_exit_invalidate},
-	[REASON_RDTSCP] = {"RDTSCP", unasked_tsc},
-	[REASON_TICK] = {"tick", exit_tick},
-	[REASON_INVVPID] = {"INVVPID", vmx_exit_invalidate},
-	[REASON_WBINVD] = {"WBINVD", exit_nop},
-	[55] = {"XSETBV", xsetbv_exit},
-	[REASON_APIC_WRITE] = {"APIC write", vmx_exit_apic_write},
-	[57] = {"RDRAND", unasked_stop},
-	[58] = {"INVPCID", unasked_flush},
-	[REASON_VMFUNC] = {"VMFUNC", unasked_ud},
-	[60] = {"ENCLS", unasked_ud},
-	[61] = {"RDSEED", unasked_stop},
-	[REASON_PML_FULL] = {"page-modification log full", exit_pml_full},
-	[63 ... 64] = {"XSAVES", unasked_stop},
-	[65] = {"PCONFIG", unasked_ud},
-	[66] = {"sub-page permission", unasked_stop},
-	[67 ... 68] = {"TPAUSE", unasked_ud},
-	[69] = {"LOADIWKEY", unasked_ud},
-};
+#define ENTRY(number, constant, name, handler, ...) [number] = {name, handler},
+const struct exit_entry vmx_exits[VMX_NR_EXITS] = {[0 ... NR_REASONS] = {"unknown", unasked_stop},
+						   VMX_EXITS(ENTRY)};
 
 enum outcome vmx_handle(struct vcpu *vcpu, u64 index) { return vmx_exits[index].handler(vcpu); }
 

@@ -16,7 +16,7 @@
 enum rule {
 	OWN,	   /* the machine's own affairs */
 	ALWAYS,	   /* L1's: no control turns it off */
-	PROC,	   /* L1's when its control of this number is set */
+	PROC,	   /* L1's when its control is set */
 	PROC2,	   /* the same, of the secondary ones */
 	WINDOW,	   /* as PROC, but Roost's own window closes */
 	EXCEPTION, /* L1's by its exception bitmap */
@@ -31,57 +31,11 @@ enum rule {
 	FAIL, /* the entry of 02 has failed */
 };
 
+#define RULE(number, constant, name, handler, rule, control) [number] = {rule, (u32)(control)},
 static const struct {
-	u8 rule, bit;
-} rules[VMX_NR_EXITS] = {
-	[REASON_EXCEPTION] = {EXCEPTION, 0},
-	[REASON_TRIPLE_FAULT] = {ALWAYS, 0},
-	[REASON_INTERRUPT_WINDOW] = {WINDOW, 2},
-	[8] = {WINDOW, 22}, /* NMI window */
-	[9] = {ALWAYS, 0},  /* task switch */
-	[REASON_CPUID] = {ALWAYS, 0},
-	[11] = {ALWAYS, 0}, /* GETSEC */
-	[REASON_HLT] = {HLT, 7},
-	[13] = {ALWAYS, 0}, /* INVD */
-	[REASON_INVLPG] = {PROC, 9},
-	[15] = {PROC, 11}, /* RDPMC */
-	[16] = {PROC, 12}, /* RDTSC */
-	[REASON_VMCALL] = {ALWAYS, 0},
-	[REASON_VMCLEAR... REASON_VMPTRST] = {ALWAYS, 0},
-	[REASON_VMREAD] = {FIELD, 0},
-	[REASON_VMRESUME] = {ALWAYS, 0},
-	[REASON_VMWRITE] = {FIELD, 0},
-	[REASON_VMXOFF... REASON_VMXON] = {ALWAYS, 0},
-	[REASON_CR] = {CR, 0},
-	[29] = {PROC, 23}, /* debug registers */
-	[REASON_IO] = {IO, 0},
-	[REASON_RDMSR] = {MSR, 0},
-	[REASON_WRMSR] = {MSR, 0},
-	[REASON_BAD_STATE] = {FAIL, 0},
-	[REASON_MSR_LOADING] = {FAIL, 0},
-	[REASON_MACHINE_CHECK] = {FAIL, 0},
-	[36] = {PROC, 10},  /* MWAIT */
-	[37] = {ALWAYS, 0}, /* monitor trap flag */
-	[39] = {PROC, 29},  /* MONITOR */
-	[40] = {PROC, 30},  /* PAUSE */
-	[REASON_TPR] = {PROC, 21},
-	[REASON_APIC_ACCESS] = {PROC2, 0},
-	[REASON_EOI] = {PROC, 21},
-	[46] = {PROC2, 2}, /* GDTR, IDTR */
-	[47] = {PROC2, 2}, /* LDTR, TR */
-	[REASON_EPT_VIOLATION] = {EPT, 0},
-	[REASON_INVEPT] = {ALWAYS, 0},
-	[REASON_RDTSCP] = {PROC, 12},
-	[REASON_TICK] = {TICK, 0},
-	[REASON_INVVPID] = {ALWAYS, 0},
-	[REASON_WBINVD] = {PROC2, 6},
-	[55] = {ALWAYS, 0}, /* XSETBV */
-	[REASON_APIC_WRITE] = {PROC, 21},
-	[57] = {PROC2, 11}, /* RDRAND */
-	[58] = {PROC, 9},   /* INVPCID */
-	[REASON_VMFUNC] = {FUNC, 0},
-	[61] = {PROC2, 16}, /* RDSEED */
-};
+	u8 rule;
+	u32 control;
+} rules[VMX_NR_EXITS] = {VMX_EXITS(RULE)};
 
 bool vmx_l1_takes_interrupts(struct vcpu *vcpu) {
 	return vmx_of(vcpu)->nested.vmcs12->pin_controls & PIN_INTERRUPT;
@@ -196,18 +150,18 @@ static enum outcome reflect(struct vcpu *vcpu, u64 reason) {
 
 static enum outcome decide(struct vcpu *vcpu, u64 index) {
 	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
-	u64 bit = BIT(rules[index].bit);
+	u32 control = rules[index].control;
 	bool wants = true;
 	int err;
 
 	switch ((enum rule)rules[index].rule) {
 	case OWN: return vmx_handle(vcpu, index);
 	case ALWAYS: break;
-	case PROC: wants = l1->proc_controls & bit; break;
-	case PROC2: wants = vmx_proc2_of(l1) & bit; break;
+	case PROC: wants = l1->proc_controls & control; break;
+	case PROC2: wants = vmx_proc2_of(l1) & control; break;
 	case WINDOW:
 		vmx_handle(vcpu, index);
-		if (!(l1->proc_controls & bit)) return RESUME;
+		if (!(l1->proc_controls & control)) return RESUME;
 		break;
 	case EXCEPTION: wants = exception_wanted(l1); break;
 	case CR: wants = cr_wanted(vcpu, l1); break;
@@ -217,7 +171,7 @@ static enum outcome decide(struct vcpu *vcpu, u64 index) {
 		if (!msr_wanted(vcpu, l1, index == REASON_WRMSR)) return own_msr(vcpu, index);
 		break;
 	case HLT:
-		if (!(l1->proc_controls & bit)) return own_hlt(vcpu);
+		if (!(l1->proc_controls & control)) return own_hlt(vcpu);
 		break;
 	case TICK:
 		vmx_handle(vcpu, index);

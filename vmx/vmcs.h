@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "vmx/exits.h"
 #include "vmx/fields.h"
 
 struct vmcs_field {
@@ -185,13 +186,11 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define MISC_LENGTH_0	       BIT(30)
 #define EPT_CAP_EXEC_ONLY      BIT(0)
 #define EPT_CAP_4_LEVELS       BIT(6)
-#define EPT_CAP_UC	       BIT(8)
 #define EPT_CAP_WB	       BIT(14)
 #define EPT_CAP_2M	       BIT(16)
 #define EPT_CAP_1G	       BIT(17)
 #define EPT_CAP_INVEPT	       BIT(20)
 #define EPT_CAP_AD	       BIT(21)
-#define EPT_CAP_SSS	       BIT(23) /* supervisor shadow stacks */
 #define EPT_CAP_INVEPT_ONE     BIT(25)
 #define EPT_CAP_INVEPT_ALL     BIT(26)
 #define VPID_CAP_INVVPID       BIT(32)
@@ -200,7 +199,7 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 #define VPID_CAP_ALL	       BIT(42)
 #define EPTP_AD		       BIT(6)
 #define VMFUNC_EPTP	       BIT(0)
-#define EPTP_SSS	       BIT(7)
+#define EPTP_SSS	       BIT(7) /* supervisor shadow stacks */
 
 /* Interruption information: of entries, exits and interrupted delivery (24.8.3, 24.9.2, 24.9.3). */
 #define EVENT_TYPE_SHIFT      8
@@ -255,45 +254,7 @@ static inline u64 vmx_word_cap(const struct vmx_caps *caps, enum vmx_word word) 
 /* Of the exit reason: the entry failed (27.2.1). */
 #define REASON_ENTRY_FAILED BIT(31)
 
-/* Basic exit reasons that are named elsewhere than in the table of all in exit.c (appendix C). */
-enum exit_reason {
-	REASON_EXCEPTION = 0,
-	REASON_INTERRUPT = 1,
-	REASON_TRIPLE_FAULT = 2,
-	REASON_INIT = 3,
-	REASON_INTERRUPT_WINDOW = 7,
-	REASON_CPUID = 10,
-	REASON_HLT = 12,
-	REASON_INVLPG = 14,
-	REASON_VMCALL = 18,
-	REASON_VMCLEAR = 19,
-	REASON_VMLAUNCH = 20,
-	REASON_VMPTRLD = 21,
-	REASON_VMPTRST = 22,
-	REASON_VMREAD = 23,
-	REASON_VMRESUME = 24,
-	REASON_VMWRITE = 25,
-	REASON_VMXOFF = 26,
-	REASON_VMXON = 27,
-	REASON_CR = 28,
-	REASON_IO = 30,
-	REASON_RDMSR = 31,
-	REASON_WRMSR = 32,
-	REASON_BAD_STATE = 33,
-	REASON_MSR_LOADING = 34,
-	REASON_MACHINE_CHECK = 41,
-	REASON_TPR = 43,
-	REASON_APIC_ACCESS = 44,
-	REASON_EOI = 45,
-	REASON_EPT_VIOLATION = 48,
-	REASON_EPT_MISCONFIG = 49,
-	REASON_INVEPT = 50,
-	REASON_RDTSCP = 51,
-	REASON_TICK = 52,
-	REASON_INVVPID = 53,
-	REASON_WBINVD = 54,
-	REASON_APIC_WRITE = 56,
-	REASON_VMFUNC = 59,
-	REASON_PML_FULL = 62,
-	NR_REASONS = 80, /* room for those that later manuals add */
-};
+/* The basic exit reasons; room for those that later manuals add. */
+#define VMX_REASON(number, name, ...) REASON_##name = (number),
+enum exit_reason { VMX_EXITS(VMX_REASON) NR_REASONS = 80 };
+#undef VMX_REASON
