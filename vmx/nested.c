@@ -135,7 +135,6 @@ void vmx_nested_destroy(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
 	if (vcpu->l2) vmx_switch_level(vcpu);
-	vmx_free_vpid(arch->other);
 	page_free(arch->other->vmcs, PAGE_SIZE);
 	page_free(arch->nested.vmcs12, 3 * PAGE_SIZE);
 	page_free(arch->nested.shadow, PAGE_SIZE);

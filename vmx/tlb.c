@@ -1,9 +1,9 @@
 /*
- * VPIDs and TLB flushes (SDM 3C 28.3), and the ledger of flushes.
+ * TLB flushes (SDM 3C 28.3), and the ledger of flushes.
  *
- * Every vCPU has a VPID of its own for life, so its translations are told from all others;
- * afterwards another may have it. A change of the nested page tables needs INVEPT; the guest's
- * translations through them go with INVVPID.
+ * A VPID tells the translations of L1 from those of its L2 and of Roost. It is the same for all
+ * vCPUs: one that comes to a CPU flushes what others have left there (vmx_load()). A change of the
+ * nested page tables needs INVEPT; the guest's translations through them go with INVVPID.
  */
 #include "kernel/panic.h"
 #include "kernel/vm.h"
@@ -13,29 +13,8 @@
 #include "platform/fetch.h"
 #include "vmx/vmx.h"
 
-#define LAST_VPID 0xffffu
-#define INV_ONE	  1ul /* INVEPT and INVVPID: one context */
-#define INV_ALL	  2ul /* all of them, but for VPID 0 */
-
-/* A bit for each VPID in use. The first entry on a CPU flushes what another had (vmx_load()). */
-static _Atomic u64 vpids[(LAST_VPID + 1) / 64];
-
-int vmx_new_vpid(struct vmx_level *level) {
-	if (!(vmx_config.proc2 & PROC2_VPID)) return 0;
-	for (u32 vpid = 1; vpid <= LAST_VPID; vpid++) {
-		u64 bit = BIT(vpid % 64);
-
-		if (atomic_fetch_or(&vpids[vpid / 64], bit) & bit) continue;
-		level->vpid = (u16)vpid;
-		return 0;
-	}
-	return E_NOMEM;
-}
-
-void vmx_free_vpid(struct vmx_level *level) {
-	if (level->vpid) atomic_fetch_and(&vpids[level->vpid / 64], ~BIT(level->vpid % 64));
-	level->vpid = 0;
-}
+#define INV_ONE 1ul /* INVEPT and INVVPID: one context */
+#define INV_ALL 2ul /* all of them, but for VPID 0 */
 
 static void invept(u64 eptp) {
 	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);

@@ -153,7 +153,6 @@ void vmx_vcpu_destroy(struct vcpu *vcpu) {
 	if (!arch) return;
 	vmx_nested_destroy(vcpu);
 	fpu_destroy(&arch->fpu);
-	vmx_free_vpid(arch->level);
 	page_free(arch->level->vmcs, PAGE_SIZE);
 	page_free(arch->vapic, PAGE_SIZE);
 	page_free(arch, PAGE_SIZE);
@@ -161,12 +160,13 @@ void vmx_vcpu_destroy(struct vcpu *vcpu) {
 }
 
 int vmx_new_vmcs(struct vcpu *vcpu) {
-	struct vmx_level *level = vmx_of(vcpu)->level;
+	struct vmx_vcpu *arch = vmx_of(vcpu);
+	struct vmx_level *level = arch->level;
 
+	if (vmx_config.proc2 & PROC2_VPID) level->vpid = level == arch->levels ? 1 : 2;
 	level->vmcs = page_alloc(PAGE_SIZE);
 	if (vmx_config.proc2 & PROC2_PML) level->pml = gmem_new_pml(vcpu->vm->gmem);
-	if (!level->vmcs || vmx_new_vpid(level) || !level->pml != !(vmx_config.proc2 & PROC2_PML))
-		return E_NOMEM;
+	if (!level->vmcs || !level->pml != !(vmx_config.proc2 & PROC2_PML)) return E_NOMEM;
 	*(u32 *)level->vmcs = BASIC_REVISION(vmx_cap(&vmx_config.caps, VMX_MSR_BASIC));
 	level->vmcs_pa = virt_to_phys(level->vmcs);
 	vmx_vmclear(level->vmcs_pa);

@@ -49,7 +49,7 @@ struct vmx_level {
 	bool host_ready;	/* the host's part of it is this CPU's */
 	bool flush;		/* its TLB entries must go before the next entry */
 	bool moved;		/* the CPU may hold entries of earlier times there */
-	u16 vpid;		/* 0: the CPU has none */
+	u16 vpid;		/* 1 of 01, 2 of 02; 0: the CPU has none */
 	u32 proc;		/* what VMCS(proc_controls) holds */
 	u64 eptp, tsc_offset;	/* the same of these */
 	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
@@ -204,8 +204,6 @@ static inline void vmx_set_eptp(struct vmx_level *level, u64 value) {
 	vmwrite(VMCS(eptp), value);
 }
 
-/* tlb.c: VPIDs and the flush ledger */
-int vmx_new_vpid(struct vmx_level *level) __must_check;
-void vmx_free_vpid(struct vmx_level *level);
+/* tlb.c: the flush ledger */
 void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2);
 void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry */

@@ -101,7 +101,6 @@ void page_free(const void *pages, u64 size) {
 	free((void *)(uintptr_t)pages);
 }
 
-void vmx_free_vpid(struct vmx_level *level) { (void)level; }
 void vmx_need_rsp(struct vcpu *v) { (void)v; }
 void vmx_end_shadow(struct vcpu *v) { (void)v; }
 void vmx_tlb_flush(struct vcpu *v) { (void)v; }

@@ -1,6 +1,6 @@
 // sources: vmx/tlb.c
 /*
- * VPIDs and the ledger of flushes, beside a model of a TLB that keeps all that it is not told of
+ * The ledger of flushes, beside a model of a TLB that keeps all that it is not told of
  * (SDM 3C 28.3): mappings of guest physical addresses under an EPT pointer, and combined ones under
  * a VPID.
  */
@@ -21,7 +21,7 @@
 #define VCPUS 6
 #define VMS   2
 #define CPUS  2
-#define VPIDS 0x10000u
+#define VPIDS 3u
 
 struct vmx_config vmx_config;
 
@@ -41,7 +41,7 @@ static struct {
 	u64 version, generation, eptp;
 } combined[CPUS][VPIDS];
 static u64 physical[CPUS][VMS]; /* generation + 1 */
-static unsigned cpu, lives, invs[2];
+static unsigned cpu, lives, loaded, invs[2];
 
 void panic(const char *fmt, ...) {
 	(void)fmt;
@@ -78,11 +78,14 @@ static void make(unsigned i) {
 	v[i].vcpu.fetch = v[i].vcpu.fetches[0] = v[i].vcpu.fetches[1] = &v[i].fetch;
 	v[i].arch.level->eptp = eptp_of(i % VMS);
 	v[i].life = ++lives;
-	assert_int_equal(vmx_new_vpid(v[i].arch.level), 0);
+	v[i].arch.level->vpid = vmx_config.proc2 & PROC2_VPID ? 1 : 0;
 }
 
-/* As vmx_load() on a CPU where it was not. */
-static void load(unsigned i) { v[i].arch.level->moved = v[i].arch.level->flush = true; }
+/* As vmx_load(), which comes before its first entry behind another's. */
+static void load(unsigned i) {
+	v[i].arch.level->moved = v[i].arch.level->flush = true;
+	loaded = i;
+}
 
 static void set_caps(u64 caps) {
 	vmx_config.caps.msr[VMX_MSR_EPT_VPID - VMX_MSR_FIRST] = caps;
@@ -100,17 +103,11 @@ static int setup(void **state) {
 		vms[i].gmem = &gmems[i];
 		gmems[i].pt.root = eptp_of(i) & PAGE_MASK;
 	}
-	for (unsigned i = 0; i < VCPUS; i++) {
+	for (unsigned i = VCPUS; i--;) {
 		make(i);
 		load(i);
 	}
 	cpu = invs[0] = invs[1] = 0;
-	return 0;
-}
-
-static int teardown(void **state) {
-	(void)state;
-	for (unsigned i = 0; i < VCPUS; i++) vmx_free_vpid(v[i].arch.level);
 	return 0;
 }
 
@@ -119,6 +116,7 @@ static void enter(unsigned i) {
 	u64 generation = pt_generation(&gmems[i % VMS].pt);
 	u16 vpid = v[i].arch.level->vpid;
 
+	if (loaded != i) load(i);
 	vmx_tlb_enter(&v[i].vcpu);
 	if (combined[cpu][vpid].life) {
 		assert_int_equal(combined[cpu][vpid].life, v[i].life);
@@ -160,7 +158,6 @@ static void test_what_a_flush_costs(void **state) {
 
 static void test_without_vpids(void **state) {
 	(void)state;
-	teardown(NULL);
 	vmx_config.proc2 = 0;
 	make(0);
 	assert_int_equal(v[0].arch.level->vpid, 0);
@@ -168,29 +165,6 @@ static void test_without_vpids(void **state) {
 	vmx_tlb_enter(&v[0].vcpu);
 	assert_int_equal(invs[0], 0);
 	assert_int_equal(invs[1], 1);
-}
-
-/* All there are, each once; then those that come back. */
-static void test_vpids_come_back(void **state) {
-	static struct vmx_level many[VPIDS];
-	static bool used[VPIDS];
-	unsigned count = 0;
-
-	(void)state;
-	teardown(NULL);
-	for (; vmx_new_vpid(&many[count]) == 0; count++) {
-		assert_int_not_equal(many[count].vpid, 0);
-		assert_false(used[many[count].vpid]);
-		used[many[count].vpid] = true;
-	}
-	assert_int_equal(count, 0xffff);
-	u16 vpid = many[0x8123].vpid;
-	vmx_free_vpid(&many[0x8123]);
-	vmx_free_vpid(&many[0x8123]); /* once is enough */
-	assert_int_equal(vmx_new_vpid(&many[0x8123]), 0);
-	assert_int_equal(many[0x8123].vpid, vpid);
-	assert_int_not_equal(vmx_new_vpid(&many[count]), 0);
-	for (unsigned i = 0; i < count; i++) vmx_free_vpid(&many[i]);
 }
 
 static void random_life(u64 caps) {
@@ -210,32 +184,27 @@ static void random_life(u64 caps) {
 			cpu ^= 1;
 			for (unsigned k = 0; k < VCPUS; k++) load(k);
 			break;
-		case 3: /* another vCPU comes after it, with its VPID */
-			vmx_free_vpid(v[i].arch.level);
+		case 3: /* another vCPU comes after it */
 			make(i);
 			load(i);
 			break;
 		default: enter(i); break;
 		}
 	}
-	teardown(NULL);
 }
 
 static void test_random_lives(void **state) {
 	(void)state;
-	teardown(NULL);
 	random_life(EPT_CAP_INVEPT_ONE | VPID_CAP_ONE);
 	random_life(EPT_CAP_INVEPT_ONE);
 	random_life(VPID_CAP_ONE);
-	setup(NULL);
 }
 
 int main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_what_a_flush_costs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_without_vpids, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_vpids_come_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_random_lives, setup, teardown),
+		cmocka_unit_test_setup(test_what_a_flush_costs, setup),
+		cmocka_unit_test_setup(test_without_vpids, setup),
+		cmocka_unit_test_setup(test_random_lives, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
