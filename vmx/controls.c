@@ -335,25 +335,19 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 	const struct vmx_config *c = &vmx_config;
 
+	/* What nobody sets is 0; VMWRITE of a field that this CPU has not does nothing. */
+	for (unsigned i = 0; i < vmcs_nr_runs; i++)
+		for (unsigned n = 0; n < vmcs_runs[i].count; n++)
+			vmwrite(VMCS_FIELD(vmcs_runs[i].encoding + 2 * n), 0);
 	arch->level->proc = c->proc;
 	vmwrite(VMCS(pin_controls), c->pin);
 	vmwrite(VMCS(proc_controls), c->proc);
-	vmwrite(VMCS(proc2_controls), 0);
 	vmx_set_apic_mode(LAPIC_DISABLED, false);
 	vmwrite(VMCS(exit_controls), c->exit);
 	vmwrite(VMCS(entry_controls), c->entry);
 	vmwrite(VMCS(exception_bitmap), VMX_EXCEPTIONS);
-	vmwrite(VMCS(pf_error_mask), 0);
-	vmwrite(VMCS(pf_error_match), 0);
-	vmwrite(VMCS(cr3_targets), 0);
-	vmwrite(VMCS(exit_msr_stores), 0);
-	vmwrite(VMCS(exit_msr_loads), 0);
-	vmwrite(VMCS(entry_msr_loads), 0);
-	vmwrite(VMCS(entry_event), 0);
 	if (c->proc & PROC_TPR_SHADOW) vmwrite(VMCS(virtual_apic), virt_to_phys(arch->vapic));
 	if (c->proc2 & PROC2_APIC_ACCESS) vmwrite(VMCS(apic_access), vmx_apic_access);
-	vmwrite(VMCS(tpr_threshold), 0);
-	for (unsigned i = 0; i < 4 && c->proc2 & PROC2_VID; i++) vmwrite(VMCS_AT(eoi_exits, i), 0);
 	vmwrite(VMCS(link), ~0ul);
 	arch->level->eptp = vcpu->vm->gmem->pt.root | c->ept_flags;
 	vmwrite(VMCS(eptp), arch->level->eptp);
@@ -362,7 +356,6 @@ void vmx_setup_controls(struct vcpu *vcpu) {
 		vmwrite(VMCS(pml_address), virt_to_phys((void *)arch->level->pml));
 		vmwrite(VMCS(pml_index), PML_FIRST);
 	}
-	if (c->proc2 & PROC2_XSAVES) vmwrite(VMCS(xss_exiting), 0);
 	if (c->proc2 & PROC2_TSC_SCALING)
 		vmwrite(VMCS(tsc_multiplier), vcpu->vm->tsc_multiplier ?: 1ul << TSC_FRACTION);
 	if (c->pin & PIN_TICK) vmwrite(VMCS(tick), vmx_tick());
@@ -377,19 +370,12 @@ void vmx_setup_host(struct cpu *cpu) {
 	vmwrite(VMCS(host_cr0), read_cr0());
 	vmwrite(VMCS(host_cr3), read_cr3());
 	vmwrite(VMCS(host_cr4), read_cr4());
-	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
-		vmwrite(VMCS_AT(host_selector, seg), seg == SEG_CS   ? HOST_CS
-						     : seg <= SEG_DS ? HOST_DS
-								     : 0);
+	for (enum seg seg = SEG_ES; seg <= SEG_DS; seg++)
+		vmwrite(VMCS_AT(host_selector, seg), seg == SEG_CS ? HOST_CS : HOST_DS);
 	vmwrite(VMCS(host_tr_selector), HOST_TSS);
-	vmwrite(VMCS(host_fs_base), 0);
-	vmwrite(VMCS(host_gs_base), 0);
 	vmwrite(VMCS(host_tr_base), (u64)&cpu->tss);
 	vmwrite(VMCS(host_gdtr_base), (u64)cpu->gdt);
 	vmwrite(VMCS(host_idtr_base), idt_pointer.base);
-	vmwrite(VMCS(host_sysenter_cs), 0);
-	vmwrite(VMCS(host_sysenter_esp), 0);
-	vmwrite(VMCS(host_sysenter_eip), 0);
 	vmwrite(VMCS(host_pat), rdmsr(X86_MSR_PAT));
 	vmwrite(VMCS(host_efer), rdmsr(X86_MSR_EFER));
 	vmwrite(VMCS(host_rip), (u64)vmx_exit_entry);

@@ -123,9 +123,7 @@ int vmx_nested_create(struct vcpu *vcpu) {
 	if (!err) {
 		vmx_borrow(vcpu);
 		vmwrite(VMCS(msr_bitmap), virt_to_phys(n->msr_map));
-		vmwrite(VMCS(guest_activity), 0);
-		/* None: each exits. */
-		if (vmx_cap(&vmx_config.caps, VMX_MSR_VMFUNC)) vmwrite(VMCS(vm_functions), 0);
+		/* Of VM functions 02 has none: each exits. */
 	}
 	vmx_switch_level(vcpu);
 	return err;
