@@ -96,8 +96,7 @@ static void lend_all(struct vcpu *vcpu) {
 	vmwrite(VMCS(guest_interrupt_status), lent->status);
 	/* The ends of level-triggered interrupts make an exit. */
 	for (unsigned i = 0; i < 4; i++)
-		if (before.levels[i] != lent->levels[i])
-			vmwrite(VMCS_AT(eoi_exits, i), lent->levels[i]);
+		vmwrite_new(VMCS_AT(eoi_exits, i), &before.levels[i], lent->levels[i]);
 }
 
 /* In which the processor can deliver interrupts. */
@@ -123,10 +122,7 @@ void vmx_lend_apic(struct vcpu *vcpu) {
 		if (irq_by_processor(vcpu)) vmx_interrupt_window(vcpu, false);
 		return;
 	}
-	u8 threshold = lapic_threshold(lapic);
-	if (likely(arch->tpr_threshold == threshold)) return;
-	arch->tpr_threshold = threshold;
-	vmwrite(VMCS(tpr_threshold), threshold);
+	vmwrite_new(VMCS(tpr_threshold), &arch->tpr_threshold, lapic_threshold(lapic));
 }
 
 /* The guest's TPR has sunk, and what waits may be delivered now. */

@@ -12,10 +12,10 @@
 /* The windows of L1's for its L2 are always open. */
 static void set_window(struct vcpu *vcpu, u64 window, bool open) {
 	struct vmx_level *level = vmx_of(vcpu)->level;
-	u32 bit = (u32)window, value = open ? level->proc | bit : level->proc & ~bit;
+	u64 value = open ? level->proc | window : level->proc & ~window;
 
-	if (unlikely(vcpu->l2)) value |= (u32)vmx_of(vcpu)->nested.vmcs12->proc_controls & bit;
-	vmx_set_proc(level, value);
+	if (unlikely(vcpu->l2)) value |= vmx_of(vcpu)->nested.vmcs12->proc_controls & window;
+	vmwrite_new(VMCS(proc_controls), &level->proc, value);
 }
 
 bool vmx_event_queued(struct vcpu *vcpu) { return vmx_of(vcpu)->event; }

@@ -452,25 +452,16 @@ static void merge_controls(struct vcpu *vcpu) {
 
 	/* It would log L2's addresses. The shadow sees first writes by itself. */
 	if (l1_proc2 & PROC2_EPT) proc2 &= ~(u64)PROC2_PML;
-	struct vmx_merged merged = {
-		.proc2 = proc2,
-		.exceptions = VMX_EXCEPTIONS | l1->exception_bitmap,
-		.cr0_mask = ~arch->level->cr0_owned | l1->cr0_mask,
-		.cr4_mask = ~arch->level->cr4_owned | l1->cr4_mask,
-		/* The product of both; 0 is not allowed. */
-		.tsc_multiplier = vm_tsc(vcpu->vm, tsc_multiplier(l1)) ?: 1,
-	};
-
-	vmx_set_proc(arch->level, (u32)(proc | (l1->proc_controls & ~bitmaps)));
-	if (merged.proc2 != n->merged.proc2) vmwrite(VMCS(proc2_controls), merged.proc2);
-	if (merged.exceptions != n->merged.exceptions)
-		vmwrite(VMCS(exception_bitmap), merged.exceptions);
-	if (merged.cr0_mask != n->merged.cr0_mask) vmwrite(VMCS(cr0_mask), merged.cr0_mask);
-	if (merged.cr4_mask != n->merged.cr4_mask) vmwrite(VMCS(cr4_mask), merged.cr4_mask);
-	if (merged.tsc_multiplier != n->merged.tsc_multiplier && c->proc2 & PROC2_TSC_SCALING)
-		vmwrite(VMCS(tsc_multiplier), merged.tsc_multiplier);
 	if (n->merged.proc2 & ~proc2 & PROC2_X2APIC) vmx_msr_bitmap_x2apic(n->msr_map, NULL, 0);
-	n->merged = merged;
+	vmwrite_new(VMCS(proc_controls), &arch->level->proc, proc | (l1->proc_controls & ~bitmaps));
+	vmwrite_new(VMCS(proc2_controls), &n->merged.proc2, proc2);
+	vmwrite_new(VMCS(exception_bitmap), &n->merged.exceptions,
+		    VMX_EXCEPTIONS | l1->exception_bitmap);
+	vmwrite_new(VMCS(cr0_mask), &n->merged.cr0_mask, ~arch->level->cr0_owned | l1->cr0_mask);
+	vmwrite_new(VMCS(cr4_mask), &n->merged.cr4_mask, ~arch->level->cr4_owned | l1->cr4_mask);
+	/* The product of both; 0 is not allowed. */
+	vmwrite_new(VMCS(tsc_multiplier), &n->merged.tsc_multiplier,
+		    vm_tsc(vcpu->vm, tsc_multiplier(l1)) ?: 1);
 	arch->level->cr0_l1 = l1->cr0_mask;
 	arch->level->cr4_l1 = l1->cr4_mask;
 }
@@ -581,7 +572,7 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 					.dr7 = vmread(VMCS(guest_dr7))};
 
 	switch_to(vcpu, true);
-	vmx_set_eptp(arch->level, eptp);
+	vmwrite_new(VMCS(eptp), &arch->level->eptp, eptp);
 	load_l2(vcpu, &theirs);
 	merge_msr_map(vcpu);
 	update_tsc_offset(vcpu);

@@ -111,7 +111,7 @@ int vmx_nested_switch_eptp(struct vcpu *vcpu) {
 	if (err)
 		l1->eptp = old;
 	else
-		vmx_set_eptp(vmx_of(vcpu)->level, eptp);
+		vmwrite_new(VMCS(eptp), &vmx_of(vcpu)->level->eptp, eptp);
 	return err;
 }
 

@@ -70,6 +70,13 @@ static inline void vmx_inv(bool ept, u64 type, u64 context) {
 }
 #endif
 
+/* VMWRITE, unless the field has the value already: `has` is what was written last. */
+static inline void vmwrite_new(struct vmcs_field field, u64 *has, u64 value) {
+	if (likely(*has == value)) return;
+	*has = value;
+	vmwrite(field, value);
+}
+
 /* Pin-based controls (SDM 3C 24.6.1). */
 #define PIN_INTERRUPT BIT(0)
 #define PIN_NMI	      BIT(3)

@@ -140,9 +140,7 @@ void vmx_switch_level(struct vcpu *vcpu) {
 		level->host_rsp = 0;
 		level->moved = level->flush = true;
 	}
-	if (likely(level->host_rsp == left->host_rsp)) return;
-	level->host_rsp = left->host_rsp;
-	vmwrite(VMCS(host_rsp), left->host_rsp);
+	vmwrite_new(VMCS(host_rsp), &level->host_rsp, left->host_rsp);
 }
 
 /* ---- vCPUs ---- */

@@ -45,14 +45,13 @@ struct vmx_level {
 	u64 host_rsp; /* 8: what HOST_RSP holds; 0: nothing yet */
 	void *vmcs;
 	hpa_t vmcs_pa;
-	_Atomic u64 *pml;	/* its page-modification log; NULL: it has none */
-	bool host_ready;	/* the host's part of it is this CPU's */
-	bool flush;		/* its TLB entries must go before the next entry */
-	bool moved;		/* the CPU may hold entries of earlier times there */
-	u16 vpid;		/* 1 of 01, 2 of 02; 0: the CPU has none */
-	u32 proc;		/* what VMCS(proc_controls) holds */
-	u64 eptp, tsc_offset;	/* the same of these */
-	u64 flushed_generation; /* page-table generation at the last flush: the ledger */
+	_Atomic u64 *pml;	    /* its page-modification log; NULL: it has none */
+	bool host_ready;	    /* the host's part of it is this CPU's */
+	bool flush;		    /* its TLB entries must go before the next entry */
+	bool moved;		    /* the CPU may hold entries of earlier times there */
+	u16 vpid;		    /* 1 of 01, 2 of 02; 0: the CPU has none */
+	u64 proc, eptp, tsc_offset; /* what these fields hold */
+	u64 flushed_generation;	    /* page-table generation at the last flush: the ledger */
 	/* Bits that the guest changes without an exit, unless it is an L2 and L1 has them as well.
 	 */
 	u64 cr0_owned, cr4_owned;
@@ -75,7 +74,7 @@ struct vmx_vcpu {
 	u32 *vapic;		/* the processor's virtual APIC; NULL: it has none */
 	bool usual_apic;	/* its registers are where they are after reset */
 	bool hides_apic;	/* and must not be found there by an L2 */
-	u8 tpr_threshold;	/* as the VMCS has it */
+	u64 tpr_threshold;	/* as the VMCS has it */
 	struct lapic_lent lent; /* what the VMCS has of it */
 	u64 cr2;
 	u64 dr6;
@@ -191,18 +190,6 @@ u64 vmx_cr0(const struct vmx_vcpu *arch); /* as it works in the guest; VMCS curr
 u64 vmx_cr4(const struct vmx_vcpu *arch);
 void vmx_load_msrs(struct vmx_vcpu *arch);
 void vmx_put_msrs(struct vmx_vcpu *arch);
-
-static inline void vmx_set_proc(struct vmx_level *level, u32 value) {
-	if (level->proc == value) return;
-	level->proc = value;
-	vmwrite(VMCS(proc_controls), value);
-}
-
-static inline void vmx_set_eptp(struct vmx_level *level, u64 value) {
-	if (level->eptp == value) return;
-	level->eptp = value;
-	vmwrite(VMCS(eptp), value);
-}
 
 /* tlb.c: the flush ledger */
 void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2);
