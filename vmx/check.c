@@ -121,32 +121,20 @@ static bool broken(struct vmx_rule_broken *out, unsigned word, const char *rule)
 		return broken(out, offsetof(struct vmcs_values, field) / sizeof(u64) + at, rule);
 
 /* Cold: more than a hundred rules are better small than fast. */
-__attribute__((cold)) bool vmx_check_controls(const struct vmcs_values *v,
-					      const struct vmx_limits *l,
-					      struct vmx_rule_broken *out) {
-	const unsigned at = 0;
-
-	*out = (struct vmx_rule_broken){.error = 7};
-	CONTROL_RULES(SECTION, MUST)
-	return true;
-}
-
-__attribute__((cold)) bool vmx_check_host_state(const struct vmcs_values *v,
-						const struct vmx_limits *l,
-						struct vmx_rule_broken *out) {
-	const unsigned at = 0;
-
-	*out = (struct vmx_rule_broken){.error = 8};
-	HOST_RULES(SECTION, MUST)
-	return true;
-}
-
-__attribute__((cold)) bool vmx_check_guest_state(const struct vmcs_values *v,
-						 const struct vmx_limits *l,
-						 struct vmx_rule_broken *out) {
+__attribute__((cold)) bool vmx_check(const struct vmcs_values *v, const struct vmx_limits *l,
+				     u32 parts, struct vmx_rule_broken *out) {
 	unsigned at = 0;
 
-	*out = (struct vmx_rule_broken){0};
+	*out = (struct vmx_rule_broken){.error = 7};
+	if (parts & CHECK_CONTROLS) {
+		CONTROL_RULES(SECTION, MUST)
+	}
+	out->error = 8;
+	if (parts & CHECK_HOST) {
+		HOST_RULES(SECTION, MUST)
+	}
+	if (!(parts & CHECK_GUEST)) return true;
+	out->error = 0;
 	GUEST_RULES(SECTION, MUST)
 	for (at = SEG_ES; at < NR_SEGS; at++) {
 		SEGMENT_RULES(SECTION, MUST)

@@ -28,10 +28,8 @@ struct vmx_limits {
 	bool rtm;
 };
 
-/* True: fine. Otherwise *out tells of the first rule that is broken. */
-bool vmx_check_controls(const struct vmcs_values *v, const struct vmx_limits *l,
-			struct vmx_rule_broken *out);
-bool vmx_check_host_state(const struct vmcs_values *v, const struct vmx_limits *l,
-			  struct vmx_rule_broken *out);
-bool vmx_check_guest_state(const struct vmcs_values *v, const struct vmx_limits *l,
-			   struct vmx_rule_broken *out);
+enum { CHECK_CONTROLS = BIT(0), CHECK_HOST = BIT(1), CHECK_GUEST = BIT(2), CHECK_ALL = 7 };
+
+/* Of these parts. True: fine. Otherwise *out tells of the first rule that is broken. */
+bool vmx_check(const struct vmcs_values *v, const struct vmx_limits *l, u32 parts,
+	       struct vmx_rule_broken *out);

@@ -151,9 +151,7 @@ static enum outcome entry_refused(struct vcpu *vcpu, const char *what, u64 numbe
 
 			*vmcs_values_at(&values, encoding) = vmread_any(VMCS_FIELD(encoding));
 		}
-	if (vmx_check_controls(&values, &limits, &why) &&
-	    vmx_check_host_state(&values, &limits, &why) &&
-	    vmx_check_guest_state(&values, &limits, &why))
+	if (vmx_check(&values, &limits, CHECK_ALL, &why))
 		return vcpu_stop_reason(vcpu, "VM entry refused, %s %lu, for no known rule", what,
 					number);
 	return vcpu_stop_reason(vcpu, "VM entry refused, %s %lu: %s (%x) is %lx; SDM 3C %s: %s",

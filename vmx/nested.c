@@ -614,18 +614,17 @@ static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
 static u32 check_entry(struct vcpu *vcpu, struct vmx_rule_broken *broken) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	struct vmx_limits limits;
+	u32 parts = 0;
 
 	if (likely(!mask_meets(&n->dirty, &any_checked))) return 0;
-	bool control = mask_meets(&n->dirty, &controls), event = mask_meets(&n->dirty, &injection);
-	bool host = control || mask_meets(&n->dirty, &host_state);
-	bool state = control || mask_meets(&n->dirty, &checked);
+	if (mask_meets(&n->dirty, &controls)) parts = CHECK_ALL;
+	if (mask_meets(&n->dirty, &injection)) parts |= CHECK_CONTROLS;
+	if (mask_meets(&n->dirty, &host_state)) parts |= CHECK_HOST;
+	if (mask_meets(&n->dirty, &checked)) parts |= CHECK_GUEST;
 	l1_limits(vcpu, &limits);
-	if ((control || event) && !vmx_check_controls(n->vmcs12, &limits, broken))
-		return broken->error;
-	if (host && !vmx_check_host_state(n->vmcs12, &limits, broken)) return broken->error;
-	if (!state) return 0;
-	vmx_nested_fetch_rare(vcpu);
-	return vmx_check_guest_state(n->vmcs12, &limits, broken) ? 0 : REASON_BAD_STATE;
+	if (parts & CHECK_GUEST) vmx_nested_fetch_rare(vcpu);
+	if (vmx_check(n->vmcs12, &limits, parts, broken)) return 0;
+	return broken->error ?: REASON_BAD_STATE;
 }
 
 enum outcome vmx_exit_vmentry(struct vcpu *vcpu) {

@@ -387,7 +387,7 @@ static void expect_enterable(void) {
 		v.guest_limit[seg] = s.limit;
 		v.guest_access[seg] = access_rights(s.attr);
 	}
-	if (!vmx_check_guest_state(&v, &limits, &why)) fail_msg("%s: %s", why.field, why.rule);
+	if (!vmx_check(&v, &limits, CHECK_GUEST, &why)) fail_msg("%s: %s", why.field, why.rule);
 }
 
 static void random_task(void) {

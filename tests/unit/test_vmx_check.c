@@ -153,10 +153,7 @@ static void reset(void) {
 	set_guest();
 }
 
-static bool check(void) {
-	return vmx_check_controls(&v, &l, &why) && vmx_check_host_state(&v, &l, &why) &&
-	       vmx_check_guest_state(&v, &l, &why);
-}
+static bool check(void) { return vmx_check(&v, &l, CHECK_ALL, &why); }
 
 static void check_fine(int line) {
 	if (!check())
