@@ -43,8 +43,8 @@ static enum outcome write_checked(struct vcpu *vcpu, unsigned cr, u64 value, boo
 	u64 cr0 = vmx_reg(vcpu, VREG_CR0), cr4 = vmx_reg(vcpu, VREG_CR4);
 
 	/* L1's bits stay, and it does not want to know of this write. */
-	if (cr == 0) value = (value & ~level->cr0_l1) | (cr0 & level->cr0_l1);
-	if (cr == 4) value = (value & ~level->cr4_l1) | (cr4 & level->cr4_l1);
+	if (cr == 0) value = blend(value, level->cr0_l1, cr0);
+	if (cr == 4) value = blend(value, level->cr4_l1, cr4);
 	if (!vmx_nested_cr_valid(vcpu, cr, value)) return inject_gp(vcpu, 0);
 	enum outcome outcome = lmsw ? cr_lmsw(vcpu, (u16)value) : cr_write(vcpu, cr, value);
 

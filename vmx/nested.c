@@ -312,7 +312,7 @@ static void load_host_segments(const struct vmcs_values *l1, bool wide) {
 /* L1 is in the mode that it was in: EFER.LMA, and the entry control for it, are right. */
 static void load_host_registers(const struct vmcs_values *l1, bool wide) {
 	u64 kept = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
-	u64 cr0 = (l1->host_cr0 & ~kept) | (vmread(VMCS(cr0_shadow)) & kept);
+	u64 cr0 = blend(l1->host_cr0, kept, vmread(VMCS(cr0_shadow)));
 	u64 cr4 = wide ? l1->host_cr4 | X86_CR4_PAE : l1->host_cr4;
 
 	if (l1->exit_controls & EXIT_LOAD_EFER) vmwrite(VMCS(guest_efer), l1->host_efer);
@@ -510,11 +510,9 @@ static void load_l2(struct vcpu *vcpu, const struct optional *theirs) {
 	memset(&n->dirty, 0, sizeof(n->dirty));
 	load_optional(vcpu, theirs);
 	vmwrite(VMCS(guest_cr0), vmx_real_cr0(l1->guest_cr0));
-	vmwrite(VMCS(cr0_shadow),
-		(l1->guest_cr0 & ~l1->cr0_mask) | (l1->cr0_shadow & l1->cr0_mask));
+	vmwrite(VMCS(cr0_shadow), blend(l1->guest_cr0, l1->cr0_mask, l1->cr0_shadow));
 	vmwrite(VMCS(guest_cr4), vmx_real_cr4(l1->guest_cr4));
-	vmwrite(VMCS(cr4_shadow),
-		(l1->guest_cr4 & ~l1->cr4_mask) | (l1->cr4_shadow & l1->cr4_mask));
+	vmwrite(VMCS(cr4_shadow), blend(l1->guest_cr4, l1->cr4_mask, l1->cr4_shadow));
 	vmwrite(VMCS(guest_pending_db), l1->guest_pending_db);
 	vcpu->rip = arch->saved_rip = l1->guest_rip;
 	vcpu->rflags = arch->saved_rflags = l1->guest_rflags;

@@ -44,27 +44,27 @@ void vmx_put_msrs(struct vmx_vcpu *arch) {
  */
 u64 vmx_cr0(const struct vmx_vcpu *arch) {
 	const struct vmx_level *level = arch->level;
-	u64 shadow = vmread(VMCS(cr0_shadow));
+	u64 value = vmread(VMCS(cr0_shadow));
 
 	if (unlikely(level->cr0_l1))
-		shadow = (shadow & ~level->cr0_l1) |
-			 (arch->nested.vmcs12->guest_cr0 & level->cr0_l1);
-	return (vmread(VMCS(guest_cr0)) & level->cr0_owned) | (shadow & ~level->cr0_owned);
+		value = blend(value, level->cr0_l1, arch->nested.vmcs12->guest_cr0);
+	return blend(value, level->cr0_owned, vmread(VMCS(guest_cr0)));
 }
 
 u64 vmx_cr4(const struct vmx_vcpu *arch) {
 	const struct vmx_level *level = arch->level;
-	u64 shadow = vmread(VMCS(cr4_shadow));
+	u64 value = vmread(VMCS(cr4_shadow));
 
 	if (unlikely(level->cr4_l1))
-		shadow = (shadow & ~level->cr4_l1) |
-			 (arch->nested.vmcs12->guest_cr4 & level->cr4_l1);
-	return (vmread(VMCS(guest_cr4)) & level->cr4_owned) | (shadow & ~level->cr4_owned);
+		value = blend(value, level->cr4_l1, arch->nested.vmcs12->guest_cr4);
+	return blend(value, level->cr4_owned, vmread(VMCS(guest_cr4)));
 }
 
-static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
+u64 vmx_reg(struct vcpu *vcpu, enum vreg reg) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
 	unsigned msr = reg - VREG_STAR;
 
+	vmx_borrow(vcpu);
 	if (msr < NR_GUEST_MSRS) return arch->loaded ? rdmsr(guest_msr[msr]) : arch->msr[msr];
 	switch (reg) {
 	case VREG_CR0: return vmx_cr0(arch);
@@ -77,36 +77,36 @@ static u64 get(struct vmx_vcpu *arch, enum vreg reg) {
 	}
 }
 
-/* EFER.LMA and the entry control that says the same (SDM 3C 26.3.1.1). */
-static void set_long_mode(bool on) {
-	u64 efer = vmread(VMCS(guest_efer));
-	u64 entry = vmread(VMCS(entry_controls));
-
-	vmwrite(VMCS(guest_efer), on ? efer | X86_EFER_LMA : efer & ~X86_EFER_LMA);
-	vmwrite(VMCS(entry_controls), on ? entry | ENTRY_IA32E : entry & ~ENTRY_IA32E);
-}
-
-/* LMA = LME and PG (SDM 3A 9.8.5). CD and NW are kept for the guest to see, and have no effect. */
+/*
+ * LMA = LME and PG (SDM 3A 9.8.5), and an entry control says the same (3C 26.3.1.1). CD and NW are
+ * kept for the guest to see, and have no effect.
+ */
 static void set_cr0(const struct vmx_vcpu *arch, u64 value) {
 	u64 l1 = arch->level->cr0_l1;
 
 	vmwrite(VMCS(cr0_shadow),
-		unlikely(l1) ? (value & ~l1) | (arch->nested.vmcs12->cr0_shadow & l1) : value);
+		unlikely(l1) ? blend(value, l1, arch->nested.vmcs12->cr0_shadow) : value);
 	vmwrite(VMCS(guest_cr0), vmx_real_cr0(value));
-	set_long_mode((value & X86_CR0_PG) && (vmread(VMCS(guest_efer)) & X86_EFER_LME));
+	u64 efer = vmread(VMCS(guest_efer));
+	bool on = (value & X86_CR0_PG) && (efer & X86_EFER_LME);
+	vmwrite(VMCS(guest_efer), blend(efer, X86_EFER_LMA, on ? X86_EFER_LMA : 0));
+	vmwrite(VMCS(entry_controls),
+		blend(vmread(VMCS(entry_controls)), ENTRY_IA32E, on ? ENTRY_IA32E : 0));
 }
 
 static void set_cr4(const struct vmx_vcpu *arch, u64 value) {
 	u64 l1 = arch->level->cr4_l1;
 
 	vmwrite(VMCS(cr4_shadow),
-		unlikely(l1) ? (value & ~l1) | (arch->nested.vmcs12->cr4_shadow & l1) : value);
+		unlikely(l1) ? blend(value, l1, arch->nested.vmcs12->cr4_shadow) : value);
 	vmwrite(VMCS(guest_cr4), vmx_real_cr4(value));
 }
 
-static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
+void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
+	struct vmx_vcpu *arch = vmx_of(vcpu);
 	unsigned msr = reg - VREG_STAR;
 
+	vmx_borrow(vcpu);
 	if (msr < NR_GUEST_MSRS) {
 		arch->msr[msr] = value;
 		if (arch->loaded) wrmsr(guest_msr[msr], value);
@@ -116,8 +116,7 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 	case VREG_CR0: set_cr0(arch, value); return;
 	case VREG_CR4: set_cr4(arch, value); return;
 	case VREG_EFER:
-		value &= ~X86_EFER_LMA;
-		vmwrite(VMCS(guest_efer), value | (vmread(VMCS(guest_efer)) & X86_EFER_LMA));
+		vmwrite(VMCS(guest_efer), blend(value, X86_EFER_LMA, vmread(VMCS(guest_efer))));
 		return;
 	case VREG_CR2:
 		arch->cr2 = value;
@@ -131,16 +130,6 @@ static void set(struct vmx_vcpu *arch, enum vreg reg, u64 value) {
 	case VREG_XCR0: fpu_set_xcr0(&arch->fpu, value); return;
 	default: vmwrite(VMCS_FIELD(plain_field[reg]), value); return;
 	}
-}
-
-u64 vmx_reg(struct vcpu *vcpu, enum vreg reg) {
-	vmx_borrow(vcpu);
-	return get(vmx_of(vcpu), reg);
-}
-
-void vmx_set_reg(struct vcpu *vcpu, enum vreg reg, u64 value) {
-	vmx_borrow(vcpu);
-	set(vmx_of(vcpu), reg, value);
 }
 
 /* ---- segments ---- */

@@ -186,6 +186,9 @@ enum outcome vmx_exit_nmi_window(struct vcpu *vcpu);
 enum outcome vmx_exit_exception(struct vcpu *vcpu);
 
 /* regs.c */
+/* The bits of the mask from the second value, all others from the first. */
+static inline u64 blend(u64 value, u64 mask, u64 other) { return (value & ~mask) | (other & mask); }
+
 u64 vmx_cr0(const struct vmx_vcpu *arch); /* as it works in the guest; VMCS current */
 u64 vmx_cr4(const struct vmx_vcpu *arch);
 void vmx_load_msrs(struct vmx_vcpu *arch);
