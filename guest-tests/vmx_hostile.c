@@ -32,8 +32,8 @@ const char test_name[] = "vmx_hostile";
 #define EPT_RW_WB		      0x33ul
 #define VIRTUAL_APIC		      (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
 
-#define FIELD_ONE(encoding, name)     {encoding, 1, 0, #name},
-#define FIELD_MANY(encoding, name, n) {encoding, n, 0, #name},
+#define FIELD_ONE(encoding, name, ...)	   {encoding, 1, 0, 0, #name},
+#define FIELD_MANY(encoding, name, n, ...) {encoding, n, 0, 0, #name},
 static const struct vmcs_run fields[] = {VMCS_FIELDS(FIELD_ONE, FIELD_MANY)};
 
 /* A canary on both sides; the same of the page that L2's writes are logged in. */

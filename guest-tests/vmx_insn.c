@@ -194,8 +194,8 @@ static void test_field(const struct vmcs_run *run, unsigned index) {
 }
 
 /* Of which every processor with EPT has all. */
-#define RUN_ONE(encoding, name)	    {encoding, 1, 0, #name},
-#define RUN_MANY(encoding, name, n) {encoding, n, 0, #name},
+#define RUN_ONE(encoding, name, ...)	 {encoding, 1, 0, 0, #name},
+#define RUN_MANY(encoding, name, n, ...) {encoding, n, 0, 0, #name},
 static const struct vmcs_run all_fields[] = {VMCS_FIELDS(RUN_ONE, RUN_MANY)};
 
 static void test_fields(void) {

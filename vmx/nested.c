@@ -24,34 +24,13 @@
 #define PAGING_BIT (X86_CR0_PE | X86_CR0_PG)
 #define QUAL_PDPTE 2u /* of an entry that failed (26.7) */
 
-/*
- * Fields that 02 has as VMCS 12 has them, the first of which the processor checks there, if there
- * is anything to check; those of them that exits leave there alone.
- */
-#define NR_LEFT_TO_CPU 5
-static const u16 plain_fields[] = {
-	VMCS_guest_shadow,	     VMCS_guest_rip,	  VMCS_guest_rsp,   VMCS_guest_rflags,
-	VMCS_guest_interrupt_status, VMCS_guest_cr3,	  VMCS_cr3_targets, VMCS_cr3_target,
-	VMCS_pf_error_mask,	     VMCS_pf_error_match,
-};
-static const u16 rare_fields[] = {
-	VMCS_guest_selector,	 VMCS_guest_limit,	  VMCS_guest_access,
-	VMCS_guest_base,	 VMCS_guest_gdtr_limit,	  VMCS_guest_idtr_limit,
-	VMCS_guest_gdtr_base,	 VMCS_guest_idtr_base,	  VMCS_guest_sysenter_cs,
-	VMCS_guest_sysenter_esp, VMCS_guest_sysenter_eip, VMCS_guest_pdpte,
-};
-
-/* controls but for the event to inject; checked: guest state but what is checked in 02 as well. */
+/* By the flags of vmx/fields.h and by kind; controls and checked: but for fields with a flag. */
 static struct vmcs_mask plain, controls, injection, host_state, checked, any_checked;
 struct vmcs_mask vmx_nested_rare;
 static u16 encodings[VMCS_WORDS];
 
 static void mask_add(struct vmcs_mask *mask, const struct vmcs_run *run) {
 	for (unsigned i = run->at; i < run->at + run->count; i++) mask->word[i / 64] |= BIT(i % 64);
-}
-
-static void mask_drop(struct vmcs_mask *mask, const struct vmcs_run *run) {
-	mask->word[run->at / 64] &= ~BIT(run->at % 64);
 }
 
 static bool mask_meets(const struct vmcs_mask *a, const struct vmcs_mask *b) {
@@ -71,36 +50,21 @@ static inline bool mask_take(struct vmcs_mask *mask, unsigned *bit) {
 	return false;
 }
 
-static void leave_unchecked(u32 field) {
-	mask_drop(&checked, vmcs_run_of(field));
-	mask_drop(&any_checked, vmcs_run_of(field));
-}
-
 void vmx_nested_init(void) {
 	struct vmcs_mask *const kinds[] = {
 		[VMCS_CONTROL] = &controls, [VMCS_GUEST] = &checked, [VMCS_HOST] = &host_state};
 
 	for (unsigned r = 0; r < vmcs_nr_runs; r++) {
 		const struct vmcs_run *run = &vmcs_runs[r];
+		enum vmcs_kind kind = vmcs_kind(run->encoding);
 
 		for (unsigned i = 0; i < run->count; i++)
 			encodings[run->at + i] = (u16)(run->encoding + 2 * i);
-		if (vmcs_kind(run->encoding) == VMCS_INFO) continue;
+		if (run->flags & F_SAME) mask_add(&plain, run);
+		if (run->flags == F_RARE) mask_add(&vmx_nested_rare, run);
+		if (kind == VMCS_INFO || run->flags & F_LOOSE) continue;
 		mask_add(&any_checked, run);
-		mask_add(kinds[vmcs_kind(run->encoding)], run);
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(plain_fields); i++)
-		mask_add(&plain, vmcs_run_of(plain_fields[i]));
-	for (u32 field = VMCS_entry_event; field <= VMCS_entry_length; field += 2) {
-		mask_add(&injection, vmcs_run_of(field));
-		mask_drop(&controls, vmcs_run_of(field));
-	}
-	for (unsigned i = 0; i < NR_LEFT_TO_CPU; i++) leave_unchecked(plain_fields[i]);
-	leave_unchecked(VMCS_tick); /* any value will do */
-	leave_unchecked(VMCS_pml_index);
-	for (unsigned i = 0; i < ARRAY_SIZE(rare_fields); i++) {
-		mask_add(&plain, vmcs_run_of(rare_fields[i]));
-		mask_add(&vmx_nested_rare, vmcs_run_of(rare_fields[i]));
+		mask_add(run->flags & F_EVENT ? &injection : kinds[kind], run);
 	}
 }
 
