@@ -28,18 +28,11 @@ void vmx_need_rsp(struct vcpu *vcpu) {
 }
 
 /* RIP wraps at 4 GiB outside of 64-bit code, as the instruction pointer does. */
-static u64 wrapped(struct vcpu *vcpu, u64 rip) {
-	return vmx_privilege(vcpu) & PRIV_64BIT ? rip : (u32)rip;
-}
-
 static inline u64 next_rip(struct vcpu *vcpu) {
-	u64 next = vcpu->next_rip;
-
-	if (!next) {
-		next = vcpu->rip + vmread(VMCS(instruction_length));
-		if (unlikely((next ^ vcpu->rip) >> 32)) next = wrapped(vcpu, next);
-	}
-	return next;
+	if (vcpu->next_rip) return vcpu->next_rip;
+	u64 next = vcpu->rip + vmread(VMCS(instruction_length));
+	bool far = (next ^ vcpu->rip) >> 32;
+	return unlikely(far) && !(vmx_privilege(vcpu) & PRIV_64BIT) ? (u32)next : next;
 }
 
 /* ---- handlers ---- */
@@ -170,19 +163,13 @@ static enum outcome exit_bad_entry(struct vcpu *vcpu) {
 
 /* ---- exits that no control asked for: a hypervisor below may make them all the same ---- */
 
-static void say_once(struct vcpu *vcpu, u64 reason) {
-	static _Atomic u64 said[2];
-	u64 bit = BIT(reason & 63);
-
-	if (!(atomic_fetch_or(&said[reason >> 6 & 1], bit) & bit))
-		log_warn("vm %s: exit %lu (%s) was not asked for", vcpu->vm->name, reason,
-			 vmx_exits[min_u64(reason, NR_REASONS)].name);
-}
-
 static enum outcome exit_unasked(struct vcpu *vcpu) {
-	u64 reason = vmread(VMCS(exit_reason)), tsc = guest_tsc(vcpu);
+	static _Atomic bool said[NR_REASONS];
+	u64 reason = (u16)vmread(VMCS(exit_reason)), tsc = guest_tsc(vcpu);
 
-	say_once(vcpu, reason);
+	if (!atomic_exchange(&said[reason], true))
+		log_warn("vm %s: exit %lu (%s) was not asked for", vcpu->vm->name, reason,
+			 vmx_exits[reason].name);
 	switch (reason) {
 	case REASON_TRAP_FLAG: return RESUME;
 	case REASON_INVLPG:
