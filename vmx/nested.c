@@ -156,18 +156,14 @@ static void update_tsc_offset(struct vcpu *vcpu) {
 
 /* ---- the preemption timer (SDM 3C 25.5.1) ---- */
 
-static unsigned tick_shift(void) {
-	return MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC));
-}
-
 static void start_timer(struct vcpu *vcpu) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 
 	n->deadline = n->tick_from = ~0ul;
 	if (likely(!(n->vmcs12->pin_controls & PIN_TICK))) return;
 	/* L1 reckons by its own TSC. */
-	n->deadline = time_tsc() + vm_host_tsc(vcpu->vm, n->vmcs12->tick << tick_shift());
-	n->tick_from = n->deadline - ((u64)vmx_tick() << tick_shift());
+	n->deadline = time_tsc() + vm_host_tsc(vcpu->vm, n->vmcs12->tick << vmx_tick_shift());
+	n->tick_from = n->deadline - ((u64)vmx_tick() << vmx_tick_shift());
 }
 
 static u64 time_left(const struct vmx_nested *n) {
@@ -179,12 +175,12 @@ static u64 time_left(const struct vmx_nested *n) {
 u32 vmx_nested_ticks(struct vcpu *vcpu) {
 	u64 left = vm_tsc(vcpu->vm, time_left(&vmx_of(vcpu)->nested));
 
-	return (u32)min_u64(left >> tick_shift(), ~0u);
+	return (u32)min_u64(left >> vmx_tick_shift(), ~0u);
 }
 
 void vmx_nested_set_tick(const struct vmx_nested *n) {
 	if (time_tsc() < n->tick_from) return;
-	u64 left = time_left(n) >> tick_shift();
+	u64 left = time_left(n) >> vmx_tick_shift();
 	if (left < vmread(VMCS(tick))) vmwrite(VMCS(tick), left);
 }
 
@@ -208,38 +204,26 @@ struct msr_entry {
 	u64 value;
 };
 
-/* What may not be in a list to be loaded, or stored. */
-static bool in_list(u32 msr, bool load) {
-	if (msr >> 8 == 8) return false; /* x2APIC */
-	return !load || (msr != X86_MSR_FS_BASE && msr != X86_MSR_GS_BASE);
-}
-
-/* 0, or the number of the first entry that cannot be loaded. */
-static u32 load_msrs(struct vcpu *vcpu, gpa_t list, u64 count) {
+/* Also refuses what a list may not have: x2APIC; to be loaded, bases of segments. */
+static bool move_msr(struct vcpu *vcpu, gpa_t at, bool load) {
 	struct msr_entry entry;
 
+	if (gmem_read(vcpu->vm->gmem, at, &entry, sizeof(entry)) || entry.reserved ||
+	    entry.msr >> 8 == 8)
+		return false;
+	if (load)
+		return entry.msr != X86_MSR_FS_BASE && entry.msr != X86_MSR_GS_BASE &&
+		       !msr_write(vcpu, entry.msr, entry.value);
+	return !msr_read(vcpu, entry.msr, &entry.value) &&
+	       !gmem_write(vcpu->vm->gmem, at, &entry, sizeof(entry));
+}
+
+/* 0, or the number of the first entry that cannot be loaded or stored. */
+static u32 move_msrs(struct vcpu *vcpu, gpa_t list, u64 count, bool load) {
 	for (u32 i = 0; i < count; i++)
-		if (i >= MAX_LIST ||
-		    gmem_read(vcpu->vm->gmem, list + i * sizeof(entry), &entry, sizeof(entry)) ||
-		    entry.reserved || !in_list(entry.msr, true) ||
-		    msr_write(vcpu, entry.msr, entry.value))
+		if (i >= MAX_LIST || !move_msr(vcpu, list + i * sizeof(struct msr_entry), load))
 			return i + 1;
 	return 0;
-}
-
-static bool store_msrs(struct vcpu *vcpu, gpa_t list, u64 count) {
-	struct msr_entry entry;
-
-	for (u32 i = 0; i < count; i++) {
-		gpa_t at = list + i * sizeof(entry);
-
-		if (i >= MAX_LIST || gmem_read(vcpu->vm->gmem, at, &entry, sizeof(entry)) ||
-		    entry.reserved || !in_list(entry.msr, false) ||
-		    msr_read(vcpu, entry.msr, &entry.value) ||
-		    gmem_write(vcpu->vm->gmem, at, &entry, sizeof(entry)))
-			return false;
-	}
-	return true;
 }
 
 /* ---- VM exit: SDM 3C 27 ---- */
@@ -312,7 +296,7 @@ static void load_host(struct vcpu *vcpu, bool nmi_blocked) {
 	if (!(vmx_proc2_of(l1) & PROC2_VPID)) vmx_tlb_flush(vcpu);
 	if (!wide && (l1->host_cr4 & X86_CR4_PAE) && !vmx_load_pdptes(vcpu))
 		abort_vmx(vcpu, "the page-directory pointers");
-	if (load_msrs(vcpu, l1->exit_msr_load, l1->exit_msr_loads))
+	if (move_msrs(vcpu, l1->exit_msr_load, l1->exit_msr_loads, true))
 		abort_vmx(vcpu, "the MSR loading");
 }
 
@@ -346,7 +330,7 @@ static void store_l2(struct vcpu *vcpu) {
 	}
 	if (l1->exit_controls & EXIT_SAVE_TICK) l1->tick = vmx_nested_ticks(vcpu);
 	n->rare_in_02 = true;
-	if (!store_msrs(vcpu, l1->exit_msr_store, l1->exit_msr_stores))
+	if (move_msrs(vcpu, l1->exit_msr_store, l1->exit_msr_stores, false))
 		abort_vmx(vcpu, "the MSR storing");
 }
 
@@ -501,11 +485,7 @@ static void queue_event(struct vcpu *vcpu) {
 
 /* PAE paging without EPT of L1's takes its directory pointers from memory. */
 static bool load_pdptes(struct vcpu *vcpu) {
-	const struct vmcs_values *l1 = vmx_of(vcpu)->nested.vmcs12;
-	bool pae = (l1->guest_cr0 & X86_CR0_PG) && (l1->guest_cr4 & X86_CR4_PAE) &&
-		   !(l1->entry_controls & ENTRY_IA32E);
-
-	return !pae || vmx_nested_ept(vcpu) || vmx_load_pdptes(vcpu);
+	return vmx_nested_ept(vcpu) || !vmx_pae_paging(vcpu) || vmx_load_pdptes(vcpu);
 }
 
 static enum outcome fail_entry(struct vcpu *vcpu, u64 reason, u64 qualification) {
@@ -539,7 +519,7 @@ static enum outcome enter_l2(struct vcpu *vcpu, u64 eptp) {
 	merge_msr_map(vcpu);
 	update_tsc_offset(vcpu);
 	if (!load_pdptes(vcpu)) return fail_entry(vcpu, REASON_BAD_STATE, QUAL_PDPTE);
-	u32 bad = load_msrs(vcpu, n->vmcs12->entry_msr_load, n->vmcs12->entry_msr_loads);
+	u32 bad = move_msrs(vcpu, n->vmcs12->entry_msr_load, n->vmcs12->entry_msr_loads, true);
 	if (bad) return fail_entry(vcpu, REASON_MSR_LOADING, bad);
 	n->launched = true;
 	start_timer(vcpu);
@@ -557,15 +537,13 @@ static void l1_limits(struct vcpu *vcpu, struct vmx_limits *limits) {
 	*limits = (struct vmx_limits){
 		.caps = {.phys_bits = model->phys_bits, .linear_bits = 48},
 		.current = n->current,
+		.link_revision = vmx_revision_at(vcpu, n->vmcs12->link),
 		.debugctl = DEBUG_BTF,
 		.efer = model->efer_allowed,
 		.ia32e = vmx_reg(vcpu, VREG_EFER) & X86_EFER_LMA,
 		.vtpr = 0xff, /* looked at each time */
 	};
 	memcpy(limits->caps.msr, model->vmx_msrs, sizeof(model->vmx_msrs));
-	if (gmem_read(vcpu->vm->gmem, n->vmcs12->link, &limits->link_revision,
-		      sizeof(limits->link_revision)))
-		limits->link_revision = ~0u; /* what is no RAM reads as ones */
 }
 
 /*

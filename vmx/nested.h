@@ -114,6 +114,7 @@ void vmx_nested_set_tick(const struct vmx_nested *n);
 enum outcome vmx_insn_allowed(struct vcpu *vcpu);
 /* VMfailInvalid without a current VMCS or an error. */
 enum outcome vmx_fail(struct vcpu *vcpu, enum vmx_error error);
+u32 vmx_revision_at(struct vcpu *vcpu, gpa_t gpa); /* of the VMCS there */
 enum outcome vmx_exit_vmxon(struct vcpu *vcpu);
 enum outcome vmx_exit_vmxoff(struct vcpu *vcpu);
 enum outcome vmx_exit_vmptr(struct vcpu *vcpu); /* VMCLEAR, VMPTRLD */

@@ -99,7 +99,7 @@ static bool page_valid(struct vcpu *vcpu, gpa_t gpa) {
 }
 
 /* What is no RAM reads as ones: no revision. */
-static u32 revision_at(struct vcpu *vcpu, gpa_t gpa) {
+u32 vmx_revision_at(struct vcpu *vcpu, gpa_t gpa) {
 	u32 revision = ~0u;
 
 	if (gmem_read(vcpu->vm->gmem, gpa, &revision, sizeof(revision))) revision = ~0u;
@@ -147,7 +147,7 @@ enum outcome vmx_exit_vmxon(struct vcpu *vcpu) {
 	if (!valid) return inject_gp(vcpu, 0);
 	enum outcome outcome = memory_operand(vcpu, &operand, 8, false);
 	if (outcome != ADVANCE) return outcome;
-	if (!page_valid(vcpu, operand) || revision_at(vcpu, operand) != VMCS12_REVISION)
+	if (!page_valid(vcpu, operand) || vmx_revision_at(vcpu, operand) != VMCS12_REVISION)
 		return fail_invalid(vcpu);
 	set_operation(vcpu, operand);
 	return succeed(vcpu);
@@ -207,7 +207,7 @@ static void take_values(struct vmcs_values *to, const struct vmcs_values *from) 
 static enum outcome load_vmcs(struct vcpu *vcpu, gpa_t gpa) {
 	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 
-	u32 revision = revision_at(vcpu, gpa);
+	u32 revision = vmx_revision_at(vcpu, gpa);
 
 	if ((revision & ~SHADOW_VMCS) != VMCS12_REVISION)
 		return vmx_fail(vcpu, ERROR_VMPTRLD_REVISION);

@@ -125,15 +125,16 @@ void vmx_setup_controls(struct vcpu *vcpu);	      /* VMCS current */
 void vmx_set_apic_mode(u8 delivers, bool usual_page); /* the same; of struct vmx_vcpu */
 void vmx_setup_host(struct cpu *cpu);		      /* the same, each time it comes to a CPU */
 
+static inline unsigned vmx_tick_shift(void) {
+	return MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC));
+}
+
 /*
  * Ticks of the preemption timer in 1 ms: so long a guest may run at most before Roost looks at its
  * timers and at what other CPUs want. Bochs 2.7 needs it, where interrupts do not end the guest
  * that was entered with IF clear; elsewhere it is a second line of defence.
  */
-static inline u32 vmx_tick(void) {
-	return (u32)min_u64(tsc_khz >> MISC_TICK_SHIFT(vmx_cap(&vmx_config.caps, VMX_MSR_MISC)),
-			    ~0u);
-}
+static inline u32 vmx_tick(void) { return (u32)min_u64(tsc_khz >> vmx_tick_shift(), ~0u); }
 
 /* What the processor has in CR0 and CR4 for a guest that is to have this. */
 static inline u64 vmx_real_cr0(u64 value) {

@@ -159,6 +159,16 @@ const void *gmem_ptr(struct gmem *gm, gpa_t gpa, size_t len) {
 	return gmem_ptr_write(gm, gpa, len);
 }
 
+u32 vmx_revision_at(struct vcpu *v, gpa_t gpa) {
+	(void)v, (void)gpa;
+	return ~0u;
+}
+
+bool vmx_pae_paging(struct vcpu *v) {
+	(void)v;
+	return true;
+}
+
 bool vmx_load_pdptes(struct vcpu *v) {
 	(void)v;
 	return true;
