@@ -10,6 +10,13 @@ static inline struct shadow *nested_shadow(const struct vcpu *vcpu) {
 	return atomic_load_explicit(&vcpu->vm->gmem->shadow, memory_order_acquire);
 }
 
+/* After an exit from L2. */
+static inline void nested_left(const struct vcpu *vcpu) {
+	struct shadow *sh = nested_shadow(vcpu);
+
+	if (sh) shadow_exit(sh, vcpu->id);
+}
+
 /*
  * Makes it, or finds what another vCPU has made meanwhile. Of the configuration the caller says
  * what L1's format has; the VM says the rest. NULL without memory.

@@ -79,7 +79,6 @@ void svm_nested_flush_asid(struct vcpu *vcpu, u32 asid);
 void svm_nested_flush_all(struct vcpu *vcpu); /* of all ASIDs, L1's own included */
 /* Just before each entry; true when it has to be called before the next one, too. */
 bool svm_nested_tlb_enter(struct vcpu *vcpu);
-void svm_nested_left(struct vcpu *vcpu); /* after an exit from L2 */
 enum outcome svm_nested_npf(struct vcpu *vcpu);
 
 /* nested_exit.c: who handles an exit from L2 */

@@ -4,6 +4,7 @@
  */
 #include "svm/svm.h"
 
+#include "kernel/nested.h"
 #include "kernel/time.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
@@ -150,7 +151,7 @@ enum outcome svm_nested_exit(struct vcpu *vcpu, u64 index) {
 	enum rule rule = rules[index];
 	bool wants = index < INDEX_NPF && intercepted(n, index);
 
-	svm_nested_left(vcpu);
+	nested_left(vcpu);
 	switch (rule) {
 	case ASK: break;
 	case OPERAND:

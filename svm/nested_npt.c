@@ -103,12 +103,6 @@ bool svm_nested_tlb_enter(struct vcpu *vcpu) {
 	return true;
 }
 
-void svm_nested_left(struct vcpu *vcpu) {
-	struct shadow *sh = nested_shadow(vcpu);
-
-	if (sh) shadow_exit(sh, vcpu->id);
-}
-
 /* ---- faults and addresses of L2 ---- */
 
 /* EXITINFO1 but for what says which kind of access it was (APM 2 15.25.6). */

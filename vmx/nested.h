@@ -139,7 +139,6 @@ bool vmx_eptp_valid(struct vcpu *vcpu, u64 eptp);
 int vmx_nested_use_tables(struct vcpu *vcpu, u64 *eptp) __must_check;
 void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp); /* NULL: all */
 void vmx_nested_tlb_enter(struct vcpu *vcpu);		       /* just before each entry of L2 */
-void vmx_nested_left(struct vcpu *vcpu);		       /* after an exit from L2 */
 enum outcome vmx_nested_ept_violation(struct vcpu *vcpu);
 /* L2's VMFUNC. 0; E_BUSY: it has to run again; E_INVAL: L1 gets the exit. */
 int vmx_nested_switch_eptp(struct vcpu *vcpu) __must_check;

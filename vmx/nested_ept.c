@@ -126,13 +126,6 @@ void vmx_nested_tlb_enter(struct vcpu *vcpu) {
 	if (unlikely(n->tick_from != ~0ul)) vmx_nested_set_tick(n);
 }
 
-void vmx_nested_left(struct vcpu *vcpu) {
-	struct shadow *sh = nested_shadow(vcpu);
-
-	if (sh) shadow_exit(sh, vcpu->id);
-	if (unlikely(vcpu->vm->gmem->logging)) vmx_nested_log_apic(vcpu);
-}
-
 /* ---- violations and addresses of L2 ---- */
 
 /* For a walk of L1's tables, which may set dirty flags there. */

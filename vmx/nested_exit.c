@@ -4,6 +4,7 @@
  * of the CPU's.
  */
 #include "kernel/guest.h"
+#include "kernel/nested.h"
 #include "kernel/time.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
@@ -191,7 +192,8 @@ static enum outcome decide(struct vcpu *vcpu, u64 index) {
 enum outcome vmx_nested_exit(struct vcpu *vcpu, u64 index) {
 	struct vmx_vcpu *arch = vmx_of(vcpu);
 
-	vmx_nested_left(vcpu);
+	nested_left(vcpu);
+	if (unlikely(vcpu->vm->gmem->logging)) vmx_nested_log_apic(vcpu);
 	/* It has entered as if in HLT for its window's exit alone, or is still in it; Bochs 2.7
 	 * forgets that. */
 	if (unlikely(arch->nested.halted) && index != REASON_INTERRUPT_WINDOW) {

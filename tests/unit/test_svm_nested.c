@@ -60,7 +60,6 @@ enum outcome svm_nested_npf(struct vcpu *v) {
 	return RESUME;
 }
 
-void svm_nested_left(struct vcpu *v) { (void)v; }
 void svm_update_efer(struct svm_vcpu *a) { (void)a; }
 void svm_write_back(struct vcpu *v) { svm_of(v)->vmcb->rip = v->rip; }
 u64 svm_reg(struct vcpu *v, enum vreg reg) { return reg == VREG_EFER ? svm_of(v)->vmcb->efer : 0; }
