@@ -16,16 +16,12 @@
 #define INV_ONE 1ul /* INVEPT and INVVPID: one context */
 #define INV_ALL 2ul /* all of them, but for VPID 0 */
 
-static void invept(u64 eptp) {
+/* INVEPT or INVVPID of an EPT pointer or VPID, or of all where the CPU cannot do one. */
+static void invalidate(bool ept, u64 context) {
+	u64 one = ept ? EPT_CAP_INVEPT_ONE : VPID_CAP_ONE;
 	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);
 
-	vmx_inv(true, caps & EPT_CAP_INVEPT_ONE ? INV_ONE : INV_ALL, eptp);
-}
-
-static void invvpid(u16 vpid) {
-	u64 caps = vmx_cap(&vmx_config.caps, VMX_MSR_EPT_VPID);
-
-	vmx_inv(false, caps & VPID_CAP_ONE ? INV_ONE : INV_ALL, vpid);
+	vmx_inv(ept, caps & one ? INV_ONE : INV_ALL, context);
 }
 
 void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2) {
@@ -55,9 +51,9 @@ void vmx_tlb_enter(struct vcpu *vcpu) {
 		panic("vCPU %u entered with nested page tables changed and not flushed", vcpu->id);
 #endif
 	if (arch->level->moved || arch->level->flushed_generation != generation)
-		invept(arch->level->eptp);
+		invalidate(true, arch->level->eptp);
 	/* Without VPIDs every entry and exit does this. */
-	if (arch->level->vpid) invvpid(arch->level->vpid);
+	if (arch->level->vpid) invalidate(false, arch->level->vpid);
 	arch->level->flush = arch->level->moved = false;
 	arch->level->flushed_generation = generation;
 }
