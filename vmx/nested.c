@@ -205,7 +205,7 @@ struct msr_entry {
 };
 
 /* Also refuses what a list may not have: x2APIC; to be loaded, bases of segments. */
-static bool move_msr(struct vcpu *vcpu, gpa_t at, bool load) {
+static __noinline bool move_msr(struct vcpu *vcpu, gpa_t at, bool load) {
 	struct msr_entry entry;
 
 	if (gmem_read(vcpu->vm->gmem, at, &entry, sizeof(entry)) || entry.reserved ||
@@ -219,7 +219,7 @@ static bool move_msr(struct vcpu *vcpu, gpa_t at, bool load) {
 }
 
 /* 0, or the number of the first entry that cannot be loaded or stored. */
-static u32 move_msrs(struct vcpu *vcpu, gpa_t list, u64 count, bool load) {
+static inline u32 move_msrs(struct vcpu *vcpu, gpa_t list, u64 count, bool load) {
 	for (u32 i = 0; i < count; i++)
 		if (i >= MAX_LIST || !move_msr(vcpu, list + i * sizeof(struct msr_entry), load))
 			return i + 1;
@@ -485,7 +485,9 @@ static void queue_event(struct vcpu *vcpu) {
 
 /* PAE paging without EPT of L1's takes its directory pointers from memory. */
 static bool load_pdptes(struct vcpu *vcpu) {
-	return vmx_nested_ept(vcpu) || !vmx_pae_paging(vcpu) || vmx_load_pdptes(vcpu);
+	bool ept = vmx_proc2_of(vmx_of(vcpu)->nested.vmcs12) & PROC2_EPT;
+
+	return ept || !vmx_pae_paging(vcpu) || vmx_load_pdptes(vcpu);
 }
 
 static enum outcome fail_entry(struct vcpu *vcpu, u64 reason, u64 qualification) {
