@@ -15,9 +15,3 @@ const unsigned vmcs_nr_runs = ARRAY_SIZE(vmcs_runs);
 #define SLOT_MANY(e, name, n, ...) [VMCS_SLOT(e)... VMCS_SLOT(e) + (n)-1] = START(e, name),
 
 const u16 vmcs_slots[512] = {VMCS_FIELDS(SLOT_ONE, SLOT_MANY)};
-
-const struct vmcs_run *vmcs_run_of(u64 encoding) {
-	for (const struct vmcs_run *run = vmcs_runs; run < vmcs_runs + vmcs_nr_runs; run++)
-		if (encoding - run->encoding < 2ul * run->count && !(encoding & 1)) return run;
-	return NULL;
-}

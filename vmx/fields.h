@@ -116,12 +116,6 @@ extern const struct vmcs_run vmcs_runs[]; /* all fields, sorted by encoding */
 extern const unsigned vmcs_nr_runs;
 
 /*
- * The run that an encoding, which may be anything, belongs to. NULL: there is no such field; an
- * encoding with VMCS_HIGH is none.
- */
-const struct vmcs_run *vmcs_run_of(u64 encoding);
-
-/*
  * By what an encoding is made of, 2 bits, 2 bits and 5 bits: 0 where there is no field, else its
  * word in struct vmcs_values, less the slot's own number so that an array has one value, and a bit.
  */

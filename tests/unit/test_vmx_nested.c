@@ -237,6 +237,13 @@ static u64 draw(void) {
 	return seed;
 }
 
+static const struct vmcs_run *run_of(u32 encoding) {
+	const struct vmcs_run *run = vmcs_runs;
+
+	while (run->encoding != encoding) run++;
+	return run;
+}
+
 static struct vmcs_values *l1(void) { return arch.nested.vmcs12; }
 
 static void touch_all(void) { memset(&arch.nested.dirty, 0xff, sizeof(arch.nested.dirty)); }
@@ -460,14 +467,14 @@ static void test_state_is_at_its_place(void **state) {
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(same); i++) {
-		const struct vmcs_run *run = vmcs_run_of(same[i]);
+		const struct vmcs_run *run = run_of(same[i]);
 
 		for (unsigned n = 0; n < run->count; n++)
 			values[run->at + n] = 0x1000000 + run->at + n;
 	}
 	launch();
 	for (unsigned i = 0; i < ARRAY_SIZE(same); i++) {
-		const struct vmcs_run *run = vmcs_run_of(same[i]);
+		const struct vmcs_run *run = run_of(same[i]);
 
 		for (unsigned n = 0; n < run->count; n++) {
 			assert_int_equal(vmcs[1][run->encoding + 2 * n], 0x1000000 + run->at + n);
@@ -481,7 +488,7 @@ static void test_state_is_at_its_place(void **state) {
 	leave();
 	vmx_nested_fetch_rare(&vcpu);
 	for (unsigned i = 0; i < ARRAY_SIZE(same); i++) {
-		const struct vmcs_run *run = vmcs_run_of(same[i]);
+		const struct vmcs_run *run = run_of(same[i]);
 
 		if (vmcs_kind(run->encoding) != VMCS_GUEST) continue;
 		for (unsigned n = 0; n < run->count; n++)
