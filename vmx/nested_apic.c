@@ -38,7 +38,7 @@ static void use_access_page(struct vcpu *vcpu, hpa_t page) {
 	if (likely(arch->nested.apic_access == page)) return;
 	arch->nested.apic_access = page;
 	if (page) vmwrite(VMCS(apic_access), page);
-	vmx_tlb_flush_level(vcpu, arch->level, true);
+	vmx_tlb_flush_l2(vcpu);
 	arch->level->moved = true;
 }
 

@@ -43,7 +43,7 @@ bool vmx_eptp_valid(struct vcpu *vcpu, u64 eptp) {
 void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp) {
 	struct shadow *sh = nested_shadow(vcpu);
 
-	vmx_tlb_flush_level(vcpu, vmx_of(vcpu)->other, true);
+	vmx_tlb_flush_l2(vcpu);
 	if (!sh) return;
 	if (eptp)
 		shadow_flush(sh, *eptp);
@@ -56,13 +56,11 @@ void vmx_nested_flush_ept(struct vcpu *vcpu, const u64 *eptp) {
  * go at every entry and exit (SDM 3C 28.3.3.1).
  */
 static void use_vpid(struct vcpu *vcpu, u64 eptp) {
-	struct vmx_vcpu *arch = vmx_of(vcpu);
-	struct vmx_nested *n = &arch->nested;
+	struct vmx_nested *n = &vmx_of(vcpu)->nested;
 	u32 vpid = vpid_of(n->vmcs12);
 
 	if (!vpid) vmx_tlb_flush(vcpu);
-	if (vpid != n->ran_vpid || eptp != n->ran_eptp)
-		vmx_tlb_flush_level(vcpu, vcpu->l2 ? arch->level : arch->other, true);
+	if (vpid != n->ran_vpid || eptp != n->ran_eptp) vmx_tlb_flush_l2(vcpu);
 	n->ran_vpid = vpid;
 	n->ran_eptp = eptp;
 }

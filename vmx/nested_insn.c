@@ -364,7 +364,7 @@ static bool invalidate_vpid(struct vcpu *vcpu, u64 type, const u64 *descriptor) 
 	if (type > 3 || vpid >> 16) return false;
 	if (type != INVVPID_ALL && !vpid) return false;
 	if (!type && (u64)((s64)(address << 16) >> 16) != address) return false;
-	vmx_tlb_flush_level(vcpu, vmx_of(vcpu)->other, true);
+	vmx_tlb_flush_l2(vcpu);
 	return true;
 }
 

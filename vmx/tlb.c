@@ -24,19 +24,19 @@ static void invalidate(bool ept, u64 context) {
 	vmx_inv(ept, caps & one ? INV_ONE : INV_ALL, context);
 }
 
-void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2) {
+static void flush(struct vcpu *vcpu, bool l2) {
 	struct fetch_cache *fetch = vcpu->fetches[l2];
 
-	level->flush = true;
+	vmx_of(vcpu)->levels[l2].flush = true;
 	/* What was found through the old tables is not to be found again. */
 	memset(fetch->pages, 0, sizeof(fetch->pages));
 }
 
-void vmx_tlb_flush(struct vcpu *vcpu) {
-	struct vmx_vcpu *arch = vmx_of(vcpu);
+void vmx_tlb_flush_l2(struct vcpu *vcpu) { flush(vcpu, true); }
 
-	vmx_tlb_flush_level(vcpu, arch->level, vcpu->l2);
-	if (arch->other->vmcs) vmx_tlb_flush_level(vcpu, arch->other, !vcpu->l2);
+void vmx_tlb_flush(struct vcpu *vcpu) {
+	flush(vcpu, false);
+	if (vmx_of(vcpu)->nested.vmcs12) flush(vcpu, true);
 }
 
 void vmx_tlb_enter(struct vcpu *vcpu) {

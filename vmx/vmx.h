@@ -60,9 +60,9 @@ struct vmx_level {
 
 /* The back end's part of a vCPU: vcpu->arch. */
 struct vmx_vcpu {
-	struct vmx_level *level; /* first: the one that the vCPU's registers are in */
-	struct vmx_level *other; /* of a guest that is offered VMX */
-	struct vmx_level levels[2];
+	struct vmx_level *level;    /* first: the one that the vCPU's registers are in */
+	struct vmx_level *other;    /* of a guest that is offered VMX */
+	struct vmx_level levels[2]; /* 01, 02 */
 
 	/* Of the exit that is being handled: what the VMCS holds. */
 	u64 saved_rip, saved_rflags;
@@ -196,5 +196,5 @@ void vmx_load_msrs(struct vmx_vcpu *arch);
 void vmx_put_msrs(struct vmx_vcpu *arch);
 
 /* tlb.c: the flush ledger */
-void vmx_tlb_flush_level(struct vcpu *vcpu, struct vmx_level *level, bool l2);
+void vmx_tlb_flush_l2(struct vcpu *vcpu);
 void vmx_tlb_enter(struct vcpu *vcpu); /* just before entry */
