@@ -24,13 +24,13 @@ const char test_name[] = "vmx_hostile";
 #define EPT_ACCESSED BIT(8)
 #define EPT_DIRTY    BIT(9)
 /* L2-physical: three tables of its own, then code and stack. */
-#define L2_TABLES		      0x1000ul
-#define L2_CODE			      0x4000ul
-#define CODE_BYTES		      64u
-#define L2_STACK		      0x7000ul
-#define L2_APIC			      0xc000ul /* stands for its local APIC's registers */
-#define EPT_RW_WB		      0x33ul
-#define VIRTUAL_APIC		      (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
+#define L2_TABLES			   0x1000ul
+#define L2_CODE				   0x4000ul
+#define CODE_BYTES			   64u
+#define L2_STACK			   0x7000ul
+#define L2_APIC				   0xc000ul /* stands for its local APIC's registers */
+#define EPT_RW_WB			   0x33ul
+#define VIRTUAL_APIC			   (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS | PROC2_VID)
 
 #define FIELD_ONE(encoding, name, ...)	   {encoding, 1, 0, 0, #name},
 #define FIELD_MANY(encoding, name, n, ...) {encoding, n, 0, 0, #name},
