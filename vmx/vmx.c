@@ -112,18 +112,18 @@ static void make_clear(struct vcpu *vcpu) {
 	if (vmx->current == vcpu) vmx->current = NULL;
 }
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu) {
+struct vcpu *vmx_borrow_slow(struct vcpu *vcpu) {
 	struct vmx_cpu *vmx = this_cpu()->backend_data;
-	struct vmcs_loan loan = {.lent = vcpu, .back = vmx->current};
 
-	if (vmx->current == vcpu) return (struct vmcs_loan){NULL, NULL};
+	if (vmx->current == vcpu) return NULL;
+	vmx_of(vcpu)->lent_by = vmx->current;
 	make_current(vcpu);
-	return loan;
+	return vcpu;
 }
 
-void vmx_give_back_slow(struct vmcs_loan loan) {
-	make_clear(loan.lent);
-	make_current(loan.back);
+void vmx_give_back_slow(struct vcpu *lent) {
+	make_clear(lent);
+	make_current(vmx_of(lent)->lent_by);
 }
 
 void vmx_switch_level(struct vcpu *vcpu) {

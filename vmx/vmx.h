@@ -71,6 +71,7 @@ struct vmx_vcpu {
 
 	bool event;		/* VMCS(entry_event) is set for the next entry */
 	bool loaded;		/* between vmx_load() and vmx_put() */
+	struct vcpu *lent_by;	/* while the VMCS is borrowed: whose was the current one */
 	u32 *vapic;		/* the processor's virtual APIC; NULL: it has none */
 	bool usual_apic;	/* its registers are where they are after reset */
 	bool hides_apic;	/* and must not be found there by an L2 */
@@ -85,32 +86,22 @@ struct vmx_vcpu {
 
 static inline struct vmx_vcpu *vmx_of(struct vcpu *vcpu) { return vcpu->arch; }
 
-/* vmx.c: the vCPU's VMCS as the current one for a moment, from a CPU that does not run it. */
-struct vmcs_loan {
-	struct vcpu *lent, *back;
-};
+/* vmx.c: the vCPU's VMCS as the current one for a moment; NULL when it is that already. */
+struct vcpu *vmx_borrow_slow(struct vcpu *vcpu);
+void vmx_give_back_slow(struct vcpu *lent);
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *vcpu);
-void vmx_give_back_slow(struct vmcs_loan loan);
-
-static inline void vmx_give_back(const struct vmcs_loan *loan) {
-	if (unlikely(loan->lent)) vmx_give_back_slow(*loan);
+static inline void vmx_give_back(struct vcpu *const *lent) {
+	if (unlikely(*lent)) vmx_give_back_slow(*lent);
 }
 
-static inline struct vmcs_loan vmx_borrow_now(struct vcpu *vcpu) {
-	struct vmcs_loan none = {0};
-
-	return likely(vmx_of(vcpu)->loaded) ? none : vmx_borrow_slow(vcpu);
-}
+/* Makes it the current one to the end of the block, also on a CPU that does not run the vCPU. */
+#define vmx_borrow(vcpu)                                                           \
+	__attribute__((cleanup(vmx_give_back), unused)) struct vcpu *const lent_ = \
+		likely(vmx_of(vcpu)->loaded) ? NULL : vmx_borrow_slow(vcpu)
 
 /* The vCPU's registers are from now on in the VMCS of the other level. */
 void vmx_switch_level(struct vcpu *vcpu);
 int vmx_new_vmcs(struct vcpu *vcpu) __must_check; /* of vmx_of(vcpu)->level; 0 or E_NOMEM */
-
-/* Makes it the current one to the end of the block. */
-#define vmx_borrow(vcpu)                                                               \
-	__attribute__((cleanup(vmx_give_back), unused)) const struct vmcs_loan loan_ = \
-		vmx_borrow_now(vcpu)
 
 /* controls.c: what the CPU offers against what Roost needs. E_NOSUPP after a message. */
 void vmx_read_options(struct text list); /* vmx= of the command line */

@@ -224,12 +224,12 @@ void vmx_tlb_enter(struct vcpu *v) {
 	flushes++;
 }
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *v) {
+struct vcpu *vmx_borrow_slow(struct vcpu *v) {
 	(void)v;
-	return (struct vmcs_loan){NULL, NULL};
+	return NULL;
 }
 
-void vmx_give_back_slow(struct vmcs_loan loan) { (void)loan; }
+void vmx_give_back_slow(struct vcpu *lent) { (void)lent; }
 
 /* The guest is no hypervisor. */
 #define NO_NESTED(handler)                          \

@@ -44,12 +44,12 @@ void vmx_switch_level(struct vcpu *v) {
 	at_02 = !at_02;
 }
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *v) {
+struct vcpu *vmx_borrow_slow(struct vcpu *v) {
 	(void)v;
-	return (struct vmcs_loan){NULL, NULL};
+	return NULL;
 }
 
-void vmx_give_back_slow(struct vmcs_loan loan) { (void)loan; }
+void vmx_give_back_slow(struct vcpu *lent) { (void)lent; }
 
 int vmx_new_vmcs(struct vcpu *v) {
 	(void)v;

@@ -35,12 +35,12 @@ void vmx_vmptrld(hpa_t pa) {
 	if (at_shadow) assert_int_equal(pa, virt_to_phys(arch.nested.shadow));
 }
 
-struct vmcs_loan vmx_borrow_slow(struct vcpu *v) {
+struct vcpu *vmx_borrow_slow(struct vcpu *v) {
 	(void)v;
-	return (struct vmcs_loan){NULL, NULL};
+	return NULL;
 }
 
-void vmx_give_back_slow(struct vmcs_loan loan) { (void)loan; }
+void vmx_give_back_slow(struct vcpu *lent) { (void)lent; }
 
 void *page_alloc(u64 size) {
 	assert_true(nr_pages < ARRAY_SIZE(pages));
