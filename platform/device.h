@@ -7,13 +7,12 @@
 #include "platform/bus.h"
 #include "platform/irq.h"
 
-#define DEVICE_RANGES 9
+#define DEVICE_RANGES 9 /* at most */
 
 /* Of each function the argument is the structure that begins with the struct device, locked. */
 struct device_type {
 	void (*reset)(void *dev);   /* to the state after power-up */
 	void (*expired)(void *dev); /* by the timer; NULL: it is not used */
-	enum bus_space space;
 	u32 nr_ranges;
 	struct bus_range range[DEVICE_RANGES];
 };

@@ -166,31 +166,27 @@ gva_t emulate_operand_address(struct vcpu *vcpu, const struct insn *insn) {
 static unsigned bus_size(unsigned len) { return len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1; }
 
 static u64 read_part(struct emul *e, gpa_t gpa, unsigned len) {
-	struct vm *vm = e->vcpu->vm;
 	u64 value = 0;
 
-	if (!gmem_read(vm->gmem, gpa, &value, len)) return value;
+	if (!gmem_read(e->vcpu->vm->gmem, gpa, &value, len)) return value;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);
-		value |= bus_mmio_read(vm_bus(vm), e->vcpu, gpa + done, size) << (8 * done);
+		value |= bus_mmio_read(e->vcpu, gpa + done, size) << (8 * done);
 	}
 	return value;
 }
 
 static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value) {
-	struct vm *vm = e->vcpu->vm;
 
-	if (!gmem_write(vm->gmem, gpa, &value, len)) return;
+	if (!gmem_write(e->vcpu->vm->gmem, gpa, &value, len)) return;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);
-		bus_mmio_write(vm_bus(vm), e->vcpu, gpa + done, size,
-			       value >> (8 * done) & size_mask(size));
+		bus_mmio_write(e->vcpu, gpa + done, size, value >> (8 * done) & size_mask(size));
 	}
 }
 
 u64 emul_read(struct emul *e, const struct operand *op) {
-	if (likely(op->device))
-		return bus_mmio_read(vm_bus(e->vcpu->vm), e->vcpu, op->gpa[0], op->size);
+	if (likely(op->device)) return bus_mmio_read(e->vcpu, op->gpa[0], op->size);
 	u64 value = read_part(e, op->gpa[0], op->first);
 	if (op->first < op->size)
 		value |= read_part(e, op->gpa[1], op->size - op->first) << (8 * op->first);
@@ -200,7 +196,7 @@ u64 emul_read(struct emul *e, const struct operand *op) {
 void emul_write(struct emul *e, const struct operand *op, u64 value) {
 	value &= size_mask(op->size);
 	if (likely(op->device)) {
-		bus_mmio_write(vm_bus(e->vcpu->vm), e->vcpu, op->gpa[0], op->size, value);
+		bus_mmio_write(e->vcpu, op->gpa[0], op->size, value);
 		return;
 	}
 	write_part(e, op->gpa[0], op->first, value);

@@ -81,11 +81,11 @@ static void step_scas(struct string_op *s) {
 }
 
 static void step_ins(struct string_op *s) {
-	emul_write(s->e, &s->to, bus_io_read(vm_bus(s->e->vcpu->vm), s->port, s->size));
+	emul_write(s->e, &s->to, bus_io_read(s->e->vcpu->vm, s->port, s->size));
 }
 
 static void step_outs(struct string_op *s) {
-	bus_io_write(vm_bus(s->e->vcpu->vm), s->port, s->size, (u32)emul_read(s->e, &s->from));
+	bus_io_write(s->e->vcpu->vm, s->port, s->size, (u32)emul_read(s->e, &s->from));
 }
 
 /* Both operands are translated before the first is read: it may be a device. */

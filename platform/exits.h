@@ -30,15 +30,14 @@ static inline enum outcome exit_rdpmc(struct vcpu *vcpu) { return inject_gp(vcpu
 
 /* IN or OUT of AL, AX or EAX; a 32-bit result does away with the upper half (APM 3 IN). */
 static inline enum outcome exit_in_out(struct vcpu *vcpu, u16 port, unsigned size, bool in) {
-	struct bus *bus = vm_bus(vcpu->vm);
 	u64 *rax = &vcpu->gpr[RAX];
 	u32 value;
 
 	if (!in) {
-		bus_io_write(bus, port, size, (u32)*rax);
+		bus_io_write(vcpu->vm, port, size, (u32)*rax);
 		return ADVANCE;
 	}
-	value = bus_io_read(bus, port, size);
+	value = bus_io_read(vcpu->vm, port, size);
 	if (size == 4)
 		*rax = value;
 	else if (size == 2)

@@ -110,17 +110,13 @@ static void write_register(struct ioapic *ioapic, u32 value) {
 		write_entry(ioapic, (reg - REG_ENTRIES) / 2, reg & 1, value);
 }
 
-static u64 mmio_read(void *dev, u64 offset, unsigned size) {
-	struct ioapic *ioapic = dev;
-
+u64 ioapic_read(struct ioapic *ioapic, u64 offset, unsigned size) {
 	spin_guard(&ioapic->dev.lock);
 	if (size <= 4 && !(offset & (size - 1)) && offset < 4) return ioapic->select >> offset * 8;
 	return offset == IOWIN && size == 4 ? read_register(ioapic) : ~0ul;
 }
 
-static void mmio_write(void *dev, u64 offset, unsigned size, u64 value) {
-	struct ioapic *ioapic = dev;
-
+void ioapic_write(struct ioapic *ioapic, u64 offset, unsigned size, u64 value) {
 	if (offset == IOEOI && size == 4) {
 		ioapic_eoi(ioapic, (u8)value);
 		return;
@@ -141,9 +137,4 @@ static void reset(void *dev) {
 	ioapic->lines = 0;
 }
 
-const struct device_type ioapic_type = {
-	.reset = reset,
-	.space = BUS_MMIO,
-	.nr_ranges = 1,
-	.range = {{IOAPIC_BASE, IOAPIC_BASE + IOAPIC_SIZE - 1, mmio_read, mmio_write, false, NULL}},
-};
+const struct device_type ioapic_type = {.reset = reset};

@@ -18,5 +18,9 @@ struct ioapic {
 
 extern const struct device_type ioapic_type;
 
+/* Its page, at IOAPIC_BASE; size 1, 2, 4 or 8. */
+u64 ioapic_read(struct ioapic *ioapic, u64 offset, unsigned size);
+void ioapic_write(struct ioapic *ioapic, u64 offset, unsigned size, u64 value);
+
 /* A local APIC has ended a level-triggered interrupt with this vector. Any CPU. */
 void ioapic_eoi(struct ioapic *ioapic, u8 vector);

@@ -4,10 +4,6 @@
 #include "mm/frame.h"
 #include "platform/layout.h"
 
-struct bus *vm_bus(struct vm *vm) {
-	return &vm->platform->bus;
-}
-
 /* In the order of set-up. Reset goes the other way: no device holds a line up when the PIC comes.
  */
 static const struct {
@@ -46,7 +42,7 @@ static void device_setup(struct platform *platform, u32 i) {
 	timer_init(&dev->timer, device_expired, dev->vm->vcpus[0]->cpu);
 	device_reset(platform, i);
 	if (dev->type == &uart2_type && !platform->uart2.backend.tx) return;
-	bus_add(&platform->bus, dev->type->space, dev, dev->type->range, dev->type->nr_ranges);
+	bus_add(&platform->bus, dev, dev->type->range, dev->type->nr_ranges);
 }
 
 /* The local APICs come first: the other interrupt controllers send to them from their set-up on. */

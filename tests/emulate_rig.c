@@ -26,11 +26,6 @@ static struct fetch_cache fetch;
 
 /* ---- the bus ---- */
 
-struct bus *vm_bus(struct vm *vm) {
-	(void)vm;
-	return NULL;
-}
-
 /* Where a device access goes; beyond the device's two pages nothing answers. */
 static u8 *device_byte(gpa_t gpa, unsigned size) {
 	u64 offset = gpa - DEVICE_GPA;
@@ -47,36 +42,34 @@ static void note(gpa_t gpa, unsigned size, u64 value, bool write) {
 	rig_nr_accesses++;
 }
 
-u64 bus_mmio_read(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size) {
+u64 bus_mmio_read(struct vcpu *vcpu, gpa_t gpa, unsigned size) {
 	const u8 *at = device_byte(gpa, size);
 	u64 value = ~0ul >> (64 - 8 * size);
 
-	(void)bus;
 	assert_ptr_equal(vcpu, rig_vcpu);
 	if (at) memcpy(&value, at, size);
 	note(gpa, size, value, false);
 	return value;
 }
 
-void bus_mmio_write(struct bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
+void bus_mmio_write(struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value) {
 	u8 *at = device_byte(gpa, size);
 
-	(void)bus;
 	assert_ptr_equal(vcpu, rig_vcpu);
 	if (at) memcpy(at, &value, size);
 	note(gpa, size, value, true);
 }
 
-u32 bus_io_read(struct bus *bus, u16 port, unsigned size) {
-	(void)bus;
+u32 bus_io_read(struct vm *vm, u16 port, unsigned size) {
+	(void)vm;
 	rig_port = port;
 	rig_port_size = size;
 	rig_nr_in++;
 	return rig_port_in++;
 }
 
-void bus_io_write(struct bus *bus, u16 port, unsigned size, u32 value) {
-	(void)bus;
+void bus_io_write(struct vm *vm, u16 port, unsigned size, u32 value) {
+	(void)vm;
 	rig_port = port;
 	rig_port_size = size;
 	if (rig_nr_out < ARRAY_SIZE(rig_port_out)) rig_port_out[rig_nr_out] = value;

@@ -36,12 +36,10 @@ static inline void rig_destroy(struct vm *vm) {
 	fake_vm_destroy(vm);
 }
 
-static inline u32 in(struct vm *vm, u16 port, unsigned size) {
-	return bus_io_read(vm_bus(vm), port, size);
-}
+static inline u32 in(struct vm *vm, u16 port, unsigned size) { return bus_io_read(vm, port, size); }
 
 static inline void out(struct vm *vm, u16 port, unsigned size, u32 value) {
-	bus_io_write(vm_bus(vm), port, size, value);
+	bus_io_write(vm, port, size, value);
 }
 
 static inline u8 byte_in(struct vm *vm, u16 port) { return (u8)in(vm, port, 1); }

@@ -15,13 +15,13 @@ static void irq_pulse(struct vm *vm, unsigned gsi) {
 }
 
 static u32 rd(struct vm *vm, u32 reg) {
-	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE, 4, reg);
-	return (u32)bus_mmio_read(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE + 0x10, 4);
+	bus_mmio_write(vm->vcpus[0], IOAPIC_BASE, 4, reg);
+	return (u32)bus_mmio_read(vm->vcpus[0], IOAPIC_BASE + 0x10, 4);
 }
 
 static void wr(struct vm *vm, u32 reg, u32 value) {
-	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE, 4, reg);
-	bus_mmio_write(vm_bus(vm), vm->vcpus[0], IOAPIC_BASE + 0x10, 4, value);
+	bus_mmio_write(vm->vcpus[0], IOAPIC_BASE, 4, reg);
+	bus_mmio_write(vm->vcpus[0], IOAPIC_BASE + 0x10, 4, value);
 }
 
 static u64 entry(struct vm *vm, u32 pin) {
@@ -65,20 +65,19 @@ static void registers(void **state) {
 
 static void access_widths(void **state) {
 	struct vm *vm = make(1);
-	struct bus *bus = vm_bus(vm);
 	struct vcpu *vcpu = vm->vcpus[0];
 
 	(void)state;
-	bus_mmio_write(bus, vcpu, IOAPIC_BASE, 1, 1);
-	assert_int_equal(bus_mmio_read(bus, vcpu, IOAPIC_BASE, 4), 1);
-	assert_int_equal(bus_mmio_read(bus, vcpu, IOAPIC_BASE, 1), 1);
-	assert_int_equal(bus_mmio_read(bus, vcpu, IOAPIC_BASE + 0x10, 1), 0xff);
-	assert_int_equal(bus_mmio_read(bus, vcpu, IOAPIC_BASE + 0x10, 8), ~0ul);
-	bus_mmio_write(bus, vcpu, IOAPIC_BASE, 4, 0x10);
-	bus_mmio_write(bus, vcpu, IOAPIC_BASE + 0x10, 2, 0x77);
-	bus_mmio_write(bus, vcpu, IOAPIC_BASE + 0x10, 8, 0x77);
+	bus_mmio_write(vcpu, IOAPIC_BASE, 1, 1);
+	assert_int_equal(bus_mmio_read(vcpu, IOAPIC_BASE, 4), 1);
+	assert_int_equal(bus_mmio_read(vcpu, IOAPIC_BASE, 1), 1);
+	assert_int_equal(bus_mmio_read(vcpu, IOAPIC_BASE + 0x10, 1), 0xff);
+	assert_int_equal(bus_mmio_read(vcpu, IOAPIC_BASE + 0x10, 8), ~0ul);
+	bus_mmio_write(vcpu, IOAPIC_BASE, 4, 0x10);
+	bus_mmio_write(vcpu, IOAPIC_BASE + 0x10, 2, 0x77);
+	bus_mmio_write(vcpu, IOAPIC_BASE + 0x10, 8, 0x77);
 	assert_int_equal(entry(vm, 0), MASKED);
-	assert_int_equal(bus_mmio_read(bus, vcpu, IOAPIC_BASE + 0x20, 4), 0xffffffff);
+	assert_int_equal(bus_mmio_read(vcpu, IOAPIC_BASE + 0x20, 4), 0xffffffff);
 	rig_destroy(vm);
 }
 
@@ -157,9 +156,9 @@ static void eoi_register_and_suppression(void **state) {
 	irq_set(vm, 9, false);
 	lapic_eoi(vcpu);
 	assert_int_equal(entry(vm, 9), LEVEL | REMOTE_IRR | 0x59);
-	bus_mmio_write(vm_bus(vm), vcpu, IOAPIC_BASE + 0x40, 4, 0x58);
+	bus_mmio_write(vcpu, IOAPIC_BASE + 0x40, 4, 0x58);
 	assert_int_equal(entry(vm, 9), LEVEL | REMOTE_IRR | 0x59);
-	bus_mmio_write(vm_bus(vm), vcpu, IOAPIC_BASE + 0x40, 4, 0x59);
+	bus_mmio_write(vcpu, IOAPIC_BASE + 0x40, 4, 0x59);
 	assert_int_equal(entry(vm, 9), LEVEL | 0x59);
 	rig_destroy(vm);
 }
@@ -214,9 +213,9 @@ static void hostile_values(void **state) {
 		u64 dice = rig_random();
 		gpa_t gpa = IOAPIC_BASE + (dice & 0x70) + (dice >> 60 ? 0 : dice >> 8 & 15);
 
-		bus_mmio_write(vm_bus(vm), vm->vcpus[0], gpa, 1u << (dice >> 12 & 3),
+		bus_mmio_write(vm->vcpus[0], gpa, 1u << (dice >> 12 & 3),
 			       dice >> 16 >> (dice & 31));
-		bus_mmio_read(vm_bus(vm), vm->vcpus[0], gpa, 1u << (dice >> 14 & 3));
+		bus_mmio_read(vm->vcpus[0], gpa, 1u << (dice >> 14 & 3));
 		irq_set(vm, dice >> 20 & 31, dice & 1);
 		if (take(vm, dice >> 30 & 1) >= 0) lapic_eoi(vm->vcpus[dice >> 30 & 1]);
 	}

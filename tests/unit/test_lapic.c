@@ -134,32 +134,31 @@ static void base_reserved_bits_and_page(void **state) {
 	(void)state;
 	for (u32 i = 0; i < ARRAY_SIZE(reserved); i++)
 		assert_int_equal(lapic_set_base(vcpu, 0xfee00900 | reserved[i]), E_INVAL);
-	assert_int_equal(bus_mmio_read(vm_bus(vm), vcpu, 0xfee00030, 4), 0x01050014);
+	assert_int_equal(bus_mmio_read(vcpu, 0xfee00030, 4), 0x01050014);
 	assert_int_equal(lapic_set_base(vcpu, 0xd0000900), 0);
-	assert_int_equal(bus_mmio_read(vm_bus(vm), vcpu, 0xfee00030, 4), 0xffffffff);
-	assert_int_equal(bus_mmio_read(vm_bus(vm), vcpu, 0xd0000030, 4), 0x01050014);
+	assert_int_equal(bus_mmio_read(vcpu, 0xfee00030, 4), 0xffffffff);
+	assert_int_equal(bus_mmio_read(vcpu, 0xd0000030, 4), 0x01050014);
 	to_x2apic(vcpu);
-	assert_int_equal(bus_mmio_read(vm_bus(vm), vcpu, 0xd0000030, 4), 0xffffffff);
+	assert_int_equal(bus_mmio_read(vcpu, 0xd0000030, 4), 0xffffffff);
 	assert_int_equal(lapic_set_base(vcpu, 0xd0000100), 0);
-	assert_int_equal(bus_mmio_read(vm_bus(vm), vcpu, 0xd0000030, 4), 0xffffffff);
+	assert_int_equal(bus_mmio_read(vcpu, 0xd0000030, 4), 0xffffffff);
 	rig_destroy(vm);
 }
 
 static void xapic_access_widths(void **state) {
 	struct vm *vm = rig_create(1);
 	struct vcpu *vcpu = vm->vcpus[0];
-	struct bus *bus = vm_bus(vm);
 
 	(void)state;
-	bus_mmio_write(bus, vcpu, 0xfee00080, 4, 0x35);
-	bus_mmio_write(bus, vcpu, 0xfee00080, 1, 0x70);
-	bus_mmio_write(bus, vcpu, 0xfee00080, 8, 0x70);
-	bus_mmio_write(bus, vcpu, 0xfee00084, 4, 0x70);
+	bus_mmio_write(vcpu, 0xfee00080, 4, 0x35);
+	bus_mmio_write(vcpu, 0xfee00080, 1, 0x70);
+	bus_mmio_write(vcpu, 0xfee00080, 8, 0x70);
+	bus_mmio_write(vcpu, 0xfee00084, 4, 0x70);
 	assert_int_equal(rd(vcpu, TPR), 0x35);
-	assert_int_equal(bus_mmio_read(bus, vcpu, 0xfee00030, 1), 0x14);
-	assert_int_equal(bus_mmio_read(bus, vcpu, 0xfee00032, 2), 0x0105);
-	assert_int_equal(bus_mmio_read(bus, vcpu, 0xfee00034, 4), 0);
-	assert_int_equal(bus_mmio_read(bus, vcpu, 0xfee0003e, 4), 0);
+	assert_int_equal(bus_mmio_read(vcpu, 0xfee00030, 1), 0x14);
+	assert_int_equal(bus_mmio_read(vcpu, 0xfee00032, 2), 0x0105);
+	assert_int_equal(bus_mmio_read(vcpu, 0xfee00034, 4), 0);
+	assert_int_equal(bus_mmio_read(vcpu, 0xfee0003e, 4), 0);
 	rig_destroy(vm);
 }
 

@@ -259,8 +259,8 @@ static void level_triggered(void **state) {
 	struct vcpu *vcpu = start(&vm, LAPIC_X2APIC);
 
 	(void)state;
-	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00000, 4, 0x10 + 2 * 20);
-	bus_mmio_write(vm_bus(vm), vcpu, 0xfec00010, 4, 0x8071);
+	bus_mmio_write(vcpu, 0xfec00000, 4, 0x10 + 2 * 20);
+	bus_mmio_write(vcpu, 0xfec00010, 4, 0x8071);
 	irq_set(vm, 20, true);
 	lend(vcpu);
 	assert_int_equal(lent.status, 0x71);
