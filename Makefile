@@ -40,7 +40,7 @@ image: $(BUILD)/roost.elf
 # What runs at the start, for a new VM or for a command is made small, all else fast.
 SMALL := $(wildcard boot/*.c) $(addprefix kernel/,cmdline.c commands.c config.c guests.c main.c panic.c power.c shell.c \
 	smp.c) $(addprefix drivers/,acpi.c clock.c cmos.c ioapic.c ps2.c) $(addprefix platform/,acpi_tables.c cpu_model.c \
-	layout.c load.c load_linux.c load_multiboot.c pci.c rtc.c emulate_task.c) lib/parse.c lib/printf.c
+	layout.c load.c load_linux.c load_multiboot.c rtc.c emulate_task.c) lib/parse.c lib/printf.c
 $(BUILD)/obj/%.c.o: SPEED = $(if $(filter $*.c,$(SMALL)),-Os,-O2)
 $(BUILD)/obj/%.c.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -7,7 +7,7 @@
 #include "platform/bus.h"
 #include "platform/irq.h"
 
-#define DEVICE_RANGES 9 /* at most */
+#define DEVICE_RANGES 11 /* at most */
 
 /* Of each function the argument is the structure that begins with the struct device, locked. */
 struct device_type {

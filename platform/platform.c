@@ -17,7 +17,6 @@ static const struct {
 	{offsetof(struct platform, uart2), &uart2_type},
 	{offsetof(struct platform, pmio), &pmio_type},
 	{offsetof(struct platform, rtc), &rtc_type},
-	{offsetof(struct platform, pci), &pci_type},
 };
 
 static void device_expired(struct timer *timer) {

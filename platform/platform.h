@@ -3,7 +3,6 @@
 
 #include "platform/ioapic.h"
 #include "platform/lapic.h"
-#include "platform/pci.h"
 #include "platform/pic.h"
 #include "platform/pit.h"
 #include "platform/pmio.h"
@@ -29,7 +28,6 @@ struct platform {
 	struct uart uart, uart2;
 	struct pmio pmio;
 	struct rtc rtc;
-	struct pci pci;
 	struct lapic lapics[]; /* one for each vCPU */
 };
 

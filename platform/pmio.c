@@ -1,6 +1,7 @@
 /* ACPI power-management registers and small port devices; see pmio.h. ACPI means 5.1, chapter 4. */
 #include "platform/pmio.h"
 
+enum { PORT_PCI_ADDRESS = 0xcf8, PORT_PCI_DATA = 0xcfc };
 enum { PORT_92 = 0x92, PORT_KBD = 0x64, PORT_POST = 0x80, PORT_DELAY = 0xed, PORT_DEBUG = 0xe9 };
 
 #define KBD_RESET 0xfe /* pulse output port bit 0, the reset line */
@@ -138,6 +139,35 @@ static void debug_exit_write(void *dev, u64 port, unsigned size __unused, u64 va
 	vm_end(pmio->dev.vm, VM_END_DEBUG_EXIT);
 }
 
+/* ---- PCI configuration mechanism 1 (PCI 3.0 3.2.2.3.2) ---- */
+
+#define PCI_ENABLE 0x80000000u
+#define PCI_MASK   0x80fffffcu
+#define PCI_REG	   0x000000fcu
+
+/* CONFIG_ADDRESS is a double word; anything narrower is not for it. */
+static u64 pci_address_read(void *dev, u64 port __unused, unsigned size) {
+	struct pmio *pmio = dev;
+
+	return size == 4 ? pmio->pci_address : ~0u;
+}
+
+static void pci_address_write(void *dev, u64 port __unused, unsigned size, u64 value) {
+	struct pmio *pmio = dev;
+
+	if (size == 4) pmio->pci_address = value & PCI_MASK;
+}
+
+/* The host bridge, 00:00.0: nothing to program, and the ids of the 82441FX that software knows. */
+static u64 pci_data_read(void *dev, u64 port, unsigned size) {
+	u32 address = ((struct pmio *)dev)->pci_address, value = 0;
+
+	if ((address & ~PCI_REG) != PCI_ENABLE || (port & 3) + size > 4) return ~0ul;
+	if ((address & PCI_REG) == 0x00) value = 0x12378086; /* device, vendor */
+	if ((address & PCI_REG) == 0x08) value = 0x06000002; /* a host bridge, revision 2 */
+	return value >> 8 * (port & 3);
+}
+
 static void reset(void *dev) {
 	struct pmio *pmio = dev;
 
@@ -146,13 +176,14 @@ static void reset(void *dev) {
 	pmio->status = pmio->enable = pmio->control = 0;
 	pmio->reset_control = 0;
 	pmio->port92 = 2;
+	pmio->pci_address = 0;
 	update(pmio);
 }
 
 const struct device_type pmio_type = {
 	.reset = reset,
 	.expired = update,
-	.nr_ranges = 9,
+	.nr_ranges = 11,
 	.range = {{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
 		  {PMIO_TIMER, PMIO_TIMER + 3, timer_read, bus_ignore_write, false, NULL},
 		  {PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},
@@ -161,5 +192,8 @@ const struct device_type pmio_type = {
 		  {PORT_POST, PORT_POST, byte_read, byte_write, false, NULL},
 		  {PORT_DELAY, PORT_DELAY, byte_read, byte_write, false, NULL},
 		  {PORT_DEBUG, PORT_DEBUG, byte_read, byte_write, false, NULL},
-		  {PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, byte_read, debug_exit_write, false, NULL}},
+		  {PMIO_DEBUG_EXIT, PMIO_DEBUG_EXIT + 3, byte_read, debug_exit_write, false, NULL},
+		  {PORT_PCI_ADDRESS, PORT_PCI_ADDRESS, pci_address_read, pci_address_write, false,
+		   NULL},
+		  {PORT_PCI_DATA, PORT_PCI_DATA + 3, pci_data_read, bus_ignore_write, false, NULL}},
 };

@@ -1,7 +1,7 @@
 /*
  * Small port devices of a VM: ACPI power management (PM1 event and control registers, PM timer),
- * the ways to reset a PC, fast A20, the delay port, the debug port 0xE9, and the debug-exit port of
- * test rigs.
+ * the ways to reset a PC, fast A20, the delay port, the debug port 0xE9, the debug-exit port of
+ * test rigs, and PCI's two registers, behind which there is a host bridge alone.
  *
  * The machine is in ACPI mode from the start: SCI_EN reads 1 and there is no SMI command port.
  */
@@ -25,7 +25,8 @@ struct pmio {
 	struct uart_backend debug; /* of port 0xE9; tx is NULL: there is none */
 	_Atomic u8 reset_control;
 	_Atomic u8 port92;
-	_Atomic u8 post; /* what was written to port 0x80 last */
+	_Atomic u32 pci_address; /* CONFIG_ADDRESS */
+	_Atomic u8 post;	 /* what was written to port 0x80 last */
 };
 
 extern const struct device_type pmio_type;

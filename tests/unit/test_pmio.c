@@ -1,6 +1,6 @@
 // sources: tests/fakes.c platform/bus.c platform/lapic.c platform/lapic_timer.c
 // sources: platform/lapic_ipi.c platform/ioapic.c platform/pic.c platform/pit.c platform/rtc.c
-// sources: platform/uart.c platform/pmio.c platform/pci.c platform/platform.c platform/layout.c
+// sources: platform/uart.c platform/pmio.c platform/platform.c platform/layout.c
 // sources: platform/lapic_virtual.c
 /* Power management ports, resets, delays and the debug exit. */
 #include "tests/rig.h"
