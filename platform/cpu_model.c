@@ -374,10 +374,10 @@ static void add_caches(struct builder *b, u32 leaf) {
 static void add_topology(struct builder *b, u32 leaf) {
 	u32 nr = b->config->nr_vcpus;
 
-	add_sub(b, leaf, 0, 0, 1, 1 << 8, 0)->live = CPUID_TOPOLOGY;
-	add_sub(b, leaf, 1, b->core_bits, nr, 1 | 2 << 8, 0)->live = CPUID_TOPOLOGY;
+	add_sub(b, leaf, 0, 0, 1, 1 << 8, 0)->live = true;
+	add_sub(b, leaf, 1, b->core_bits, nr, 1 | 2 << 8, 0)->live = true;
 	struct cpuid_leaf *l = add_sub(b, leaf, 2, 0, 0, 0, 0);
-	l->live = CPUID_TOPO_END;
+	l->live = true;
 	l->flags |= CPUID_REST;
 }
 
@@ -385,7 +385,7 @@ static void add_leaf_7(struct builder *b) {
 	const u32 *word = b->word;
 	bool more = word[W71_EAX] != 0;
 
-	add_sub(b, 7, 0, more, word[W7_EBX], word[W7_ECX], word[W7_EDX])->live = CPUID_LEAF7;
+	add_sub(b, 7, 0, more, word[W7_EBX], word[W7_ECX], word[W7_EDX])->live = true;
 	if (more) add_sub(b, 7, 1, word[W71_EAX], 0, 0, 0);
 }
 
@@ -394,10 +394,9 @@ static void add_leaf_d(struct builder *b) {
 	u64 xcr0 = m->xcr0_allowed;
 
 	if (!xcr0) return;
-	add_sub(b, 0xd, 0, (u32)xcr0, 0, m->xsave_size, (u32)(xcr0 >> 32))->live = CPUID_XSAVE;
+	add_sub(b, 0xd, 0, (u32)xcr0, 0, m->xsave_size, (u32)(xcr0 >> 32))->live = true;
 	/* EBX counts only where XSAVEC or XSAVES exist (SDM 2A CPUID, 0DH). */
-	add_sub(b, 0xd, 1, b->word[WD1_EAX], 0, 0, 0)->live =
-		has(b, WD1_EAX, WD1_EAX_XSAVEC) ? CPUID_XSAVEC : CPUID_STATIC;
+	add_sub(b, 0xd, 1, b->word[WD1_EAX], 0, 0, 0)->live = has(b, WD1_EAX, WD1_EAX_XSAVEC);
 	for (u32 i = 2; i < XSAVE_COMPONENTS; i++) {
 		const struct xsave_component *c = &m->component[i];
 
@@ -429,7 +428,7 @@ static void add_basic_leaves(struct builder *b) {
 	host_leaf(b, 1, 0, r);
 	add(b, 1, r[EAX] & 0x0fff3fff, (r[EBX] & 0xff00) | count << 16, b->word[W1_ECX],
 	    b->word[W1_EDX])
-		->live = CPUID_LEAF1;
+		->live = true;
 	if (!b->host->is_amd) {
 		add_masked(b, 2, ~0u, ~0u, ~0u, ~0u);
 		add_caches(b, 4);
@@ -465,7 +464,7 @@ static void add_amd_leaves(struct builder *b) {
 		add_masked(b, CPUID_EXT + 0x1a, 7, 0, 0, 0); /* vector unit widths */
 	if (has(b, WX1_ECX, WX1_ECX_TOPOEXT)) {
 		add_caches(b, CPUID_EXT + 0x1d);
-		add(b, CPUID_EXT + 0x1e, 0, 0, 0, 0)->live = CPUID_AMD_TOPO;
+		add(b, CPUID_EXT + 0x1e, 0, 0, 0, 0)->live = true;
 	}
 	if (max >= CPUID_EXT + 0x21) add(b, CPUID_EXT + 0x21, b->word[WX21_EAX], 0, 0, 0);
 }
@@ -478,7 +477,7 @@ static void add_extended_leaves(struct builder *b) {
 	add(b, CPUID_EXT, max_ext(b), vendor[EBX] & all, vendor[ECX] & all, vendor[EDX] & all);
 	host_leaf(b, CPUID_EXT + 1, 0, id);
 	add(b, CPUID_EXT + 1, id[EAX] & all & 0x0fff0fff, 0, b->word[WX1_ECX], b->word[WX1_EDX])
-		->live = amd ? CPUID_EXT1 : CPUID_STATIC;
+		->live = amd;
 	for (u32 leaf = CPUID_EXT + 2; leaf <= CPUID_EXT + 4; leaf++) /* processor name */
 		add_masked(b, leaf, ~0u, ~0u, ~0u, ~0u);
 	add_masked(b, CPUID_EXT + 5, all, all, all, all); /* first-level caches and TLBs */

@@ -6,19 +6,6 @@
 
 #include "lib/types.h"
 
-/* How the answer to a CPUID leaf differs between vCPUs, or changes while one runs. */
-enum cpuid_live {
-	CPUID_STATIC,
-	CPUID_LEAF1,	/* APIC id in EBX, APIC enabled in EDX, OSXSAVE in ECX */
-	CPUID_LEAF7,	/* OSPKE in ECX */
-	CPUID_TOPOLOGY, /* x2APIC id in EDX */
-	CPUID_TOPO_END, /* the same, and ECX echoes the sub-leaf asked for */
-	CPUID_XSAVE,	/* size for the current XCR0 in EBX */
-	CPUID_XSAVEC,	/* the same in the compacted format */
-	CPUID_EXT1,	/* APIC enabled in EDX */
-	CPUID_AMD_TOPO, /* APIC id in EAX, core id in EBX */
-};
-
 #define CPUID_SUBLEAVES BIT(0) /* the answer depends on ECX: look for the sub-leaf */
 #define CPUID_REST	BIT(1) /* the last of such a leaf: answers every higher sub-leaf too */
 
@@ -26,8 +13,8 @@ struct cpuid_leaf { /* of a power of two: found by a shift at each CPUID */
 	_Alignas(32) u32 leaf;
 	u32 subleaf;
 	u32 eax, ebx, ecx, edx;
-	u8 flags; /* CPUID_SUBLEAVES, CPUID_REST */
-	u8 live;  /* enum cpuid_live */
+	u8 flags;  /* CPUID_SUBLEAVES, CPUID_REST */
+	bool live; /* differs between vCPUs, or changes while one runs: cpuid.c */
 };
 
 #define CPUID_EXT	 0x80000000u

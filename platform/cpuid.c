@@ -22,28 +22,25 @@ static void leaf1(struct vcpu *vcpu) {
 }
 
 /* Out of line, so that the leaves that are the same for all pay one comparison. */
-static __noinline enum outcome show_live(struct vcpu *vcpu, enum cpuid_live live, u32 subleaf) {
-	const struct cpu_model *model = vcpu->vm->cpu_model;
-
-	switch (live) {
-	case CPUID_STATIC: break;
-	case CPUID_LEAF1: leaf1(vcpu); break;
-	case CPUID_LEAF7:
+static __noinline enum outcome show_live(struct vcpu *vcpu, const struct cpuid_leaf *l,
+					 u32 subleaf) {
+	switch (l->leaf) {
+	case 1: leaf1(vcpu); break;
+	case 7:
 		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE) vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
 		break;
-	case CPUID_TOPO_END:
-		vcpu->gpr[RCX] = subleaf & 0xff;
+	case 0xd: /* the size for the current XCR0 */
+		vcpu->gpr[RBX] =
+			cpu_model_xsave_size(vcpu->vm->cpu_model, vcpu_reg(vcpu, VREG_XCR0),
+					     l->subleaf ? XSAVE_COMPACTED : XSAVE_STANDARD);
+		break;
+	case 0xb:
+	case 0x1f: /* topology, of which the last level echoes the sub-leaf asked for */
+		if (l->flags & CPUID_REST) vcpu->gpr[RCX] = subleaf & 0xff;
 		vcpu->gpr[RDX] = vcpu->id;
 		break;
-	case CPUID_TOPOLOGY: vcpu->gpr[RDX] = vcpu->id; break;
-	case CPUID_XSAVE:
-	case CPUID_XSAVEC:
-		vcpu->gpr[RBX] = cpu_model_xsave_size(model, vcpu_reg(vcpu, VREG_XCR0),
-						      live == CPUID_XSAVE ? XSAVE_STANDARD
-									  : XSAVE_COMPACTED);
-		break;
-	case CPUID_EXT1: vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]); break;
-	case CPUID_AMD_TOPO:
+	case CPUID_EXT + 1: vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]); break;
+	default: /* AMD's topology: APIC id, core id */
 		vcpu->gpr[RAX] = vcpu->id;
 		vcpu->gpr[RBX] = vcpu->id & 0xff;
 		break;
@@ -60,6 +57,6 @@ enum outcome cpuid_exit(struct vcpu *vcpu) {
 	vcpu->gpr[RBX] = l->ebx;
 	vcpu->gpr[RCX] = l->ecx;
 	vcpu->gpr[RDX] = l->edx;
-	if (unlikely(l->live)) return show_live(vcpu, (enum cpuid_live)l->live, subleaf);
+	if (unlikely(l->live)) return show_live(vcpu, l, subleaf);
 	return ADVANCE;
 }
