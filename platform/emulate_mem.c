@@ -103,23 +103,11 @@ int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 acc
 }
 
 int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op) {
-	u64 in_page = linear & ~PAGE_MASK, first = PAGE_SIZE - in_page;
+	u64 first = min_u64(size, PAGE_SIZE - (linear & ~PAGE_MASK));
 
-	op->size = (u8)size;
-	op->first = (u8)size;
-	op->device = false;
-	if (likely(size <= first)) {
-		if (e->direct && in_page == (e->device_gpa & ~PAGE_MASK) &&
-		    (e->device_write || !(access & ACCESS_WRITE))) {
-			op->gpa[0] = e->device_gpa;
-			op->device = true;
-			return 0;
-		}
-		return gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
-	}
-	op->first = (u8)first;
+	*op = (struct operand){.size = (u8)size, .first = (u8)first};
 	int err = gwalk_translate(emul_walk(e), linear, access, &op->gpa[0], &e->fault);
-	if (err) return err;
+	if (err || first == size) return err;
 	gva_t second = e->mode == MODE_64 ? linear + first : (u32)(linear + first);
 	return gwalk_translate(&e->walk, second, access, &op->gpa[1], &e->fault);
 }
@@ -135,8 +123,7 @@ static inline bool operand_is_device(const struct emul *e, u64 offset, unsigned 
 	    (access & ACCESS_WRITE && !e->device_write))
 		return false;
 	op->gpa[0] = e->device_gpa;
-	op->size = (u8)size;
-	op->first = (u8)size;
+	op->size = op->first = (u8)size;
 	op->device = true;
 	return true;
 }

@@ -170,8 +170,6 @@ int emul_string(struct emul *e) {
 	struct string_op s = string_op(e, &forms[(e->insn.opcode - 0xa0u) / 2]);
 
 	if (e->insn.prefixes & PFX_LOCK) return emul_fault(e, X86_UD);
-	/* Two operands, many pages: the address of the nested fault helps with neither. */
-	e->direct = false;
 	return run(&s);
 }
 
