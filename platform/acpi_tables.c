@@ -112,7 +112,7 @@ static struct guest_acpi tables = {
 		     .x_pm_timer = PORT(PMIO_TIMER, 32, ACPI_ACCESS_32)},
 	.madt = {.head = {HEADER("APIC", 3, madt), .lapic = LAYOUT_LAPIC, .flags = MADT_HAS_8259},
 		 .ioapic = {ENTRY(MADT_IOAPIC, ioapic), .address = LAYOUT_IOAPIC},
-		 /* The timer is on pin 2 (platform/irq.h). */
+		 /* The timer is on pin 2 (platform/device.h). */
 		 .timer = {ENTRY(MADT_OVERRIDE, timer), .gsi = 2, .flags = OVERRIDE_HIGH_EDGE},
 		 .sci = {ENTRY(MADT_OVERRIDE, sci), .source = PMIO_SCI_GSI, .gsi = PMIO_SCI_GSI,
 			 .flags = OVERRIDE_HIGH_LEVEL},

@@ -5,7 +5,6 @@
 #include "kernel/vm.h"
 #include "lib/spinlock.h"
 #include "platform/bus.h"
-#include "platform/irq.h"
 
 #define DEVICE_RANGES 11 /* at most */
 
@@ -24,6 +23,13 @@ struct device {
 	struct timer timer; /* on vCPU 0's CPU */
 	bool line;	    /* level of the interrupt line */
 };
+
+/*
+ * Sets the level of a line of the VM, from any CPU, device locks may be held. 0 to 15 are the ISA
+ * IRQs and go to the PIC pair, too; the IOAPIC has ISA IRQ 0 at pin 2. What exceeds 23 is ignored.
+ * An edge is a raise and a lower.
+ */
+void irq_set(struct vm *vm, unsigned gsi, bool level);
 
 /* Drives the interrupt line; the lock is held. */
 static inline void device_set_line(struct device *dev, unsigned gsi, bool level) {

@@ -19,7 +19,6 @@
 #include "kernel/guest.h"
 #include "kernel/time.h"
 #include "kernel/vm.h"
-#include "platform/irq.h"
 
 #define LAPIC_BASE_RESET  0xfee00000ul
 #define LAPIC_BASE_BSP	  BIT(8)
@@ -115,7 +114,7 @@ bool lapic_idle(const struct lapic *lapic);
 /* What the processor has to know beside the page (SDM 3C 24.4.2, 24.6.8). */
 struct lapic_lent {
 	u16 status;    /* highest vector that waits, and the highest in service above it */
-	u64 levels[4]; /* vectors whose end has to be told: lapic_virtual_eoi() */
+	u64 levels[4]; /* vectors whose end has to be told: lapic_eoi_level() */
 };
 
 /*
@@ -132,8 +131,8 @@ void lapic_lend(struct vcpu *vcpu, struct lapic_lent *lent);
  */
 u8 lapic_threshold(struct lapic *lapic);
 
-/* The guest ended an interrupt of those levels. */
-void lapic_virtual_eoi(struct vcpu *vcpu, u8 vector);
+/* The end of a level-triggered interrupt: whoever still holds the line asks again. */
+void lapic_eoi_level(struct lapic *lapic, u8 vector);
 
 /* The guest wrote a register of the page that needs more than that, at this offset. */
 void lapic_virtual_write(struct vcpu *vcpu, u32 offset);
@@ -157,7 +156,7 @@ bool extint_pending(struct vcpu *vcpu);
 /* The one place that ends an interrupt: ISR, level EOI to the IOAPIC, then whatever waits. */
 void lapic_eoi(struct vcpu *vcpu);
 
-/* Task priority, 8 bits; CR8 is its upper four. Read: lapic->tpr. */
+/* Task priority, see lapic_tpr(). */
 void lapic_set_tpr(struct vcpu *vcpu, u8 tpr);
 
 /* ---- registers, on the vCPU's own CPU ---- */
@@ -186,6 +185,19 @@ void lapic_set_deadline(struct vcpu *vcpu, u64 value);
 void lapic_tsc_changed(struct vcpu *vcpu);
 
 /* ---- for senders, any CPU ---- */
+
+/* A message of the APIC bus. apic_send() bounds each field, whatever a guest has put there. */
+struct apic_msg {
+	u32 dest; /* APIC id, or logical destination; 8 bits from xAPIC, IOAPIC and MSI */
+	u8 vector;
+	u8 delivery; /* 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT */
+	bool logical;
+	bool level;  /* trigger mode: level */
+	bool assert; /* for INIT level de-assert: false */
+};
+
+/* Delivers to every matching local APIC of the VM. Returns how many took it. Any CPU. */
+unsigned apic_send(struct vm *vm, const struct apic_msg *msg);
 
 /* Level of LINT0 (pin 0, the PIC's output) or LINT1 (pin 1, NMI button). */
 void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level);

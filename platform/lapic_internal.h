@@ -76,9 +76,6 @@ void lapic_show(struct lapic *lapic, u64 regs);
 /* The ICR as the guest left it there: in xAPIC mode not all of its writes exit (SDM 3C 29.4.3). */
 void lapic_fetch_icr(struct lapic *lapic);
 
-/* The end of a level-triggered interrupt: whoever still holds the line asks again. */
-void lapic_eoi_level(struct lapic *lapic, u8 vector);
-
 /* Notes errors in the ESR to be; the first of a kind raises the error interrupt. Any CPU. */
 void lapic_error(struct lapic *lapic, u32 bits);
 

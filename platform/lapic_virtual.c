@@ -123,8 +123,6 @@ u8 lapic_threshold(struct lapic *lapic) {
 	return (u8)(waiting <= class ? waiting : 0);
 }
 
-void lapic_virtual_eoi(struct vcpu *vcpu, u8 vector) { lapic_eoi_level(vcpu->lapic, vector); }
-
 void lapic_virtual_write(struct vcpu *vcpu, u32 offset) {
 	u32 value = vcpu->lapic->vapic[AT(offset >> 4 & 0xff)];
 

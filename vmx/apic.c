@@ -134,7 +134,7 @@ enum outcome vmx_exit_tpr(struct vcpu *vcpu) {
 
 /* These two come behind the instruction (29.1.4, 29.4.3.3). */
 enum outcome vmx_exit_eoi(struct vcpu *vcpu) {
-	lapic_virtual_eoi(vcpu, (u8)vmread(VMCS(qualification)));
+	lapic_eoi_level(vcpu->lapic, (u8)vmread(VMCS(qualification)));
 	return RESUME;
 }
 

@@ -65,7 +65,7 @@ static bool processor_ends(struct vcpu *vcpu) {
 	if (!vector) return false;
 	flip(ISR, vector);
 	if (!(lent.levels[vector / 64] >> vector % 64 & 1)) return false;
-	lapic_virtual_eoi(vcpu, vector);
+	lapic_eoi_level(vcpu->lapic, vector);
 	return true;
 }
 

@@ -70,8 +70,8 @@ u8 lapic_threshold(struct lapic *which) {
 	return threshold;
 }
 
-void lapic_virtual_eoi(struct vcpu *v, u8 vector) {
-	(void)v;
+void lapic_eoi_level(struct lapic *which, u8 vector) {
+	(void)which;
 	ended = vector;
 }
 

@@ -129,7 +129,7 @@ u8 lapic_threshold(struct lapic *which) {
 	return 0;
 }
 
-void lapic_virtual_eoi(struct vcpu *v, u8 vector) { (void)v, (void)vector; }
+void lapic_eoi_level(struct lapic *which, u8 vector) { (void)which, (void)vector; }
 
 void lapic_virtual_write(struct vcpu *v, u32 offset) { (void)v, (void)offset; }
 
