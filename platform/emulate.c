@@ -1,6 +1,7 @@
 /* Entries of the emulator: fetch and decode at CS:RIP, dispatch, and the outcome. */
 #include "platform/emulate.h"
 
+#include "kernel/guest.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "mm/gmem.h"
@@ -206,6 +207,16 @@ int emulate_write_operand(struct vcpu *vcpu, const struct insn *insn, u64 value,
 
 	if (!err) emul_write(&e, &op, value);
 	return err;
+}
+
+u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max) {
+	struct emul e = {.vcpu = vcpu};
+
+	/* Where that of an L2 lies is L1's affair. */
+	if (vcpu->l2 || start(&e) || fetch_page(&e)) return 0;
+	u32 n = (u32)min_u64(max, e.nr_bytes);
+	__builtin_memcpy(bytes, e.bytes, n);
+	return n;
 }
 
 int decode_current(struct vcpu *vcpu, struct insn *out) {

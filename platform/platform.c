@@ -70,9 +70,14 @@ int platform_create(struct vm *vm, const struct platform_options *options) {
 	return 0;
 }
 
-void platform_move(struct vm *vm, u32 cpu) {
+void guest_vcpu_off(struct vcpu *vcpu) { timer_cancel(&vcpu->lapic->timer.host); }
+
+/* The timers of the devices go with vCPU 0. */
+void guest_vcpu_move(struct vcpu *vcpu, u32 cpu) {
+	timer_move(&vcpu->lapic->timer.host, cpu);
+	if (vcpu->id) return;
 	for (u32 i = 0; i < ARRAY_SIZE(devices); i++) {
-		struct device *dev = (void *)((u8 *)vm->platform + devices[i].at);
+		struct device *dev = (void *)((u8 *)vcpu->vm->platform + devices[i].at);
 
 		spin_guard(&dev->lock);
 		timer_move(&dev->timer, cpu);

@@ -37,9 +37,6 @@ struct platform {
  */
 int platform_create(struct vm *vm, const struct platform_options *options) __must_check;
 
-/* The timers of its devices go to another CPU, with vCPU 0. */
-void platform_move(struct vm *vm, u32 cpu);
-
 /* All devices as after power-up. While no vCPU of the VM runs. */
 void platform_reset(struct vm *vm);
 

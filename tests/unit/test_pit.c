@@ -359,7 +359,7 @@ static void timers_move(void **state) {
 	(void)state;
 	program(vm, 0, 2, 11932);
 	edges(vm);
-	platform_move(vm, 5);
+	guest_vcpu_move(vm->vcpus[0], 5);
 	assert_int_equal(vm->platform->pit.dev.timer.cpu, 5);
 	assert_int_equal(vm->platform->uart.dev.timer.cpu, 5);
 	assert_int_equal(vm->platform->rtc.dev.timer.cpu, 5);
