@@ -146,14 +146,6 @@ static int read_addresses(const struct load_target *to, const struct mb1_header 
 #define E_MACHINE 18
 #define E_ENTRY	  24 /* then e_phoff and e_shoff, an address each */
 
-struct elf_image {
-	const u8 *headers; /* the program headers, which lie wholly in the file */
-	u64 entry;	   /* e_entry */
-	u32 nr_headers;	   /* at most 65535 */
-	u32 header_size;   /* bytes from one to the next */
-	u32 word_size;	   /* 4 or 8: bytes of an address */
-};
-
 /* What the class decides: sizes, and where e_phentsize and behind it e_phnum lie. */
 static const struct elf_class {
 	u8 word_size, machine, header_size, phentsize, program_size;
@@ -162,8 +154,8 @@ static const struct elf_class {
 	[2] = {8, 62 /* EM_X86_64 */, 64, 54, 56},
 };
 
-/* E_FORMAT: no little-endian x86 executable; E_TRUNC: headers are missing. */
-static int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
+/* E_FORMAT: no little-endian x86 executable; E_TRUNC: its header is missing. */
+static int elf_class(const u8 *data, u64 size, const struct elf_class **out) {
 	if (size < E_ENTRY) return E_TRUNC;
 	const struct elf_class *class =
 		data[E_CLASS] < ARRAY_SIZE(classes) ? &classes[data[E_CLASS]] : &classes[0];
@@ -171,51 +163,47 @@ static int elf_open(const u8 *data, u64 size, struct elf_image *elf) {
 	    load_field(data + E_TYPE, 2) != TYPE_EXEC ||
 	    load_field(data + E_MACHINE, 2) != class->machine || !class->word_size)
 		return E_FORMAT;
-	if (size < class->header_size) return E_TRUNC;
-	u64 offset = load_field(data + E_ENTRY + class->word_size, class->word_size);
-	*elf = (struct elf_image){
-		.entry = load_field(data + E_ENTRY, class->word_size),
-		.header_size = (u32)load_field(data + class->phentsize, 2),
-		.nr_headers = (u32)load_field(data + class->phentsize + 2, 2),
-		.word_size = class->word_size,
-	};
-	if (elf->header_size < class->program_size) return E_FORMAT;
-	if (!range_within(offset, (u64)elf->nr_headers * elf->header_size, size)) return E_TRUNC;
-	elf->headers = data + offset;
-	return 0;
+	*out = class;
+	return size < class->header_size ? E_TRUNC : 0;
 }
 
-/* False when it describes nothing to load. */
-static bool elf_segment(const struct elf_image *elf, u32 index, struct elf_segment *out) {
-	const u8 *at = elf->headers + (u64)index * elf->header_size;
-	u32 size = elf->word_size;
+/* One program header: behind p_type, and p_flags that fill up to an address's width. */
+static int load_program(const struct load_target *to, const u8 *at, u32 word, u64 entry) {
+	struct elf_segment segment = {load_field(at + word, word), load_field(at + 2 * word, word),
+				      load_field(at + 3 * word, word),
+				      load_field(at + 4 * word, word),
+				      load_field(at + 5 * word, word)};
 
-	/* Behind p_type, and p_flags that fill up to an address's width. */
-	*out = (struct elf_segment){load_field(at + size, size), load_field(at + 2 * size, size),
-				    load_field(at + 3 * size, size),
-				    load_field(at + 4 * size, size),
-				    load_field(at + 5 * size, size)};
-	return load_field(at, 4) == PT_LOAD;
+	if (load_field(at, 4) != PT_LOAD) return 0;
+	/* e_entry is a virtual address where a segment's virtual addresses contain it. */
+	if (entry - segment.vaddr < segment.memory_size)
+		image.entry = segment.paddr + (entry - segment.vaddr);
+	return add_segment(to, &segment);
 }
 
 static int read_elf(const struct load_target *to) {
-	const struct blob *kernel = &to->spec->kernel;
-	struct elf_image elf;
-	struct elf_segment segment;
-	int rc = elf_open(kernel->data, kernel->size, &elf);
+	const u8 *data = to->spec->kernel.data;
+	u64 size = to->spec->kernel.size, headers, step, count;
+	const struct elf_class *class;
+	int rc = elf_class(data, size, &class);
 
+	if (!rc) {
+		image.entry = load_field(data + E_ENTRY, class->word_size);
+		headers = load_field(data + E_ENTRY + class->word_size, class->word_size);
+		step = load_field(data + class->phentsize, 2);
+		count = load_field(data + class->phentsize + 2, 2);
+		if (step < class->program_size)
+			rc = E_FORMAT;
+		else if (!range_within(headers, count * step, size))
+			rc = E_TRUNC;
+	}
 	if (rc)
 		return load_fail(to, rc,
 				 rc == E_TRUNC ? "truncated inside its ELF headers"
 					       : "no x86 ELF executable, and no address fields");
-	image.entry = elf.entry;
-	for (u32 i = 0; !rc && i < elf.nr_headers; i++) {
-		if (!elf_segment(&elf, i, &segment)) continue;
-		rc = add_segment(to, &segment);
-		/* e_entry is a virtual address where a segment's virtual addresses contain it. */
-		if (elf.entry - segment.vaddr < segment.memory_size)
-			image.entry = segment.paddr + (elf.entry - segment.vaddr);
-	}
+	u64 entry = image.entry;
+	for (u64 i = 0; !rc && i < count; i++)
+		rc = load_program(to, data + headers + i * step, class->word_size, entry);
 	return rc;
 }
 
