@@ -44,29 +44,24 @@ static void device_setup(struct platform *platform, u32 i) {
 	bus_add(&platform->bus, dev, dev->type->range, dev->type->nr_ranges);
 }
 
-/* The local APICs come first: the other interrupt controllers send to them from their set-up on. */
-static void setup_devices(struct platform *platform, const struct platform_options *options) {
-	u64 low = layout_low_end(options->memory);
-
-	for (u32 i = 0; i < platform->vm->nr_vcpus; i++)
-		lapic_setup(&platform->lapics[i], platform->vm->vcpus[i], options->phys_bits);
-	platform->uart.backend = options->console;
-	platform->uart2.backend = options->com2;
-	platform->pmio.debug = options->debug_port;
-	platform->pmio.debug_exit = options->debug_exit;
-	rtc_note_memory(&platform->rtc, low, options->memory - low);
-	for (u32 i = 0; i < ARRAY_SIZE(devices); i++) device_setup(platform, i);
-}
-
 int platform_create(struct vm *vm, const struct platform_options *options) {
 	size_t size = sizeof(struct platform) + vm->nr_vcpus * sizeof(struct lapic);
 	struct platform *platform = page_alloc(size);
+	u64 low = layout_low_end(options->memory);
 
 	if (!platform) return E_NOMEM;
 	platform->vm = vm;
 	platform->size = size;
 	vm->platform = platform;
-	setup_devices(platform, options);
+	platform->uart.backend = options->console;
+	platform->uart2.backend = options->com2;
+	platform->pmio.debug = options->debug_port;
+	platform->pmio.debug_exit = options->debug_exit;
+	rtc_note_memory(&platform->rtc, low, options->memory - low);
+	/* First: the other interrupt controllers send to them from their set-up on. */
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		lapic_setup(&platform->lapics[i], vm->vcpus[i], options->phys_bits);
+	for (u32 i = 0; i < ARRAY_SIZE(devices); i++) device_setup(platform, i);
 	return 0;
 }
 
