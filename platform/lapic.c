@@ -95,7 +95,7 @@ bool extint_pending(struct vcpu *vcpu) {
 	struct lapic *lapic = vcpu->lapic;
 
 	/* The PIC is wired to the LINT0 of vCPU 0 only. */
-	if (!(load_relaxed(&lapic->lint) & 1)) return false;
+	if (!load_relaxed(&lapic->lint0)) return false;
 	if (load_relaxed(&lapic->mode) == LAPIC_DISABLED) return true;
 	u32 lvt = load_relaxed(&lapic->lvt[LVT_LINT0]);
 	return (lvt & (LVT_MASKED | LVT_DELIVERY)) == DELIVER_EXTINT << 8;
@@ -136,9 +136,9 @@ int irq_accept(struct vcpu *vcpu) {
 }
 
 __noinline void lapic_eoi_level(struct lapic *lapic, u8 vector) {
-	u32 lint0 = load_relaxed(&lapic->lvt[LVT_LINT0]);
+	u32 lvt = load_relaxed(&lapic->lvt[LVT_LINT0]);
 
-	if (load_relaxed(&lapic->lint) & 1 && lint0 & LVT_LEVEL && (lint0 & LVT_VECTOR) == vector)
+	if (load_relaxed(&lapic->lint0) && lvt & LVT_LEVEL && (lvt & LVT_VECTOR) == vector)
 		lapic_deliver_lvt(lapic, LVT_LINT0);
 	if (!(load_relaxed(&lapic->svr) & SVR_NO_EOI_BROADCAST))
 		ioapic_eoi(&lapic->vcpu->vm->platform->ioapic, vector);
@@ -215,13 +215,11 @@ void lapic_deliver_lvt(struct lapic *lapic, enum lapic_lvt which) {
 	}
 }
 
-void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level) {
+void lapic_set_lint0(struct vcpu *vcpu, bool level) {
 	struct lapic *lapic = vcpu->lapic;
-	u32 bit = BIT32(pin & 1);
-	u32 old = level ? atomic_fetch_or(&lapic->lint, bit) : atomic_fetch_and(&lapic->lint, ~bit);
 
-	if (!level || old & bit) return;
-	lapic_deliver_lvt(lapic, pin & 1 ? LVT_LINT1 : LVT_LINT0);
+	if (atomic_exchange(&lapic->lint0, level) || !level) return;
+	lapic_deliver_lvt(lapic, LVT_LINT0);
 	if (extint_pending(vcpu)) vcpu_request(vcpu, REQ_EVENT);
 }
 
@@ -352,7 +350,7 @@ static void write_lvt(struct lapic *lapic, enum lapic_lvt which, u32 value) {
 	if (!(load_relaxed(&lapic->svr) & SVR_ENABLE)) value |= LVT_MASKED;
 	store_relaxed(&lapic->lvt[which], value);
 	if (which == LVT_TIMER) lapic_timer_lvt_changed(lapic, old);
-	if (which != LVT_LINT0 || !(load_relaxed(&lapic->lint) & 1)) return;
+	if (which != LVT_LINT0 || !load_relaxed(&lapic->lint0)) return;
 	/* The PIC's line is up: what was masked may pass now. */
 	if (extint_pending(lapic->vcpu))
 		vcpu_request(lapic->vcpu, REQ_EVENT);

@@ -70,7 +70,7 @@ struct lapic {
 	_Atomic u32 lvt[NR_LVTS];
 
 	_Atomic u32 errors; /* seen since the last write of the ESR; any CPU sets */
-	_Atomic u32 lint;   /* levels of LINT0 and LINT1, bits 0 and 1 */
+	_Atomic bool lint0; /* level of the input */
 	u32 esr;
 	u64 icr;
 	u64 base; /* IA32_APIC_BASE */
@@ -199,8 +199,8 @@ struct apic_msg {
 /* Delivers to every matching local APIC of the VM. Returns how many took it. Any CPU. */
 unsigned apic_send(struct vm *vm, const struct apic_msg *msg);
 
-/* Level of LINT0 (pin 0, the PIC's output) or LINT1 (pin 1, NMI button). */
-void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level);
+/* Level of LINT0, the PIC's output; nothing drives LINT1. */
+void lapic_set_lint0(struct vcpu *vcpu, bool level);
 
 /* An NMI for this vCPU: one waits while another is handled, more are lost. */
 void lapic_post_nmi(struct vcpu *vcpu);

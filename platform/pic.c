@@ -62,11 +62,7 @@ static void set_input(struct pic_chip *chip, unsigned input, bool level) {
 static void update(struct pic *pic) {
 	lock_assert_held(&pic->dev.lock);
 	set_input(&pic->chip[0], CASCADE, requested(&pic->chip[1], false) < 8);
-	bool output = requested(&pic->chip[0], true) < 8;
-	if (output != pic->output) {
-		pic->output = output;
-		lapic_set_lint(pic->dev.vm->vcpus[0], 0, output);
-	}
+	lapic_set_lint0(pic->dev.vm->vcpus[0], requested(&pic->chip[0], true) < 8);
 }
 
 void pic_set_irq(struct pic *pic, unsigned irq, bool level) {

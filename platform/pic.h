@@ -20,7 +20,6 @@ struct pic_chip {
 
 struct pic {
 	struct device dev;
-	bool output;		 /* INTR of the master, as LINT0 of vCPU 0 sees it */
 	struct pic_chip chip[2]; /* master, slave on its input 2 */
 };
 

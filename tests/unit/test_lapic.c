@@ -442,16 +442,16 @@ static void local_interrupt_pins(void **state) {
 
 	(void)state;
 	wr(vcpu, LINT0, 0x8033); /* fixed, level */
-	lapic_set_lint(vcpu, 0, true);
+	lapic_set_lint0(vcpu, true);
 	assert_int_equal(irq_accept(vcpu), 0x33);
 	lapic_eoi(vcpu);
 	assert_int_equal(irq_accept(vcpu), 0x33); /* still up: again */
-	lapic_set_lint(vcpu, 0, false);
+	lapic_set_lint0(vcpu, false);
 	lapic_eoi(vcpu);
 	assert_int_equal(irq_next(vcpu), -1);
-	wr(vcpu, LINT1, 0x400);
-	lapic_set_lint(vcpu, 1, true);
-	lapic_set_lint(vcpu, 1, true);
+	wr(vcpu, LINT0, 0x400); /* NMI */
+	lapic_set_lint0(vcpu, true);
+	lapic_set_lint0(vcpu, true);
 	assert_int_equal(vcpu->nmi_pending, 1);
 	for (u32 i = 0; i < 5; i++) lapic_post_nmi(vcpu);
 	assert_int_equal(vcpu->nmi_pending, 2);

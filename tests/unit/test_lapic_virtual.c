@@ -294,9 +294,9 @@ static void what_the_processor_cannot(void **state) {
 	assert_false(irq_by_processor(vcpu));
 	vcpu->l2 = false;
 	assert_int_equal(set_msr(vcpu, LINT0, 0x700), 0);
-	lapic_set_lint(vcpu, 0, true);
+	lapic_set_lint0(vcpu, true);
 	assert_false(irq_by_processor(vcpu));
-	lapic_set_lint(vcpu, 0, false);
+	lapic_set_lint0(vcpu, false);
 	assert_true(irq_by_processor(vcpu));
 	rig_destroy(vm);
 }
