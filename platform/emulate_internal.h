@@ -69,10 +69,11 @@ enum seg emul_data_segment(const struct emul *e);
 /* The stack's own width in bytes: that of SS.B, 8 in 64-bit mode. */
 unsigned emul_stack_width(struct emul *e);
 
-/* Segment and offset to linear, with the checks that belong to it. */
-int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access, gva_t *linear);
+/* Segment and offset to a translated operand, with the checks that belong to them. */
+int emul_address(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access,
+		 struct operand *op);
 
-/* Linear to a translated operand. */
+/* The same from a linear address, which has passed its checks. */
 int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, struct operand *op);
 
 /* The ModRM or moffs operand of the instruction, delta bytes on. */

@@ -81,8 +81,8 @@ static bool misaligned(struct emul *e, gva_t linear, unsigned size) {
 	       e->walk.cr0 & X86_CR0_AM;
 }
 
-int emul_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access,
-		gva_t *linear) {
+static int to_linear(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access,
+		     gva_t *linear) {
 	struct segment s;
 
 	if (likely(e->mode == MODE_64)) {
@@ -112,6 +112,14 @@ int emul_translate(struct emul *e, gva_t linear, unsigned size, u32 access, stru
 	return gwalk_translate(&e->walk, second, access, &op->gpa[1], &e->fault);
 }
 
+int emul_address(struct emul *e, enum seg seg, u64 offset, unsigned size, u32 access,
+		 struct operand *op) {
+	gva_t linear;
+
+	return to_linear(e, seg, offset, size, access, &linear)
+		       ?: emul_translate(e, linear, size, access, op);
+}
+
 /*
  * The common case: 64-bit mode, a flat segment, an aligned operand at the page offset of the fault.
  * The processor has checked its address before it faulted there.
@@ -130,11 +138,9 @@ static inline bool operand_is_device(const struct emul *e, u64 offset, unsigned 
 
 int emul_operand(struct emul *e, u64 delta, unsigned size, u32 access, struct operand *op) {
 	u64 offset = operand_offset(e, delta);
-	gva_t linear;
 
 	if (likely(operand_is_device(e, offset, size, access, op))) return 0;
-	return emul_linear(e, emul_data_segment(e), offset, size, access, &linear)
-		       ?: emul_translate(e, linear, size, access, op);
+	return emul_address(e, emul_data_segment(e), offset, size, access, op);
 }
 
 gva_t emulate_operand_address(struct vcpu *vcpu, const struct insn *insn) {
@@ -164,7 +170,6 @@ static u64 read_part(struct emul *e, gpa_t gpa, unsigned len) {
 }
 
 static void write_part(struct emul *e, gpa_t gpa, unsigned len, u64 value) {
-
 	if (!gmem_write(e->vcpu->vm->gmem, gpa, &value, len)) return;
 	for (unsigned done = 0, size; done < len; done += size) {
 		size = bus_size(len - done);

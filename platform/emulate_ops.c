@@ -228,14 +228,6 @@ unsigned emul_stack_width(struct emul *e) {
 	return ss.attr & SEG_ATTR_DB ? 4 : 2;
 }
 
-static int stack_operand(struct emul *e, u64 offset, unsigned width, u32 access,
-			 struct operand *op) {
-	gva_t linear;
-
-	return emul_linear(e, SEG_SS, offset & size_mask(width), op_size(e), access, &linear)
-		       ?: emul_translate(e, linear, op_size(e), access, op);
-}
-
 /* Two operands in memory: which of them the nested fault was for is not known. */
 static int push_mem(struct emul *e) {
 	unsigned size = op_size(e), width = emul_stack_width(e);
@@ -245,7 +237,8 @@ static int push_mem(struct emul *e) {
 	if (locked(e)) return emul_fault(e, X86_UD);
 	e->direct = false;
 	int err = emul_operand(e, 0, size, ACCESS_READ, &src)
-			  ?: stack_operand(e, top, width, ACCESS_WRITE, &stack);
+			  ?: emul_address(e, SEG_SS, top & size_mask(width), size, ACCESS_WRITE,
+					  &stack);
 	if (err) return err;
 	emul_write(e, &stack, emul_read(e, &src));
 	emul_reg_write(e, RSP, width, top);
@@ -261,7 +254,7 @@ static int pop_mem(struct emul *e) {
 	if (extension(e)) return E_NOSUPP;
 	if (locked(e)) return emul_fault(e, X86_UD);
 	e->direct = false;
-	int err = stack_operand(e, top, width, ACCESS_READ, &stack)
+	int err = emul_address(e, SEG_SS, top & size_mask(width), size, ACCESS_READ, &stack)
 			  ?: emul_operand(e, e->insn.base == RSP ? size : 0, size, ACCESS_WRITE,
 					  &dst);
 	if (err) return err;

@@ -219,12 +219,10 @@ static int load_segments(struct task *t) {
 static int push_error(struct task *t) {
 	struct emul *e = &t->e;
 	unsigned size = t->format->width, width = emul_stack_width(e);
-	struct operand op;
-	gva_t linear;
-
 	u64 top = e->vcpu->gpr[RSP] - size;
-	int err = emul_linear(e, SEG_SS, top & size_mask(width), size, ACCESS_WRITE, &linear)
-			  ?: emul_translate(e, linear, size, ACCESS_WRITE, &op);
+	struct operand op;
+	int err = emul_address(e, SEG_SS, top & size_mask(width), size, ACCESS_WRITE, &op);
+
 	if (err) return err;
 	emul_write(e, &op, t->to->error);
 	emul_reg_write(e, RSP, width, top);
