@@ -52,9 +52,9 @@ struct linux_image {
 	gpa_t initrd;	/* 0: none */
 };
 
-/* boot_params, with the header from the start, and a page table; loads come one at a time. */
+/* boot_params, with the header from the start, and page tables; loads come one at a time. */
 static u8 params[PAGE_SIZE];
-static u64 table_page[TABLE_ENTRIES];
+static u64 tables[2 + MAPPED_GIB][TABLE_ENTRIES];
 
 static u64 get(u32 at, u32 size) { return load_field(params + at, size); }
 
@@ -187,23 +187,17 @@ static int write_params(const struct load_target *to, const struct linux_image *
 	return load_write(to, PARAMS_ADDRESS, params, sizeof(params));
 }
 
-/* A page table whose first entries count up from `first` in this step; the others are empty. */
-static int write_table(const struct load_target *to, gpa_t table, u32 count, u64 first, u64 step) {
-	memset(table_page, 0, sizeof(table_page));
-	for (u32 i = 0; i < count; i++) table_page[i] = first + i * step;
-	return load_write(to, table, table_page, sizeof(table_page));
-}
-
 /* One PML4, one PDPT, a page directory for each GiB. */
 static int write_page_tables(const struct load_target *to) {
 	const gpa_t pdpt = TABLES_ADDRESS + PAGE_SIZE, first_pd = pdpt + PAGE_SIZE;
-	int rc = write_table(to, TABLES_ADDRESS, 1, pdpt | PTE_TABLE, 0)
-			 ?: write_table(to, pdpt, MAPPED_GIB, first_pd | PTE_TABLE, PAGE_SIZE);
 
-	for (u64 gib = 0; !rc && gib < MAPPED_GIB; gib++)
-		rc = write_table(to, first_pd + gib * PAGE_SIZE, TABLE_ENTRIES,
-				 GiB(gib) | PTE_TABLE | X86_PTE_PS, MiB(2));
-	return rc;
+	tables[0][0] = pdpt | PTE_TABLE;
+	for (u32 gib = 0; gib < MAPPED_GIB; gib++)
+		tables[1][gib] = (first_pd + gib * PAGE_SIZE) | PTE_TABLE;
+	for (u32 i = 0; i < MAPPED_GIB * TABLE_ENTRIES; i++)
+		tables[2 + i / TABLE_ENTRIES][i % TABLE_ENTRIES] =
+			i * MiB(2) | PTE_TABLE | X86_PTE_PS;
+	return load_write(to, TABLES_ADDRESS, tables, sizeof(tables));
 }
 
 /* Linux: boot.rst, "64-bit Boot Protocol". */
