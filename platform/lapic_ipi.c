@@ -37,18 +37,11 @@ static bool match_logical(struct lapic *lapic, u32 dest) {
 
 /* The vCPUs that a destination names, as a mask of their numbers. */
 static u64 destination_set(const struct vm *vm, u32 dest, bool logical) {
-	u32 first = 0, end = vm->nr_vcpus;
 	u64 set = 0;
 
 	if (dest == DEST_BROADCAST) return all_vcpus(vm);
-	if (!logical) return dest < end ? BIT(dest) : 0;
-	if (dest > 0xff) {
-		/* Only x2APIC clusters: the 16 vCPUs of one (SDM 3A 10.12.10.2). */
-		if (dest >> 16 > (VM_MAX_VCPUS - 1) >> 4) return 0;
-		first = dest >> 16 << 4;
-		end = (u32)min_u64(end, first + 16);
-	}
-	for (u32 id = first; id < end; id++)
+	if (!logical) return dest < vm->nr_vcpus ? BIT(dest) : 0;
+	for (u32 id = 0; id < vm->nr_vcpus; id++)
 		if (match_logical(vm->vcpus[id]->lapic, dest)) set |= BIT(id);
 	return set;
 }
