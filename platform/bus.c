@@ -9,15 +9,12 @@ static u64 ones(unsigned size) { return ~0ul >> (64 - 8 * size); }
 /* Devices lie on multiples of 4, and few of them 1 KiB apart. */
 static u8 port_hint(u16 port) { return (u8)(port >> 2); }
 
-void bus_add(struct bus *bus, void *dev, const struct bus_range *ranges, u32 nr) {
-	for (u32 i = 0; i < nr; i++, bus->count++) {
-		struct bus_range *range = &bus->range[bus->count];
-
-		*range = ranges[i];
-		range->dev = dev;
-		for (u32 port = range->first; port <= range->last; port++)
-			bus->hint[port_hint((u16)port)] = (u8)bus->count;
-	}
+void bus_add(struct bus *bus, void *dev, const struct bus_range *range) {
+	bus->range[bus->count] = *range;
+	bus->range[bus->count].dev = dev;
+	for (u32 port = range->first; port <= range->last; port++)
+		bus->hint[port_hint((u16)port)] = (u8)bus->count;
+	bus->count++;
 }
 
 static const struct bus_range *find_io(const struct bus *bus, u16 port) {

@@ -36,9 +36,8 @@ struct bus {
 	struct bus_range range[BUS_MAX_RANGES];
 };
 
-/* Ranges are constants that neither overlap nor are too many: a test looks at the whole platform.
- */
-void bus_add(struct bus *bus, void *dev, const struct bus_range *ranges, u32 nr);
+/* Ranges neither overlap nor are too many: a test looks at the whole platform. */
+void bus_add(struct bus *bus, void *dev, const struct bus_range *range);
 
 /* An access belongs to the range of its first byte; size: 1, 2, 4, of memory also 8. */
 u32 bus_io_read(struct vm *vm, u16 port, unsigned size);

@@ -6,14 +6,13 @@
 #include "lib/spinlock.h"
 #include "platform/bus.h"
 
-#define DEVICE_RANGES 11 /* at most */
+#define DEVICE_RANGES 12
 
 /* Of each function the argument is the structure that begins with the struct device, locked. */
 struct device_type {
-	void (*reset)(void *dev);   /* to the state after power-up */
-	void (*expired)(void *dev); /* by the timer; NULL: it is not used */
-	u32 nr_ranges;
-	struct bus_range range[DEVICE_RANGES];
+	void (*reset)(void *dev);	       /* to the state after power-up */
+	void (*expired)(void *dev);	       /* by the timer; NULL: it is not used */
+	struct bus_range range[DEVICE_RANGES]; /* up to one without a read function */
 };
 
 struct device {

@@ -234,7 +234,6 @@ static void reset(void *dev) {
 
 const struct device_type pic_type = {
 	.reset = reset,
-	.nr_ranges = 3,
 	.range = {{MASTER, MASTER + 1, pic_read, pic_write, true, NULL},
 		  {SLAVE, SLAVE + 1, pic_read, pic_write, true, NULL},
 		  {ELCR, ELCR + 1, pic_read, pic_write, true, NULL}},

@@ -299,7 +299,6 @@ static void reset(void *dev) {
 const struct device_type pit_type = {
 	.reset = reset,
 	.expired = irq_expired,
-	.nr_ranges = 2,
 	.range = {{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, true, NULL},
 		  {PORT_61, PORT_61, port61_read, port61_write, false, NULL}},
 };

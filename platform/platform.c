@@ -41,7 +41,8 @@ static void device_setup(struct platform *platform, u32 i) {
 	timer_init(&dev->timer, device_expired, dev->vm->vcpus[0]->cpu);
 	device_reset(platform, i);
 	if (dev->type == &uart2_type && !platform->uart2.backend.tx) return;
-	bus_add(&platform->bus, dev, dev->type->range, dev->type->nr_ranges);
+	for (const struct bus_range *range = dev->type->range; range->read; range++)
+		bus_add(&platform->bus, dev, range);
 }
 
 int platform_create(struct vm *vm, const struct platform_options *options) {

@@ -183,7 +183,6 @@ static void reset(void *dev) {
 const struct device_type pmio_type = {
 	.reset = reset,
 	.expired = update,
-	.nr_ranges = 11,
 	.range = {{PMIO_PM1_EVT, PMIO_PM1_CNT + 1, pm1_read, pm1_write, false, NULL},
 		  {PMIO_TIMER, PMIO_TIMER + 3, timer_read, bus_ignore_write, false, NULL},
 		  {PMIO_RESET, PMIO_RESET, byte_read, byte_write, false, NULL},

@@ -315,6 +315,5 @@ static void reset(void *dev) {
 const struct device_type rtc_type = {
 	.reset = reset,
 	.expired = update,
-	.nr_ranges = 1,
 	.range = {{PORT_INDEX, PORT_DATA, rtc_read, rtc_write, true, NULL}},
 };

@@ -267,7 +267,7 @@ static void reset(void *dev) {
 
 #define UART_TYPE(port)                                                             \
 	{                                                                           \
-		.reset = reset, .expired = rx_timeout, .nr_ranges = 1,              \
+		.reset = reset, .expired = rx_timeout,                              \
 		.range = {{(port), (port) + 7, uart_read, uart_write, true, NULL}}, \
 	}
 

@@ -40,7 +40,7 @@ static struct vm *vm_with_bus(void) {
 static void add_io(struct vm *vm, u16 first, u16 last, void *dev) {
 	struct bus_range range = {first, last, io_read, io_write, false, NULL};
 
-	bus_add(&vm->platform->bus, dev, &range, 1);
+	bus_add(&vm->platform->bus, dev, &range);
 }
 
 static void random_ranges_against_a_map(void **state) {
