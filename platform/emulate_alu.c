@@ -58,23 +58,11 @@ u64 alu_execute(unsigned op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 	case ALU_AND: result = logic(dst & src, size, &flags); break;
 	case ALU_XOR: result = logic(dst ^ src, size, &flags); break;
 	case ALU_TEST: logic(dst & src, size, &flags); break;
-	case ALU_INC:
-		result = add(dst, 1, 0, size, &flags);
-		affected &= ~RFLAGS_CF;
-		break;
-	case ALU_DEC:
-		result = subtract(dst, 1, 0, size, &flags);
-		affected &= ~RFLAGS_CF;
-		break;
+	case ALU_INC: result = add(dst, 1, 0, size, &flags); break;
+	case ALU_DEC: result = subtract(dst, 1, 0, size, &flags); break;
 	case ALU_NEG: result = subtract(0, dst, 0, size, &flags); break;
-	case ALU_NOT:
-		result = ~dst;
-		affected = 0;
-		break;
-	case ALU_MOV:
-		result = src;
-		affected = 0;
-		break;
+	case ALU_NOT: return ~dst & size_mask(size);
+	case ALU_MOV: return src & size_mask(size);
 	default: /* BT and its relatives */
 		result = op == ALU_BTS ? dst | src : op == ALU_BTR ? dst & ~src : dst ^ src;
 		if (op == ALU_BT) result = dst;
@@ -82,6 +70,7 @@ u64 alu_execute(unsigned op, u64 dst, u64 src, unsigned size, u64 *rflags) {
 		affected = RFLAGS_CF;
 		break;
 	}
+	if (op == ALU_INC || op == ALU_DEC) affected &= ~RFLAGS_CF;
 	*rflags = (*rflags & ~affected) | (flags & affected);
 	return result & size_mask(size);
 }

@@ -231,14 +231,14 @@ static void set_gate(struct pit *pit, struct pit_counter *c, bool gate) {
 	c->gate = gate;
 }
 
-static u8 read_count(struct pit *pit, struct pit_counter *c) {
+static u8 read_count(struct pit_counter *c, u64 now) {
 	bool high = c->access == PIT_HIGH;
 
 	if (c->has_status) {
 		c->has_status = false;
 		return c->status;
 	}
-	u16 value = c->latched ? c->latch : current_count(c, now_ticks(pit));
+	u16 value = c->latched ? c->latch : current_count(c, now);
 	if (c->latched) c->latched--;
 	if (c->access == PIT_LOW_HIGH) {
 		high = c->read_high;
@@ -251,38 +251,27 @@ static u8 read_count(struct pit *pit, struct pit_counter *c) {
 
 static u64 pit_read(void *dev, u64 port, unsigned size __unused) {
 	struct pit *pit = dev;
+	u64 now = now_ticks(pit);
 
 	spin_guard(&pit->dev.lock);
-	return port == PORT_CONTROL ? 0xff : read_count(pit, &pit->counter[port & 3]);
+	if (port == PORT_61)
+		return pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
+		       (output(&pit->counter[2], now) ? PORT61_OUT2 : 0);
+	return port == PORT_CONTROL ? 0xff : read_count(&pit->counter[port & 3], now);
 }
 
 static void pit_write(void *dev, u64 port, unsigned size __unused, u64 value) {
 	struct pit *pit = dev;
 
 	spin_guard(&pit->dev.lock);
-	if (port == PORT_CONTROL)
+	if (port == PORT_61) {
+		pit->port61 = value & PORT61_WRITABLE;
+		set_gate(pit, &pit->counter[2], value & PORT61_GATE2);
+	} else if (port == PORT_CONTROL) {
 		write_control(pit, (u8)value);
-	else
+	} else {
 		write_count(pit, port & 3, (u8)value);
-}
-
-static u64 port61_read(void *dev, u64 port __unused, unsigned size) {
-	struct pit *pit = dev;
-
-	if (size != 1) return ~0ul;
-	spin_guard(&pit->dev.lock);
-	u64 now = now_ticks(pit);
-	return pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
-	       (output(&pit->counter[2], now) ? PORT61_OUT2 : 0);
-}
-
-static void port61_write(void *dev, u64 port __unused, unsigned size, u64 value) {
-	struct pit *pit = dev;
-
-	if (size != 1) return;
-	spin_guard(&pit->dev.lock);
-	pit->port61 = value & PORT61_WRITABLE;
-	set_gate(pit, &pit->counter[2], value & PORT61_GATE2);
+	}
 }
 
 static void reset(void *dev) {
@@ -300,5 +289,5 @@ const struct device_type pit_type = {
 	.reset = reset,
 	.expired = irq_expired,
 	.range = {{PORT_COUNTER, PORT_CONTROL, pit_read, pit_write, true, NULL},
-		  {PORT_61, PORT_61, port61_read, port61_write, false, NULL}},
+		  {PORT_61, PORT_61, pit_read, pit_write, true, NULL}},
 };
