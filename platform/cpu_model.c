@@ -132,7 +132,6 @@ static const struct features features[] = {
 
 /* Bits that the rules below name. */
 #define W1_ECX_VMX	   5
-#define W1_ECX_PCID	   17
 #define W1_ECX_XSAVE	   26
 #define W1_EDX_HTT	   28
 #define W7_ECX_PKU	   3
@@ -142,34 +141,35 @@ static const struct features features[] = {
 #define WX1_ECX_CMP_LEGACY 1
 #define WX1_ECX_SVM	   2
 #define WX1_ECX_TOPOEXT	   22
-#define WX1_EDX_NX	   20
-#define WX1_EDX_FFXSR	   25
 #define WX1_EDX_GBPAGES	   26
 #define WX1_EDX_RDTSCP	   27
 #define WX1_EDX_LM	   29
 
-/* Control bits of CR4 that a feature makes legal (APM 2 3.1.3, SDM 3A 2.5). */
+/* Bits of CR4 and EFER that a feature makes legal (APM 2 3.1.3, 3.1.7, SDM 3A 2.5, 2.2.1). */
 static const struct {
-	u64 cr4;
+	u64 cr4, efer;
 	u8 word, bit;
-} cr4_features[] = {
-	{X86_CR4_VME | X86_CR4_PVI, W1_EDX, 1},
-	{X86_CR4_TSD, W1_EDX, 4},
-	{X86_CR4_DE, W1_EDX, 2},
-	{X86_CR4_PSE, W1_EDX, 3},
-	{X86_CR4_PAE, W1_EDX, 6},
-	{X86_CR4_MCE, W1_EDX, 7},
-	{X86_CR4_PGE, W1_EDX, 13},
-	{X86_CR4_OSFXSR, W1_EDX, 24},
-	{X86_CR4_OSXMMEXCPT, W1_EDX, 25},
-	{X86_CR4_UMIP, W7_ECX, 2},
-	{X86_CR4_VMXE, W1_ECX, W1_ECX_VMX},
-	{X86_CR4_FSGSBASE, W7_EBX, 0},
-	{X86_CR4_PCIDE, W1_ECX, W1_ECX_PCID},
-	{X86_CR4_OSXSAVE, W1_ECX, W1_ECX_XSAVE},
-	{X86_CR4_SMEP, W7_EBX, 7},
-	{X86_CR4_SMAP, W7_EBX, 20},
-	{X86_CR4_PKE, W7_ECX, W7_ECX_PKU},
+} control_features[] = {
+	{X86_CR4_VME | X86_CR4_PVI, 0, W1_EDX, 1},
+	{X86_CR4_TSD, 0, W1_EDX, 4},
+	{X86_CR4_DE, 0, W1_EDX, 2},
+	{X86_CR4_PSE, 0, W1_EDX, 3},
+	{X86_CR4_PAE, 0, W1_EDX, 6},
+	{X86_CR4_MCE, 0, W1_EDX, 7},
+	{X86_CR4_PGE, 0, W1_EDX, 13},
+	{X86_CR4_OSFXSR, 0, W1_EDX, 24},
+	{X86_CR4_OSXMMEXCPT, 0, W1_EDX, 25},
+	{X86_CR4_UMIP, 0, W7_ECX, 2},
+	{X86_CR4_VMXE, 0, W1_ECX, W1_ECX_VMX},
+	{X86_CR4_FSGSBASE, 0, W7_EBX, 0},
+	{X86_CR4_PCIDE, 0, W1_ECX, 17},
+	{X86_CR4_OSXSAVE, 0, W1_ECX, W1_ECX_XSAVE},
+	{X86_CR4_SMEP, 0, W7_EBX, 7},
+	{X86_CR4_SMAP, 0, W7_EBX, 20},
+	{X86_CR4_PKE, 0, W7_ECX, W7_ECX_PKU},
+	{0, X86_EFER_NXE, WX1_EDX, 20},
+	{0, X86_EFER_FFXSR, WX1_EDX, 25},
+	{0, X86_EFER_SVME, WX1_ECX, WX1_ECX_SVM},
 };
 
 /* How many ASIDs a guest has for its guests: as many as hardware has, they cost nothing. */
@@ -297,18 +297,15 @@ static void build_reserved_bits(struct builder *b) {
 	struct cpu_model *m = b->model;
 	u64 cr4 = X86_CR4_PCE; /* RDPMC as such is older than CPUID's bit for counters */
 
-	for (size_t i = 0; i < ARRAY_SIZE(cr4_features); i++)
-		if (has(b, (enum word)cr4_features[i].word, cr4_features[i].bit))
-			cr4 |= cr4_features[i].cr4;
+	m->efer_allowed = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA;
+	for (size_t i = 0; i < ARRAY_SIZE(control_features); i++) {
+		if (!has(b, (enum word)control_features[i].word, control_features[i].bit)) continue;
+		cr4 |= control_features[i].cr4;
+		m->efer_allowed |= control_features[i].efer;
+	}
 	m->cr4_reserved = ~cr4;
 	m->cr0_reserved = GENMASK(63, 32); /* others are ignored, not refused: APM 2 3.1.1 */
-
-	m->efer_allowed = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA;
-	if (has(b, WX1_EDX, WX1_EDX_NX)) m->efer_allowed |= X86_EFER_NXE;
-	if (has(b, WX1_EDX, WX1_EDX_FFXSR)) m->efer_allowed |= X86_EFER_FFXSR;
-
 	m->has_svm = has(b, WX1_ECX, WX1_ECX_SVM);
-	if (m->has_svm) m->efer_allowed |= X86_EFER_SVME;
 	m->has_vmx = has(b, W1_ECX, W1_ECX_VMX);
 	if (m->has_vmx) {
 		__builtin_memcpy(m->vmx_msrs, b->host->vmx_msrs, sizeof(m->vmx_msrs));

@@ -110,9 +110,7 @@ static void write_wall_clock(struct vcpu *vcpu, gpa_t gpa) {
 static bool eoi_is_silent(struct lapic *lapic) {
 	u32 vector = lapic_in_service(lapic);
 
-	if (!vector) return false;
-	for (unsigned i = 0; i < ARRAY_SIZE(lapic->irr); i++)
-		if (atomic_load_explicit(&lapic->irr[i], memory_order_relaxed)) return false;
+	if (!vector || lapic_has_new(lapic)) return false;
 	return !(atomic_load_explicit(&lapic->tmr[vector / 64], memory_order_relaxed) &
 		 BIT(vector % 64));
 }
