@@ -1,7 +1,7 @@
 /*
  * What the kernel asks of the platform, which lies above it: interrupts for a vCPU, and what its
  * virtual PC does when it is reset or has ended. Implemented in platform/lapic.c,
- * platform/kvm_pv.c, platform/platform.c and platform/emulate.c.
+ * platform/kvm_pv.c and platform/platform.c.
  */
 #pragma once
 
@@ -39,10 +39,6 @@ void guest_vcpu_off(struct vcpu *vcpu);
 
 /* It goes to another CPU: its timer as well. On the CPU that has it, or before it runs. */
 void guest_vcpu_move(struct vcpu *vcpu, u32 cpu);
-
-/* Up to max bytes of code at RIP, 15 at most, which stay in one page; 0: none can be read. It does
- * not run. */
-u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max);
 
 /* The other way round: what the platform's clocks ask for. Unix time, UTC, in ns. */
 u64 platform_wall_clock_ns(void);

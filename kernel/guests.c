@@ -34,6 +34,7 @@
 #include "mm/frame.h"
 #include "mm/gmem.h"
 #include "platform/cpu_model.h"
+#include "platform/emulate.h"
 #include "platform/fetch.h"
 #include "platform/kvm_pv.h"
 #include "platform/layout.h"

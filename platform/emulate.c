@@ -1,7 +1,6 @@
 /* Entries of the emulator: fetch and decode at CS:RIP, dispatch, and the outcome. */
 #include "platform/emulate.h"
 
-#include "kernel/guest.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
 #include "mm/gmem.h"

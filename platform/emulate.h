@@ -48,6 +48,10 @@ static inline enum outcome decode_outcome(int err) {
 	return err == E_FAULT ? INJECTED : err == E_BUSY ? RESUME : STOP_VM;
 }
 
+/* Up to max bytes of code at RIP, 15 at most, which stay in one page; 0: none can be read. It does
+ * not run. */
+u32 guest_code(struct vcpu *vcpu, u8 *bytes, u32 max);
+
 /* ---- hardware task switches, which VMX leaves to the hypervisor ---- */
 
 enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE }; /* numbers of SDM 3C table 27-2 */

@@ -22,6 +22,7 @@
 #include "kernel/space.h"
 #include "mm/frame.h"
 #include "platform/cpu_model.h"
+#include "platform/emulate.h"
 #include "platform/load.h"
 #include "platform/msr.h"
 #include "platform/platform.h"
