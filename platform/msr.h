@@ -61,8 +61,8 @@ struct msr_range {
 	int (*write)(struct vcpu *vcpu, u32 msr, u64 value); /* NULL: read only, writes are #GP */
 };
 
-extern const struct msr_range msr_table[];
-extern const u32 msr_table_len;
+#define MSR_RANGES 44
+extern const struct msr_range msr_table[MSR_RANGES];
 
 /* Moves the guest's TSC by delta (modulo 2^64), and TSC_ADJUST and the deadline timer with it. */
 void msr_move_tsc(struct vcpu *vcpu, u64 delta);
