@@ -9,23 +9,17 @@
 #define LEAF1_EDX_APIC	  (1u << 9)
 #define LEAF7_ECX_OSPKE	  (1u << 4)
 
-/* The APIC bit follows the enable bit of IA32_APIC_BASE (APM 2 16.3.1). */
-static u64 without_disabled_apic(struct vcpu *vcpu, u64 edx) {
-	if (unlikely(vcpu->lapic->mode == LAPIC_DISABLED)) edx &= ~(u64)LEAF1_EDX_APIC;
-	return edx;
-}
-
-static void leaf1(struct vcpu *vcpu) {
-	vcpu->gpr[RBX] |= (u64)(vcpu->id & 0xff) << 24;
-	vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]);
-	if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE) vcpu->gpr[RCX] |= LEAF1_ECX_OSXSAVE;
-}
-
 /* Out of line, so that the leaves that are the same for all pay one comparison. */
 static __noinline enum outcome show_live(struct vcpu *vcpu, const struct cpuid_leaf *l,
 					 u32 subleaf) {
 	switch (l->leaf) {
-	case 1: leaf1(vcpu); break;
+	case 1:
+		vcpu->gpr[RBX] |= (u64)(vcpu->id & 0xff) << 24;
+		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_OSXSAVE) vcpu->gpr[RCX] |= LEAF1_ECX_OSXSAVE;
+		__attribute__((fallthrough));
+	case CPUID_EXT + 1: /* the APIC bit follows that of IA32_APIC_BASE (APM 2 16.3.1) */
+		if (vcpu->lapic->mode == LAPIC_DISABLED) vcpu->gpr[RDX] &= ~(u64)LEAF1_EDX_APIC;
+		break;
 	case 7:
 		if (vcpu_reg(vcpu, VREG_CR4) & X86_CR4_PKE) vcpu->gpr[RCX] |= LEAF7_ECX_OSPKE;
 		break;
@@ -39,7 +33,6 @@ static __noinline enum outcome show_live(struct vcpu *vcpu, const struct cpuid_l
 		if (l->flags & CPUID_REST) vcpu->gpr[RCX] = subleaf & 0xff;
 		vcpu->gpr[RDX] = vcpu->id;
 		break;
-	case CPUID_EXT + 1: vcpu->gpr[RDX] = without_disabled_apic(vcpu, vcpu->gpr[RDX]); break;
 	default: /* AMD's topology: APIC id, core id */
 		vcpu->gpr[RAX] = vcpu->id;
 		vcpu->gpr[RBX] = vcpu->id & 0xff;

@@ -30,20 +30,12 @@ static inline enum outcome exit_rdpmc(struct vcpu *vcpu) { return inject_gp(vcpu
 
 /* IN or OUT of AL, AX or EAX; a 32-bit result does away with the upper half (APM 3 IN). */
 static inline enum outcome exit_in_out(struct vcpu *vcpu, u16 port, unsigned size, bool in) {
-	u64 *rax = &vcpu->gpr[RAX];
-	u32 value;
+	u64 *rax = &vcpu->gpr[RAX], kept = size == 4 ? 0 : ~0ul << 8 * size;
 
-	if (!in) {
-		bus_io_write(vcpu->vm, port, size, (u32)*rax);
-		return ADVANCE;
-	}
-	value = bus_io_read(vcpu->vm, port, size);
-	if (size == 4)
-		*rax = value;
-	else if (size == 2)
-		*rax = (*rax & ~0xfffful) | (u16)value;
+	if (in)
+		*rax = (*rax & kept) | bus_io_read(vcpu->vm, port, size);
 	else
-		*rax = (*rax & ~0xfful) | (u8)value;
+		bus_io_write(vcpu->vm, port, size, (u32)*rax);
 	return ADVANCE;
 }
 

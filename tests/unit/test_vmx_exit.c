@@ -152,8 +152,8 @@ int gmem_fault(struct gmem *gm, gpa_t gpa, bool write, bool exec) {
 }
 
 u32 bus_io_read(struct vm *v, u16 port, unsigned size) {
-	(void)v, (void)size;
-	return port == 0x70 ? 0xaabbccdd : ~0u;
+	(void)v;
+	return (port == 0x70 ? 0xaabbccdd : ~0u) & ~0u >> (32 - 8 * size);
 }
 
 void bus_io_write(struct vm *v, u16 port, unsigned size, u32 value) {
