@@ -2,7 +2,6 @@
 #include "kernel/cmdline.h"
 
 #include "boot/bootinfo.h"
-#include "lib/printf.h"
 
 #define UART_CLOCK 115200u /* the highest speed; every other one divides it */
 #define UART_PORTS 8

@@ -9,7 +9,6 @@
 #include "kernel/time.h"
 #include "lib/printf.h"
 #include "lib/spinlock.h"
-#include "lib/string.h"
 
 static char ring[LOG_SIZE];
 static u64 ring_head; /* bytes ever written */

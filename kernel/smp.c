@@ -4,7 +4,6 @@
 #include "drivers/acpi.h"
 #include "drivers/lapic.h"
 #include "kernel/cpu.h"
-#include "kernel/panic.h"
 #include "kernel/space.h"
 #include "kernel/traps.h"
 #include "lib/log.h"

@@ -23,7 +23,6 @@ bool log_allowed(struct log_limit *limit);
 #define log_error(...) log_msg(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_msg(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  log_msg(LOG_INFO, __VA_ARGS__)
-#define log_debug(...) log_msg(LOG_DEBUG, __VA_ARGS__)
 
 /* For what a guest can provoke: each place writes at most 16 messages in the life of the machine.
  */

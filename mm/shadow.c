@@ -9,7 +9,6 @@
  */
 #include "mm/shadow.h"
 
-#include "lib/string.h"
 #include "lib/x86.h"
 #include "mm/gmem.h"
 
