@@ -32,10 +32,9 @@
 #define VEC_KEYBOARD (VEC_DEVICE0 + 1)
 #define INPUT_SIZE   4096u
 #define DETACH	     0x1d /* Ctrl-] */
-#define SHOW_NS	     1000000u
 #define SHOW_MOST    128u
 #define DRAW_NS	     16000000u
-#define POLL_NS	     1000000u /* 16 bytes each time: above the speed of 115200 baud */
+#define TICK_NS	     1000000u /* 16 bytes each time: above the speed of 115200 baud */
 
 static struct vm *_Atomic attached;
 static _Atomic u32 shell_on; /* id of the CPU to which the shell and its state belong */
@@ -46,22 +45,16 @@ static u8 input[INPUT_SIZE];
 static u32 input_head, input_tail; /* modulo 2^32 */
 static struct spinlock input_lock;
 static bool use_keyboard;
-static struct timer poll_timer;	 /* of what has no interrupt */
-static struct timer draw_timer;	 /* for what is to be seen on the screen */
-static _Atomic bool draw_soon;	 /* it is armed */
-static struct timer show_timer;	 /* for what the attached guest wrote */
-static struct timer again_timer; /* for what one look has left */
+static bool polls;		/* there is input without an interrupt */
+static struct timer draw_timer; /* for what is to be seen on the screen */
+static struct timer tick_timer; /* for all else that is to be looked at soon */
 
 static void write_screen(const char *text, size_t len) {
 	screen_write(text, len);
-	if (draw_timer.fn && !atomic_exchange(&draw_soon, true))
-		timer_arm(&draw_timer, time_tsc() + ns_to_tsc(DRAW_NS));
+	if (draw_timer.fn) timer_soon(&draw_timer, DRAW_NS);
 }
 
-static void on_draw(struct timer *timer __unused) {
-	atomic_store(&draw_soon, false);
-	screen_refresh();
-}
+static void on_draw(struct timer *timer __unused) { screen_refresh(); }
 
 void host_consoles_early(const struct acpi_info *acpi, const struct options *options) {
 	u32 baud = options->console_baud;
@@ -129,13 +122,6 @@ static void show_scrollback(struct vm_console *c) {
 void console_flush(struct vm *vm) {
 	spin_guard(&vm->console.lock);
 	if (vm == atomic_load(&attached)) catch_up(&vm->console);
-	vm->console.timed = false;
-}
-
-static void on_show(struct timer *timer __unused) {
-	struct vm *vm = atomic_load(&attached);
-
-	if (vm) console_flush(vm);
 }
 
 void console_attach(struct vm *vm) {
@@ -151,7 +137,6 @@ void console_attach(struct vm *vm) {
 		spin_guard(&vm->console.lock);
 		show_scrollback(&vm->console);
 		vm->console.line.len = 0;
-		vm->console.timed = false;
 		atomic_store(&attached, vm);
 	}
 	host_io_wake();
@@ -214,12 +199,10 @@ void console_log(struct vm *vm, u8 byte) {
  * Consoles take some 50 instructions a byte when they are given many, and 600 for a single one.
  */
 static void show_later(struct vm_console *c, u8 byte) {
-	if (byte == '\n' || c->written - c->shown >= SHOW_MOST) {
+	if (byte == '\n' || c->written - c->shown >= SHOW_MOST)
 		catch_up(c);
-	} else if (!c->timed) {
-		c->timed = true;
-		timer_arm(&show_timer, time_tsc() + ns_to_tsc(SHOW_NS));
-	}
+	else
+		timer_soon(&tick_timer, TICK_NS);
 }
 
 void console_output(struct vm *vm, u8 byte) {
@@ -274,29 +257,30 @@ void host_io_run(void) {
 		atomic_store(&shell_on, shell_cpu());
 		host_io_wake();
 	} else if (shell_waits()) {
-		timer_arm(&again_timer, time_tsc() + ns_to_tsc(POLL_NS));
+		timer_soon(&tick_timer, TICK_NS);
 	} else if (!atomic_load(&attached)) {
 		shell_prompt();
 	}
 }
 
 static void on_serial(void) {
-	if (serial_poll(on_byte)) timer_arm(&again_timer, time_tsc() + ns_to_tsc(POLL_NS));
+	if (serial_poll(on_byte)) timer_soon(&tick_timer, TICK_NS);
 	/* It may be output that the shell waits for. */
 	if (input_head != input_tail) host_io_wake();
 }
 
-static void on_again(struct timer *timer __unused) {
-	on_serial();
-	host_io_wake();
-}
-
 static void on_keyboard(void) { ps2_poll(on_byte); }
 
-static void on_poll(struct timer *timer) {
+static void on_tick(struct timer *timer) {
+	struct vm *vm = atomic_load(&attached);
+
 	on_serial();
-	on_keyboard();
-	timer_arm(timer, time_tsc() + ns_to_tsc(POLL_NS));
+	if (polls) {
+		on_keyboard();
+		timer_soon(timer, TICK_NS);
+	}
+	if (vm) console_flush(vm);
+	if (shell_waits()) host_io_wake();
 }
 
 /* Input by interrupt; what came before it is taken now. False: there is none, poll. */
@@ -309,19 +293,16 @@ static bool route(const struct acpi_irq *irq, u8 vector, void (*fn)(void)) {
 
 void host_io_init(const struct acpi_info *acpi) {
 	u32 irq = port == COM1 ? COM1_IRQ : port == COM2 ? COM2_IRQ : 0;
-	bool interrupts = true;
 
 	timer_init(&draw_timer, on_draw, cpus[0]->id);
-	timer_init(&show_timer, on_show, cpus[0]->id);
-	timer_init(&again_timer, on_again, cpus[0]->id);
+	timer_init(&tick_timer, on_tick, cpus[0]->id);
 	if (serial_present()) {
-		interrupts = irq && route(&acpi->irq[irq], VEC_SERIAL, on_serial);
-		if (interrupts) serial_enable_irq();
+		polls = !irq || !route(&acpi->irq[irq], VEC_SERIAL, on_serial);
+		if (!polls) serial_enable_irq();
 	}
 	if (use_keyboard && !ps2_init())
-		interrupts &= route(&acpi->irq[KEYBOARD_IRQ], VEC_KEYBOARD, on_keyboard);
-	if (interrupts) return;
+		polls |= !route(&acpi->irq[KEYBOARD_IRQ], VEC_KEYBOARD, on_keyboard);
+	if (!polls) return;
 	log_info("the console's input has no interrupt: polled");
-	timer_init(&poll_timer, on_poll, cpus[0]->id);
-	on_poll(&poll_timer);
+	on_tick(&tick_timer);
 }

@@ -42,6 +42,12 @@ void timer_init(struct timer *timer, void (*fn)(struct timer *timer), u32 cpu);
 /* Arms or re-arms; a deadline that has passed fires at the CPU's next look at its queue. */
 void timer_arm(struct timer *timer, u64 deadline_tsc);
 
+/* Arms it for so many ns from now, unless it is armed: its call finds what has come until then. */
+static inline void timer_soon(struct timer *timer, u64 ns) {
+	if (!__atomic_load_n(&timer->queued, __ATOMIC_RELAXED))
+		timer_arm(timer, time_tsc() + ns_to_tsc(ns));
+}
+
 /* A call of fn that runs on another CPU already may still finish: fn looks at its device's state.
  */
 void timer_cancel(struct timer *timer);

@@ -38,7 +38,6 @@ struct vm_console {
 	struct spinlock lock; /* guards the rest */
 	char *scrollback;     /* the last bytes that it wrote */
 	u64 written, shown;   /* ever; of the attached guest's, on the consoles */
-	bool timed;	      /* what is not shown waits for the timer */
 	struct vm_line line;  /* of what it writes while it is not attached */
 	struct vm_line log;   /* of what it writes to Roost's log */
 	u32 head, tail;	      /* of what waits to be read by it; modulo 2^32 */
