@@ -1,4 +1,4 @@
-/* Options: a line in the table at the end, a setter, and a paragraph in docs/configuration.md. */
+/* Options: a line in the table at the end, and a paragraph in docs/configuration.md. */
 #include "kernel/cmdline.h"
 
 #include "boot/bootinfo.h"
@@ -50,52 +50,31 @@ static bool set_console(struct text value, struct options *out) {
 	return true;
 }
 
-static bool set_log_level(struct text value, struct options *out) {
-	static const char *const levels[] = {"error", "warn", "info", "debug"};
-	int level = text_choose(value, levels, ARRAY_SIZE(levels));
-
-	out->log_level = (enum log_level)level;
-	return level >= 0;
-}
-
-static bool set_cpus(struct text value, struct options *out) {
-	return !text_to_u32(value, 1, OPTIONS_MAX_CPUS, &out->max_cpus);
-}
-
-static bool set_on_idle(struct text value, struct options *out) {
-	static const char *const actions[] = {"shell", "poweroff", "reboot"};
-	int action = text_choose(value, actions, ARRAY_SIZE(actions));
-
-	out->on_idle = (enum on_idle)action;
-	return action >= 0;
-}
-
-static bool set_debug_exit(struct text value, struct options *out) {
-	u32 port = 0;
-	int err = text_to_u32(value, 0, 0xffff, &port);
-
-	out->debug_exit = (u16)port;
-	return !err;
-}
-
 static bool set_vmx(struct text value, struct options *out) {
 	out->vmx = value;
 	return value.len;
 }
 
+#define FIELD(name) .field = offsetof(struct options, name)
+
 /* A setter may leave *out half changed when it returns false: it works on a copy. */
 static const struct option {
-	const char *name;
-	bool (*set)(struct text value, struct options *out);
-	const char *expected;
+	const char *name, *expected;
+	bool (*set)(struct text value, struct options *out); /* NULL: by `key` */
+	struct text_key key;
 } table[] = {
-	{"console", set_console,
-	 "none, or a list of com1 to com4 or a port (0x3f8), its speed (115200), and screen"},
-	{"loglevel", set_log_level, "error, warn, info or debug"},
-	{"cpus", set_cpus, "a number from 1 to 64"},
-	{"on-idle", set_on_idle, "shell, poweroff or reboot"},
-	{"debug-exit", set_debug_exit, "an I/O port such as 0xf4, or 0 for none"},
-	{"vmx", set_vmx, "a list such as -vpid,-ept-ad"},
+	{"console",
+	 "none, or a list of com1 to com4 or a port (0x3f8), its speed (115200), and screen",
+	 .set = set_console},
+	{"loglevel", "error, warn, info or debug",
+	 .key = {FIELD(log_level), .words = {"error", "warn", "info", "debug"}}},
+	{"cpus", "a number from 1 to 64",
+	 .key = {FIELD(max_cpus), .min = 1, .max = OPTIONS_MAX_CPUS}},
+	{"on-idle", "shell, poweroff or reboot",
+	 .key = {FIELD(on_idle), .words = {"shell", "poweroff", "reboot"}}},
+	{"debug-exit", "an I/O port such as 0xf4, or 0 for none",
+	 .key = {FIELD(debug_exit), .max = 0xffff}},
+	{"vmx", "a list such as -vpid,-ept-ad", .set = set_vmx},
 };
 
 /* One word; *seen has a bit for each line of the table that was met already. */
@@ -110,7 +89,8 @@ static void parse_word(struct text word, u32 *seen, struct options *options) {
 
 		text_list(known, sizeof(known), option->name, "=");
 		if (!text_is(name, option->name)) continue;
-		if (!has_value || !option->set(value, &changed)) {
+		if (!has_value || !(option->set ? option->set(value, &changed)
+						: text_set(value, &option->key, &changed))) {
 			log_warn("command line: %.*s ignored; expected %s= and %s",
 				 TEXT_QUOTE(word), option->name, option->expected);
 			return;

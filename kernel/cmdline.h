@@ -16,11 +16,11 @@ struct options {
 	bool console_screen; /* use the screen and a PS/2 keyboard where there are such */
 	u16 console_port;    /* first I/O port; 0: what the firmware says, else COM1 */
 	u32 console_baud;    /* 0: leave the speed alone */
-	enum log_level log_level;
-	u32 max_cpus; /* 1 to OPTIONS_MAX_CPUS */
-	enum on_idle on_idle;
-	u16 debug_exit;	 /* port through which a test rig's emulator is ended; 0: none */
-	struct text vmx; /* what the VMX back end is to leave alone, for it to read */
+	u8 log_level;	     /* enum log_level */
+	u32 max_cpus;	     /* 1 to OPTIONS_MAX_CPUS */
+	u8 on_idle;	     /* enum on_idle */
+	u32 debug_exit;	     /* I/O port through which a test rig's emulator is ended; 0: none */
+	struct text vmx;     /* what the VMX back end is to leave alone, for it to read */
 };
 
 /*

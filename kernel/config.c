@@ -11,7 +11,6 @@
 #include "lib/string.h"
 
 #define DEFAULT_VM_NAME "vm0"
-#define MAX_LEAF_ORDER	18
 #define SHARE_UNIT	MiB(2)
 
 struct parser {
@@ -99,21 +98,16 @@ static const struct boot_module *find_module(struct parser *p, struct text name)
 enum verdict { GOOD, BAD, REPORTED };
 
 struct key {
-	const char *name;
+	const char *name, *expected;
 	enum verdict (*set)(struct parser *p, const struct key *key, struct text value);
-	const char *expected;
-	u16 field;	      /* in struct vm_config, for setters that several keys share */
-	bool own_quotes;      /* the setter wants to see the quotes */
-	bool needed;	      /* without a good value, where one is given, there is no VM */
-	bool live;	      /* can be changed while the VM runs */
-	u32 min, max;	      /* for set_number() */
-	const char *words[4]; /* that set_word() knows, in the order of their values */
+	struct text_key value; /* without a setter; with one, for it */
+	bool own_quotes;       /* the setter wants to see the quotes */
+	bool needed;	       /* without a good value, where one is given, there is no VM */
+	bool live;	       /* can be changed while the VM runs */
 };
 
-static void *field_of(struct parser *p, const struct key *key) { return (u8 *)p->vm + key->field; }
-
 static enum verdict set_module(struct parser *p, const struct key *key, struct text value) {
-	const struct boot_module **module = field_of(p, key);
+	const struct boot_module **module = (void *)((u8 *)p->vm + key->value.field);
 
 	*module = find_module(p, value);
 	return *module ? GOOD : REPORTED;
@@ -205,10 +199,6 @@ static enum verdict set_memory(struct parser *p, const struct key *key __unused,
 	return GOOD;
 }
 
-static enum verdict set_number(struct parser *p, const struct key *key, struct text value) {
-	return text_to_u32(value, key->min, key->max, field_of(p, key)) ? BAD : GOOD;
-}
-
 /* CPUs and ranges of them: 0,2-5. Those that are not here do no harm. */
 static enum verdict set_pin(struct parser *p, const struct key *key __unused, struct text value) {
 	struct text item, first, last;
@@ -227,50 +217,33 @@ static enum verdict set_pin(struct parser *p, const struct key *key __unused, st
 	return pin & ~0ul >> (64 - nr_cpus) ? GOOD : BAD;
 }
 
-static enum verdict set_word(struct parser *p, const struct key *key, struct text value) {
-	int choice = text_choose(value, key->words, ARRAY_SIZE(key->words));
-
-	if (choice < 0) return BAD;
-	*(u8 *)field_of(p, key) = (u8)choice;
-	return GOOD;
-}
-
-static enum verdict set_page_size(struct parser *p, const struct key *key, struct text value) {
-	enum verdict verdict = set_word(p, key, value);
-
-	if (verdict == GOOD) p->vm->leaf_order *= 9;
-	return verdict;
-}
-
-#define FIELD(name) .field = offsetof(struct vm_config, name)
+#define FIELD(name) .value = {.field = offsetof(struct vm_config, name)}
+#define NUMBER(name, least, most) \
+	.value = {.field = offsetof(struct vm_config, name), .min = (least), .max = (most)}
+#define WORDS(name, ...) \
+	.value = {.field = offsetof(struct vm_config, name), .words = {__VA_ARGS__}}
 
 static const struct key keys[] = {
-	{"kernel", set_module, "the name of a module", FIELD(kernel), .needed = true},
-	{"initrd", set_module, "the name of a module", FIELD(initrd), .needed = true},
-	{"cmdline", set_cmdline, "text", .own_quotes = true},
-	{"modules", set_modules, "a list such as: name arguments, name arguments",
+	{"kernel", "the name of a module", set_module, FIELD(kernel), .needed = true},
+	{"initrd", "the name of a module", set_module, FIELD(initrd), .needed = true},
+	{"cmdline", "text", set_cmdline, .own_quotes = true},
+	{"modules", "a list such as: name arguments, name arguments", set_modules,
 	 .own_quotes = true, .needed = true},
-	{"memory", set_memory, "a size of at least 2M, such as 512M or 1G", FIELD(memory)},
-	{"cpus", set_number, "a number from 1 to 64", FIELD(cpus), .min = 1, .max = VM_MAX_VCPUS},
-	{"boot", set_word, "auto, linux or multiboot", FIELD(boot),
-	 .words = {"auto", "linux", "multiboot"}},
-	{"page-size", set_page_size, "4K, 2M or 1G", FIELD(leaf_order),
-	 .words = {"4K", "2M", "1G"}},
-	{"populate", set_word, "eager or lazy", FIELD(lazy), .words = {"eager", "lazy"}},
-	{"debug-exit", set_word, "yes or no", FIELD(debug_exit), .words = {"no", "yes"}},
-	{"log", set_word, "none, com2 or debug-port", FIELD(log),
-	 .words = {"none", "com2", "debug-port"}},
-	{"autostart", set_word, "yes or no", FIELD(autostart), .words = {"no", "yes"}},
-	{"nested", set_word, "on or off", FIELD(nested), .words = {"off", "on"}},
-	{"on-crash", set_word, "stop, reset or pause", FIELD(on_crash), .live = true,
-	 .words = {"stop", "reset", "pause"}},
-	{"weight", set_number, "a number from 1 to 10000", FIELD(weight), .live = true, .min = 1,
-	 .max = 10000},
-	{"cap", set_number, "a number of percent from 0 to 6400", FIELD(cap), .live = true,
-	 .max = 6400},
-	{"tsc-khz", set_number, "a number from 10000 to 10000000", FIELD(tsc_khz), .min = 10000,
-	 .max = 10000000},
-	{"pin", set_pin, "CPUs of this machine, such as 0,2-5", .live = true},
+	{"memory", "a size of at least 2M, such as 512M or 1G", .set = set_memory},
+	{"cpus", "a number from 1 to 64", NUMBER(cpus, 1, VM_MAX_VCPUS)},
+	{"boot", "auto, linux or multiboot", WORDS(boot, "auto", "linux", "multiboot")},
+	{"page-size", "4K, 2M or 1G", WORDS(max_leaf, "4K", "2M", "1G")},
+	{"populate", "eager or lazy", WORDS(lazy, "eager", "lazy")},
+	{"debug-exit", "yes or no", WORDS(debug_exit, "no", "yes")},
+	{"log", "none, com2 or debug-port", WORDS(log, "none", "com2", "debug-port")},
+	{"autostart", "yes or no", WORDS(autostart, "no", "yes")},
+	{"nested", "on or off", WORDS(nested, "off", "on")},
+	{"on-crash", "stop, reset or pause", WORDS(on_crash, "stop", "reset", "pause"),
+	 .live = true},
+	{"weight", "a number from 1 to 10000", NUMBER(weight, 1, 10000), .live = true},
+	{"cap", "a number of percent from 0 to 6400", NUMBER(cap, 0, 6400), .live = true},
+	{"tsc-khz", "a number from 10000 to 10000000", NUMBER(tsc_khz, 10000, 10000000)},
+	{"pin", "CPUs of this machine, such as 0,2-5", set_pin, .live = true},
 };
 
 /* ---- lines ---- */
@@ -291,7 +264,9 @@ static void set_key(struct parser *p, u32 number, struct text value) {
 	if (!key->own_quotes && value.len >= 2 && value.at[0] == '"' &&
 	    value.at[value.len - 1] == '"')
 		bare = (struct text){value.at + 1, value.len - 2};
-	enum verdict verdict = key->set(p, key, bare);
+	enum verdict verdict = key->set				    ? key->set(p, key, bare)
+			       : text_set(bare, &key->value, p->vm) ? GOOD
+								    : BAD;
 	if (verdict == BAD)
 		mistake(p, "%s cannot be %.*s; expected %s", key->name, TEXT_QUOTE(value),
 			key->expected);
@@ -357,7 +332,7 @@ static void vm_defaults(struct vm_config *vm, const char *name, size_t length) {
 	vm->cpus = 1;
 	vm->weight = CONFIG_WEIGHT;
 	vm->pin = ~0ul;
-	vm->leaf_order = MAX_LEAF_ORDER;
+	vm->max_leaf = CONFIG_MAX_LEAF;
 	vm->autostart = true;
 	vm->nested = true;
 }
@@ -474,6 +449,14 @@ void config_default(const struct boot_info *boot, struct config *out) {
 	struct vm_config *vm = &out->vm[0];
 
 	config_init(out);
+	if (!boot->nr_modules) {
+		/* Nothing was given to run: the guest inside the image shows that it works. */
+		vm_defaults(vm, "demo", sizeof("demo"));
+		vm->memory = MiB(32);
+		vm->cmdline = "";
+		out->nr_vms = 1;
+		return;
+	}
 	vm_defaults(vm, DEFAULT_VM_NAME, sizeof(DEFAULT_VM_NAME));
 	vm->cpus = 0;
 	for (u32 i = 0; i < boot->nr_modules; i++) {

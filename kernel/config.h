@@ -12,6 +12,7 @@
 #define CONFIG_STRING_MAX  2048	 /* bytes of one string, with its final 0 */
 #define CONFIG_WEIGHT	   SCHED_WEIGHT
 #define CONFIG_MIN_MEMORY  MiB(2)
+#define CONFIG_MAX_LEAF	   2  /* PT_LEVEL_1G */
 #define CONFIG_ERRORS_MAX  32 /* so many mistakes are reported one by one */
 
 enum config_crash { CONFIG_CRASH_STOP, CONFIG_CRASH_RESET, CONFIG_CRASH_PAUSE };
@@ -30,17 +31,17 @@ struct vm_config {
 	const char *cmdline;		  /* never NULL, without the kernel's name */
 	u32 nr_modules;
 	struct config_module modules[CONFIG_MAX_MODULES];
-	u64 memory;    /* bytes, whole pages; 0: an equal share of what is free */
-	u32 cpus;      /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
-	u32 weight;    /* share of a CPU that others want, too: 1 to 10000 */
-	u32 cap;       /* percent of a CPU, 0: no limit */
-	u32 tsc_khz;   /* what the guest's TSC counts; 0: as the host's */
-	u64 pin;       /* CPUs that may run it, a bit each */
-	u8 boot;       /* enum load_kind */
-	u8 on_crash;   /* enum config_crash */
-	u8 log;	       /* enum config_log: what of the VM goes to Roost's log */
-	u8 leaf_order; /* largest page of the nested table: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
-	bool lazy;     /* map memory when the guest first touches it */
+	u64 memory;  /* bytes, whole pages; 0: an equal share of what is free */
+	u32 cpus;    /* 1 to VM_MAX_VCPUS; 0: as many as the host has */
+	u32 weight;  /* share of a CPU that others want, too: 1 to 10000 */
+	u32 cap;     /* percent of a CPU, 0: no limit */
+	u32 tsc_khz; /* what the guest's TSC counts; 0: as the host's */
+	u64 pin;     /* CPUs that may run it, a bit each */
+	u8 boot;     /* enum load_kind */
+	u8 on_crash; /* enum config_crash */
+	u8 log;	     /* enum config_log: what of the VM goes to Roost's log */
+	u8 max_leaf; /* level of the largest page of the nested table: PT_LEVEL_4K to _1G */
+	bool lazy;   /* map memory when the guest first touches it */
 	bool debug_exit;
 	bool autostart;
 	bool nested; /* the guest may be a hypervisor */
@@ -74,7 +75,8 @@ u32 config_parse_words(struct text name, struct text words, const struct vm_conf
 
 /*
  * The configuration without roost.conf: a VM "vm0" with all CPUs and most of the memory, of the
- * first usable module as kernel and the second as initrd. Further modules are reported.
+ * first usable module as kernel and the second as initrd. Further modules are reported. Without
+ * modules it is the demonstration guest.
  */
 void config_default(const struct boot_info *boot, struct config *out);
 

@@ -74,7 +74,7 @@ static struct guest *guests[MAX_GUESTS];
 static u32 nr_guests;
 static u32 nr_live;
 static const struct boot_info *boot;
-static enum on_idle on_idle;
+static u8 on_idle; /* enum on_idle */
 static bool any_crash;
 static void ended(struct timer *work);
 static void restart(struct timer *work);
@@ -211,7 +211,7 @@ static int build_model(struct guest *g) {
 
 static int add_memory(struct guest *g) {
 	const struct gmem_config gmem = {
-		.max_leaf_order = g->config.leaf_order,
+		.max_leaf = g->config.max_leaf,
 		.lazy = g->config.lazy,
 	};
 	struct guest_range ram[LAYOUT_MAX_RAM];
@@ -664,28 +664,6 @@ int guests_set(struct vm *vm, struct text words, struct guest_error *error) {
 
 /* ---- start-up ---- */
 
-static void add(const struct vm_config *c) {
-	struct guest_error error;
-
-	if (create(c, NULL, &error)) failed(&error);
-}
-
-/* Nothing was given to run: the guest inside the image shows that it works. */
-static void add_demo(void) {
-	static struct vm_config demo = {
-		.name = "demo",
-		.cmdline = "",
-		.memory = MiB(32),
-		.cpus = 1,
-		.weight = CONFIG_WEIGHT,
-		.pin = ~0ul,
-		.leaf_order = FRAME_MAX_ORDER,
-		.autostart = true,
-	};
-
-	add(&demo);
-}
-
 static void read_config(void) {
 	const struct boot_module *m = boot_module_find(boot, CONFIG_FILE);
 	struct text text;
@@ -720,6 +698,8 @@ static void start_all(void) {
 }
 
 void guests_init(const struct boot_info *info, const struct options *options) {
+	struct guest_error error;
+
 	boot = info;
 	on_idle = options->on_idle;
 	if (!backend) {
@@ -727,7 +707,7 @@ void guests_init(const struct boot_info *info, const struct options *options) {
 		return;
 	}
 	read_config();
-	for (u32 i = 0; i < config.nr_vms; i++) add(&config.vm[i]);
-	if (!boot->nr_modules) add_demo();
+	for (u32 i = 0; i < config.nr_vms; i++)
+		if (create(&config.vm[i], NULL, &error)) failed(&error);
 	start_all();
 }

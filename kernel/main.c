@@ -85,7 +85,7 @@ static void start_on_own_stack(void) {
 	init_lapic();
 	time_init(&acpi);
 	time_set_wall_clock(cmos_unix_time());
-	power_init(&acpi, options.debug_exit);
+	power_init(&acpi, (u16)options.debug_exit);
 	if (!find_backend() || backend->cpu_on(this_cpu())) {
 		log_error("Roost cannot run guests on this machine");
 		power_debug_exit(EXIT_NO_GUESTS);

@@ -100,6 +100,15 @@ int text_choose(struct text word, const char *const *words, size_t count) {
 	return -1;
 }
 
+bool text_set(struct text value, const struct text_key *key, void *structure) {
+	void *field = (u8 *)structure + key->field;
+	int word = text_choose(value, key->words, ARRAY_SIZE(key->words));
+
+	if (!key->words[0]) return !text_to_u32(value, key->min, key->max, field);
+	if (word >= 0) *(u8 *)field = (u8)word;
+	return word >= 0;
+}
+
 void text_list(char *list, size_t size, const char *word, const char *end) {
 	size_t used = strlen(list);
 

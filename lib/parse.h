@@ -39,5 +39,15 @@ int text_to_u32(struct text text, u32 min, u32 max, u32 *out) __must_check;
 /* The index of a word among those of a list, which may end in NULL; -1: it is not there. */
 int text_choose(struct text word, const char *const *words, size_t count);
 
+/* A key whose value is one of a few words, or else a number from min to max. */
+struct text_key {
+	u16 field; /* where it is kept: the word's index, a u8, or the number, a u32 */
+	u32 min, max;
+	const char *words[4];
+};
+
+/* Sets the key's field in a structure. False: the value is not right for it. */
+bool text_set(struct text value, const struct text_key *key, void *structure);
+
 /* Adds a word with an end to a list of them for a message, cut to size bytes. */
 void text_list(char *list, size_t size, const char *word, const char *end);

@@ -149,7 +149,7 @@ int gmem_create(struct gmem *gm, const struct pt_format *format, const struct gm
 	gm->runs_size = PAGE_SIZE;
 	gm->runs = page_alloc(gm->runs_size);
 	gm->last_run = gm->runs;
-	if (gm->runs && pt_init(&gm->pt, format, (u8)(config->max_leaf_order / 9)) == 0) return 0;
+	if (gm->runs && pt_init(&gm->pt, format, config->max_leaf) == 0) return 0;
 	gmem_destroy(gm);
 	return E_NOMEM;
 }

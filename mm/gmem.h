@@ -24,8 +24,8 @@ struct gmem_run {
 };
 
 struct gmem_config {
-	unsigned max_leaf_order; /* largest leaf: 0, 9 or 18 (4 KiB, 2 MiB, 1 GiB) */
-	bool lazy;		 /* map when the guest first touches; else all at once */
+	u8 max_leaf; /* level of the largest leaf: PT_LEVEL_4K to PT_LEVEL_1G */
+	bool lazy;   /* map when the guest first touches; else all at once */
 };
 
 /* One VM's guest physical memory. Runs change while no vCPU runs, so readers take no lock. */

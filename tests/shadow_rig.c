@@ -22,7 +22,7 @@ static gpa_t next_table;
 static struct gmem_run runs[16384], *own_runs;
 
 int rig_setup(void **state) {
-	static const struct gmem_config config = {.max_leaf_order = 18, .lazy = true};
+	static const struct gmem_config config = {.max_leaf = PT_LEVEL_1G, .lazy = true};
 
 	(void)state;
 	arena = mmap(NULL, ARENA, PROT_READ | PROT_WRITE,

@@ -58,7 +58,7 @@ static void check_vm(const struct vm_config *vm) {
 	require(!vm->memory || vm->memory >= CONFIG_MIN_MEMORY);
 	require(vm->memory % PAGE_SIZE == 0 && vm->memory <= MEMMAP_LIMIT);
 	require(vm->cpus >= 1 && vm->cpus <= VM_MAX_VCPUS);
-	require(vm->leaf_order == 0 || vm->leaf_order == 9 || vm->leaf_order == 18);
+	require(vm->max_leaf <= CONFIG_MAX_LEAF);
 }
 
 static void check_options(const u8 *data, size_t size) {

@@ -113,7 +113,7 @@ static void test_all_keys(void **state) {
 	assert_int_equal(vm->memory, MiB(512));
 	assert_int_equal(vm->cpus, 4);
 	assert_int_equal(vm->boot, LOAD_LINUX);
-	assert_int_equal(vm->leaf_order, 9);
+	assert_int_equal(vm->max_leaf, 1);
 	assert_true(vm->lazy);
 	assert_true(vm->debug_exit);
 	assert_int_equal(vm->log, CONFIG_LOG_DEBUG_PORT);
@@ -150,7 +150,7 @@ static void test_defaults_of_a_vm(void **state) {
 	assert_int_equal(vm->memory, 0);
 	assert_int_equal(vm->cpus, 1);
 	assert_int_equal(vm->boot, LOAD_AUTO);
-	assert_int_equal(vm->leaf_order, 18);
+	assert_int_equal(vm->max_leaf, 2);
 	assert_false(vm->lazy);
 	assert_false(vm->debug_exit);
 	assert_true(vm->autostart);
@@ -538,7 +538,12 @@ static void test_default_configuration(void **state) {
 	(void)state;
 	boot.nr_modules = 0;
 	config_default(&boot, &config);
-	assert_int_equal(config.nr_vms, 0);
+	assert_int_equal(config.nr_vms, 1);
+	assert_string_equal(vm->name, "demo");
+	assert_string_equal(vm->cmdline, "");
+	assert_null(vm->kernel);
+	assert_int_equal(vm->cpus, 1);
+	assert_int_equal(vm->memory, MiB(32));
 
 	boot.nr_modules = 1;
 	config_default(&boot, &config);
@@ -550,7 +555,7 @@ static void test_default_configuration(void **state) {
 	assert_int_equal(vm->memory, 0);
 	assert_int_equal(vm->cpus, 0);
 	assert_true(vm->autostart);
-	assert_int_equal(vm->leaf_order, 18);
+	assert_int_equal(vm->max_leaf, 2);
 
 	boot.nr_modules = 2;
 	config_default(&boot, &config);

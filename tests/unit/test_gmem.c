@@ -25,9 +25,9 @@ static u8 *arena;
 static struct gmem gm;
 static struct frame_stats before;
 
-static const struct gmem_config eager_2m = {.max_leaf_order = 9};
-static const struct gmem_config lazy_2m = {.max_leaf_order = 9, .lazy = true};
-static const struct gmem_config lazy_4k = {.max_leaf_order = 0, .lazy = true};
+static const struct gmem_config eager_2m = {.max_leaf = PT_LEVEL_2M};
+static const struct gmem_config lazy_2m = {.max_leaf = PT_LEVEL_2M, .lazy = true};
+static const struct gmem_config lazy_4k = {.max_leaf = PT_LEVEL_4K, .lazy = true};
 
 /* Memory is full of 0xaa at first, as firmware may leave it. */
 static int setup(void **state) {
@@ -485,7 +485,7 @@ static void test_many_runs(void **state) {
 
 /* Tables and book-keeping: under 0.3 % with large blocks, whatever the size of the leaves. */
 static void test_overhead(void **state) {
-	static const struct gmem_config eager_4k = {.max_leaf_order = 0};
+	static const struct gmem_config eager_4k = {.max_leaf = PT_LEVEL_4K};
 
 	(void)state;
 	create(&eager_2m);

@@ -47,8 +47,8 @@ static int teardown(void **state) {
 	return 0;
 }
 
-static void create(unsigned order, bool lazy) {
-	struct gmem_config config = {.max_leaf_order = order, .lazy = lazy};
+static void create(u8 level, bool lazy) {
+	struct gmem_config config = {.max_leaf = level, .lazy = lazy};
 
 	assert_int_equal(gmem_create(&gm, &pt_format_npt, &config), 0);
 }
@@ -92,7 +92,7 @@ static void test_T_P2_one_page_of_a_large_one(void **state) {
 
 	(void)state;
 	for (unsigned lazy = 0; lazy < 2; lazy++) {
-		create(9, lazy);
+		create(PT_LEVEL_2M, lazy);
 		assert_int_equal(gmem_add_ram(&gm, 0, MiB(8)), 0);
 		guest_write(MiB(2) + 5);
 		assert_int_equal(gmem_log_start(&gm), 0);
@@ -121,7 +121,7 @@ static void test_T_P2_ranges(void **state) {
 	static u8 buf[MiB(2)];
 
 	(void)state;
-	create(9, false);
+	create(PT_LEVEL_2M, false);
 	assert_int_equal(gmem_add_ram(&gm, 0, KiB(640)), 0);
 	assert_int_equal(gmem_add_ram(&gm, MiB(1), MiB(7)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
@@ -146,7 +146,7 @@ static void test_T_P2_ranges(void **state) {
 /* Slots that begin and end inside of a word of the log do not share bits. */
 static void test_slots_beside_each_other(void **state) {
 	(void)state;
-	create(9, false);
+	create(PT_LEVEL_2M, false);
 	for (gpa_t gpa = 0; gpa < KiB(4) * 160; gpa += KiB(40))
 		assert_int_equal(gmem_add_ram(&gm, gpa, KiB(20)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
@@ -160,7 +160,7 @@ static void test_slots_beside_each_other(void **state) {
 
 static void test_states(void **state) {
 	(void)state;
-	create(9, false);
+	create(PT_LEVEL_2M, false);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(8)), 0);
 	assert_int_equal(gmem_log_take(&gm, 0, taken), E_BUSY);
 	assert_int_equal(gmem_log_start(&gm), 0);
@@ -180,7 +180,7 @@ static void test_log_begins_during_a_fault(void **state) {
 	struct pt_mapping m;
 
 	(void)state;
-	create(9, true);
+	create(PT_LEVEL_2M, true);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(8)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
 	assert_int_equal(gmem_log_stop(&gm), 0);
@@ -198,7 +198,7 @@ static void test_T_P3_high_pages(void **state) {
 				      (1ul << 48) - MiB(4)};
 
 	(void)state;
-	create(9, true);
+	create(PT_LEVEL_2M, true);
 	for (size_t i = 0; i < ARRAY_SIZE(bases); i++)
 		assert_int_equal(gmem_add_ram(&gm, bases[i], MiB(2)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0); /* nothing has been mapped yet */
@@ -219,7 +219,7 @@ static void test_no_memory_for_a_split(void **state) {
 	u32 n = 0;
 
 	(void)state;
-	create(9, false);
+	create(PT_LEVEL_2M, false);
 	assert_int_equal(gmem_add_ram(&gm, 0, MiB(8)), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
 	while (frame_alloc(0, 0, &hog[n]) == 0) n++;
@@ -266,7 +266,7 @@ static void test_T_P2_log_is_the_union_of_writes(void **state) {
 
 	(void)state;
 	for (u32 round = 0; round < 6; round++) {
-		create(round % 3 * 9, round / 3);
+		create((u8)(round % 3), round / 3);
 		assert_int_equal(gmem_add_ram(&gm, 0, KiB(640)), 0);
 		assert_int_equal(gmem_add_ram(&gm, MiB(1), MiB(20) - KiB(12)), 0);
 		assert_int_equal(gmem_add_ram(&gm, MiB(30), MiB(34)), 0);
@@ -346,7 +346,7 @@ static u64 collect_and_take(gfn_t gfn, u64 npages) {
 
 /* T-P2 once more: the same pages, by one fault for each large page. */
 static void test_T_P2_by_the_processor(void **state) {
-	struct gmem_config config = {.max_leaf_order = 18};
+	struct gmem_config config = {.max_leaf = PT_LEVEL_1G};
 	unsigned level;
 
 	(void)state;
