@@ -64,9 +64,7 @@ static void help(const struct shell_args *args) {
 	bool found = false;
 
 	for (const struct command *c = commands; c < commands + nr_commands; c++) {
-		if (strlen(c->name) < args->text.len ||
-		    memcmp(c->name, args->text.at, args->text.len))
-			continue;
+		if (!text_begins(text_of(c->name), args->text)) continue;
 		found = true;
 		shell_print("%-11s %-20s %s\n", c->name, c->params, c->help);
 	}

@@ -71,13 +71,6 @@ static struct text text_of_line(const struct line *from) {
 	return (struct text){from->at, from->len};
 }
 
-/* True when a begins with b. */
-static bool begins(struct text a, struct text b) {
-	return a.len >= b.len && !memcmp(a.at, b.at, b.len);
-}
-
-static bool same(struct text a, struct text b) { return a.len == b.len && begins(a, b); }
-
 /* The command whose name the text begins with, and the text behind it in *rest. */
 static const struct command *find(struct text text, struct text *rest) {
 	for (const struct command *c = commands; c < commands + nr_commands; c++) {
@@ -86,7 +79,7 @@ static const struct command *find(struct text text, struct text *rest) {
 
 		*rest = text;
 		while (found && text_next_word(&name, &want))
-			found = text_next_word(rest, &got) && same(got, want);
+			found = text_next_word(rest, &got) && text_same(got, want);
 		if (found) return c;
 	}
 	return NULL;
@@ -123,9 +116,9 @@ static void parse_one(struct text kind, struct text word) {
 	} else if (!text_split(kind, '|', &one, &rest)) {
 		parse_number(word, &args.number[args.nr_numbers++]);
 	} else {
-		for (args.choice = 0; !same(one, word) && rest.len; args.choice++)
+		for (args.choice = 0; !text_same(one, word) && rest.len; args.choice++)
 			text_split(rest, '|', &one, &rest);
-		if (!same(one, word))
+		if (!text_same(one, word))
 			shell_error("'%.*s' is none of %.*s", TEXT_QUOTE(word), TEXT_QUOTE(kind));
 	}
 }
@@ -277,7 +270,7 @@ static bool listing;
 static void offer(struct text word) {
 	size_t n = 0;
 
-	if (!begins(word, typed)) return;
+	if (!text_begins(word, typed)) return;
 	if (listing) shell_print("%.*s\n", TEXT_QUOTE(word));
 	if (!fitting++) common = word;
 	while (n < common.len && n < word.len && word.at[n] == common.at[n]) n++;

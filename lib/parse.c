@@ -14,9 +14,13 @@ struct text text_of(const char *string) {
 	return (struct text){string, strlen(string)};
 }
 
-bool text_is(struct text text, const char *string) {
-	return strlen(string) == text.len && memcmp(text.at, string, text.len) == 0;
+bool text_begins(struct text a, struct text b) {
+	return a.len >= b.len && !memcmp(a.at, b.at, b.len);
 }
+
+bool text_same(struct text a, struct text b) { return a.len == b.len && text_begins(a, b); }
+
+bool text_is(struct text text, const char *string) { return text_same(text, text_of(string)); }
 
 struct text text_trim(struct text text) {
 	while (text.len && is_blank(text.at[0])) text = skip(text, 1);

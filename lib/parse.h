@@ -14,8 +14,12 @@ struct text {
 /* The text of a string that ends in 0. */
 struct text text_of(const char *string);
 
-/* True when the text is this string, no more and no less. */
+/* True when the text is this string, no more and no less; the same of two texts. */
 bool text_is(struct text text, const char *string);
+bool text_same(struct text a, struct text b);
+
+/* True when a begins with b. */
+bool text_begins(struct text a, struct text b);
 
 /* Cuts blanks (space, tab, CR, LF) off both ends. */
 struct text text_trim(struct text text);
