@@ -84,7 +84,6 @@ struct cpu *cpu_area_create(u32 slot, u32 id, u32 apic_id) {
 	if (map_area(base)) return NULL;
 	cpu->id = id;
 	cpu->apic_id = apic_id;
-	cpu->programmed = TIMER_NEVER;
 	return cpu;
 }
 
@@ -128,7 +127,6 @@ static void load_descriptors(struct cpu *cpu) {
 }
 
 void cpu_early_init(struct cpu *cpu) {
-	cpu->programmed = TIMER_NEVER;
 	fill_descriptors(cpu);
 	load_descriptors(cpu);
 }
