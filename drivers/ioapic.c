@@ -3,7 +3,6 @@
 
 #include "lib/x86.h"
 
-#define MAX_IOAPICS 16
 #define IOREGSEL    0x00
 #define IOWIN	    0x10
 #define REG_VERSION 1u
@@ -12,10 +11,10 @@
 #define RTE_LEVEL   0x8000u
 #define RTE_LOW	    0x2000u
 
-static struct {
+static struct ioapic {
 	volatile u8 *regs;
 	u32 gsi_base, inputs;
-} ioapics[MAX_IOAPICS];
+} ioapics[ACPI_MAX_IOAPICS];
 static unsigned nr_ioapics;
 
 static u32 reg_read(volatile u8 *regs, u32 reg) {
@@ -29,23 +28,19 @@ static void reg_write(volatile u8 *regs, u32 reg, u32 value) {
 }
 
 void ioapic_add_host(volatile void *regs, u32 gsi_base) {
-	if (nr_ioapics == MAX_IOAPICS) return;
 	u32 inputs = (reg_read(regs, REG_VERSION) >> 16 & 0xff) + 1;
 	for (u32 pin = 0; pin < inputs; pin++) reg_write(regs, REG_TABLE + 2 * pin, RTE_MASKED);
-	ioapics[nr_ioapics].regs = regs;
-	ioapics[nr_ioapics].gsi_base = gsi_base;
-	ioapics[nr_ioapics].inputs = inputs;
-	nr_ioapics++;
+	ioapics[nr_ioapics++] = (struct ioapic){regs, gsi_base, inputs};
 }
 
-int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level, bool active_low) {
+int ioapic_route(const struct acpi_irq *irq, u8 vector, u32 apic_id) {
 	for (unsigned i = 0; i < nr_ioapics; i++) {
-		u32 pin = gsi - ioapics[i].gsi_base;
+		u32 pin = irq->gsi - ioapics[i].gsi_base;
 
-		if (gsi < ioapics[i].gsi_base || pin >= ioapics[i].inputs) continue;
+		if (pin >= ioapics[i].inputs) continue;
 		reg_write(ioapics[i].regs, REG_TABLE + 2 * pin + 1, apic_id << 24);
 		reg_write(ioapics[i].regs, REG_TABLE + 2 * pin,
-			  vector | (level ? RTE_LEVEL : 0) | (active_low ? RTE_LOW : 0));
+			  vector | (irq->level ? RTE_LEVEL : 0) | (irq->active_low ? RTE_LOW : 0));
 		return 0;
 	}
 	return E_NOENT;

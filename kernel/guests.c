@@ -124,12 +124,6 @@ bool guest_input(struct vm *vm, u8 byte) {
 	return atomic_load(&vm->state) == VM_RUNNING && uart_rx(&vm->platform->uart, byte);
 }
 
-static void uart_sends(void *ctx, u8 byte) { console_output(ctx, byte); }
-
-static void uart_has_room(void *ctx) { console_room(ctx); }
-
-static void log_sends(void *ctx, u8 byte) { console_log(ctx, byte); }
-
 /* ---- making a VM ---- */
 
 static void destroy(struct guest *g) {
@@ -228,9 +222,9 @@ static int build(struct guest *g) {
 	struct platform_options options = {
 		.memory = g->config.memory,
 		.debug_exit = g->config.debug_exit,
-		.console = {.tx = uart_sends, .room = uart_has_room, .ctx = vm},
+		.console = {.tx = console_output, .room = console_room, .ctx = vm},
 	};
-	const struct uart_backend log = {.tx = log_sends, .ctx = vm};
+	const struct uart_backend log = {.tx = console_log, .ctx = vm};
 	int err = add_memory(g) ?: console_create(vm);
 
 	if (g->config.log == CONFIG_LOG_COM2) options.com2 = log;

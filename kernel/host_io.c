@@ -90,13 +90,13 @@ int console_create(struct vm *vm) {
 	return vm->console.scrollback ? 0 : E_NOMEM;
 }
 
-void console_forget(struct vm *vm) {
-	if (vm == atomic_load(&attached)) console_attach(NULL);
-}
-
 void console_destroy(struct vm *vm) {
 	page_free(vm->console.scrollback, CONSOLE_SCROLLBACK);
 	vm->console.scrollback = NULL;
+}
+
+void console_forget(struct vm *vm) {
+	if (vm == atomic_load(&attached)) console_attach(NULL);
 }
 
 /* Shows what has not been shown yet. c->lock is held. */
@@ -174,8 +174,10 @@ static bool console_input(u8 byte) {
 	return true;
 }
 
-void console_room(struct vm *vm) {
-	if (vm->console.head != vm->console.tail) feed(vm);
+void console_room(void *ctx) {
+	const struct vm *vm = ctx;
+
+	if (vm->console.head != vm->console.tail) feed(ctx);
 }
 
 /* True when the line is to be shown now: it has ended, or is full. */
@@ -185,7 +187,8 @@ static bool gather(struct vm_line *line, u8 byte) {
 	return byte == '\n' || line->len == sizeof(line->at);
 }
 
-void console_log(struct vm *vm, u8 byte) {
+void console_log(void *ctx, u8 byte) {
+	struct vm *vm = ctx;
 	struct vm_line *line = &vm->console.log;
 
 	spin_guard(&vm->console.lock);
@@ -205,7 +208,8 @@ static void show_later(struct vm_console *c, u8 byte) {
 		timer_soon(&tick_timer, TICK_NS);
 }
 
-void console_output(struct vm *vm, u8 byte) {
+void console_output(void *ctx, u8 byte) {
+	struct vm *vm = ctx;
 	struct vm_console *c = &vm->console;
 	char text[VM_NAME_MAX + sizeof(c->line.at) + 4];
 
@@ -286,7 +290,7 @@ static void on_tick(struct timer *timer) {
 /* Input by interrupt; what came before it is taken now. False: there is none, poll. */
 static bool route(const struct acpi_irq *irq, u8 vector, void (*fn)(void)) {
 	irq_install(vector, fn);
-	int err = ioapic_route(irq->gsi, vector, cpus[0]->apic_id, irq->level, irq->active_low);
+	int err = ioapic_route(irq, vector, cpus[0]->apic_id);
 	fn();
 	return !err;
 }

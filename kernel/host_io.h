@@ -25,28 +25,31 @@ void host_io_init(const struct acpi_info *acpi);
 void host_io_run(void);
 void host_io_wake(void);
 
-/* A VM's buffers. create: 0 or E_NOMEM. forget: it is about to go. destroy: nobody uses it. */
+/* A VM's scrollback: 0 or E_NOMEM. destroy: nobody uses it. */
 int console_create(struct vm *vm) __must_check;
-void console_forget(struct vm *vm);
 void console_destroy(struct vm *vm);
 
 /* Gives the VM the console, and shows what it wrote last; NULL: to the shell. */
 void console_attach(struct vm *vm);
 
+/* The VM is about to go. */
+void console_forget(struct vm *vm);
+
 /* Types at any VM's console: how many bytes there was room for. */
 u32 console_send(struct vm *vm, const char *text, size_t len);
 
 /*
- * A byte that a guest's UART sent. The attached VM's go out as they are, within a millisecond;
- * lines of others are gathered and shown whole, behind the VM's name. Any CPU.
+ * The three with `vm`, a struct vm, are for its UARTs (platform/uart.h), on any CPU. A byte that
+ * one sent: the attached VM's go out as they are, within a millisecond; lines of others are
+ * gathered and shown whole, behind the VM's name.
  */
-void console_output(struct vm *vm, u8 byte);
+void console_output(void *vm, u8 byte);
 
 /* What the attached VM has written goes out now. */
 void console_flush(struct vm *vm);
 
-/* A byte that it sent to Roost's log, which keeps whole lines, behind the VM's name. Any CPU. */
-void console_log(struct vm *vm, u8 byte);
+/* A byte that it sent to Roost's log, which keeps whole lines, behind the VM's name. */
+void console_log(void *vm, u8 byte);
 
-/* The VM's UART can take input again. Any CPU. */
-void console_room(struct vm *vm);
+/* The UART can take input again. */
+void console_room(void *vm);

@@ -36,12 +36,12 @@ struct vm_line { /* its beginning */
 /* Its serial line (kernel/host_io.c). */
 struct vm_console {
 	struct spinlock lock; /* guards the rest */
-	char *scrollback;     /* the last bytes that it wrote */
 	u64 written, shown;   /* ever; of the attached guest's, on the consoles */
 	struct vm_line line;  /* of what it writes while it is not attached */
 	struct vm_line log;   /* of what it writes to Roost's log */
 	u32 head, tail;	      /* of what waits to be read by it; modulo 2^32 */
 	u8 input[CONSOLE_INPUT];
+	char *scrollback; /* the last CONSOLE_SCROLLBACK bytes that it wrote */
 };
 
 struct vm {

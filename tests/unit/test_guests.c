@@ -219,17 +219,17 @@ void console_forget(struct vm *vm) {
 	forgotten++;
 }
 
-void console_output(struct vm *vm, u8 byte) {
+void console_output(void *vm, u8 byte) {
 	(void)vm;
 	(void)byte;
 }
 
-void console_log(struct vm *vm, u8 byte) {
+void console_log(void *vm, u8 byte) {
 	(void)vm;
 	(void)byte;
 }
 
-void console_room(struct vm *vm) { (void)vm; }
+void console_room(void *vm) { (void)vm; }
 
 bool uart_rx(struct uart *uart, u8 byte) {
 	(void)uart;
