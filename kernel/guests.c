@@ -386,13 +386,10 @@ static int start(struct guest *g, struct guest_error *error) {
 /* ---- its end ---- */
 
 void vm_end(struct vm *vm, enum vm_end how) {
+	u32 none = VM_END_NONE;
 	struct vcpu *vcpu;
 
-	spin_lock(&vm->lock);
-	bool first = vm->end == VM_END_NONE;
-	if (first) vm->end = how;
-	spin_unlock(&vm->lock);
-	if (!first) return;
+	if (!atomic_compare_exchange_strong(&vm->end, &none, how)) return;
 	atomic_store(&vm->state, VM_STOPPED);
 	for_each_vcpu(vcpu, vm) vcpu_request(vcpu, REQ_STOP);
 }
@@ -429,7 +426,7 @@ static void report_end(struct vm *vm) {
 	static struct log_limit resets = {0, 64};
 
 	console_flush(vm);
-	switch (vm->end) {
+	switch (atomic_load(&vm->end)) {
 	case VM_END_POWEROFF: log_info("vm %s: powered off", vm->name); break;
 	case VM_END_DEBUG_EXIT:
 		log_info("vm %s: debug exit %u", vm->name, vm->debug_exit_value);
@@ -520,7 +517,7 @@ static void restart(struct timer *work) {
  */
 static void ended(struct timer *work) {
 	struct guest *g = container_of(work, struct guest, work);
-	enum vm_end end = g->vm.end;
+	u32 end = g->vm.end;
 
 	report_end(&g->vm);
 	if (g->next == NEXT_AUTO && end != VM_END_RESET &&

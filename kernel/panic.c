@@ -89,16 +89,12 @@ static void print_frame(const struct trap_frame *f) {
 		f->cs, f->ss, read_cr0(), read_cr2(), read_cr3(), read_cr4());
 }
 
-static void __noreturn halt_cpu(void) {
-	for (;;) __asm__ volatile("cli; hlt");
-}
-
 /* The first CPU to come here reports; a second one, or a panic within the report, stops at once. */
 static void begin(const struct cpu *cpu) {
 	u32 nobody = 0;
 
 	cpu_cli();
-	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1)) halt_cpu();
+	if (!atomic_compare_exchange_strong(&panicking, &nobody, cpu->id + 1)) cpu_stop();
 	spin_panic = true;
 	lapic_nmi_others();
 }
@@ -107,7 +103,7 @@ static void __noreturn finish(const struct cpu *cpu) {
 	if (cpu->running) print_vcpu(cpu->running);
 	log_raw("Roost has stopped.\n");
 	power_debug_exit(0x7f);
-	halt_cpu();
+	cpu_stop();
 }
 
 void panic(const char *fmt, ...) {
@@ -138,11 +134,10 @@ void panic_trap(const struct trap_frame *frame) {
 	finish(cpu);
 }
 
-bool panic_nmi(void) {
-	if (atomic_load(&panicking)) halt_cpu();
+void panic_nmi(void) {
+	if (atomic_load(&panicking)) cpu_stop();
 	/* What it interrupted may hold the log's lock. */
 	this_cpu()->nmis++;
-	return true;
 }
 
 void panic_report_nmis(struct cpu *cpu) {

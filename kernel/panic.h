@@ -11,8 +11,8 @@ __noreturn void panic(const char *fmt, ...) __format_printf(1, 2);
 /* The same for an exception of the host. */
 __noreturn void panic_trap(const struct trap_frame *frame);
 
-/* True when the NMI was sent by a panicking CPU's report or is nobody's: the trap is over then. */
-bool panic_nmi(void);
+/* An NMI: sent by a panicking CPU, which stops this one, or nobody's, which is counted. */
+void panic_nmi(void);
 
 /* Says what NMIs have come to this CPU; where no lock is held. */
 void panic_report_nmis(struct cpu *cpu);

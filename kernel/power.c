@@ -45,7 +45,7 @@ static void sleep(u16 port, u8 type) {
 static void __noreturn halt(void) {
 	serial_drain();
 	screen_refresh();
-	for (;;) __asm__ volatile("cli; hlt");
+	cpu_stop();
 }
 
 void power_off(void) {

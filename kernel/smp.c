@@ -81,19 +81,11 @@ static bool can_start(u32 apic_id) {
 	return apic_id != cpus[0]->apic_id && (lapic_is_x2apic() || apic_id <= XAPIC_ID_MAX);
 }
 
-static void add_boot_cpu(void) {
-	struct cpu *cpu = this_cpu();
-
-	cpu->apic_id = lapic_id_host();
-	cpus[0] = cpu;
-	nr_cpus = 1;
-	atomic_store(&cpu->online, 1);
-}
-
 void smp_init(const struct acpi_info *acpi, hpa_t page, u32 max_cpus) {
 	u32 slot = 1; /* one that did not start may still do so: its stack is never used again */
 
-	add_boot_cpu();
+	this_cpu()->apic_id = lapic_id_host();
+	nr_cpus = 1;
 	irq_install(VEC_KICK, on_kick);
 	irq_install(VEC_TIMER, timer_interrupt);
 	time_init_cpu();

@@ -60,6 +60,6 @@ void trap_dispatch(struct trap_frame *frame) {
 		if (irq_handlers[vector]) irq_handlers[vector]();
 		return;
 	}
-	if (vector == X86_NMI && panic_nmi()) return;
-	panic_trap(frame);
+	if (vector != X86_NMI) panic_trap(frame);
+	panic_nmi();
 }

@@ -53,11 +53,11 @@ struct vm {
 	const struct cpu_model *cpu_model; /* what CPUID, MSRs and CR bits derive from */
 	_Atomic u32 state;		   /* enum vm_state */
 	_Atomic u32 active;		   /* vCPUs that are still in a CPU's queue */
-	enum vm_end end;
-	u32 debug_exit_value; /* what the guest wrote to port 0xF4 */
-	u32 stop_vcpu;	      /* whose stop_reason it is */
+	_Atomic u32 end;		   /* enum vm_end */
+	u32 debug_exit_value;		   /* what the guest wrote to port 0xF4 */
+	u32 stop_vcpu;			   /* whose stop_reason it is */
 	char stop_reason[160];
-	struct spinlock lock; /* guards state changes, end and stop_reason */
+	struct spinlock lock; /* guards stop_reason and what the cap has used */
 	struct vm_console console;
 	u64 boot_tsc; /* host TSC when the VM was started or reset */
 	/* Of the host's TSC to the guest's, TSC_FRACTION bits of it a fraction; 0: none. */

@@ -235,6 +235,10 @@ static inline void cpu_pause(void) { __builtin_ia32_pause(); }
 
 static inline void cpu_cli(void) { __asm__ volatile("cli" : : : "memory"); }
 
+static inline void __noreturn cpu_stop(void) {
+	for (;;) __asm__ volatile("cli; hlt");
+}
+
 static inline u32 mmio_read32(const volatile void *addr) {
 	u32 v;
 
