@@ -51,7 +51,7 @@ _Static_assert(CONFIG_MAX_MODULES <= LOAD_MAX_MODULES, "loaders have room for th
 #define CLEAR_STEP    MiB(1)
 
 /* What is to follow the end: what the end itself says, or what was asked for since. */
-enum next { NEXT_AUTO, NEXT_START, NEXT_OFF };
+enum next { NEXT_AUTO, NEXT_START, NEXT_OFF, NEXT_DESTROY };
 
 struct guest {
 	struct vm vm;
@@ -61,8 +61,7 @@ struct guest {
 	struct timer work; /* on CPU 0: the next step after vCPUs have left */
 	struct quiet quiet;
 	enum next next;
-	bool live; /* from its start until ended() has switched it off */
-	bool dying;
+	bool live;		  /* from its start until ended() has switched it off */
 	u64 started, start_ticks; /* when its start was done, how long it took */
 	struct config *own;	  /* with the text, of one that was made at the console */
 };
@@ -98,7 +97,7 @@ enum guest_state guests_state(struct vm *vm) {
 	const struct guest *g = guest_of(vm);
 	u32 state = atomic_load(&vm->state);
 
-	if (g->dying) return GUEST_DYING;
+	if (g->next == NEXT_DESTROY) return GUEST_DYING;
 	if (!g->live && vm->end == VM_END_CRASH) return GUEST_CRASHED;
 	if (g->live && g->work.fn == restart) return GUEST_STARTING;
 	if (g->live && vm->end != VM_END_NONE) return GUEST_STOPPING;
@@ -494,14 +493,14 @@ static void off(struct guest *g) {
 	else
 		platform_reset(&g->vm); /* no timer of its devices may fire any more */
 	if (!--nr_live) all_ended();
-	if (g->dying) bury(g);
+	if (g->next == NEXT_DESTROY) bury(g);
 }
 
 static void restart(struct timer *work) {
 	struct guest *g = container_of(work, struct guest, work);
 	struct guest_error error;
 
-	if (g->dying || g->next == NEXT_OFF) {
+	if (g->next >= NEXT_OFF) {
 		off(g);
 	} else if (!clear(g)) {
 		return;
@@ -523,7 +522,7 @@ static void ended(struct timer *work) {
 	if (g->next == NEXT_AUTO && end != VM_END_RESET &&
 	    !(end == VM_END_CRASH && g->config.on_crash == CONFIG_CRASH_RESET))
 		g->next = NEXT_OFF;
-	if (g->dying || g->next == NEXT_OFF) {
+	if (g->next >= NEXT_OFF) {
 		off(g);
 		return;
 	}
@@ -589,14 +588,14 @@ static bool carry_out(struct guest *g, enum guest_op op) {
 	case GUEST_PAUSE: return change(vm, VM_RUNNING, VM_PAUSED, REQ_STOP);
 	case GUEST_RESUME: return change(vm, VM_PAUSED, VM_RUNNING, REQ_EVENT);
 	case GUEST_SHUTDOWN: pmio_power_button(&vm->platform->pmio); return true;
-	case GUEST_DESTROY: g->dying = true; break;
+	case GUEST_DESTROY: g->next = NEXT_DESTROY; break;
 	case GUEST_STOP: g->next = NEXT_OFF; break;
 	default: g->next = NEXT_START; break;
 	}
 	/* It may have ended already, and its vCPUs be about to leave. */
 	if (g->live) {
-		vm_end(vm, op == GUEST_DESTROY || op == GUEST_STOP ? VM_END_STOP : VM_END_RESET);
-	} else if (g->dying) {
+		vm_end(vm, g->next >= NEXT_OFF ? VM_END_STOP : VM_END_RESET);
+	} else if (g->next == NEXT_DESTROY) {
 		bury(g);
 	} else { /* after a crash */
 		vm->end = VM_END_STOP;
