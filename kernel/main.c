@@ -72,12 +72,6 @@ static bool find_backend(void) {
 	return backend->probe(&options) == 0;
 }
 
-bool smp_ap_ready(void) {
-	if (!backend || !backend->cpu_on(this_cpu())) return true;
-	log_error("CPU %u cannot run guests", this_cpu()->id);
-	return false;
-}
-
 /* The second half, on the boot processor's own stack. */
 static void start_on_own_stack(void) {
 	cpu_init_this();

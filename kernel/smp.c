@@ -3,6 +3,7 @@
 
 #include "drivers/acpi.h"
 #include "drivers/lapic.h"
+#include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/space.h"
 #include "kernel/traps.h"
@@ -37,7 +38,11 @@ void smp_ap_start(void) {
 	cpu_init_this();
 	lapic_init_cpu();
 	time_init_cpu();
-	if (lapic_id_host() != cpu->apic_id || !smp_ap_ready()) return;
+	if (lapic_id_host() != cpu->apic_id) return;
+	if (backend && backend->cpu_on(cpu)) {
+		log_error("CPU %u cannot run guests", cpu->id);
+		return;
+	}
 	atomic_store(&cpu->online, 1);
 	sched_loop();
 }

@@ -15,8 +15,5 @@ void smp_kick(struct cpu *cpu);
 /* An interrupt for the CPU itself: its guest leaves at the next boundary that takes interrupts. */
 void smp_kick_self(void);
 
-/* main.c: called on an AP while the boot processor waits; may this CPU be used? */
-bool smp_ap_ready(void);
-
 /* From trampoline.S. */
 void smp_ap_start(void);
