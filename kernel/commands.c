@@ -10,7 +10,6 @@
 #include "kernel/shell.h"
 #include "kernel/vm.h"
 #include "lib/printf.h"
-#include "lib/string.h"
 #include "mm/frame.h"
 #include "mm/gmem.h"
 #include "platform/gwalk.h"
