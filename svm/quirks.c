@@ -69,9 +69,9 @@ bool svm_quirk_shadow(struct vcpu *vcpu) {
 
 /*
  * QEMU 7.2's VMRUN with V_IRQ set adds a bit to the CPU's requests without the lock under which its
- * other threads do so (helper_vmrun() there): once in some ten thousand times it overwrites what one
- * of them has just added, the note that the local APIC has an interrupt. That waits in the APIC until
- * the CPU has another look, for another interrupt or when its task priority is written.
+ * other threads do so (helper_vmrun() there): once in some ten thousand times it overwrites what
+ * one of them has just added, the note that the local APIC has an interrupt. That waits in the APIC
+ * until the CPU has another look, for another interrupt or when its task priority is written.
  */
 void svm_quirk_find_interrupt(void) {
 	if (svm_features.tcg) write_cr8(0);

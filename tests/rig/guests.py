@@ -34,7 +34,7 @@ def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 
                           memory=max(bochs.MEMORY, there), limit=t.deadline.left())
         words = words.replace(" debug-exit=0xf4", "")  # it has no such device
     else:
-        if config is None:
+        if config is None and cpus > 1:
             host_cpus, pin = machine.spare_cpu(host_cpus, options)
         box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus, memory=there,
                               options=options)

@@ -569,7 +569,7 @@ def running_guest(t):
             c.wrong(f"translate guest {vcpu} 0x8000000000000000", "not canonical")
             c.wrong(f"translate guest {vcpu} 0xfffffffffffff000", "exception 14, error code 0, .*")
         c.shows("vm list", r"^guest +running +2 vCPUs")
-        c.shows("cpu list", r"^CPU 1: APIC id 1, 1 vCPUs, .*\n  vCPU 1 of 'guest'$")
+        c.shows("cpu list", r"^CPU (\d): APIC id \1, 1 vCPUs, .*\n  vCPU 1 of 'guest'$")
         c.shows("stat guest", "  vm guest, vCPU 1$")
         time.sleep(1)
         rates = c.shows("stat guest 0", r"\d+ +[1-9]\d*/s  vm guest, vCPU 0$")
