@@ -125,7 +125,7 @@ def several_session(t, box):
     return said
 
 
-@test("nested/several-hypervisors@max", limit=600, cores=0,
+@test("nested/several-hypervisors@max", limit=900, cores=0,
       needs=("build/gcc", "build/guest-files", "build/nested-files"))
 def several_hypervisors(t):
     """Two Linux with KVM and two guests each, one of them without nested paging, beside two Linux
