@@ -176,8 +176,8 @@ static void sched(const struct shell_args *args __unused) {
 			const struct vcpu_sched *s = &vcpu->sched;
 
 			shell_print("vm %s, vCPU %u, CPU %u: ran %lu us in %lu turns, waits",
-				    vm->name, vcpu->id, vcpu->cpu, tsc_to_ns(s->run_ticks) / 1000,
-				    s->switches);
+				    vm->name, vcpu->id, vcpu->cpu,
+				    tsc_to_ns(sched_ran(vcpu)) / 1000, s->switches);
 			for (u32 i = 0; i < SCHED_LATENCIES; i++) shell_print(" %u", s->latency[i]);
 			shell_print("\n");
 		}

@@ -252,7 +252,6 @@ static void charge(struct cpu *cpu, struct vcpu *vcpu, u64 ticks) {
 	struct vm *vm = vcpu->vm;
 	u64 now = atomic_load(&cpu->virtual);
 
-	vcpu->sched.run_ticks += ticks;
 	/* The weight is the VM's: those of its vCPUs that want to run share it. */
 	vcpu->sched.virtual += ticks * SCHED_WEIGHT * atomic_load(&vm->nr_ready) / vm->weight;
 	u64 first = vcpu->sched.virtual;
@@ -262,6 +261,13 @@ static void charge(struct cpu *cpu, struct vcpu *vcpu, u64 ticks) {
 	if (likely(!vm->cap)) return;
 	spin_guard(&vm->lock);
 	vm->used += ticks;
+}
+
+u64 sched_ran(const struct vcpu *vcpu) {
+	u64 ran = atomic_load(&vcpu->sched.ran);
+
+	/* Never has it run for longer than the machine: below 0, its turn goes on. */
+	return (s64)ran < 0 ? ran + time_tsc() : ran;
 }
 
 /* ---- turns ---- */
@@ -334,10 +340,13 @@ static void run(struct cpu *cpu, struct vcpu *vcpu, u64 most) {
 	if (vcpu->sched.wake_tsc) count_latency(&vcpu->sched, begin);
 	cpu->running = vcpu;
 	count_ready(cpu, vcpu, 1);
+	atomic_fetch_sub(&vcpu->sched.ran, begin);
 	vcpu_run(vcpu, &cpu->resched);
+	u64 end = time_tsc();
+	atomic_fetch_add(&vcpu->sched.ran, end);
 	cpu->running = NULL;
 	if (slice != ~0ul) timer_cancel(&cpu->slice);
-	charge(cpu, vcpu, time_tsc() - begin);
+	charge(cpu, vcpu, end - begin);
 	count_ready(cpu, vcpu, -1u);
 	settle(cpu, vcpu);
 }

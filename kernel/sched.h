@@ -18,8 +18,10 @@ struct vcpu_sched {
 	u64 wake_tsc;	      /* when it was woken, until it runs; else 0 */
 	bool waits;	      /* in a queue; other CPUs may look */
 
-	/* For statistics: host TSC ticks, turns, waits of less than 10 us, 100 us, ... to run. */
-	u64 run_ticks, switches;
+	/* Host TSC ticks that it has run; during a turn, less the TSC at its begin: sched_ran(). */
+	_Atomic u64 ran;
+	/* For statistics: turns, waits of less than 10 us, 100 us, ... to run. */
+	u64 switches;
 	u32 latency[SCHED_LATENCIES];
 };
 
@@ -34,6 +36,9 @@ void sched_sweep(struct vcpu *vcpu);
 
 /* It spins: one of its VM that waits for a CPU comes first. From an exit of it. */
 void sched_give_way(struct vcpu *vcpu);
+
+/* Host TSC ticks that it has run, its turn included that is not over yet. Any CPU. */
+u64 sched_ran(const struct vcpu *vcpu);
 
 /* Makes a CPU go through its loop once, whatever it does. Any CPU, any context but NMI. */
 void sched_look(struct cpu *cpu);

@@ -272,9 +272,19 @@ static void test_equal_shares_of_one_cpu(void **state) {
 	simulate(3 * SECOND);
 	for (u32 i = 0; i < 3; i++) {
 		assert_near(ran(i * PER_VM), SECOND);
-		assert_near(vcpus[i * PER_VM].sched.run_ticks, SECOND);
+		assert_near(sched_ran(&vcpus[i * PER_VM]), SECOND);
 		assert_in_range(vcpus[i * PER_VM].sched.switches, 190, 210); /* of 5 ms */
 	}
+}
+
+/* A turn that nothing ends counts all the same. */
+static void test_a_turn_without_end(void **state) {
+	(void)state;
+	begin(2, 500 * US);
+	start(0, 1);
+	simulate(3 * SECOND);
+	assert_int_equal(vcpus[0].sched.switches, 1);
+	assert_near(sched_ran(&vcpus[0]), 3 * SECOND);
 }
 
 static void test_shares_by_weight(void **state) {
@@ -635,6 +645,7 @@ static void test_quiet_period(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_equal_shares_of_one_cpu),
+		cmocka_unit_test(test_a_turn_without_end),
 		cmocka_unit_test(test_shares_by_weight),
 		cmocka_unit_test(test_the_weight_is_the_vms),
 		cmocka_unit_test(test_four_guests_of_two_on_two_cpus),
