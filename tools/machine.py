@@ -76,6 +76,7 @@ class Machine:
         self.cpus = cpus
         self.memory = memory
         self.options = list(options)
+        self.guest_cpus = range(cpus)
         self.boot = []
         self.child = None
         shutil.rmtree(self.workdir, ignore_errors=True)
@@ -91,6 +92,25 @@ class Machine:
         else:
             target.write_text(source)
         return name
+
+    def spare_first_cpu(self):
+        """One CPU more than asked for, so that the VMs of configure() have as many, none of them the
+        first, where that one could ruin them: see ONE_THREAD. guest_cpus says which they have."""
+        alone = self.cpus == 1 or "-icount" in self.options or ONE_THREAD[1] in self.options
+        if not alone:
+            self.guest_cpus = range(1, self.cpus + 1)
+            self.cpus += 1
+        return self
+
+    def pin(self):
+        """What keeps a VM on guest_cpus, as a value of its key `pin`; None where all CPUs are."""
+        return f"{self.guest_cpus[0]}-{self.guest_cpus[-1]}" if self.guest_cpus[0] else None
+
+    def configure(self, config):
+        """Stages roost.conf, whose VMs stay on guest_cpus."""
+        if self.pin():
+            config = re.sub(r"^\[vm .*\]$", rf"\g<0>\npin = {self.pin()}", config, flags=re.MULTILINE)
+        return self.stage("roost.conf", config)
 
     def roost(self, words="", modules=(), image=None):
         """Boots Roost with these command-line words and module strings (already staged)."""
@@ -188,26 +208,18 @@ def host_memory(guest_bytes, *modules):
 ONE_THREAD = ("-accel", "tcg,thread=single")
 
 
-def spare_cpu(cpus, options=()):
-    """(CPUs of a machine, pin of its guests) so that guests have as many, and none is the first."""
-    if cpus == 1 or "-icount" in options or ONE_THREAD[1] in options:
-        return cpus, None
-    return cpus + 1, f"1-{cpus}"
-
-
 def linux_guest(workdir, kernel=KERNEL, initrd=INITRD, cmdline=GUEST_CMDLINE, cpu=EPYC, cpus=1,
                 host_cpus=None, memory=512 * MIB, words="on-idle=poweroff", options=(), image=None):
     """Roost with one Linux guest, as `make run` starts it."""
     files = [kernel] + ([initrd] if initrd else [])
-    there, pin = spare_cpu(host_cpus or cpus, options)
-    machine = Machine(workdir, cpu=cpu, cpus=there,
-                      memory=host_memory(memory, *files), options=options)
+    machine = Machine(workdir, cpu=cpu, cpus=host_cpus or cpus, memory=host_memory(memory, *files),
+                      options=options).spare_first_cpu()
     modules = [machine.stage("kernel", Path(kernel))]
     if initrd:
         modules.append(machine.stage("initrd", Path(initrd)))
     config = guest_config(kernel="kernel", initrd="initrd" if initrd else None, cmdline=cmdline,
-                          memory=f"{memory // MIB}M", cpus=cpus, pin=pin)
-    modules.append(machine.stage("roost.conf", config))
+                          memory=f"{memory // MIB}M", cpus=cpus)
+    modules.append(machine.configure(config))
     return machine.roost(words, modules, image)
 
 

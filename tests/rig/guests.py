@@ -26,7 +26,7 @@ def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 
     """A machine with Roost and one multiboot guest, whose path is given. The processor may be one of
     Bochs', which has no options. extra: (name, content) of further modules; config: text instead of
     the usual roost.conf."""
-    there, pin = machine.host_memory(memory, guest), None
+    there = machine.host_memory(memory, guest)
     host_cpus = host_cpus or cpus
     if cpu in bochs.MODELS:
         need_bochs(t)
@@ -34,17 +34,17 @@ def test_guest(t, guest, cpu=machine.EPYC, cpus=1, host_cpus=None, memory=64 << 
                           memory=max(bochs.MEMORY, there), limit=t.deadline.left())
         words = words.replace(" debug-exit=0xf4", "")  # it has no such device
     else:
-        if config is None and cpus > 1:
-            host_cpus, pin = machine.spare_cpu(host_cpus, options)
         box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=host_cpus, memory=there,
                               options=options)
+        if config is not None or cpus > 1:
+            box.spare_first_cpu()
     box.port = port
     modules = [box.stage("guest.elf", guest)]
     modules += [box.stage(n, content) for n, content in extra]
     if config is None:
         config = machine.guest_config(name, kernel="guest.elf", cmdline=cmdline or None, cpus=cpus,
-                                      memory=f"{memory >> 20}M", debug_exit="yes", pin=pin)
-    modules.append(box.stage("roost.conf", config))
+                                      memory=f"{memory >> 20}M", debug_exit="yes")
+    modules.append(box.configure(config))
     return box.roost(words, modules, image)
 
 

@@ -301,8 +301,9 @@ def lives(t):
     """Hypervisors are paused, reset and destroyed while their L2s run, beside another one: all of
     their memory comes back each time, and the other one goes on."""
     image = guest_image("svm_hostile")
-    box = test_guest(t, image, cpu=machine.MAX, host_cpus=2, memory=64 << 20,
-                     cmdline="rounds=1000000000", words="on-idle=shell",
+    config = machine.guest_config("test", kernel="guest.elf", memory="64M", debug_exit="yes",
+                                  cmdline="rounds=1000000000")
+    box = test_guest(t, image, cpu=machine.MAX, host_cpus=2, config=config, words="on-idle=shell",
                      extra=[("smp.elf", guest_image("svm_smp").read_bytes())])
     box.memory += 256 << 20
     talk = box.spawn(t.log, t.deadline.left())
@@ -312,8 +313,8 @@ def lives(t):
         free, right = free_memory(console), 0
         for life in range(24):
             kernel, cpus = (("guest.elf", 1), ("smp.elf", 2))[life % 2]
-            console.command(f'vm create v kernel={kernel} memory=96M cpus={cpus} on-crash=pause '
-                            f'cmdline="rounds=1000000 seed={life + 1}"')
+            console.command(f'vm create v kernel={kernel} memory=96M cpus={cpus} pin={box.pin()} '
+                            f'on-crash=pause cmdline="rounds=1000000 seed={life + 1}"')
             console.command("vm start v")
             console.expect(r"\[v\] ok (the other CPU runs an L2|L2 goes on with it)", "its L2s")
             time.sleep(life % 5 / 10)

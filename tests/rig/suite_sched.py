@@ -166,12 +166,13 @@ def linux_machine(t, names, cpu, size):
                           time0=int(time.time()))
         words += f" {bochs.NO_VIRTUAL}"
     else:
-        box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=2, options=["-rtc", "base=utc"], memory=memory)
+        box = machine.Machine(t.dir / "machine", cpu=cpu, cpus=2, options=["-rtc", "base=utc"],
+                              memory=memory).spare_first_cpu()
     config = "".join(machine.guest_config(name, kernel="kernel", initrd="initrd", cpus=2,
                                           cmdline=machine.GUEST_CMDLINE, memory=f"{size >> 20}M")
                      for name in names)
     return box.roost(words, [box.stage("kernel", machine.KERNEL), box.stage("initrd", machine.INITRD),
-                             box.stage("fpu", guest_image("fpu")), box.stage("roost.conf", config)])
+                             box.stage("fpu", guest_image("fpu")), box.configure(config)])
 
 
 def idle_exits(t, console, names):
@@ -185,15 +186,16 @@ def idle_exits(t, console, names):
     t.check(sum(idle) / len(idle) < 20, f"{idle} exits a second when idle")
 
 
-def vectors_beside(t, console, names):
-    """T-F1 beside the first of the VMs."""
+def vectors_beside(t, console, names, cpus):
+    """T-F1 beside the first of the VMs, on these two CPUs."""
+    first, second = cpus
     for name in names[1:]:
         console.command(f"vm pause {name}")
-    for name, pin in (("e", "0"), ("f", "0"), ("g", "0,1")):
+    for name, pin in (("e", first), ("f", first), ("g", f"{first},{second}")):
         console.command(f"vm create {name} kernel=fpu memory=8M cpus=2 debug-exit=yes pin={pin}")
     for name in "efg":
         console.command(f"vm start {name}")
-    console.shows("vm show e", r"^  vCPU 0: CPU 0, .*\n  vCPU 1: CPU 0, ")
+    console.shows("vm show e", rf"^  vCPU 0: CPU {first}, .*\n  vCPU 1: CPU {first}, ")
     ended = {}
     while len(ended) < 3:
         match = console.expect(r"\[(\w)\] RESULT fpu: (\d+) passed, (\d+) failed", "T-F1")
@@ -229,7 +231,7 @@ def many_linux(t, names, cpu, size):
         for name, match in found.items():
             t.sub(f"{name}: its work goes on", match.group(1) == "2", f"{match.group(1)} processes do")
             t.sub(f"{name}: its kernel is content", match.group(2) == "0", "it complains")
-        vectors_beside(t, console, names)
+        vectors_beside(t, console, names, box.guest_cpus)
         text = t.log.read_text(errors="replace")
         t.check(not re.search(r"^(\[\w\] )?WRONG", text, re.MULTILINE), "a sum has come out wrong")
     finally:
@@ -417,9 +419,10 @@ def crash_is_kept(t, cpu):
     t.check(status == 35 or cpu != machine.EPYC, f"the emulator ended with status {status}")
 
 
-# What is asked for at any moment; some is refused in the state that the VM happens to be in.
+# What is asked for at any moment, with the numbers of two CPUs; some is refused in the state that the
+# VM happens to be in.
 DISTURBANCES = ["vm pause v", "vm resume v", "vm reset v", "vm stop v", "vm start v", "vm shutdown v",
-                "vm set v weight=7", "vm set v pin=0", "vm set v pin=1 cap=30", "vm set v cap=0"]
+                "vm set v weight=7", "vm set v pin={first}", "vm set v pin={second} cap=30", "vm set v cap=0"]
 WORK = ["spin=100000", "flood=ipi", "flood=timer", "flood=pause", "answer=1000", "resets=200"]
 
 
@@ -431,6 +434,7 @@ def hundred_lives(t, cpu):
     sti = " sti" if cpu in bochs.MODELS else ""
     box = boot(t, vm("k", spinning(cpu, 3000000), cpus=2), host_cpus=2, words="on-idle=shell", cpu=cpu)
     talk = box.spawn(t.log, t.deadline.left())
+    first, second = box.guest_cpus
 
     def free():
         return int(re.search(r"(\d+) KiB free", console.command("memory")).group(1))
@@ -441,11 +445,12 @@ def hundred_lives(t, cpu):
         for life in range(100):
             work, cpus, size = chance.choice(WORK), chance.randint(1, 3), chance.choice([8, 12, 32])
             console.command(f'vm create v kernel=guest.elf memory={size}M cpus={cpus} '
-                            f'on-crash=reset cmdline="{work}{sti}"')
+                            f'pin={first},{second} on-crash=reset cmdline="{work}{sti}"')
             t.check(free() < before, "a VM takes no memory")
             console.command("vm start v")
             time.sleep(chance.random() / 5)
             for line in chance.sample(DISTURBANCES, 3):
+                line = line.format(first=first, second=second)
                 talk.send(line + "\r")
                 refused += console.answer(line)[1] is not None
             ran = run_times(console)["k"]
