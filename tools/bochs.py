@@ -5,6 +5,7 @@ loader of its own, so each machine gets an image of its own in its scratch direc
 SIGTERM and its own way to end is a power-off by ACPI, so it always runs under a time limit.
 """
 
+import fcntl
 import os
 import pty
 import re
@@ -15,6 +16,7 @@ import sys
 import termios
 import time
 import tty
+from contextlib import contextmanager
 from pathlib import Path
 
 import iso
@@ -59,7 +61,7 @@ com{port}: enabled=1, mode={serial}
 log: bochs.log
 panic: action=fatal
 error: action=report
-info: action=ignore
+info: action=ignore, rfb=report
 clock: sync=none, time0={time0}
 speaker: enabled=0
 sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
@@ -70,6 +72,21 @@ def missing():
     """Names of what is not installed and Bochs runs need."""
     found = [p for p in PROGRAMS if shutil.which(p) is None]
     return found + ([] if GRUB_MODULES.is_dir() else [str(GRUB_MODULES)])
+
+
+@contextmanager
+def alone_at_start(workdir):
+    """Starts one Bochs at a time. Each looks for a port for its screen, and when two bind the same one
+    before either listens, the other takes none of the next ones for free and ends."""
+    log, until = workdir / "bochs.log", time.monotonic() + 10
+    log.unlink(missing_ok=True)
+    with open(machine.BUILD / "bochs.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        while time.monotonic() < until:
+            if log.exists() and "listening for connections" in log.read_text(errors="replace"):
+                break
+            time.sleep(0.02)
 
 
 class Bochs(machine.Machine):
@@ -121,7 +138,7 @@ class Bochs(machine.Machine):
                 "bochs", "-q", "-f", "bochsrc", "-rc", "debugger"]  # fmt: skip
 
     def _start(self, log, serial):
-        with open(log, "ab") as out:
+        with open(log, "ab") as out, alone_at_start(self.workdir):
             return machine.start(self.argv(serial), cwd=self.workdir, stdin=subprocess.DEVNULL,
                                  stdout=out, stderr=subprocess.STDOUT)
 
@@ -191,9 +208,10 @@ class Debugger:
 
         self.count = 0
         box.argv()
-        self.child = pexpect.spawn("timeout", ["-k", "2", str(int(limit)), "bochs", "-q", "-f",
-                                               "bochsrc"],
-                                   cwd=str(box.workdir), timeout=limit, encoding="latin-1")
+        with alone_at_start(box.workdir):
+            self.child = pexpect.spawn("timeout", ["-k", "2", str(int(limit)), "bochs", "-q", "-f",
+                                                   "bochsrc"],
+                                       cwd=str(box.workdir), timeout=limit, encoding="latin-1")
         self.child.logfile_read = open(log, "a", encoding="latin-1")
         self._prompt()
 

@@ -12,7 +12,7 @@ import machine
 from guests import RIG_WORDS, guest_image, test_guest
 from harness import cannot, test
 
-NEEDS = ("build/gcc", "build/guest-tests")
+NEEDS = ("build/gcc", "build/guest-tests", "build/guest-files")
 GOOD = machine.guest_config("good", kernel="guest.elf", memory="32M", debug_exit="yes")
 GOOD_END = r"vm good: debug exit 0"
 
