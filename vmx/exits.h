@@ -68,10 +68,10 @@
 	E(61, RDSEED, "RDSEED", unasked_stop, PROC2, PROC2_RDSEED) \
 	E(62, PML_FULL, "page-modification log full", exit_pml_full, OWN, 0) \
 	E(63, XSAVES, "XSAVES", unasked_stop, OWN, 0) \
-	E(64, XRSTORS, "XSAVES", unasked_stop, OWN, 0) \
+	E(64, XRSTORS, "XRSTORS", unasked_stop, OWN, 0) \
 	E(65, PCONFIG, "PCONFIG", exit_unasked, OWN, 0) \
 	E(66, SUB_PAGE, "sub-page permission", unasked_stop, OWN, 0) \
-	E(67, UMWAIT, "TPAUSE", exit_unasked, OWN, 0) \
+	E(67, UMWAIT, "UMWAIT", exit_unasked, OWN, 0) \
 	E(68, TPAUSE, "TPAUSE", exit_unasked, OWN, 0) \
 	E(69, LOADIWKEY, "LOADIWKEY", exit_unasked, OWN, 0)
 /* clang-format on */
