@@ -44,6 +44,7 @@ struct cpu {
 	u32 apic_id;
 	struct vcpu *loaded;  /* whose vector and debug registers are in the CPU */
 	struct vcpu *running; /* whose run loop is active; for a panic's report */
+	u64 last_vm;	      /* serial of the VM that ran last; 0: none has */
 
 	/* Timers (kernel/time.c). */
 	struct spinlock timer_lock;

@@ -263,6 +263,7 @@ static void apply(struct guest *g) {
 
 /* The VM comes to the end of the table. own: where its configuration's text is, NULL: it stays. */
 static int create(const struct vm_config *c, struct config *own, struct guest_error *error) {
+	static u64 serial;
 	struct guest *g;
 
 	if (nr_guests == MAX_GUESTS)
@@ -270,6 +271,7 @@ static int create(const struct vm_config *c, struct config *own, struct guest_er
 	int err = (g = page_alloc(sizeof(*g))) ? 0 : E_NOMEM;
 	if (g) {
 		g->config = *c;
+		g->vm.serial = ++serial;
 		apply(g);
 		memcpy(g->vm.name, c->name, sizeof(g->vm.name));
 		timer_init(&g->work, ended, 0);

@@ -20,6 +20,7 @@
 #include "kernel/shell.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
+#include "kernel/speculation.h"
 #include "kernel/traps.h"
 #include "mm/frame.h"
 
@@ -76,6 +77,7 @@ static bool find_backend(void) {
 static void start_on_own_stack(void) {
 	cpu_init_this();
 	fpu_check();
+	speculation_init();
 	init_lapic();
 	time_init(&acpi);
 	time_set_wall_clock(cmos_unix_time());

@@ -11,6 +11,7 @@
 #include "kernel/guest.h"
 #include "kernel/host_io.h"
 #include "kernel/smp.h"
+#include "kernel/speculation.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
 
@@ -333,6 +334,8 @@ static void run(struct cpu *cpu, struct vcpu *vcpu, u64 most) {
 	if (slice != ~0ul) timer_arm(&cpu->slice, begin + slice);
 	if (cpu->loaded != vcpu) {
 		unload(cpu);
+		if (cpu->last_vm != vcpu->vm->serial) speculation_barrier();
+		cpu->last_vm = vcpu->vm->serial;
 		vcpu->backend->load(vcpu);
 		cpu->loaded = vcpu;
 		vcpu->sched.switches++;

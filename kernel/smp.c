@@ -6,6 +6,7 @@
 #include "kernel/backend.h"
 #include "kernel/cpu.h"
 #include "kernel/space.h"
+#include "kernel/speculation.h"
 #include "kernel/traps.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -36,6 +37,7 @@ void smp_ap_start(void) {
 
 	space_load();
 	cpu_init_this();
+	speculation_init_cpu();
 	lapic_init_cpu();
 	time_init_cpu();
 	if (lapic_id_host() != cpu->apic_id) return;

@@ -46,6 +46,7 @@ struct vm_console {
 
 struct vm {
 	char name[VM_NAME_MAX];
+	u64 serial; /* no other VM has had it; never 0 */
 	u32 nr_vcpus;
 	struct vcpu *vcpus[VM_MAX_VCPUS];
 	struct gmem *gmem;

@@ -18,6 +18,7 @@
 #include "kernel/host_io.h"
 #include "kernel/sched.h"
 #include "kernel/smp.h"
+#include "kernel/speculation.h"
 #include "kernel/vm.h"
 #include "lib/x86.h"
 
@@ -46,7 +47,7 @@ static struct vcpu vcpus[NR_VCPUS];
 static struct task tasks[NR_VCPUS];
 static const struct vcpu *holder[NR_VCPUS]; /* the CPU that has its registers, plus one */
 static u64 now, tick;
-static unsigned ended, kicks, hlts, rounds;
+static unsigned ended, kicks, hlts, rounds, barriers;
 static struct vcpu *late_event; /* gets an event right after it was found not to be runnable */
 
 static bool kicked[NR_CPUS];
@@ -114,6 +115,8 @@ void cpu_sti_hlt_cli(void) {
 	hlts++;
 	end_of_tick();
 }
+
+void speculation_barrier(void) { barriers++; }
 
 static struct task *task_of(const struct vcpu *vcpu) { return &tasks[vcpu - vcpus]; }
 
@@ -204,8 +207,9 @@ static void begin(u32 nr, u64 tick_ns) {
 	nr_cpus = nr;
 	now = SECOND;
 	tick = tick_ns;
-	ended = kicks = hlts = rounds = 0;
+	ended = kicks = hlts = rounds = barriers = 0;
 	for (u32 i = 0; i < NR_VMS; i++) {
+		vms[i].serial = i + 1;
 		vms[i].weight = SCHED_WEIGHT;
 		atomic_store(&vms[i].pin, ~0ul);
 	}
@@ -479,6 +483,34 @@ static void stop(u32 vm) {
 	}
 }
 
+/* Between two VMs there is always a barrier, between two vCPUs of one there is none. */
+static void test_barriers(void **state) {
+	(void)state;
+	begin(1, 500 * US);
+	start(0, 2);
+	simulate(SECOND);
+	assert_in_range(vcpus[1].sched.switches, 90, 110);
+	assert_int_equal(barriers, 1);
+
+	begin(1, 500 * US);
+	start(0, 1);
+	start(1, 1);
+	simulate(SECOND);
+	assert_int_equal(barriers, vcpus[0].sched.switches + vcpus[PER_VM].sched.switches);
+
+	/* A new one where another was. */
+	begin(1, 500 * US);
+	start(0, 1);
+	simulate(SECOND);
+	stop(0);
+	simulate(SECOND);
+	assert_int_equal(ended, 1);
+	vms[0].serial = 7;
+	start(0, 1);
+	simulate(SECOND);
+	assert_int_equal(barriers, 2);
+}
+
 /* Whatever its vCPUs do, they are gone in a moment, also when others would have come first. */
 static void test_removal_under_load(void **state) {
 	(void)state;
@@ -646,6 +678,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_equal_shares_of_one_cpu),
 		cmocka_unit_test(test_a_turn_without_end),
+		cmocka_unit_test(test_barriers),
 		cmocka_unit_test(test_shares_by_weight),
 		cmocka_unit_test(test_the_weight_is_the_vms),
 		cmocka_unit_test(test_four_guests_of_two_on_two_cpus),
