@@ -278,6 +278,18 @@ def equal_time_intel(t):
     equal_time(t, bochs.SKYLAKE)
 
 
+@test("intel/sched-speculation", limit=200, needs=NEEDS)
+def speculation(t):
+    """Two VMs take turns on a processor with barriers against speculation: it takes all of them."""
+    need_bochs(t)
+    words = spinning(bochs.ICELAKE, 200)
+    status, text = run(t, vm("a", words) + vm("b", words), cpu=bochs.ICELAKE)
+    t.check(status == 0, "the machine did not end by itself")
+    t.expect(text, r"^\[roost\] speculation: between VMs: IBPB; for Roost: IBRS$", "what it has")
+    for name in "ab":
+        t.expect(text, rf"vm {name}: debug exit 0", f"the end of {name}")
+
+
 @on_machines("weights-and-caps", limit=300, suite="sched")
 def weights_and_caps(t, cpu):
     """Weights of 50, 100, the latter shared by two vCPUs, and 200, and a cap of 10 percent of the
