@@ -13,8 +13,10 @@ const char test_name[] = "pv";
 #define MSR_ASYNC_PF	0x4b564d02
 #define MSR_STEAL_TIME	0x4b564d03
 #define MSR_PV_EOI	0x4b564d04
+#define MSR_POLL	0x4b564d05
 #define FEATURE_CLOCK	3
 #define FEATURE_EOI	6
+#define FEATURE_POLL	12
 #define ENABLED		1
 #define VECTOR		0x61
 #define ENOSYS		(-1000l)
@@ -177,6 +179,20 @@ static void test_pv_eoi(void) {
 	msr_write(MSR_PV_EOI, 0);
 }
 
+static void test_poll_control(void) {
+	u64 value = 0;
+
+	if (!(features >> FEATURE_POLL & 1)) {
+		skip("poll control", "not offered");
+		return;
+	}
+	check("poll control: on after a reset", !msr_read(MSR_POLL, &value) && value == 1);
+	check_eq("poll control: off", msr_write(MSR_POLL, 0), 0);
+	check("poll control: is off", !msr_read(MSR_POLL, &value) && !value);
+	check_eq("poll control: reserved bits", msr_write(MSR_POLL, 2), X86_GP);
+	msr_write(MSR_POLL, 1);
+}
+
 static void test_not_offered(void) {
 	u64 value;
 
@@ -202,5 +218,6 @@ void test_main(void) {
 	test_hypercalls();
 	test_user_hypercall();
 	test_pv_eoi();
+	test_poll_control();
 	test_not_offered();
 }

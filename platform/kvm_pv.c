@@ -153,12 +153,13 @@ static u64 *msr_value(struct kvm_pv *pv, u32 msr) {
 	case MSR_KVM_WALL_CLOCK: return &pv->wall_clock;
 	case MSR_KVM_SYSTEM_TIME_OLD:
 	case MSR_KVM_SYSTEM_TIME: return &pv->system_time;
+	case MSR_KVM_POLL_CONTROL: return &pv->no_poll;
 	default: return &pv->eoi;
 	}
 }
 
 int kvm_pv_msr_read(struct vcpu *vcpu, u32 msr, u64 *value) {
-	*value = *msr_value(vcpu->pv, msr);
+	*value = *msr_value(vcpu->pv, msr) ^ (msr == MSR_KVM_POLL_CONTROL);
 	return 0;
 }
 
@@ -166,9 +167,9 @@ int kvm_pv_msr_write(struct vcpu *vcpu, u32 msr, u64 value) {
 	struct kvm_pv *pv = vcpu->pv;
 	u64 *at = msr_value(pv, msr);
 
-	if (at == &pv->eoi && value & 2) return E_INVAL;
+	if ((at == &pv->eoi && value & 2) || (at == &pv->no_poll && value > 1)) return E_INVAL;
 	if (at == &pv->eoi) kvm_pv_eoi_sync(vcpu);
-	*at = value;
+	*at = value ^ (at == &pv->no_poll);
 	if (at == &pv->wall_clock) write_wall_clock(vcpu, value);
 	if (at == &pv->system_time) guest_clock_update(vcpu);
 	return 0;

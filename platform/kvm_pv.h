@@ -14,11 +14,13 @@
 #define KVM_FEATURE_PV_EOI	 (1u << 6)
 #define KVM_FEATURE_KICK	 (1u << 7)
 #define KVM_FEATURE_SEND_IPI	 (1u << 11)
+#define KVM_FEATURE_POLL_CONTROL (1u << 12)
 #define KVM_FEATURE_CLOCK_STABLE (1u << 24)
 
 #define KVM_PV_FEATURES                                                                          \
 	(KVM_FEATURE_CLOCK | KVM_FEATURE_NO_IO_DELAY | KVM_FEATURE_CLOCK2 | KVM_FEATURE_PV_EOI | \
-	 KVM_FEATURE_KICK | KVM_FEATURE_SEND_IPI | KVM_FEATURE_CLOCK_STABLE)
+	 KVM_FEATURE_KICK | KVM_FEATURE_SEND_IPI | KVM_FEATURE_POLL_CONTROL |                    \
+	 KVM_FEATURE_CLOCK_STABLE)
 
 /* CPUID 0x40000001 EDX: vCPUs are never preempted for long */
 #define KVM_HINT_DEDICATED	(1u << 0)
@@ -28,12 +30,14 @@
 #define MSR_KVM_WALL_CLOCK	0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME	0x4b564d01u
 #define MSR_KVM_PV_EOI		0x4b564d04u
+#define MSR_KVM_POLL_CONTROL	0x4b564d05u
 
 /* One vCPU's part; vcpu->pv points to it. Zero-filled is the state after reset. */
 struct kvm_pv {
 	u64 wall_clock;	   /* MSR value: where the wall clock was last written */
 	u64 system_time;   /* MSR value: bit 0 enabled, else the address */
 	u64 eoi;	   /* MSR value: bit 0 enabled, else the address */
+	u64 no_poll;	   /* 1: Roost is not to poll when the vCPU halts; it never does */
 	u32 clock_version; /* even between updates */
 	bool eoi_armed;	   /* the flag in guest memory was set and not yet looked at */
 	_Atomic bool kicked;

@@ -294,7 +294,7 @@ const struct msr_range msr_table[MSR_RANGES] = {
 	{MSR_X2APIC_FIRST, MSR_X2APIC_LAST, MSR_ANY, lapic_msr_read, lapic_msr_write},
 	{0xda0, 0xda0, MSR_XSAVES, read_zero, write_zero_only}, /* XSS: no component is offered */
 	{MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_ANY, kvm_pv_msr_read, kvm_pv_msr_write},
-	{MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, MSR_ANY, kvm_pv_msr_read, kvm_pv_msr_write},
+	{MSR_KVM_PV_EOI, MSR_KVM_POLL_CONTROL, MSR_ANY, kvm_pv_msr_read, kvm_pv_msr_write},
 	{0xc0000080, 0xc0000080, MSR_ANY, read_vreg, write_value},	    /* EFER */
 	{0xc0000081, 0xc0000081, MSR_ANY, read_vreg, write_vreg},	    /* STAR */
 	{0xc0000082, 0xc0000083, MSR_ANY, read_vreg, write_vreg_canonical}, /* LSTAR, CSTAR */

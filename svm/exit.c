@@ -46,8 +46,7 @@ enum outcome svm_npf_device(struct vcpu *vcpu, gpa_t gpa) {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 info = vmcb->exit_info1;
 
-	/* The access was the processor's, not that of the instruction at RIP: a stack or a table.
-	 */
+	/* The access was the processor's, not the instruction's at RIP: a stack or a table. */
 	if (unlikely(vmcb->exit_int_info & EVENTINJ_VALID)) return vcpu_triple_fault(vcpu);
 	/* Nothing answers there: the bus reads all ones, which is an undefined instruction. */
 	if (info & NPF_FETCH) return inject_ud(vcpu);

@@ -68,8 +68,7 @@ static void load_registers(struct vcpu *vcpu, const struct vmcb *vmcb) {
 	vcpu->gpr[RSP] = vmcb->rsp;
 }
 
-/* What both VMRUN loads and #VMEXIT stores (APM 2 15.5.1, 15.6), field for field in the same place.
- */
+/* What both VMRUN loads and #VMEXIT stores (APM 2 15.5.1, 15.6), in the same places. */
 static void copy_state(struct vmcb *to, const struct vmcb *from) {
 #define COPY(first, last)                                                 \
 	__builtin_memcpy(&to->first, &from->first,                        \

@@ -56,27 +56,21 @@ enum outcome svm_page_operand(struct vcpu *vcpu, gpa_t *gpa) {
  * The state is in the CPU: the host's own instruction moves it, as virtual VMLOAD would do. What
  * happens to a page that is not RAM but below the limit is left open by the manual: #GP, as above.
  */
-enum outcome svm_exit_vmload(struct vcpu *vcpu) {
+__attribute__((always_inline)) static inline enum outcome move_state(struct vcpu *vcpu, bool load) {
 	gpa_t gpa = 0;
 	enum outcome outcome = svm_page_operand(vcpu, &gpa);
 
 	if (unlikely(outcome != ADVANCE)) return outcome;
-	const void *ram = gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE);
+	const void *ram = load ? gmem_ptr(vcpu->vm->gmem, gpa, PAGE_SIZE)
+			       : gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
 	if (unlikely(!ram)) return inject_gp(vcpu, 0);
-	svm_vmload(virt_to_phys(ram));
+	load ? svm_vmload(virt_to_phys(ram)) : svm_vmsave(virt_to_phys(ram));
 	return ADVANCE;
 }
 
-enum outcome svm_exit_vmsave(struct vcpu *vcpu) {
-	gpa_t gpa = 0;
-	enum outcome outcome = svm_page_operand(vcpu, &gpa);
+enum outcome svm_exit_vmload(struct vcpu *vcpu) { return move_state(vcpu, true); }
 
-	if (unlikely(outcome != ADVANCE)) return outcome;
-	const void *ram = gmem_ptr_write(vcpu->vm->gmem, gpa, PAGE_SIZE);
-	if (unlikely(!ram)) return inject_gp(vcpu, 0);
-	svm_vmsave(virt_to_phys(ram));
-	return ADVANCE;
-}
+enum outcome svm_exit_vmsave(struct vcpu *vcpu) { return move_state(vcpu, false); }
 
 enum outcome svm_exit_gif(struct vcpu *vcpu) {
 	struct svm_vcpu *arch = svm_of(vcpu);

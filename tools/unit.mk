@@ -3,6 +3,8 @@
 # sanitizers and with line counting; a program with a line `// sanitizer: thread` with that one instead.
 
 BUILD ?= build
+# One spelling, whoever calls: the lists of headers name their objects by it.
+override BUILD := $(abspath $(BUILD))
 OUT := $(BUILD)/unit
 CC := gcc
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wundef \

@@ -86,8 +86,6 @@ static enum outcome memory_operand(struct vcpu *vcpu, u64 *data, unsigned size, 
 	return err ? RESUME : ADVANCE;
 }
 
-static bool wide(void) { return privilege_now() & PRIV_64BIT; }
-
 static u64 *gpr(struct vcpu *vcpu, u64 number) {
 	if (number == RSP) vmx_need_rsp(vcpu);
 	return &vcpu->gpr[number];
@@ -349,8 +347,7 @@ enum outcome vmx_exit_vmwrite(struct vcpu *vcpu) {
 
 /* ---- INVEPT and INVVPID ---- */
 
-/* Each flushes more than it names where that is simpler: all of an L2 shares one VPID of Roost's.
- */
+/* Each may flush more than it names: all of an L2 shares one VPID of Roost's. */
 static bool invalidate_ept(struct vcpu *vcpu, u64 type, const u64 *descriptor) {
 	if (type < 1 || type > 2) return false;
 	if (type == 1 && !vmx_eptp_valid(vcpu, descriptor[0])) return false;
@@ -375,7 +372,7 @@ enum outcome vmx_exit_invalidate(struct vcpu *vcpu) {
 
 	if (outcome != ADVANCE) return outcome;
 	type = *gpr(vcpu, info >> 28 & 0xf);
-	if (!wide()) type = (u32)type;
+	if (!(privilege_now() & PRIV_64BIT)) type = (u32)type;
 	outcome = memory_operand(vcpu, descriptor, sizeof(descriptor), false);
 	if (outcome != ADVANCE) return outcome;
 	bool valid = ept ? invalidate_ept(vcpu, type, descriptor)

@@ -308,7 +308,7 @@ static void test_hypervisor_leaves(void **state) {
 	assert_memory_equal(&l->ebx, "KVMK", 4);
 	assert_memory_equal(&l->ecx, "VMKV", 4);
 	assert_memory_equal(&l->edx, "M\0\0\0", 4);
-	assert_int_equal(leaf(CPUID_HV + 1, 0)->eax, 0x10008cb);
+	assert_int_equal(leaf(CPUID_HV + 1, 0)->eax, 0x10018cb);
 	assert_int_equal(leaf(CPUID_HV + 1, 0)->edx, 0);
 	assert_int_equal(leaf(CPUID_HV + 0x10, 0)->eax, KHZ);
 	assert_int_equal(leaf(CPUID_HV + 0x10, 0)->ebx, 1000000);

@@ -362,6 +362,19 @@ static void test_eoi_survives_being_switched_off(void **state) {
 	assert_int_equal(eois, 1);
 }
 
+/* Roost never polls for a vCPU that halts: it only remembers what it was told. */
+static void test_poll_control(void **state) {
+	(void)state;
+	assert_int_equal(read_msr(vcpu, MSR_KVM_POLL_CONTROL), 1); /* after a reset */
+	write_msr(vcpu, MSR_KVM_POLL_CONTROL, 0);
+	assert_int_equal(read_msr(vcpu, MSR_KVM_POLL_CONTROL), 0);
+	assert_int_equal(kvm_pv_msr_write(vcpu, MSR_KVM_POLL_CONTROL, 2), E_INVAL);
+	assert_int_equal(kvm_pv_msr_write(vcpu, MSR_KVM_POLL_CONTROL, BIT(63)), E_INVAL);
+	assert_int_equal(read_msr(vcpu, MSR_KVM_POLL_CONTROL), 0);
+	write_msr(vcpu, MSR_KVM_POLL_CONTROL, 1);
+	assert_int_equal(read_msr(vcpu, MSR_KVM_POLL_CONTROL), 1);
+}
+
 /* ---- hypercalls ---- */
 
 static u64 hypercall(u64 nr, u64 rbx, u64 rcx, u64 rdx, u64 rsi) {
@@ -517,6 +530,7 @@ int main(void) {
 		TEST(test_eoi_flag_leaves_its_neighbours_alone),
 		TEST(test_eoi_address_is_checked_at_each_use),
 		TEST(test_eoi_survives_being_switched_off),
+		TEST(test_poll_control),
 		TEST(test_unknown_hypercalls),
 		TEST(test_hypercalls_are_for_kernels),
 		TEST(test_kick),
