@@ -244,6 +244,7 @@ static u8 read_cmos(struct rtc *rtc, unsigned reg) {
 		update(rtc);
 		value = rtc->cmos[REG_C];
 		rtc->cmos[REG_C] = 0;
+		device_set_line(&rtc->dev, RTC_GSI, false); /* an edge, if it rises again at once */
 		update(rtc);
 		return value;
 	case REG_D: return D_VALID;
