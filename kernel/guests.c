@@ -72,7 +72,6 @@ extern const u8 demo_image[], demo_image_end[];
 static struct guest *guests[MAX_GUESTS];
 static u32 nr_guests;
 static u32 nr_live;
-static u32 all_vcpus; /* of all VMs, and of those that are to be made at the start */
 static const struct boot_info *boot;
 static u8 on_idle; /* enum on_idle */
 static bool any_crash;
@@ -191,7 +190,7 @@ static int build_model(struct guest *g) {
 	const struct cpu_model_config model = {
 		.nr_vcpus = g->config.cpus,
 		.tsc_khz = g->config.tsc_khz ? g->config.tsc_khz : tsc_khz,
-		.dedicated = all_vcpus <= nr_cpus,
+		.dedicated = g->config.cpus <= nr_cpus,
 		.nested = g->config.nested,
 	};
 
@@ -265,9 +264,11 @@ static void apply(struct guest *g) {
 /* The VM comes to the end of the table. own: where its configuration's text is, NULL: it stays. */
 static int create(const struct vm_config *c, struct config *own, struct guest_error *error) {
 	static u64 serial;
-	struct guest *g = nr_guests < MAX_GUESTS ? page_alloc(sizeof(*g)) : NULL;
-	int err = E_NOMEM;
+	struct guest *g;
 
+	if (nr_guests == MAX_GUESTS)
+		return fail(error, E_NOMEM, "vm %s: there are %u VMs already", c->name, nr_guests);
+	int err = (g = page_alloc(sizeof(*g))) ? 0 : E_NOMEM;
 	if (g) {
 		g->config = *c;
 		g->vm.serial = ++serial;
@@ -276,18 +277,14 @@ static int create(const struct vm_config *c, struct config *own, struct guest_er
 		timer_init(&g->work, ended, 0);
 		err = build(g);
 	}
-	if (!err) {
-		g->own = own;
-		guests[nr_guests++] = g;
-		return 0;
+	if (err) {
+		err = report_build(c, err, error);
+		if (g) destroy(g);
+		return err;
 	}
-	all_vcpus -= c->cpus;
-	if (nr_guests == MAX_GUESTS)
-		fail(error, err, "vm %s: there are %u VMs already", c->name, nr_guests);
-	else
-		report_build(c, err, error);
-	if (g) destroy(g);
-	return err;
+	g->own = own;
+	guests[nr_guests++] = g;
+	return 0;
 }
 
 /* ---- starting it ---- */
@@ -475,7 +472,6 @@ static void reap(struct timer *work) {
 	nr_guests--;
 	for (; at < nr_guests; at++) guests[at] = guests[at + 1];
 	log_info("vm %s: destroyed", g->vm.name);
-	all_vcpus -= g->config.cpus;
 	destroy(g);
 }
 
@@ -624,10 +620,8 @@ int guests_do(struct vm *vm, enum guest_op op, struct guest_error *error) {
 /* What an entry says in general becomes what this machine has. */
 static void complete(struct config *c) {
 	config_share_memory(c, free_memory());
-	for (u32 i = 0; i < c->nr_vms; i++) {
+	for (u32 i = 0; i < c->nr_vms; i++)
 		if (!c->vm[i].cpus) c->vm[i].cpus = (u32)min_u64(nr_cpus, VM_MAX_VCPUS);
-		all_vcpus += c->vm[i].cpus;
-	}
 }
 
 /* Makes a VM of words, or changes one that is there. */

@@ -43,7 +43,6 @@ static char last_cmdline[64];
 /* ---- what the code under test stands on ---- */
 
 u32 nr_cpus = 2;
-static bool dedicated; /* the last VM was told so */
 struct cpu_features cpu_features = {.amd = true, .phys_bits = 40};
 extern const u8 demo_image[1], demo_image_end[1];
 const u8 demo_image[1], demo_image_end[1];
@@ -108,7 +107,7 @@ bool gmem_clear(struct gmem *gm, u64 most) {
 int cpu_model_build(struct cpu_model *model, const struct cpu_model_host *machine,
 		    const struct cpu_model_config *config) {
 	(void)machine;
-	dedicated = config->dedicated;
+	(void)config;
 	model->phys_bits = 40;
 	return 0;
 }
@@ -633,25 +632,6 @@ static void test_too_many(void **unused) {
 	assert_non_null(strstr(error.text, "64 VMs"));
 }
 
-/* A VM is told that it shares no CPU as long as all vCPUs of all VMs have one each. */
-static void test_cpus_of_its_own(void **unused) {
-	(void)unused;
-	assert_int_equal(create("a", "kernel=k memory=4M cpus=2"), 0);
-	assert_true(dedicated);
-	fail_at = 2;
-	assert_int_equal(create("b", "kernel=k memory=4M"), E_NOMEM);
-	fail_at = 0;
-	assert_int_equal(create("b", "kernel=k memory=4M"), 0);
-	assert_false(dedicated);
-	bury_all();
-	assert_int_equal(create("a", "kernel=k memory=4M cpus=1"), 0);
-	assert_true(dedicated);
-	assert_int_equal(create("b", "kernel=k memory=4M cpus=1"), 0);
-	assert_true(dedicated);
-	assert_int_equal(create("c", "kernel=k memory=4M cpus=1"), 0);
-	assert_false(dedicated);
-}
-
 static void test_image_that_does_not_load(void **unused) {
 	(void)unused;
 	bring((enum guest_state)VM_CREATED);
@@ -742,7 +722,6 @@ int main(void) {
 		TEST(test_mistakes_refuse_the_vm),
 		TEST(test_out_of_memory),
 		TEST(test_too_many),
-		TEST(test_cpus_of_its_own),
 		TEST(test_image_that_does_not_load),
 		TEST(test_power_button_and_input),
 		TEST(test_end_while_paused),
