@@ -207,6 +207,15 @@ static struct vcpu *oldest(const struct cpu *cpu, u64 mask) {
 	return best;
 }
 
+/* Where one of those that wait here may go. */
+static u64 ways_out(const struct cpu *cpu) {
+	u64 mask = 0;
+
+	for (const struct vcpu *v = cpu->queue; v; v = v->sched.next)
+		mask |= atomic_load(&v->vm->pin);
+	return mask;
+}
+
 /*
  * Several wait here. An idle CPU takes one at once. Otherwise, now and then, one goes to a CPU with
  * fewer, even if only by one: so three on two CPUs take turns at being alone.
@@ -223,7 +232,7 @@ static void spread(struct cpu *cpu) {
 	} else {
 		if (before(now, cpu->balance_at)) return;
 		cpu->balance_at = now + ns_to_tsc(BALANCE_NS);
-		to = least_loaded(~0ul, cpu);
+		to = least_loaded(ways_out(cpu), cpu);
 		if (!to || atomic_load(&to->nr_ready) >= atomic_load(&cpu->nr_ready)) return;
 		vcpu = oldest(cpu, BIT(to->id));
 		if (!vcpu) return;

@@ -11,14 +11,12 @@
 #include "lib/x86.h"
 
 #define MSR_SPEC_CTRL	0x048u
-#define MSR_PRED_CMD	0x049u
+#define MSR_PRED_CMD	0x049u /* bit 0: IBPB */
 #define MSR_ARCH_CAPS	0x10au
-#define MSR_FLUSH_CMD	0x10bu
+#define MSR_FLUSH_CMD	0x10bu /* bit 0: the L1 data cache */
 
 #define SPEC_IBRS	BIT(0)
 #define SPEC_BHI_DIS_S	BIT(10)
-#define PRED_IBPB	BIT(0)
-#define FLUSH_L1D	BIT(0)
 #define CAPS_RDCL_NO	BIT(0)	/* neither Meltdown nor L1TF */
 #define CAPS_IBRS_ALL	BIT(1)	/* set once, IBRS keeps guests' predictions out of the host's */
 #define CAPS_SKIP_L1D	BIT(3)	/* the hypervisor below does it */
@@ -93,7 +91,7 @@ static void clear_buffers(void) {
 
 void speculation_barrier(void) {
 	if (likely(!barriers)) return;
-	if (barriers & BARRIER_IBPB) wrmsr(MSR_PRED_CMD, PRED_IBPB);
-	if (barriers & BARRIER_L1D) wrmsr(MSR_FLUSH_CMD, FLUSH_L1D);
+	if (barriers & BARRIER_IBPB) wrmsr(MSR_PRED_CMD, 1);
+	if (barriers & BARRIER_L1D) wrmsr(MSR_FLUSH_CMD, 1);
 	if (barriers & BARRIER_BUFFERS) clear_buffers();
 }

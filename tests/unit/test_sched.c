@@ -22,7 +22,7 @@
 #include "kernel/vm.h"
 #include "lib/x86.h"
 
-#define NR_CPUS	 2
+#define NR_CPUS	 3
 #define NR_VMS	 5
 #define PER_VM	 2
 #define NR_VCPUS (NR_VMS * PER_VM)
@@ -40,7 +40,7 @@ struct task {
 };
 
 static struct cpu host[NR_CPUS];
-struct cpu *cpus[MAX_CPUS] = {&host[0], &host[1]};
+struct cpu *cpus[MAX_CPUS] = {&host[0], &host[1], &host[2]};
 u32 nr_cpus;
 static struct vm vms[NR_VMS];
 static struct vcpu vcpus[NR_VCPUS];
@@ -256,7 +256,7 @@ static void simulate(u64 ns) {
 	}
 }
 
-static u64 ran(u32 vcpu) { return tasks[vcpu].ran[0] + tasks[vcpu].ran[1]; }
+static u64 ran(u32 vcpu) { return tasks[vcpu].ran[0] + tasks[vcpu].ran[1] + tasks[vcpu].ran[2]; }
 
 static void forget_times(void) {
 	for (u32 i = 0; i < NR_VCPUS; i++) memset(tasks[i].ran, 0, sizeof(tasks[i].ran));
@@ -443,6 +443,29 @@ static void test_pin(void **state) {
 	atomic_store(&vms[0].pin, BIT(40));
 	simulate(100 * MS);
 	assert_int_equal(vcpus[0].cpu, 0);
+}
+
+/* Two of three CPUs are shared evenly, although the third one, where nobody may go, is idle. */
+static void test_balance_beside_a_forbidden_cpu(void **state) {
+	(void)state;
+	begin(3, 500 * US);
+	for (u32 i = 0; i < 4; i++) {
+		atomic_store(&vms[i].pin, BIT(1));
+		start(i, 2);
+	}
+	simulate(100 * MS);
+	assert_int_equal(atomic_load(&host[1].nr_vcpus), 8);
+	for (u32 i = 0; i < 4; i++) atomic_store(&vms[i].pin, BIT(1) | BIT(2));
+	simulate(SECOND);
+	forget_times();
+	simulate(10 * SECOND);
+	assert_int_equal(atomic_load(&host[0].nr_vcpus), 0);
+	for (u32 i = 0; i < 4 * PER_VM; i++) assert_near(ran(i), 10 * SECOND / 4);
+	for (u32 i = 0; i < 4; i++) atomic_store(&vms[i].pin, ~0ul);
+	simulate(SECOND);
+	forget_times();
+	simulate(10 * SECOND);
+	for (u32 i = 0; i < 4 * PER_VM; i++) assert_near(ran(i), 10 * SECOND * 3 / 8);
 }
 
 /* An idle CPU takes one of two, within a slice. */
@@ -689,6 +712,7 @@ int main(void) {
 		cmocka_unit_test(test_waking),
 		cmocka_unit_test(test_sleep_is_not_saved_up),
 		cmocka_unit_test(test_pin),
+		cmocka_unit_test(test_balance_beside_a_forbidden_cpu),
 		cmocka_unit_test(test_idle_cpu_takes_one),
 		cmocka_unit_test(test_removal_under_load),
 		cmocka_unit_test(test_pause_and_resume),
